@@ -75,7 +75,11 @@ pub struct ServerFault {
 
 impl ServerFault {
     pub(crate) fn of_store(server: &str, error: &StoreError) -> Self {
-        Self { server: server.to_owned(), fault: error.kind.into(), detail: error.detail.clone() }
+        Self {
+            server: server.to_owned(),
+            fault: error.kind.into(),
+            detail: error.detail.clone(),
+        }
     }
 }
 
@@ -221,5 +225,7 @@ impl From<CatalogError> for VaultError {
 
 /// The error for work that a panicking or cancelled task left undone.
 pub(crate) fn task_lost(_: tokio::task::JoinError) -> VaultError {
-    VaultError::Damaged { what: "a task ended without an answer".to_owned() }
+    VaultError::Damaged {
+        what: "a task ended without an answer".to_owned(),
+    }
 }

@@ -64,7 +64,12 @@ enum Moment {
 impl Inner {
     /// Saves what is not saved. When it returns, the version is on enough servers; with [`Durability::Now`] it is also on
     /// their disks and in the catalogue's.
-    pub(crate) async fn save(self: &Arc<Self>, ctx: &Context, file: &Arc<OpenFile>, durability: Durability) -> Result<()> {
+    pub(crate) async fn save(
+        self: &Arc<Self>,
+        ctx: &Context,
+        file: &Arc<OpenFile>,
+        durability: Durability,
+    ) -> Result<()> {
         if file.frozen {
             return Ok(());
         }
@@ -82,32 +87,55 @@ impl Inner {
         let has_fresh = !guard.fresh.is_empty();
         let now = self.clock.now();
         let head = self.head_of(ctx, file, &guard, version, now).await?;
-        let purpose =
-            Purpose { vault: self.vault, document, version, kind: ExtentKind::Data, number: 0 };
+        let purpose = Purpose {
+            vault: self.vault,
+            document,
+            version,
+            kind: ExtentKind::Data,
+            number: 0,
+        };
         let servers = Arc::clone(&self.servers);
-        let mut snapshot = dealing::deal_off_task(move || take_snapshot(&servers, &guard, purpose, head)).await?;
+        let mut snapshot =
+            dealing::deal_off_task(move || take_snapshot(&servers, &guard, purpose, head)).await?;
 
-        let extents: Vec<_> = snapshot.dealt.iter().map(|dealt| dealt.record.extent).collect();
+        let extents: Vec<_> = snapshot
+            .dealt
+            .iter()
+            .map(|dealt| dealt.record.extent)
+            .collect();
         self.announce(file, &extents).await?;
         // Extents sent early were not made durable then, so a durable save ends with a sync of everything.
-        let at_put = if has_fresh { Durability::Soon } else { durability };
+        let at_put = if has_fresh {
+            Durability::Soon
+        } else {
+            durability
+        };
         let dealt = std::mem::take(&mut snapshot.dealt);
         let puts: Vec<Put> = futures_util::future::join_all(
-            dealt.into_iter().map(|dealt| dealing::put(&self.servers, dealt, at_put, self.options.patience)),
+            dealt
+                .into_iter()
+                .map(|dealt| dealing::put(&self.servers, dealt, at_put, self.options.patience)),
         )
         .await;
         let stored = self.judge(file, &puts).await;
         let unsafe_on = match stored {
-            Ok(()) if durability == Durability::Now && has_fresh => dealing::sync(&self.servers, self.options.patience).await,
+            Ok(()) if durability == Durability::Now && has_fresh => {
+                dealing::sync(&self.servers, self.options.patience).await
+            }
             Ok(()) => dealing::Unsafe::default(),
             Err(error) => {
                 self.give_up(file, puts).await;
                 return Err(error);
             }
         };
-        let (commit, pending) = self.commit_of(ctx, file, &snapshot, puts, &unsafe_on, durability, now).await?;
-        let attr = self.switch(ctx, file, commit.clone(), durability, now).await?;
-        self.settle_in(file, snapshot, &attr, &commit, durability).await;
+        let (commit, pending) = self
+            .commit_of(ctx, file, &snapshot, puts, &unsafe_on, durability, now)
+            .await?;
+        let attr = self
+            .switch(ctx, file, commit.clone(), durability, now)
+            .await?;
+        self.settle_in(file, snapshot, &attr, &commit, durability)
+            .await;
         self.watch(file, pending);
         self.discard_waste(file).await;
         Ok(())
@@ -119,7 +147,11 @@ impl Inner {
         for _ in 0..3 {
             let dirty = {
                 let state = file.state.read().await;
-                if state.unlinked { Vec::new() } else { state.dirty_extents() }
+                if state.unlinked {
+                    Vec::new()
+                } else {
+                    state.dirty_extents()
+                }
             };
             if dirty.len() <= AT_ONCE {
                 return Ok(());
@@ -147,7 +179,9 @@ impl Inner {
     /// Deals one changed extent and puts it on the servers, for the save to commit. The caller holds `file.saving`.
     pub(crate) async fn send(self: &Arc<Self>, file: &Arc<OpenFile>, number: u64) -> Result<()> {
         let guard = Arc::clone(&file.state).read_owned().await;
-        let Some(plain) = guard.buffers.get(&number).filter(|plain| plain.dirty) else { return Ok(()) };
+        let Some(plain) = guard.buffers.get(&number).filter(|plain| plain.dirty) else {
+            return Ok(());
+        };
         let stamp = plain.stamp;
         let purpose = Purpose {
             vault: self.vault,
@@ -164,7 +198,11 @@ impl Inner {
         .await?;
         let Some(dealt) = dealt else {
             let mut state = file.state.write().await;
-            if state.buffers.get(&number).is_some_and(|plain| plain.stamp == stamp) {
+            if state
+                .buffers
+                .get(&number)
+                .is_some_and(|plain| plain.stamp == stamp)
+            {
                 state.buffers.remove(&number);
                 state.set_slot(number, Slot::Hole);
             }
@@ -172,7 +210,13 @@ impl Inner {
         };
         let extent = dealt.record.extent;
         self.announce(file, &[extent]).await?;
-        let put = dealing::put(&self.servers, dealt, Durability::Soon, self.options.patience).await;
+        let put = dealing::put(
+            &self.servers,
+            dealt,
+            Durability::Soon,
+            self.options.patience,
+        )
+        .await;
         if let Err(error) = self.judge(file, std::slice::from_ref(&put)).await {
             self.give_up(file, vec![put]).await;
             return Err(error);
@@ -202,14 +246,26 @@ impl Inner {
         if extents.is_empty() {
             return Ok(());
         }
-        let extents: Vec<_> = extents.iter().map(|extent| (*extent, self.servers.generation)).collect();
+        let extents: Vec<_> = extents
+            .iter()
+            .map(|extent| (*extent, self.servers.generation))
+            .collect();
         let lease_until = self.lease();
         let mut intent = file.intent.lock().await;
         match *intent {
-            Some(save) => Ok(self.catalog.extend_save(save, &extents, lease_until).await?),
+            Some(save) => Ok(self
+                .catalog
+                .extend_save(save, &extents, lease_until)
+                .await?),
             None => {
                 let save = SaveId::fresh()?;
-                self.catalog.begin_save(&Intent { save, extents, lease_until }).await?;
+                self.catalog
+                    .begin_save(&Intent {
+                        save,
+                        extents,
+                        lease_until,
+                    })
+                    .await?;
                 *intent = Some(save);
                 Ok(())
             }
@@ -219,7 +275,10 @@ impl Inner {
     pub(crate) fn lease(&self) -> Timestamp {
         let now = self.clock.now();
         let secs = i64::try_from(self.options.save_lease.as_secs()).unwrap_or(i64::MAX);
-        Timestamp { secs: now.secs.saturating_add(secs), nanos: now.nanos }
+        Timestamp {
+            secs: now.secs.saturating_add(secs),
+            nanos: now.nanos,
+        }
     }
 
     /// Whether every extent is on at least k servers.
@@ -227,13 +286,23 @@ impl Inner {
         let k = usize::from(self.servers.threshold.k());
         match puts.iter().find(|put| put.stored() < k) {
             None => Ok(()),
-            Some(put) => Err(self.not_stored(file, put.stored(), put.faults.clone()).await),
+            Some(put) => Err(self
+                .not_stored(file, put.stored(), put.faults.clone())
+                .await),
         }
     }
 
-    async fn not_stored(&self, file: &OpenFile, got: usize, faults: Vec<ServerFault>) -> VaultError {
+    async fn not_stored(
+        &self,
+        file: &OpenFile,
+        got: usize,
+        faults: Vec<ServerFault>,
+    ) -> VaultError {
         // Room is to blame when, had the full servers had some, enough would have taken the share.
-        let full = faults.iter().filter(|fault| fault.fault == crate::error::Fault::Full).count();
+        let full = faults
+            .iter()
+            .filter(|fault| fault.fault == crate::error::Fault::Full)
+            .count();
         let needed = self.servers.threshold.k();
         VaultError::NotStored {
             file: self.path_text(file.node).await,
@@ -247,11 +316,21 @@ impl Inner {
     /// After a save that failed: what did reach servers is waste, and the file keeps its changes.
     async fn give_up(self: &Arc<Self>, file: &OpenFile, puts: Vec<Put>) {
         let mut state = file.state.write().await;
-        state.waste.extend(puts.iter().map(|put| (put.record.extent, put.record.generation)));
+        state.waste.extend(
+            puts.iter()
+                .map(|put| (put.record.extent, put.record.generation)),
+        );
     }
 
     /// The head's metadata; its list of extents is filled in when the contents are dealt.
-    async fn head_of(&self, ctx: &Context, file: &OpenFile, state: &FileState, version: VersionNo, now: Timestamp) -> Result<Head> {
+    async fn head_of(
+        &self,
+        ctx: &Context,
+        file: &OpenFile,
+        state: &FileState,
+        version: VersionNo,
+        now: Timestamp,
+    ) -> Result<Head> {
         let attr = match self.catalog.attr(state.target).await? {
             Some(attr) => attr,
             // Removed elsewhere meanwhile: the save will find that out, and keeps a copy.
@@ -332,20 +411,47 @@ impl Inner {
     }
 
     /// The single switch.
-    async fn switch(self: &Arc<Self>, ctx: &Context, file: &Arc<OpenFile>, mut commit: Commit, durability: Durability, now: Timestamp) -> Result<Attr> {
+    async fn switch(
+        self: &Arc<Self>,
+        ctx: &Context,
+        file: &Arc<OpenFile>,
+        mut commit: Commit,
+        durability: Durability,
+        now: Timestamp,
+    ) -> Result<Attr> {
         let (target, base) = {
             let state = file.state.read().await;
             (state.target, state.head)
         };
         if commit.save == SaveId::NIL {
             commit.save = SaveId::fresh()?;
-            let intent = Intent { save: commit.save, extents: Vec::new(), lease_until: self.lease() };
+            let intent = Intent {
+                save: commit.save,
+                extents: Vec::new(),
+                lease_until: self.lease(),
+            };
             self.catalog.begin_save(&intent).await?;
         }
-        let write = Write { audit: ctx.entry(Act::Save, Some(target), format!("{} bytes", commit.size), now), durability };
-        let outcome = match self.catalog.commit_save(target, base, commit.clone(), write).await {
-            Err(CatalogError::Conflict { .. }) => self.keep_copy(ctx, file, commit, durability, now).await,
-            Err(CatalogError::NotFound { .. }) => self.keep_copy(ctx, file, commit, durability, now).await,
+        let write = Write {
+            audit: ctx.entry(
+                Act::Save,
+                Some(target),
+                format!("{} bytes", commit.size),
+                now,
+            ),
+            durability,
+        };
+        let outcome = match self
+            .catalog
+            .commit_save(target, base, commit.clone(), write)
+            .await
+        {
+            Err(CatalogError::Conflict { .. }) => {
+                self.keep_copy(ctx, file, commit, durability, now).await
+            }
+            Err(CatalogError::NotFound { .. }) => {
+                self.keep_copy(ctx, file, commit, durability, now).await
+            }
             Err(CatalogError::Lapsed) => {
                 // What was sent may be swept: everything has to be dealt again.
                 self.forget_sent(file).await;
@@ -365,7 +471,10 @@ impl Inner {
         let sent: Vec<u64> = {
             let state = file.state.read().await;
             let slots = state.slots.iter().enumerate();
-            slots.filter(|(_, slot)| matches!(slot, Slot::Fresh(_))).map(|(number, _)| number as u64).collect()
+            slots
+                .filter(|(_, slot)| matches!(slot, Slot::Fresh(_)))
+                .map(|(number, _)| number as u64)
+                .collect()
         };
         for number in sent {
             // As long as the objects are there, they can be read back and dealt once more.
@@ -380,7 +489,14 @@ impl Inner {
     }
 
     /// Takes the committed version as the file's base, except where the program has written meanwhile.
-    async fn settle_in(self: &Arc<Self>, file: &OpenFile, snapshot: Snapshot, attr: &Attr, commit: &Commit, durability: Durability) {
+    async fn settle_in(
+        self: &Arc<Self>,
+        file: &OpenFile,
+        snapshot: Snapshot,
+        attr: &Attr,
+        commit: &Commit,
+        durability: Durability,
+    ) {
         let mut state = file.state.write().await;
         state.version = attr.version;
         state.document = attr.document;
@@ -391,21 +507,36 @@ impl Inner {
             }
         }
         for (number, slot) in snapshot.slots.iter().enumerate() {
-            let before = snapshot.slots_before.get(number).copied().unwrap_or(Slot::Hole);
+            let before = snapshot
+                .slots_before
+                .get(number)
+                .copied()
+                .unwrap_or(Slot::Hole);
             let number = number as u64;
-            let buffered = snapshot.stamps.contains_key(&number) && state.buffers.contains_key(&number);
+            let buffered =
+                snapshot.stamps.contains_key(&number) && state.buffers.contains_key(&number);
             if number < state.extents() && (buffered || state.slot(number) == before) {
                 state.set_slot(number, *slot);
             }
         }
         let extents = state.extents();
-        state.slots.truncate(usize::try_from(extents).unwrap_or(usize::MAX));
+        state
+            .slots
+            .truncate(usize::try_from(extents).unwrap_or(usize::MAX));
         if state.stamp == snapshot.stamp {
             state.dirty = false;
         }
         let used: std::collections::HashSet<_> = commit.layout.iter().flatten().collect();
-        let unused: Vec<_> = state.fresh.drain().filter(|(extent, _)| !used.contains(extent)).collect();
-        state.waste.extend(unused.into_iter().map(|(extent, record)| (extent, record.generation)));
+        let unused: Vec<_> = state
+            .fresh
+            .drain()
+            .filter(|(extent, _)| !used.contains(extent))
+            .collect();
+        state.waste.extend(
+            unused
+                .into_iter()
+                .map(|(extent, record)| (extent, record.generation)),
+        );
         drop(state);
         if durability == Durability::Soon && snapshot.head.is_some() {
             self.note_unsettled(Unsettled {
@@ -453,7 +584,11 @@ impl Inner {
         let save = file.intent.lock().await.take();
         {
             let mut state = file.state.write().await;
-            let sent: Vec<_> = state.fresh.drain().map(|(extent, record)| (extent, record.generation)).collect();
+            let sent: Vec<_> = state
+                .fresh
+                .drain()
+                .map(|(extent, record)| (extent, record.generation))
+                .collect();
             state.waste.extend(sent);
         }
         self.discard_waste(file).await;
@@ -473,11 +608,19 @@ async fn moment(file: &OpenFile) -> Moment {
     }
     let first_absent = guard.size > 0 && !guard.buffers.contains_key(&0);
     let must_move = guard.slot(0) == Slot::InHead;
-    if first_absent && must_move { Moment::Missing(0) } else { Moment::Ready(guard) }
+    if first_absent && must_move {
+        Moment::Missing(0)
+    } else {
+        Moment::Ready(guard)
+    }
 }
 
 /// Deals the extent's contents; `None` for zeros, which are kept nowhere.
-fn deal_data(servers: &crate::servers::Servers, purpose: Purpose, plain: &Plain) -> Result<Option<Dealt>> {
+fn deal_data(
+    servers: &crate::servers::Servers,
+    purpose: Purpose,
+    plain: &Plain,
+) -> Result<Option<Dealt>> {
     if plain.is_zero() {
         return Ok(None);
     }
@@ -495,11 +638,19 @@ fn deal_data(servers: &crate::servers::Servers, purpose: Purpose, plain: &Plain)
 }
 
 fn padded(len: usize) -> Result<usize> {
-    usize::try_from(format::bucket(len as u64)).map_err(|_| VaultError::TooLarge { size: len as u64, limit: super::FILE_MAX })
+    usize::try_from(format::bucket(len as u64)).map_err(|_| VaultError::TooLarge {
+        size: len as u64,
+        limit: super::FILE_MAX,
+    })
 }
 
 /// Deals everything that a save stores, as of this moment.
-fn take_snapshot(servers: &crate::servers::Servers, state: &FileState, purpose: Purpose, mut head: Head) -> Result<Snapshot> {
+fn take_snapshot(
+    servers: &crate::servers::Servers,
+    state: &FileState,
+    purpose: Purpose,
+    mut head: Head,
+) -> Result<Snapshot> {
     let mut snapshot = Snapshot {
         stamp: state.stamp,
         size: state.size,
@@ -515,8 +666,9 @@ fn take_snapshot(servers: &crate::servers::Servers, state: &FileState, purpose: 
         return Ok(snapshot);
     }
     let first = state.buffers.get(&0);
-    let inline = state.size <= EXTENT && first.is_none_or(|plain| plain.dirty || state.slot(0) == Slot::InHead)
-        && !matches!((first, state.slot(0)), (None, Slot::Stored(_) | Slot::Fresh(_)));
+    // A small file lies in its head, in one object; one whose only extent is stored already, or is all zeros, need not move there.
+    let inline = state.size <= EXTENT
+        && first.is_some_and(|plain| plain.dirty || state.slot(0) == Slot::InHead);
     if !inline {
         for number in 0..state.extents() {
             let dealt = match state.buffers.get(&number) {
@@ -526,7 +678,9 @@ fn take_snapshot(servers: &crate::servers::Servers, state: &FileState, purpose: 
                 }
                 _ => {
                     let (kept, slot) = match state.slot(number) {
-                        Slot::Stored(extent) | Slot::Fresh(extent) => (Some(extent), Slot::Stored(extent)),
+                        Slot::Stored(extent) | Slot::Fresh(extent) => {
+                            (Some(extent), Slot::Stored(extent))
+                        }
                         Slot::Hole | Slot::InHead => (None, Slot::Hole),
                     };
                     snapshot.layout.push(kept);
@@ -540,7 +694,10 @@ fn take_snapshot(servers: &crate::servers::Servers, state: &FileState, purpose: 
             snapshot.dealt.extend(dealt);
         }
         let extent_size = u32::try_from(EXTENT).unwrap_or(u32::MAX);
-        head.content = Content::Extents { extent_size, list: snapshot.layout.clone() };
+        head.content = Content::Extents {
+            extent_size,
+            list: snapshot.layout.clone(),
+        };
     } else {
         snapshot.slots.push(Slot::InHead);
         snapshot.stamps.extend(first.map(|plain| (0, plain.stamp)));
@@ -548,14 +705,23 @@ fn take_snapshot(servers: &crate::servers::Servers, state: &FileState, purpose: 
     let records = head.encode();
     let contents = if inline { span(state.size, 0) } else { 0 };
     let mut secret = SecretBytes::with_len(padded(records.len() + contents)?);
-    let (front, back) = secret.expose_mut().split_at_mut_checked(records.len()).unwrap_or_default();
+    let (front, back) = secret
+        .expose_mut()
+        .split_at_mut_checked(records.len())
+        .unwrap_or_default();
     front.copy_from_slice(&records);
     if let (true, Some(plain), Some(place)) = (inline, first, back.get_mut(..contents)) {
         plain.read(0, place);
     }
     let extent = ExtentId::fresh()?;
-    let purpose = Purpose { kind: ExtentKind::Head, number: 0, ..purpose };
-    snapshot.dealt.push(dealing::deal(servers, purpose, extent, secret.expose())?);
+    let purpose = Purpose {
+        kind: ExtentKind::Head,
+        number: 0,
+        ..purpose
+    };
+    snapshot
+        .dealt
+        .push(dealing::deal(servers, purpose, extent, secret.expose())?);
     snapshot.head = Some(extent);
     Ok(snapshot)
 }

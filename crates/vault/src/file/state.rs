@@ -58,19 +58,23 @@ pub(crate) struct FileState {
 
 impl std::fmt::Debug for Plain {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Plain").field("len", &self.len()).field("dirty", &self.dirty).finish_non_exhaustive()
+        f.debug_struct("Plain")
+            .field("len", &self.len())
+            .field("dirty", &self.dirty)
+            .finish_non_exhaustive()
     }
 }
 
 impl FileState {
-    pub(crate) fn of(attr: &Attr, version: Option<&Version>) -> Self {
-        let mut state = Self {
-            target: attr.node,
-            document: attr.document,
+    /// The state of a file of which nothing has been read yet.
+    pub(crate) fn new(node: NodeId) -> Self {
+        Self {
+            target: node,
+            document: FileId::NIL,
             version: VersionNo(0),
             head: None,
             size: 0,
-            mtime: attr.mtime,
+            mtime: Timestamp { secs: 0, nanos: 0 },
             slots: Vec::new(),
             buffers: BTreeMap::new(),
             dirty: false,
@@ -78,36 +82,57 @@ impl FileState {
             fresh: HashMap::new(),
             waste: Vec::new(),
             sending: HashSet::new(),
-            unlinked: attr.nlink == 0,
-        };
-        state.rebase(attr, version);
-        state
-    }
-
-    /// Forgets the contents and takes a version as the base. Only for a state with nothing to save.
-    pub(crate) fn rebase(&mut self, attr: &Attr, version: Option<&Version>) {
-        self.document = attr.document;
-        self.mtime = attr.mtime;
-        self.buffers.clear();
-        self.stamp += 1;
-        match version {
-            None => {
-                (self.version, self.head, self.size) = (VersionNo(0), None, 0);
-                self.slots.clear();
-            }
-            Some(version) => {
-                (self.version, self.head, self.size) = (version.number, version.head, version.size);
-                self.slots = slots_of(version);
-            }
+            unlinked: false,
         }
     }
 
+    /// The state of a file as one of its versions left it.
+    pub(crate) fn of_version(attr: &Attr, version: &Version) -> Self {
+        let mut state = Self::new(attr.node);
+        state.rebase(attr, Some(version));
+        state.mtime = version.mtime;
+        state
+    }
+
+    /// Takes the version that the catalogue calls current as the base, unless there are changes to save.
+    pub(crate) fn catch_up(&mut self, attr: &Attr, version: Option<&Version>) {
+        self.unlinked |= attr.nlink == 0;
+        if self.dirty || !self.fresh.is_empty() || self.target != attr.node {
+            return;
+        }
+        if self.head == attr.head {
+            // A rename may have given the file another document, and its version another number.
+            (self.document, self.version) = (attr.document, attr.version);
+            if self.size == attr.size {
+                return;
+            }
+        }
+        // What was read from the catalogue may be older than what a save by another handle has made current meanwhile.
+        if self.document != attr.document || attr.version >= self.version {
+            self.rebase(attr, version);
+        }
+    }
+
+    fn rebase(&mut self, attr: &Attr, version: Option<&Version>) {
+        (self.document, self.version, self.mtime) = (attr.document, attr.version, attr.mtime);
+        (self.head, self.size) = version.map_or((None, 0), |version| (version.head, version.size));
+        self.slots = version.map(slots_of).unwrap_or_default();
+        self.buffers.clear();
+        self.stamp += 1;
+    }
+
     pub(crate) fn slot(&self, number: u64) -> Slot {
-        usize::try_from(number).ok().and_then(|number| self.slots.get(number)).copied().unwrap_or(Slot::Hole)
+        usize::try_from(number)
+            .ok()
+            .and_then(|number| self.slots.get(number))
+            .copied()
+            .unwrap_or(Slot::Hole)
     }
 
     pub(crate) fn set_slot(&mut self, number: u64, slot: Slot) {
-        let Ok(number) = usize::try_from(number) else { return };
+        let Ok(number) = usize::try_from(number) else {
+            return;
+        };
         if number >= self.slots.len() {
             self.slots.resize(number + 1, Slot::Hole);
         }
@@ -123,7 +148,11 @@ impl FileState {
 
     /// Which extents hold changes that no server has.
     pub(crate) fn dirty_extents(&self) -> Vec<u64> {
-        self.buffers.iter().filter(|(_, plain)| plain.dirty).map(|(number, _)| *number).collect()
+        self.buffers
+            .iter()
+            .filter(|(_, plain)| plain.dirty)
+            .map(|(number, _)| *number)
+            .collect()
     }
 
     /// Notes a change of any kind.
@@ -141,7 +170,11 @@ fn slots_of(version: &Version) -> Vec<Slot> {
     if version.is_inline() {
         return vec![Slot::InHead];
     }
-    version.layout.iter().map(|extent| extent.map_or(Slot::Hole, Slot::Stored)).collect()
+    version
+        .layout
+        .iter()
+        .map(|extent| extent.map_or(Slot::Hole, Slot::Stored))
+        .collect()
 }
 
 /// An open file: one for each node, however many handles there are.
