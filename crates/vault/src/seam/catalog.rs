@@ -502,8 +502,9 @@ pub trait Catalog: Send + Sync + fmt::Debug {
     /// The same for a file that is made by it, under a free name.
     async fn commit_new(&self, parent: NodeId, name: &Name, new: NewNode, commit: Commit, write: Write) -> Result<Attr, CatalogError>;
 
-    /// Removes an intent whose objects were removed. One that is not there is no error.
-    async fn end_save(&self, save: SaveId) -> Result<(), CatalogError>;
+    /// Removes an intent. Returns whether it was there: `false` means that its save was committed or swept by somebody else,
+    /// and that its objects are not the caller's to remove.
+    async fn end_save(&self, save: SaveId) -> Result<bool, CatalogError>;
 
     /// Notes that versions are on disk.
     async fn settle(&self, versions: &[(FileId, VersionNo)]) -> Result<(), CatalogError>;
