@@ -38,12 +38,13 @@ pub(crate) fn kind_of(code: i64) -> Outcome<NodeKind> {
     })
 }
 
-pub(crate) fn extent_kind_code(kind: ExtentKind) -> i64 {
-    match kind {
+pub(crate) fn extent_kind_code(kind: ExtentKind) -> Outcome<i64> {
+    Ok(match kind {
         ExtentKind::Head => 1,
         ExtentKind::Data => 2,
         ExtentKind::Journal => 3,
-    }
+        other => return Err(misuse(format!("extents of kind {other:?} have no code in this schema"))),
+    })
 }
 
 pub(crate) fn extent_kind_of(code: i64) -> Outcome<ExtentKind> {
@@ -55,9 +56,10 @@ pub(crate) fn extent_kind_of(code: i64) -> Outcome<ExtentKind> {
     })
 }
 
-pub(crate) fn scheme_code(scheme: Scheme) -> i64 {
+pub(crate) fn scheme_code(scheme: Scheme) -> Outcome<i64> {
     match scheme {
-        Scheme::Shamir => 1,
+        Scheme::Shamir => Ok(1),
+        other => Err(misuse(format!("the scheme {other:?} has no code in this schema"))),
     }
 }
 
