@@ -59,6 +59,32 @@ pub enum Act {
 }
 
 impl Act {
+    /// Every act. One that is not listed here cannot be read back from the log.
+    pub const ALL: [Self; 16] = [
+        Self::Init,
+        Self::Attach,
+        Self::Open,
+        Self::OpenWrite,
+        Self::Save,
+        Self::Conflict,
+        Self::Create,
+        Self::Link,
+        Self::Remove,
+        Self::Rename,
+        Self::SetAttr,
+        Self::SetXattr,
+        Self::Sweep,
+        Self::Revert,
+        Self::Verify,
+        Self::Repair,
+    ];
+
+    /// The act of this name; `None` where this version of warifu knows none.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|act| act.as_str() == name)
+    }
+
     /// The act's name in the log.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -345,7 +345,7 @@ pub enum CatalogError {
     /// The save's intent is gone: its lease ended and its objects were swept.
     #[error("the save took longer than its lease and was swept")]
     Lapsed,
-    /// There is no such extended attribute, or there is one and there must not be.
+    /// There is no such extended attribute. (One that must be new and is not: [`Exists`](Self::Exists).)
     #[error("there is no such extended attribute")]
     NoXattr,
     /// No answer from the catalogue: unreachable, locked too long, timed out.
