@@ -121,7 +121,7 @@ fn blocks_of_every_threshold_are_whole_cipher_blocks() {
         for longest in [0, 1, 64, 100, 65536] {
             let mut splitter = Splitter::new(threshold, longest, &mut random::fill).unwrap();
             let len = splitter.block_len();
-            assert!(len > 0 && len % 64 == 0, "k = {k}");
+            assert!(len > 0 && len.is_multiple_of(64), "k = {k}");
             assert_eq!(splitter.drawn.len(), (usize::from(k) - 1) * len);
             splitter.draw(len, &mut random::fill).unwrap();
             splitter.draw(1, &mut random::fill).unwrap();
