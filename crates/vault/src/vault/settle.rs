@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use warifu_core::ids::{ExtentId, FileId, VersionNo};
 
-use super::{Inner, lock};
+use super::{Inner, Vault, lock};
 use crate::dealing;
 use crate::error::{Result, VaultError};
 use crate::seam::catalog::CatalogError;
@@ -20,6 +20,18 @@ pub(crate) struct Unsettled {
     pub(crate) version: VersionNo,
     /// The extents dealt for it.
     pub(crate) extents: Vec<ExtentId>,
+}
+
+impl Vault {
+    /// Makes everything done so far, with names as well as with contents, safe from a power cut: what `fsync` of a folder
+    /// does.
+    ///
+    /// # Errors
+    /// Errors of the catalogue; [`VaultError::NotStored`] when too few servers can promise to keep what was saved.
+    pub async fn sync(&self) -> Result<()> {
+        self.inner.settle_now().await?;
+        Ok(self.inner.catalog.sync().await?)
+    }
 }
 
 impl Inner {
