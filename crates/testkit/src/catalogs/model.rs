@@ -16,9 +16,9 @@ use crate::world::World;
 /// seed. Panics with the seed and the step when their answers or their pictures differ.
 pub async fn compare(reference: &dyn Catalog, subject: &dyn Catalog, world: &World, steps: u64) {
     let seed = world.seed();
-    // The roots were made at different times, so both are touched first.
     for step in 0..steps {
-        let dice = Dice { world, step };
+        let nodes = nodes(reference).await;
+        let dice = Dice { world, step, nodes: &nodes };
         let (a, b) = (act(reference, dice).await, act(subject, dice).await);
         assert_eq!(a, b, "seed {seed}, step {step}: the answers differ");
         if step % 8 == 7 || step + 1 == steps {
@@ -27,10 +27,28 @@ pub async fn compare(reference: &dyn Catalog, subject: &dyn Catalog, world: &Wor
     }
 }
 
+/// The nodes that have a name, folders first, the root left out.
+async fn nodes(catalog: &dyn Catalog) -> Vec<NodeId> {
+    let (mut dirs, mut others, mut at) = (vec![NodeId::ROOT], Vec::new(), 0);
+    while let Some(dir) = dirs.get(at) {
+        let entries = catalog.list(*dir, None, 1000).await.expect("the folder is listed");
+        for entry in entries {
+            if entry.attr.kind == NodeKind::Dir { dirs.push(entry.attr.node) } else { others.push(entry.attr.node) }
+        }
+        at += 1;
+    }
+    let mut nodes: Vec<_> = dirs.into_iter().skip(1).collect();
+    nodes.sort();
+    others.sort();
+    nodes.extend(others);
+    nodes
+}
+
 #[derive(Clone, Copy)]
 struct Dice<'a> {
     world: &'a World,
     step: u64,
+    nodes: &'a [NodeId],
 }
 
 impl Dice<'_> {
@@ -51,9 +69,22 @@ impl Dice<'_> {
         Name::new(text.as_bytes()).expect("it is a name")
     }
 
-    /// One of the nodes there may be: few, so that they meet.
+    /// Some node: mostly one that has a name, sometimes one that had or never existed.
     fn node(&self, what: &str) -> NodeId {
-        NodeId(1 + self.roll(what, 12))
+        let last = self.nodes.iter().max().map_or(2, |last| last.0);
+        match self.nodes.len() as u64 {
+            len if len > 0 && self.roll("there", 6) > 0 => self.nodes[self.roll(what, len) as usize],
+            _ => NodeId(2 + self.roll(what, last)),
+        }
+    }
+
+    /// Some folder to do things in: often the root, mostly one that is there.
+    fn dir(&self, what: &str) -> NodeId {
+        match self.roll(what, 9) {
+            0..=2 => NodeId::ROOT,
+            side @ 3..=7 => self.nodes.get(side as usize - 3).copied().unwrap_or(NodeId::ROOT),
+            _ => self.node(what),
+        }
     }
 
     fn at(&self) -> Timestamp {
@@ -87,13 +118,14 @@ impl Dice<'_> {
 
 /// Does one thing and says what came of it. What is done depends on the dice and on what is read, which is alike in both.
 async fn act(catalog: &dyn Catalog, dice: Dice<'_>) -> String {
-    let (parent, name) = (dice.node("parent"), dice.name("name"));
-    let (other_parent, other_name) = (dice.node("other parent"), dice.name("other name"));
+    let (parent, name) = (dice.dir("parent"), dice.name("name"));
+    let node = dice.node("node");
+    let (other_parent, other_name) = (dice.dir("other parent"), dice.name("other name"));
     let write = dice.write();
     let keep = dice.roll("keep", 2) == 0;
     match if dice.step == 0 { 0 } else { dice.roll("what", 24) } {
         0..=3 => format!("create {:?}", catalog.create(if dice.step == 0 { NodeId::ROOT } else { parent }, &name, dice.new_node(), write).await),
-        4 => format!("link {:?}", catalog.link(dice.node("link"), parent, &name, write).await),
+        4 => format!("link {:?}", catalog.link(node, parent, &name, write).await),
         5 | 6 => format!("unlink {:?}", catalog.unlink(parent, &name, keep, write).await),
         7 => format!("rmdir {:?}", catalog.rmdir(parent, &name, write).await),
         8..=12 => {
@@ -102,14 +134,14 @@ async fn act(catalog: &dyn Catalog, dice: Dice<'_>) -> String {
         }
         13 => {
             let change = AttrChange { mode: Some(0o600), mtime: Some(Timestamp { secs: 5, nanos: 5 }), ..AttrChange::default() };
-            format!("set_attr {:?}", catalog.set_attr(parent, &change, write).await)
+            format!("set_attr {:?}", catalog.set_attr(node, &change, write).await)
         }
         14 => {
             let mode = [XattrMode::Set, XattrMode::Create, XattrMode::Replace][dice.roll("mode", 3) as usize];
-            format!("set_xattr {:?}", catalog.set_xattr(parent, name.as_bytes(), other_name.as_bytes(), mode, write).await)
+            format!("set_xattr {:?}", catalog.set_xattr(node, name.as_bytes(), other_name.as_bytes(), mode, write).await)
         }
-        15 => format!("remove_xattr {:?}", catalog.remove_xattr(parent, name.as_bytes(), write).await),
-        16 => format!("forget {:?}", catalog.forget(parent).await),
+        15 => format!("remove_xattr {:?}", catalog.remove_xattr(node, name.as_bytes(), write).await),
+        16 => format!("forget {:?}", catalog.forget(node).await),
         17..=20 => save(catalog, dice, write).await,
         21 => {
             let open = catalog.unsettled(3).await.expect("versions are read");
@@ -180,7 +212,7 @@ async fn save(catalog: &dyn Catalog, dice: Dice<'_>, write: Write) -> String {
     let base = if stale { Some(ExtentId::from_bytes([9; 16])) } else { attr.head };
     let outcome = if dice.roll("new", 6) == 0 {
         let new = NewNode { kind: NodeKind::File, document: FileId::from_bytes(dice.id("document")), ..dice.new_node() };
-        catalog.commit_new(dice.node("parent"), &dice.name("name"), new, commit, write).await
+        catalog.commit_new(dice.dir("parent"), &dice.name("name"), new, commit, write).await
     } else {
         catalog.commit_save(node, base, commit, write).await
     };
