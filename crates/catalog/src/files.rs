@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use warifu_vault::seam::catalog::CatalogError;
 
@@ -47,11 +48,16 @@ pub(crate) fn open(path: &Path) -> Outcome<Connection> {
     let conn = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     conn.busy_timeout(BUSY)?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS);
+    // Otherwise the engine plans a statement anew for every new value compared with an index, prepared or not: a look-up
+    // took 22 µs instead of 3.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    // What the file itself says may come from whoever could write to it.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     // The temporary store in memory: sorting must not write to disk. Deleted rows are overwritten. Checkpoints are the
     // writer's own work, so that a disk that fails in one is noticed.
     conn.execute_batch(
         "PRAGMA temp_store = MEMORY; PRAGMA secure_delete = ON; PRAGMA foreign_keys = OFF; PRAGMA trusted_schema = OFF;
-         PRAGMA cell_size_check = ON; PRAGMA cache_size = -8192; PRAGMA wal_autocheckpoint = 0;
+         PRAGMA cell_size_check = ON; PRAGMA cache_size = -16384; PRAGMA wal_autocheckpoint = 0;
          PRAGMA journal_size_limit = 67108864; PRAGMA synchronous = FULL;",
     )?;
     Ok(conn)

@@ -18,7 +18,7 @@ use crate::readers::View;
 const BATCH: usize = 256;
 
 /// After how many requests what is in the log goes into the database file.
-const CHECKPOINT: usize = 512;
+const CHECKPOINT: usize = 1024;
 
 /// A transaction, as the functions that write see it.
 pub(crate) struct Tx<'a> {
