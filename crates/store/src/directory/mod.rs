@@ -186,7 +186,14 @@ impl DirectoryStore {
             let work = tokio::task::spawn_blocking(move || {
                 let _permit = permit;
                 let root = worker.root()?;
-                work(&worker, &root)
+                let done = work(&worker, &root);
+                if done
+                    .as_ref()
+                    .is_err_and(|error| error.kind == StoreErrorKind::NoAnswer)
+                {
+                    worker.let_go(&root);
+                }
+                done
             });
             work.await.unwrap_or_else(|_| Err(broken(&shared.path)))
         })
@@ -243,6 +250,15 @@ fn now_secs() -> i64 {
 }
 
 impl Shared {
+    /// Opens the folder anew at the next call: a mount that was cut off stays so for descriptors opened before, and a
+    /// new one in its place may have the same numbers.
+    fn let_go(&self, root: &Arc<Root>) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.root.as_ref().is_some_and(|now| Arc::ptr_eq(now, root)) {
+            held.root = None;
+        }
+    }
+
     /// The folder as it is now: the one held when it still lies at the path, or the same store come back.
     fn root(&self) -> Result<Arc<Root>, StoreError> {
         let (held, mark) = {
@@ -287,6 +303,8 @@ impl ShareStore for DirectoryStore {
         let name = name.clone();
         self.run(move |shared, root| {
             let durable = durability == Durability::Now;
+            // Nothing is written into a folder that was emptied, or made another store, under the same number.
+            root.confirm()?;
             let file = put::write_new(root, &Place::of(&name), &object, durable)?;
             if durable {
                 shared.unsynced.forget(&name);

@@ -17,8 +17,9 @@ use super::root::{Place, Root};
 
 /// Descriptors kept for each store; a process has 1024 by default, and a vault has several stores.
 const KEPT_FILES: usize = 64;
-/// From so many objects on, one `syncfs` is cheaper than an `fsync` for each.
-const SYNCFS_FROM: usize = 16;
+/// From so many objects on, one `syncfs` is cheaper than an `fsync` for each and its folder, each of which makes the
+/// disk empty its cache; below, other programs' unwritten data on the same file system is not waited for.
+const SYNCFS_FROM: usize = 4;
 
 #[derive(Default)]
 pub(super) struct Unsynced {
@@ -184,7 +185,11 @@ fn sync_all(
             return;
         }
     }
-    // The file system reported an error somewhere: find out which of ours it was about.
+    // Few objects, or the file system reported an error somewhere and it has to be found out which of ours it was about.
+    for file in objects.values().filter_map(|object| object.file.as_ref()) {
+        // Starts the writing of all, so that the first fsync's commit of the journal finds them all under way.
+        let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed);
+    }
     let mut folders: BTreeSet<Option<u8>> = BTreeSet::new();
     let mut folder_errors: BTreeMap<Option<u8>, Errno> = BTreeMap::new();
     for (name, object) in objects {

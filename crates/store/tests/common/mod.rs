@@ -68,19 +68,30 @@ pub fn temporary_files(path: &Path) -> usize {
 /// Runs a test again in a mount namespace of its own. `true` inside it, where the test does its work; `false` outside,
 /// when that is done, or when this machine does not allow it (which is said).
 pub fn in_mount_namespace(test: &str) -> bool {
+    again_inside(test, "-Urm", "mount -t tmpfs tmpfs /mnt")
+}
+
+/// The same for real root, who may mount an image of a disk.
+pub fn in_mount_namespace_with_disks(test: &str) -> bool {
+    let try_it = "d=$(mktemp -d) && mount -t tmpfs tmpfs $d && truncate -s 32M $d/disk && mkfs.ext4 -q $d/disk && mkdir $d/mnt \
+        && mount -o loop $d/disk $d/mnt && umount $d/mnt";
+    again_inside(test, "-m", try_it)
+}
+
+fn again_inside(test: &str, kind: &str, try_it: &str) -> bool {
     const INSIDE: &str = "WARIFU_TEST_INSIDE";
     if std::env::var_os(INSIDE).is_some() {
         return true;
     }
     let allowed = Command::new("unshare")
-        .args(["-Urm", "mount", "-t", "tmpfs", "tmpfs", "/mnt"])
+        .args([kind, "sh", "-c", try_it])
         .output();
     if !allowed.is_ok_and(|done| done.status.success()) {
-        eprintln!("SKIPPED {test}: no mount namespace to be had here (unshare -Urm)");
+        eprintln!("SKIPPED {test}: this machine does not allow `unshare {kind}` and {try_it}");
         return false;
     }
     let done = Command::new("unshare")
-        .arg("-Urm")
+        .arg(kind)
         .arg(std::env::current_exe().expect("a test knows its own program"))
         .args(["--exact", test, "--nocapture", "--test-threads", "1"])
         .env(INSIDE, "1")
