@@ -123,3 +123,22 @@ pub struct AuditEntry {
     /// What else is worth knowing, such as the name given or the version saved. May hold names: the log is sealed.
     pub detail: String,
 }
+
+impl Context {
+    /// A line of the audit log for an act of this context.
+    pub(crate) fn entry(
+        &self,
+        act: Act,
+        node: Option<crate::node::NodeId>,
+        detail: impl Into<String>,
+        at: Timestamp,
+    ) -> AuditEntry {
+        AuditEntry {
+            at,
+            context: self.clone(),
+            act,
+            node,
+            detail: detail.into(),
+        }
+    }
+}

@@ -33,7 +33,12 @@ pub(crate) struct Purpose {
 }
 
 /// Shares and seals `secret`, whose length must already be a bucket's. Takes milliseconds per MiB: not for an async task.
-pub(crate) fn deal(servers: &Servers, purpose: Purpose, extent: ExtentId, secret: &[u8]) -> Result<Dealt> {
+pub(crate) fn deal(
+    servers: &Servers,
+    purpose: Purpose,
+    extent: ExtentId,
+    secret: &[u8],
+) -> Result<Dealt> {
     let dealing = Dealing {
         vault: purpose.vault,
         file: purpose.document,
@@ -47,8 +52,11 @@ pub(crate) fn deal(servers: &Servers, purpose: Purpose, extent: ExtentId, secret
         suite: Suite::best(),
     };
     let mut objects = vec![Vec::new(); usize::from(servers.threshold.n())];
-    format::deal(&dealing, &servers.seats(), secret, &mut objects)
-        .map_err(|error| VaultError::Damaged { what: format!("an extent could not be dealt: {error}") })?;
+    format::deal(&dealing, &servers.seats(), secret, &mut objects).map_err(|error| {
+        VaultError::Damaged {
+            what: format!("an extent could not be dealt: {error}"),
+        }
+    })?;
     let record = ExtentRecord {
         extent,
         kind: purpose.kind,
@@ -61,7 +69,10 @@ pub(crate) fn deal(servers: &Servers, purpose: Purpose, extent: ExtentId, secret
         version: purpose.version,
         owed: servers.threshold.indices().collect(),
     };
-    Ok(Dealt { record, objects: objects.into_iter().map(Bytes::from).collect() })
+    Ok(Dealt {
+        record,
+        objects: objects.into_iter().map(Bytes::from).collect(),
+    })
 }
 
 type Answer = (Arc<Server>, std::result::Result<(), StoreError>);
@@ -87,7 +98,9 @@ impl Put {
         let Ok((server, answer)) = answer else { return };
         match answer {
             Ok(()) => self.record.owed.remove(server.index()),
-            Err(error) => self.faults.push(ServerFault::of_store(server.name(), &error)),
+            Err(error) => self
+                .faults
+                .push(ServerFault::of_store(server.name(), &error)),
         }
     }
 
@@ -96,12 +109,19 @@ impl Put {
         !self.pending.is_empty()
     }
 
-    /// Waits for the servers that had not answered, and says which shares are owed in the end.
+    /// Waits for the servers that had not answered, and says which shares have come, safe from a power cut.
     pub(crate) async fn late(mut self) -> IndexSet {
+        let mut paid = IndexSet::EMPTY;
         while let Some(answer) = self.pending.join_next().await {
-            self.note(answer);
+            let Ok((server, Ok(()))) = answer else {
+                continue;
+            };
+            // The settling of the version may be over already.
+            if server.ask(server.seat.store.sync()).await.is_ok() {
+                paid.insert(server.index());
+            }
         }
-        self.record.owed
+        paid
     }
 }
 
@@ -129,7 +149,12 @@ impl Default for Patience {
 
 /// Puts an extent on all servers at once. Returns when all have answered or patience has ended; whether that is enough is
 /// the caller's question.
-pub(crate) async fn put(servers: &Arc<Servers>, dealt: Dealt, durability: Durability, patience: Patience) -> Put {
+pub(crate) async fn put(
+    servers: &Arc<Servers>,
+    dealt: Dealt,
+    durability: Durability,
+    patience: Patience,
+) -> Put {
     let Dealt { record, objects } = dealt;
     let mut pending = JoinSet::new();
     let mut present = 0_usize;
@@ -142,7 +167,11 @@ pub(crate) async fn put(servers: &Arc<Servers>, dealt: Dealt, durability: Durabi
             (server, answer)
         });
     }
-    let mut put = Put { record, faults: Vec::new(), pending };
+    let mut put = Put {
+        record,
+        faults: Vec::new(),
+        pending,
+    };
     let (k, enough) = (usize::from(servers.threshold.k()), servers.enough());
     let mut deadline: Option<Instant> = None;
     let mut answered = 0;
@@ -193,7 +222,11 @@ pub(crate) async fn sync(servers: &Arc<Servers>, patience: Patience) -> Unsafe {
             (server, answer)
         });
     }
-    let present = servers.all().iter().filter(|server| !server.is_away()).count();
+    let present = servers
+        .all()
+        .iter()
+        .filter(|server| !server.is_away())
+        .count();
     let k = usize::from(servers.threshold.k());
     let mut waiting: Vec<Arc<Server>> = servers.all().to_vec();
     let mut result = Unsafe::default();
@@ -205,31 +238,47 @@ pub(crate) async fn sync(servers: &Arc<Servers>, patience: Patience) -> Unsafe {
             None => next.await,
             Some(at) => tokio::time::timeout_at(at, next).await.unwrap_or_default(),
         };
-        let Some(Ok((server, answer))) = answer else { break };
+        let Some(Ok((server, answer))) = answer else {
+            break;
+        };
         waiting.retain(|other| other.index() != server.index());
         answered += 1;
         match answer {
             Ok(()) => safe += 1,
             Err(error) => {
                 result.indices.insert(server.index());
-                result.faults.push(ServerFault::of_store(server.name(), &error));
+                result
+                    .faults
+                    .push(ServerFault::of_store(server.name(), &error));
             }
         }
         if safe >= k && deadline.is_none() {
-            let wait = if answered >= present { patience.for_the_away } else { patience.after_threshold };
+            let wait = if answered >= present {
+                patience.for_the_away
+            } else {
+                patience.after_threshold
+            };
             deadline = Some(Instant::now() + wait);
         }
     }
     for server in waiting {
         result.indices.insert(server.index());
         let detail = "no answer in time".to_owned();
-        result.faults.push(ServerFault { server: server.name().to_owned(), fault: crate::error::Fault::NoAnswer, detail });
+        result.faults.push(ServerFault {
+            server: server.name().to_owned(),
+            fault: crate::error::Fault::NoAnswer,
+            detail,
+        });
     }
     result
 }
 
 /// Removes the shares of an extent from all servers. Returns whether every server confirmed that its share is gone.
-pub(crate) async fn discard(servers: &Servers, extent: ExtentId, generation: warifu_core::ids::Generation) -> bool {
+pub(crate) async fn discard(
+    servers: &Servers,
+    extent: ExtentId,
+    generation: warifu_core::ids::Generation,
+) -> bool {
     use crate::seam::store::StoreErrorKind;
     let answers = futures_util::future::join_all(servers.all().iter().map(|server| async move {
         let name = servers.object_key(server, extent, generation);
@@ -244,10 +293,15 @@ pub(crate) async fn discard(servers: &Servers, extent: ExtentId, generation: war
 
 /// The indices in a put that reached their servers.
 pub(crate) fn stored_indices(record: &ExtentRecord) -> impl Iterator<Item = ShareIndex> + '_ {
-    record.threshold.indices().filter(|index| !record.owed.contains(*index))
+    record
+        .threshold
+        .indices()
+        .filter(|index| !record.owed.contains(*index))
 }
 
 /// Runs [`deal`] where it may take its time.
-pub(crate) async fn deal_off_task<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+pub(crate) async fn deal_off_task<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
     tokio::task::spawn_blocking(work).await.map_err(task_lost)?
 }

@@ -34,18 +34,32 @@ pub(crate) fn open_share(
     generation: Generation,
     object: &[u8],
 ) -> Result<OpenShare, (Fault, String)> {
-    let prefix = object.get(..PREFIX_LEN).ok_or_else(|| (Fault::Corrupt, format!("only {} bytes long", object.len())))?;
-    let share = OpenShare::open(prefix, &server.seal_key).map_err(|error| (Fault::Corrupt, error.to_string()))?;
+    let prefix = object
+        .get(..PREFIX_LEN)
+        .ok_or_else(|| (Fault::Corrupt, format!("only {} bytes long", object.len())))?;
+    let share = OpenShare::open(prefix, &server.seal_key)
+        .map_err(|error| (Fault::Corrupt, error.to_string()))?;
     let dealing = share.dealing();
-    if dealing.vault != vault || share.server() != server.seat.id || share.index() != server.index() {
-        return Err((Fault::Foreign, "the share of another vault or server".to_owned()));
+    if dealing.vault != vault || share.server() != server.seat.id || share.index() != server.index()
+    {
+        return Err((
+            Fault::Foreign,
+            "the share of another vault or server".to_owned(),
+        ));
     }
     if dealing.extent != extent {
         return Err((Fault::Foreign, "the share of another extent".to_owned()));
     }
     if dealing.generation != generation {
-        let fault = if dealing.generation < generation { Fault::Stale } else { Fault::Foreign };
-        return Err((fault, format!("a share of generation {}", dealing.generation)));
+        let fault = if dealing.generation < generation {
+            Fault::Stale
+        } else {
+            Fault::Foreign
+        };
+        return Err((
+            fault,
+            format!("a share of generation {}", dealing.generation),
+        ));
     }
     Ok(share)
 }
@@ -70,20 +84,30 @@ pub(crate) async fn fetch(
 ) -> Result<SecretBytes, Unreadable> {
     let k = usize::from(servers.threshold.k());
     let mut candidates = servers.by_speed().into_iter();
-    let mut requests: FuturesUnordered<_> =
-        candidates.by_ref().take(k).map(|server| fetch_one(servers, server, extent, generation)).collect();
+    let mut requests: FuturesUnordered<_> = candidates
+        .by_ref()
+        .take(k)
+        .map(|server| fetch_one(servers, server, extent, generation))
+        .collect();
     let mut good: Vec<Fetched> = Vec::with_capacity(k);
     let mut faults = Vec::new();
     loop {
         while good.len() < k {
             let Some((server, answer)) = requests.next().await else {
-                return Err(Unreadable { got: u8::try_from(good.len()).unwrap_or(u8::MAX), faults });
+                return Err(Unreadable {
+                    got: u8::try_from(good.len()).unwrap_or(u8::MAX),
+                    faults,
+                });
             };
             let checked = match answer {
                 Err(error) => Err(ServerFault::of_store(server.name(), &error)),
                 Ok(object) => match open_share(&server, vault, extent, generation, &object) {
                     Ok(_) => Ok(Fetched { server, object }),
-                    Err((fault, detail)) => Err(ServerFault { server: server.name().to_owned(), fault, detail }),
+                    Err((fault, detail)) => Err(ServerFault {
+                        server: server.name().to_owned(),
+                        fault,
+                        detail,
+                    }),
                 },
             };
             match checked {
@@ -91,26 +115,45 @@ pub(crate) async fn fetch(
                 Err(fault) => {
                     tracing::warn!(server = %fault.server, fault = %fault.fault, "a share could not be used");
                     faults.push(fault);
-                    requests.extend(candidates.next().map(|server| fetch_one(servers, server, extent, generation)));
+                    requests.extend(
+                        candidates
+                            .next()
+                            .map(|server| fetch_one(servers, server, extent, generation)),
+                    );
                 }
             }
         }
         let (returned, joined) = join_off_task(good, vault, extent, generation)
             .await
-            .map_err(|fault| Unreadable { got: 0, faults: vec![fault] })?;
+            .map_err(|fault| Unreadable {
+                got: 0,
+                faults: vec![fault],
+            })?;
         good = returned;
         match joined {
             Ok(secret) => return Ok(secret),
             Err((position, detail)) => {
                 if position >= good.len() {
                     let server = String::new();
-                    faults.push(ServerFault { server, fault: Fault::Corrupt, detail });
+                    faults.push(ServerFault {
+                        server,
+                        fault: Fault::Corrupt,
+                        detail,
+                    });
                     return Err(Unreadable { got: 0, faults });
                 }
                 let bad = good.swap_remove(position);
                 tracing::warn!(server = %bad.server.name(), fault = %Fault::Corrupt, "a share could not be used");
-                faults.push(ServerFault { server: bad.server.name().to_owned(), fault: Fault::Corrupt, detail });
-                requests.extend(candidates.next().map(|server| fetch_one(servers, server, extent, generation)));
+                faults.push(ServerFault {
+                    server: bad.server.name().to_owned(),
+                    fault: Fault::Corrupt,
+                    detail,
+                });
+                requests.extend(
+                    candidates
+                        .next()
+                        .map(|server| fetch_one(servers, server, extent, generation)),
+                );
             }
         }
     }
@@ -135,11 +178,13 @@ async fn join_off_task(
     if size <= JOIN_INLINE {
         return Ok(work());
     }
-    tokio::task::spawn_blocking(work).await.map_err(|error| ServerFault {
-        server: String::new(),
-        fault: Fault::Failed,
-        detail: task_lost(error).to_string(),
-    })
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| ServerFault {
+            server: String::new(),
+            fault: Fault::Failed,
+            detail: task_lost(error).to_string(),
+        })
 }
 
 fn join(shares: &[Fetched], vault: VaultId, extent: ExtentId, generation: Generation) -> Joined {
@@ -150,12 +195,21 @@ fn join(shares: &[Fetched], vault: VaultId, extent: ExtentId, generation: Genera
         opened.push(open.map_err(|(_, detail)| (position, detail))?);
     }
     let mut joiner = Joiner::new(opened).map_err(|error| (nobody, error.to_string()))?;
-    let len = usize::try_from(joiner.secret_len()).map_err(|_| (nobody, "too long for this machine".to_owned()))?;
+    let len = usize::try_from(joiner.secret_len())
+        .map_err(|_| (nobody, "too long for this machine".to_owned()))?;
     let mut secret = SecretBytes::with_len(len);
-    let bodies: Vec<&[u8]> = shares.iter().map(|share| share.object.get(PREFIX_LEN..).unwrap_or_default()).collect();
-    joiner.join_chunks(0, &bodies, secret.expose_mut()).map_err(|error| match error {
-        JoinError::Damaged { position, .. } => (position, error.to_string()),
-        other => (nobody, other.to_string()),
-    })?;
+    let bodies: Vec<&[u8]> = shares
+        .iter()
+        .map(|share| share.object.get(PREFIX_LEN..).unwrap_or_default())
+        .collect();
+    joiner
+        .join_chunks(0, &bodies, secret.expose_mut())
+        .map_err(|error| match error {
+            // A share that was cut off is as damaged as an altered one: another server's takes its place.
+            JoinError::Damaged { position, .. } | JoinError::BodyLength { position, .. } => {
+                (position, error.to_string())
+            }
+            other => (nobody, other.to_string()),
+        })?;
     Ok(secret)
 }

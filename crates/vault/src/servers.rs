@@ -39,7 +39,9 @@ pub(crate) struct Server {
 
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Server").field("seat", &self.seat).finish_non_exhaustive()
+        f.debug_struct("Server")
+            .field("seat", &self.seat)
+            .finish_non_exhaustive()
     }
 }
 
@@ -64,7 +66,10 @@ impl Server {
     }
 
     /// Waits for an answer for at most the vault's time limit, and learns from it.
-    pub(crate) async fn ask<T>(&self, request: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    pub(crate) async fn ask<T>(
+        &self,
+        request: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
         let begin = Instant::now();
         let answer = match tokio::time::timeout(self.timeout, request).await {
             Ok(answer) => answer,
@@ -75,27 +80,45 @@ impl Server {
         };
         let away = matches!(&answer, Err(error) if error.kind == StoreErrorKind::NoAnswer);
         self.away.store(away, Ordering::Relaxed);
-        let took = u64::try_from(begin.elapsed().as_micros()).unwrap_or(u64::MAX).max(1);
+        let took = u64::try_from(begin.elapsed().as_micros())
+            .unwrap_or(u64::MAX)
+            .max(1);
         let before = self.latency_us.load(Ordering::Relaxed);
-        let smoothed = if before == 0 { took } else { before / 8 * 7 + took / 8 };
+        let smoothed = if before == 0 {
+            took
+        } else {
+            before / 8 * 7 + took / 8
+        };
         self.latency_us.store(smoothed.max(1), Ordering::Relaxed);
         answer
     }
 
     /// Keeps a share. A write whose answer was lost is tried once more; finding the name taken then is the success that was
     /// not heard of, because nobody else can know the name.
-    pub(crate) async fn put(&self, name: &ObjectKey, object: Bytes, durability: Durability) -> Result<(), StoreError> {
+    pub(crate) async fn put(
+        &self,
+        name: &ObjectKey,
+        object: Bytes,
+        durability: Durability,
+    ) -> Result<(), StoreError> {
         let store = &self.seat.store;
         let begin = Instant::now();
-        let first = self.ask(store.put_new(name, object.clone(), durability)).await;
+        let first = self
+            .ask(store.put_new(name, object.clone(), durability))
+            .await;
         match first {
-            Err(error) if error.kind == StoreErrorKind::NoAnswer && begin.elapsed() < RETRY_WITHIN => {
+            Err(error)
+                if error.kind == StoreErrorKind::NoAnswer && begin.elapsed() < RETRY_WITHIN =>
+            {
                 let len = object.len() as u64;
                 match self.ask(store.put_new(name, object, durability)).await {
                     Err(second) if second.kind == StoreErrorKind::AlreadyExists => {
                         let stat = self.ask(store.stat(name)).await?;
                         if stat.len != len {
-                            return Err(StoreError::new(StoreErrorKind::Failed, "an object was kept only in part"));
+                            return Err(StoreError::new(
+                                StoreErrorKind::Failed,
+                                "an object was kept only in part",
+                            ));
                         }
                         if durability == Durability::Now {
                             self.ask(store.sync()).await?;
@@ -123,7 +146,9 @@ pub(crate) struct Servers {
 
 impl fmt::Debug for Servers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Servers").field("servers", &self.servers).finish_non_exhaustive()
+        f.debug_struct("Servers")
+            .field("servers", &self.servers)
+            .finish_non_exhaustive()
     }
 }
 
@@ -145,10 +170,21 @@ impl Servers {
             .map(|seat| {
                 let seal_key = key.seal_key(seat.id);
                 let (latency_us, away) = (AtomicU64::new(0), AtomicBool::new(false));
-                Arc::new(Server { seat, seal_key, timeout, latency_us, away })
+                Arc::new(Server {
+                    seat,
+                    seal_key,
+                    timeout,
+                    latency_us,
+                    away,
+                })
             })
             .collect();
-        Some(Self { servers, key, threshold, generation })
+        Some(Self {
+            servers,
+            key,
+            threshold,
+            generation,
+        })
     }
 
     /// All servers, by index.
@@ -165,12 +201,25 @@ impl Servers {
 
     /// The dealing's seats, by index.
     pub(crate) fn seats(&self) -> Vec<Seat<'_>> {
-        self.servers.iter().map(|server| Seat { server: server.seat.id, key: &server.seal_key }).collect()
+        self.servers
+            .iter()
+            .map(|server| Seat {
+                server: server.seat.id,
+                key: &server.seal_key,
+            })
+            .collect()
     }
 
     /// The name of an extent's share on a server.
-    pub(crate) fn object_key(&self, server: &Server, extent: ExtentId, generation: Generation) -> ObjectKey {
-        self.key.object_name(server.seat.id, extent, generation).into()
+    pub(crate) fn object_key(
+        &self,
+        server: &Server,
+        extent: ExtentId,
+        generation: Generation,
+    ) -> ObjectKey {
+        self.key
+            .object_name(server.seat.id, extent, generation)
+            .into()
     }
 
     /// How many servers must have a share before a save is at full strength: one more than are needed, where there are as many.

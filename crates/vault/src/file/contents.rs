@@ -35,7 +35,12 @@ fn stretches(offset: u64, len: usize) -> impl Iterator<Item = Stretch> {
         let position = offset.saturating_add(outer as u64);
         let (number, within) = (position / EXTENT, position % EXTENT);
         let room = usize::try_from(EXTENT - within).unwrap_or(usize::MAX);
-        let stretch = Stretch { number, at: usize::try_from(within).unwrap_or(usize::MAX), len: left.min(room), outer };
+        let stretch = Stretch {
+            number,
+            at: usize::try_from(within).unwrap_or(usize::MAX),
+            len: left.min(room),
+            outer,
+        };
         outer += stretch.len;
         Some(stretch)
     })
@@ -49,14 +54,23 @@ pub(crate) fn span(size: u64, number: u64) -> usize {
 
 impl Inner {
     /// Reads up to `len` bytes from `offset`; fewer at the end of the file.
-    pub(crate) async fn read(self: &Arc<Self>, file: &Arc<OpenFile>, offset: u64, len: usize) -> Result<SecretBytes> {
+    pub(crate) async fn read(
+        self: &Arc<Self>,
+        file: &Arc<OpenFile>,
+        offset: u64,
+        len: usize,
+    ) -> Result<SecretBytes> {
         loop {
             let missing = {
                 let state = file.state.read().await;
-                let len = usize::try_from(state.size.saturating_sub(offset)).unwrap_or(usize::MAX).min(len);
-                let missing = stretches(offset, len).map(|stretch| stretch.number).find(|number| {
-                    !state.buffers.contains_key(number) && state.slot(*number) != Slot::Hole
-                });
+                let len = usize::try_from(state.size.saturating_sub(offset))
+                    .unwrap_or(usize::MAX)
+                    .min(len);
+                let missing = stretches(offset, len)
+                    .map(|stretch| stretch.number)
+                    .find(|number| {
+                        !state.buffers.contains_key(number) && state.slot(*number) != Slot::Hole
+                    });
                 match missing {
                     None => {
                         let mut out = SecretBytes::with_len(len);
@@ -77,7 +91,9 @@ impl Inner {
 
     fn copy_out(&self, state: &FileState, offset: u64, out: &mut [u8]) {
         for stretch in stretches(offset, out.len()) {
-            let Some(place) = out.get_mut(stretch.outer..stretch.outer + stretch.len) else { continue };
+            let Some(place) = out.get_mut(stretch.outer..stretch.outer + stretch.len) else {
+                continue;
+            };
             match state.buffers.get(&stretch.number) {
                 Some(plain) => {
                     plain.used.store(self.tick(), Ordering::Relaxed);
@@ -93,7 +109,11 @@ impl Inner {
         let before = file.last_read.swap(reached, Ordering::Relaxed);
         let next = reached + 1;
         let in_order = before == reached || before.checked_add(1) == Some(reached);
-        if !in_order || next >= state.extents() || state.buffers.contains_key(&next) || state.slot(next) == Slot::Hole {
+        if !in_order
+            || next >= state.extents()
+            || state.buffers.contains_key(&next)
+            || state.slot(next) == Slot::Hole
+        {
             return;
         }
         // One at a time: whoever holds the lock is fetching it already.
@@ -159,10 +179,19 @@ impl Inner {
     }
 
     /// Writes `data` at `offset`; the file grows as needed, with zeros between its old end and `offset`.
-    pub(crate) async fn write(self: &Arc<Self>, file: &Arc<OpenFile>, offset: u64, data: &[u8], now: Timestamp) -> Result<()> {
+    pub(crate) async fn write(
+        self: &Arc<Self>,
+        file: &Arc<OpenFile>,
+        offset: u64,
+        data: &[u8],
+        now: Timestamp,
+    ) -> Result<()> {
         let end = offset.saturating_add(data.len() as u64);
         if end > FILE_MAX {
-            return Err(VaultError::TooLarge { size: end, limit: FILE_MAX });
+            return Err(VaultError::TooLarge {
+                size: end,
+                limit: FILE_MAX,
+            });
         }
         if data.is_empty() {
             return Ok(());
@@ -172,7 +201,9 @@ impl Inner {
                 let mut state = file.state.write().await;
                 let missing = stretches(offset, data.len()).find(|stretch| {
                     let covers = stretch.at == 0 && stretch.len >= span(state.size, stretch.number);
-                    !covers && !state.buffers.contains_key(&stretch.number) && state.slot(stretch.number) != Slot::Hole
+                    !covers
+                        && !state.buffers.contains_key(&stretch.number)
+                        && state.slot(stretch.number) != Slot::Hole
                 });
                 match missing {
                     None => break self.copy_in(file, &mut state, offset, data, now),
@@ -188,11 +219,23 @@ impl Inner {
     }
 
     /// Returns the extents that the write has filled to the end: a program that writes in order is done with them.
-    fn copy_in(&self, file: &OpenFile, state: &mut FileState, offset: u64, data: &[u8], now: Timestamp) -> Vec<u64> {
+    fn copy_in(
+        &self,
+        file: &OpenFile,
+        state: &mut FileState,
+        offset: u64,
+        data: &[u8],
+        now: Timestamp,
+    ) -> Vec<u64> {
         let mut full = Vec::new();
         for stretch in stretches(offset, data.len()) {
-            let bytes = data.get(stretch.outer..stretch.outer + stretch.len).unwrap_or_default();
-            let plain = state.buffers.entry(stretch.number).or_insert_with(|| Plain::empty(&self.ledger));
+            let bytes = data
+                .get(stretch.outer..stretch.outer + stretch.len)
+                .unwrap_or_default();
+            let plain = state
+                .buffers
+                .entry(stretch.number)
+                .or_insert_with(|| Plain::empty(&self.ledger));
             plain.write(stretch.at, bytes);
             plain.used.store(self.tick(), Ordering::Relaxed);
             if (stretch.at + stretch.len) as u64 == EXTENT && plain.len() as u64 == EXTENT {
@@ -208,7 +251,10 @@ impl Inner {
     /// Cuts the file off at `size`, or lets it grow to it with zeros.
     pub(crate) async fn set_size(&self, file: &OpenFile, size: u64, now: Timestamp) -> Result<()> {
         if size > FILE_MAX {
-            return Err(VaultError::TooLarge { size, limit: FILE_MAX });
+            return Err(VaultError::TooLarge {
+                size,
+                limit: FILE_MAX,
+            });
         }
         let (boundary, rest) = (size / EXTENT, usize::try_from(size % EXTENT).unwrap_or(0));
         loop {
@@ -224,7 +270,9 @@ impl Inner {
                     if shrinks {
                         let keep = size.div_ceil(EXTENT);
                         drop(state.buffers.split_off(&keep));
-                        state.slots.truncate(usize::try_from(keep).unwrap_or(usize::MAX));
+                        state
+                            .slots
+                            .truncate(usize::try_from(keep).unwrap_or(usize::MAX));
                         if let Some(plain) = state.buffers.get_mut(&boundary) {
                             plain.truncate(rest);
                         }
@@ -239,17 +287,27 @@ impl Inner {
     }
 
     /// Makes a stretch of the file zeros; its size stays.
-    pub(crate) async fn punch(&self, file: &OpenFile, offset: u64, len: u64, now: Timestamp) -> Result<()> {
+    pub(crate) async fn punch(
+        &self,
+        file: &OpenFile,
+        offset: u64,
+        len: u64,
+        now: Timestamp,
+    ) -> Result<()> {
         loop {
             let missing = {
                 let mut state = file.state.write().await;
-                let len = usize::try_from(len.min(state.size.saturating_sub(offset))).unwrap_or(usize::MAX);
+                let len = usize::try_from(len.min(state.size.saturating_sub(offset)))
+                    .unwrap_or(usize::MAX);
                 if len == 0 {
                     return Ok(());
                 }
-                let whole = |state: &FileState, stretch: &Stretch| stretch.at == 0 && stretch.len >= span(state.size, stretch.number);
+                let whole = |state: &FileState, stretch: &Stretch| {
+                    stretch.at == 0 && stretch.len >= span(state.size, stretch.number)
+                };
                 let missing = stretches(offset, len).find(|stretch| {
-                    let absent = !state.buffers.contains_key(&stretch.number) && state.slot(stretch.number) != Slot::Hole;
+                    let absent = !state.buffers.contains_key(&stretch.number)
+                        && state.slot(stretch.number) != Slot::Hole;
                     absent && !whole(&state, stretch)
                 });
                 match missing {
@@ -288,7 +346,9 @@ impl Inner {
                     return Ok(());
                 }
                 let dirty = state.buffers.iter().filter(|(_, plain)| plain.dirty);
-                dirty.min_by_key(|(_, plain)| plain.used.load(Ordering::Relaxed)).map(|(number, _)| *number)
+                dirty
+                    .min_by_key(|(_, plain)| plain.used.load(Ordering::Relaxed))
+                    .map(|(number, _)| *number)
             };
             let Some(oldest) = oldest else { return Ok(()) };
             let _shared = file.saving.read().await;
@@ -304,16 +364,23 @@ impl Inner {
         let files = self.open_files();
         let mut clean: Vec<(u64, usize, u64)> = Vec::new();
         for (place, file) in files.iter().enumerate() {
-            let Ok(state) = file.state.try_read() else { continue };
+            let Ok(state) = file.state.try_read() else {
+                continue;
+            };
             let candidates = state.buffers.iter().filter(|(_, plain)| !plain.dirty);
-            clean.extend(candidates.map(|(number, plain)| (plain.used.load(Ordering::Relaxed), place, *number)));
+            clean.extend(
+                candidates
+                    .map(|(number, plain)| (plain.used.load(Ordering::Relaxed), place, *number)),
+            );
         }
         clean.sort_unstable();
         for (_, place, number) in clean {
             if self.ledger.held() <= goal {
                 return;
             }
-            let Some(Ok(mut state)) = files.get(place).map(|file| file.state.try_write()) else { continue };
+            let Some(Ok(mut state)) = files.get(place).map(|file| file.state.try_write()) else {
+                continue;
+            };
             if state.buffers.get(&number).is_some_and(|plain| !plain.dirty) {
                 state.buffers.remove(&number);
             }
@@ -323,15 +390,20 @@ impl Inner {
 
 /// The contents that lie in a head.
 fn inline_contents(secret: &SecretBytes) -> Result<SecretBytes> {
-    let (head, begin) = Head::parse(secret.expose())
-        .map_err(|error| VaultError::Damaged { what: format!("the head of a version: {error}") })?;
+    let (head, begin) = Head::parse(secret.expose()).map_err(|error| VaultError::Damaged {
+        what: format!("the head of a version: {error}"),
+    })?;
     if !matches!(head.content, Content::Inline) {
-        return Err(VaultError::Damaged { what: "the head of a version does not hold its contents".to_owned() });
+        return Err(VaultError::Damaged {
+            what: "the head of a version does not hold its contents".to_owned(),
+        });
     }
     let contents = usize::try_from(head.size)
         .ok()
         .and_then(|size| begin.checked_add(size))
         .and_then(|end| secret.expose().get(begin..end))
-        .ok_or_else(|| VaultError::Damaged { what: "the head of a version is shorter than its contents".to_owned() })?;
+        .ok_or_else(|| VaultError::Damaged {
+            what: "the head of a version is shorter than its contents".to_owned(),
+        })?;
     Ok(SecretBytes::from_slice(contents))
 }

@@ -45,7 +45,14 @@ impl Plain {
             rest.fill(0);
         }
         ledger.0.fetch_add(bytes.len(), Ordering::Relaxed);
-        Self { bytes, len, ledger: Arc::clone(ledger), dirty: false, stamp: 0, used: AtomicU64::new(0) }
+        Self {
+            bytes,
+            len,
+            ledger: Arc::clone(ledger),
+            dirty: false,
+            stamp: 0,
+            used: AtomicU64::new(0),
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -58,8 +65,15 @@ impl Plain {
 
     /// Whether every byte is zero.
     pub(crate) fn is_zero(&self) -> bool {
-        let (before, words, after) = (self.contents().as_chunks::<64>().0, 0_u8, self.contents().as_chunks::<64>().1);
-        before.iter().all(|chunk| chunk.iter().fold(words, |all, byte| all | byte) == 0) && after.iter().all(|byte| *byte == 0)
+        let (before, words, after) = (
+            self.contents().as_chunks::<64>().0,
+            0_u8,
+            self.contents().as_chunks::<64>().1,
+        );
+        before
+            .iter()
+            .all(|chunk| chunk.iter().fold(words, |all, byte| all | byte) == 0)
+            && after.iter().all(|byte| *byte == 0)
     }
 
     /// Copies the bytes from `at` into `out`; zeros behind the contents.
@@ -114,12 +128,17 @@ impl Plain {
         }
         // Doubling keeps the copying linear; a large first write goes straight to its size.
         let limit = usize::try_from(EXTENT).unwrap_or(usize::MAX).max(needed);
-        let capacity = needed.max(self.bytes.len() * 2).max(Self::SMALLEST).min(limit);
+        let capacity = needed
+            .max(self.bytes.len() * 2)
+            .max(Self::SMALLEST)
+            .min(limit);
         let mut larger = SecretBytes::with_len(capacity);
         if let Some(place) = larger.expose_mut().get_mut(..self.len) {
             place.copy_from_slice(self.contents());
         }
-        self.ledger.0.fetch_add(capacity - self.bytes.len(), Ordering::Relaxed);
+        self.ledger
+            .0
+            .fetch_add(capacity - self.bytes.len(), Ordering::Relaxed);
         self.bytes = larger;
     }
 }

@@ -1,7 +1,7 @@
 //! What all handles of an open file share.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::RwLock;
@@ -10,8 +10,9 @@ use warifu_core::ids::{ExtentId, FileId, Generation, VersionNo};
 
 use super::EXTENT;
 use super::plain::Plain;
+use super::snapshot::Snapshot;
 use crate::node::{Attr, NodeId};
-use crate::seam::catalog::{ExtentRecord, SaveId, Version};
+use crate::seam::catalog::{Commit, Durability, ExtentRecord, SaveId, Version};
 
 /// Where the stored contents of an extent lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,8 +49,6 @@ pub(crate) struct FileState {
     pub(crate) stamp: u64,
     /// The extents dealt and stored for the save under way.
     pub(crate) fresh: HashMap<ExtentId, ExtentRecord>,
-    /// Extents dealt for it that turned out to be of no use. Their objects are removed once the save has ended.
-    pub(crate) waste: Vec<(ExtentId, Generation)>,
     /// Extents being sent while the program still writes.
     pub(crate) sending: HashSet<u64>,
     /// Whether the file has lost its last name, so that nothing will ever read what is saved.
@@ -58,56 +57,80 @@ pub(crate) struct FileState {
 
 impl std::fmt::Debug for Plain {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Plain").field("len", &self.len()).field("dirty", &self.dirty).finish_non_exhaustive()
+        f.debug_struct("Plain")
+            .field("len", &self.len())
+            .field("dirty", &self.dirty)
+            .finish_non_exhaustive()
     }
 }
 
 impl FileState {
-    pub(crate) fn of(attr: &Attr, version: Option<&Version>) -> Self {
-        let mut state = Self {
-            target: attr.node,
-            document: attr.document,
+    /// The state of a file of which nothing has been read yet.
+    pub(crate) fn new(node: NodeId) -> Self {
+        Self {
+            target: node,
+            document: FileId::NIL,
             version: VersionNo(0),
             head: None,
             size: 0,
-            mtime: attr.mtime,
+            mtime: Timestamp { secs: 0, nanos: 0 },
             slots: Vec::new(),
             buffers: BTreeMap::new(),
             dirty: false,
             stamp: 0,
             fresh: HashMap::new(),
-            waste: Vec::new(),
             sending: HashSet::new(),
-            unlinked: attr.nlink == 0,
-        };
-        state.rebase(attr, version);
-        state
-    }
-
-    /// Forgets the contents and takes a version as the base. Only for a state with nothing to save.
-    pub(crate) fn rebase(&mut self, attr: &Attr, version: Option<&Version>) {
-        self.document = attr.document;
-        self.mtime = attr.mtime;
-        self.buffers.clear();
-        self.stamp += 1;
-        match version {
-            None => {
-                (self.version, self.head, self.size) = (VersionNo(0), None, 0);
-                self.slots.clear();
-            }
-            Some(version) => {
-                (self.version, self.head, self.size) = (version.number, version.head, version.size);
-                self.slots = slots_of(version);
-            }
+            unlinked: false,
         }
     }
 
+    /// The state of a file as one of its versions left it.
+    pub(crate) fn of_version(attr: &Attr, version: &Version) -> Self {
+        let mut state = Self::new(attr.node);
+        state.rebase(attr, Some(version));
+        state.mtime = version.mtime;
+        state
+    }
+
+    /// Takes the version that the catalogue calls current as the base, unless there are changes to save.
+    pub(crate) fn catch_up(&mut self, attr: &Attr, version: Option<&Version>) {
+        self.unlinked |= attr.nlink == 0;
+        if self.dirty || !self.fresh.is_empty() || self.target != attr.node {
+            return;
+        }
+        if self.head == attr.head {
+            // A rename may have given the file another document, and its version another number.
+            (self.document, self.version) = (attr.document, attr.version);
+            if self.size == attr.size {
+                return;
+            }
+        }
+        // What was read from the catalogue may be older than what a save by another handle has made current meanwhile.
+        if self.document != attr.document || attr.version >= self.version {
+            self.rebase(attr, version);
+        }
+    }
+
+    fn rebase(&mut self, attr: &Attr, version: Option<&Version>) {
+        (self.document, self.version, self.mtime) = (attr.document, attr.version, attr.mtime);
+        (self.head, self.size) = version.map_or((None, 0), |version| (version.head, version.size));
+        self.slots = version.map(slots_of).unwrap_or_default();
+        self.buffers.clear();
+        self.stamp += 1;
+    }
+
     pub(crate) fn slot(&self, number: u64) -> Slot {
-        usize::try_from(number).ok().and_then(|number| self.slots.get(number)).copied().unwrap_or(Slot::Hole)
+        usize::try_from(number)
+            .ok()
+            .and_then(|number| self.slots.get(number))
+            .copied()
+            .unwrap_or(Slot::Hole)
     }
 
     pub(crate) fn set_slot(&mut self, number: u64, slot: Slot) {
-        let Ok(number) = usize::try_from(number) else { return };
+        let Ok(number) = usize::try_from(number) else {
+            return;
+        };
         if number >= self.slots.len() {
             self.slots.resize(number + 1, Slot::Hole);
         }
@@ -123,7 +146,11 @@ impl FileState {
 
     /// Which extents hold changes that no server has.
     pub(crate) fn dirty_extents(&self) -> Vec<u64> {
-        self.buffers.iter().filter(|(_, plain)| plain.dirty).map(|(number, _)| *number).collect()
+        self.buffers
+            .iter()
+            .filter(|(_, plain)| plain.dirty)
+            .map(|(number, _)| *number)
+            .collect()
     }
 
     /// Notes a change of any kind.
@@ -141,7 +168,34 @@ fn slots_of(version: &Version) -> Vec<Slot> {
     if version.is_inline() {
         return vec![Slot::InHead];
     }
-    version.layout.iter().map(|extent| extent.map_or(Slot::Hole, Slot::Stored)).collect()
+    version
+        .layout
+        .iter()
+        .map(|extent| extent.map_or(Slot::Hole, Slot::Stored))
+        .collect()
+}
+
+/// An attempt to save: the name of its intent row, and all that the row names.
+///
+/// What was announced and is not committed in the end is of no use, whatever became of it: changed again meanwhile, not
+/// taken by enough servers, or dealt by a save that was dropped half-way.
+#[derive(Debug)]
+pub(crate) struct Attempt {
+    pub(crate) save: SaveId,
+    pub(crate) announced: Vec<(ExtentId, Generation)>,
+}
+
+/// A switch that has been asked for and whose answer has not come.
+pub(crate) struct Doubt {
+    pub(crate) snapshot: Snapshot,
+    pub(crate) commit: Commit,
+    pub(crate) durability: Durability,
+}
+
+impl std::fmt::Debug for Doubt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Doubt").finish_non_exhaustive()
+    }
 }
 
 /// An open file: one for each node, however many handles there are.
@@ -152,7 +206,8 @@ pub(crate) struct OpenFile {
     /// Held by a save from beginning to end, and shared by extents sent early: a save begins when they have ended.
     pub(crate) saving: RwLock<()>,
     /// The attempt to save that is under way, once an extent has been dealt for it.
-    pub(crate) intent: tokio::sync::Mutex<Option<SaveId>>,
+    pub(crate) attempt: tokio::sync::Mutex<Option<Attempt>>,
+    pub(crate) doubt: tokio::sync::Mutex<Option<Doubt>>,
     /// One lock for each extent that is being fetched, so that it is fetched once.
     fetching: Mutex<HashMap<u64, Arc<tokio::sync::Mutex<()>>>>,
     /// How many handles there are.
@@ -169,7 +224,8 @@ impl OpenFile {
             node,
             state: Arc::new(RwLock::new(state)),
             saving: RwLock::new(()),
-            intent: tokio::sync::Mutex::new(None),
+            attempt: tokio::sync::Mutex::new(None),
+            doubt: tokio::sync::Mutex::new(None),
             fetching: Mutex::new(HashMap::new()),
             handles: AtomicU32::new(0),
             last_read: AtomicU64::new(u64::MAX),
@@ -184,9 +240,5 @@ impl OpenFile {
             locks.retain(|_, lock| Arc::strong_count(lock) > 1);
         }
         Arc::clone(locks.entry(number).or_default())
-    }
-
-    pub(crate) fn handle_count(&self) -> u32 {
-        self.handles.load(Ordering::Acquire)
     }
 }

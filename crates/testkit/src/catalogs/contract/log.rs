@@ -85,7 +85,8 @@ async fn p9_the_log_holds_what_was_done_and_nothing_else(lab: Lab) {
     }
     let mut done: Vec<String> = tasks.join_all().await.into_iter().flatten().collect();
     let mut logged: Vec<_> = lab.catalog.audit(before, 1000).await.unwrap().into_iter().map(|line| line.entry.detail).collect();
-    (done.sort(), logged.sort());
+    done.sort();
+    logged.sort();
     assert_eq!(done.len(), 100);
     assert_eq!(done, logged);
     assert_eq!(super::lab::list_all(&*lab.catalog, folder).await.len(), 100);

@@ -104,7 +104,8 @@ async fn names_are_bytes(lab: Lab) {
     let mut listed: Vec<Vec<u8>> =
         super::lab::list_all(&*lab.catalog, ROOT).await.into_iter().map(|entry| entry.name.as_bytes().to_vec()).collect();
     let mut expected: Vec<Vec<u8>> = names.iter().map(|bytes| bytes.to_vec()).collect();
-    (listed.sort(), expected.sort());
+    listed.sort();
+    expected.sort();
     assert_eq!(listed, expected);
     for bytes in names {
         let found = lab.catalog.lookup(ROOT, &Name::new(bytes).unwrap()).await.unwrap().unwrap();
