@@ -28,13 +28,33 @@ fn write(durability: Durability) -> Write {
         program: "soffice.bin".into(),
         purpose: String::new(),
     };
-    let at = Timestamp { secs: 1_790_000_000, nanos: 0 };
-    Write { audit: AuditEntry { at, context, act: Act::Save, node: Some(NodeId(4)), detail: "福祉部/申請書.docx".into() }, durability }
+    let at = Timestamp {
+        secs: 1_790_000_000,
+        nanos: 0,
+    };
+    Write {
+        audit: AuditEntry {
+            at,
+            context,
+            act: Act::Save,
+            node: Some(NodeId(4)),
+            detail: "福祉部/申請書.docx".into(),
+        },
+        durability,
+    }
 }
 
 fn file() -> Outcome<NewNode> {
     let document = FileId::fresh()?;
-    Ok(NewNode { kind: NodeKind::File, mode: 0o644, uid: 1000, gid: 1000, rdev: 0, target: Vec::new(), document })
+    Ok(NewNode {
+        kind: NodeKind::File,
+        mode: 0o644,
+        uid: 1000,
+        gid: 1000,
+        rdev: 0,
+        target: Vec::new(),
+        document,
+    })
 }
 
 fn name(text: &str) -> Outcome<Name> {
@@ -43,8 +63,17 @@ fn name(text: &str) -> Outcome<Name> {
 
 async fn save(catalog: &dyn Catalog, attr: &Attr, durability: Durability) -> Outcome<Attr> {
     let (save, head) = (ExtentId::fresh()?, ExtentId::fresh()?);
-    let at = Timestamp { secs: 1_790_000_000, nanos: 0 };
-    catalog.begin_save(&Intent { save, extents: vec![(head, Generation(1))], lease_until: at }).await?;
+    let at = Timestamp {
+        secs: 1_790_000_000,
+        nanos: 0,
+    };
+    catalog
+        .begin_save(&Intent {
+            save,
+            extents: vec![(head, Generation(1))],
+            lease_until: at,
+        })
+        .await?;
     let dealt = ExtentRecord {
         extent: head,
         kind: ExtentKind::Head,
@@ -69,11 +98,17 @@ async fn save(catalog: &dyn Catalog, attr: &Attr, durability: Durability) -> Out
         dealt: vec![dealt],
         settled: false,
     };
-    Ok(catalog.commit_save(attr.node, attr.head, commit, write(durability)).await?)
+    Ok(catalog
+        .commit_save(attr.node, attr.head, commit, write(durability))
+        .await?)
 }
 
 /// Runs `act` `times` times, one after another, and prints what one took.
-async fn measure<F: Future<Output = Outcome<()>>>(what: &str, times: usize, act: impl Fn(usize) -> F) -> Outcome<()> {
+async fn measure<F: Future<Output = Outcome<()>>>(
+    what: &str,
+    times: usize,
+    act: impl Fn(usize) -> F,
+) -> Outcome<()> {
     let mut each = Vec::with_capacity(times);
     for number in 0..times {
         let started = Instant::now();
@@ -81,15 +116,25 @@ async fn measure<F: Future<Output = Outcome<()>>>(what: &str, times: usize, act:
         each.push(started.elapsed().as_secs_f64() * 1e6);
     }
     each.sort_by(f64::total_cmp);
-    let at = |part: f64| each.get((each.len() as f64 * part) as usize).copied().unwrap_or(0.0);
+    let at = |part: f64| {
+        each.get((each.len() as f64 * part) as usize)
+            .copied()
+            .unwrap_or(0.0)
+    };
     let mean = each.iter().sum::<f64>() / each.len() as f64;
-    println!("{what:<34} mean {mean:8.1} µs   median {:8.1}   99 % {:8.1}", at(0.5), at(0.99));
+    println!(
+        "{what:<34} mean {mean:8.1} µs   median {:8.1}   99 % {:8.1}",
+        at(0.5),
+        at(0.99)
+    );
     Ok(())
 }
 
 #[tokio::main]
 async fn main() -> Outcome<()> {
-    let folder = std::env::args_os().nth(1).map_or_else(std::env::temp_dir, PathBuf::from);
+    let folder = std::env::args_os()
+        .nth(1)
+        .map_or_else(std::env::temp_dir, PathBuf::from);
     let dir = tempfile::tempdir_in(folder)?;
     let key = VaultKey::generate()?.catalog_key(VaultId::fresh()?);
     let catalog = Arc::new(SqliteCatalog::create(&dir.path().join("catalog.db"), key)?);
@@ -97,36 +142,76 @@ async fn main() -> Outcome<()> {
     let root = NodeId::ROOT;
     // On a thread of the runtime, as every caller is.
     for number in 0..20_000 {
-        catalog.create(root, &name(&format!("before {number}"))?, file()?, write(Durability::Soon)).await?;
+        catalog
+            .create(
+                root,
+                &name(&format!("before {number}"))?,
+                file()?,
+                write(Durability::Soon),
+            )
+            .await?;
     }
     println!("a folder of 20000 files; requests one after another:");
-    for (durability, label, times) in [(Durability::Soon, "soon", 3000), (Durability::Now, "now", 500)] {
+    for (durability, label, times) in [
+        (Durability::Soon, "soon", 3000),
+        (Durability::Now, "now", 500),
+    ] {
         let text = |number: usize| format!("{label} {number}");
         measure(&format!("create ({label})"), times, |number| async move {
-            catalog.create(root, &name(&text(number))?, file()?, write(durability)).await?;
+            catalog
+                .create(root, &name(&text(number))?, file()?, write(durability))
+                .await?;
             Ok(())
         })
         .await?;
         measure(&format!("rename ({label})"), times, |number| async move {
-            let (from, to) = (name(&text(number))?, name(&format!("renamed {}", text(number)))?);
-            catalog.rename((root, &from), (root, &to), RenameMode::Replace, false, write(durability)).await?;
+            let (from, to) = (
+                name(&text(number))?,
+                name(&format!("renamed {}", text(number)))?,
+            );
+            catalog
+                .rename(
+                    (root, &from),
+                    (root, &to),
+                    RenameMode::Replace,
+                    false,
+                    write(durability),
+                )
+                .await?;
             Ok(())
         })
         .await?;
-        measure(&format!("begin_save + commit_save ({label})"), times, |number| async move {
-            let found = catalog.lookup(root, &name(&format!("renamed {}", text(number)))?).await?.ok_or("it is there")?;
-            save(&**catalog, &found, durability).await?;
-            Ok(())
-        })
+        measure(
+            &format!("begin_save + commit_save ({label})"),
+            times,
+            |number| async move {
+                let found = catalog
+                    .lookup(root, &name(&format!("renamed {}", text(number)))?)
+                    .await?
+                    .ok_or("it is there")?;
+                save(&**catalog, &found, durability).await?;
+                Ok(())
+            },
+        )
         .await?;
     }
     measure("sync after a change (with it)", 300, |number| async move {
-        catalog.create(root, &name(&format!("sync {number}"))?, file()?, write(Durability::Soon)).await?;
+        catalog
+            .create(
+                root,
+                &name(&format!("sync {number}"))?,
+                file()?,
+                write(Durability::Soon),
+            )
+            .await?;
         Ok(catalog.sync().await?)
     })
     .await?;
     measure("lookup", 20_000, |number| async move {
-        catalog.lookup(root, &name(&format!("before {number}"))?).await?.ok_or("it is there")?;
+        catalog
+            .lookup(root, &name(&format!("before {number}"))?)
+            .await?
+            .ok_or("it is there")?;
         Ok(())
     })
     .await?;
@@ -135,7 +220,11 @@ async fn main() -> Outcome<()> {
         Ok(())
     })
     .await?;
-    let found = catalog.lookup(root, &name("renamed soon 1")?).await?.ok_or("it is there")?.node;
+    let found = catalog
+        .lookup(root, &name("renamed soon 1")?)
+        .await?
+        .ok_or("it is there")?
+        .node;
     measure("current", 20_000, |_| async move {
         catalog.current(found).await?;
         Ok(())
@@ -152,14 +241,24 @@ async fn main() -> Outcome<()> {
     })
     .await?;
 
-    for (durability, label, each) in [(Durability::Soon, "soon", 1000), (Durability::Now, "now", 200)] {
+    for (durability, label, each) in [
+        (Durability::Soon, "soon", 1000),
+        (Durability::Now, "now", 200),
+    ] {
         let started = Instant::now();
         let mut tasks = tokio::task::JoinSet::new();
         for task in 0..16 {
             let catalog = Arc::clone(catalog);
             tasks.spawn(async move {
                 for number in 0..each {
-                    catalog.create(root, &name(&format!("{label} many {task} {number}"))?, file()?, write(durability)).await?;
+                    catalog
+                        .create(
+                            root,
+                            &name(&format!("{label} many {task} {number}"))?,
+                            file()?,
+                            write(durability),
+                        )
+                        .await?;
                 }
                 Outcome::Ok(())
             });
@@ -168,7 +267,10 @@ async fn main() -> Outcome<()> {
             task??;
         }
         let seconds = started.elapsed().as_secs_f64();
-        println!("16 tasks at once, create ({label}): {:.0} a second", f64::from(16 * each) / seconds);
+        println!(
+            "16 tasks at once, create ({label}): {:.0} a second",
+            f64::from(16 * each) / seconds
+        );
     }
     Ok(())
 }
