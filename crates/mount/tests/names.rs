@@ -611,3 +611,21 @@ fn the_room_is_that_of_the_fullest_server() {
     assert!(room.f_blocks >= room.f_bfree);
     assert_eq!(room.f_namemax, 255);
 }
+
+#[test]
+fn p10_times_outside_every_calendar_do_no_harm() {
+    let Some(rig) = Rig::new() else { return };
+    fs::write(rig.at("file"), "x").unwrap();
+    for secs in [i64::MIN, i64::MIN + 1, i64::MAX, -62_135_596_800] {
+        // More often than there are threads to lose.
+        for nanos in [0, 5, 999_999_999, 5, 5, 5, 5, 5, 5] {
+            let time = Timespec { tv_sec: secs, tv_nsec: nanos };
+            let times = Timestamps { last_access: time, last_modification: time };
+            utimensat(CWD, rig.at("file"), &times, AtFlags::empty()).unwrap();
+            let meta = fs::metadata(rig.at("file")).unwrap();
+            // Linux keeps no nanoseconds at either end.
+            let nanos = if secs == i64::MIN || secs == i64::MAX { 0 } else { nanos };
+            assert_eq!((meta.mtime(), meta.mtime_nsec()), (secs, nanos));
+        }
+    }
+}

@@ -63,74 +63,92 @@ impl Dice {
         (self.0 >> 11) % sides
     }
 
-    fn path(&mut self) -> String {
-        let names = ["a", "b", "c", "文書.docx", "~$x"];
-        let depth = 1 + self.roll(3);
-        (0..depth)
-            .map(|_| names[self.roll(names.len() as u64) as usize])
-            .collect::<Vec<_>>()
-            .join("/")
+    /// A path that is meant for a file or for a folder; now and then it meets the other, and its folders may be missing.
+    fn path(&mut self, folder: bool) -> String {
+        const FOLDERS: [&str; 2] = ["d", "資料"];
+        const FILES: [&str; 4] = ["a", "b", "文書.docx", "~$x"];
+        let depth = [0, 0, 0, 0, 1, 1, 1, 2][self.roll(8) as usize];
+        let mut path: String = (0..depth)
+            .map(|_| format!("{}/", FOLDERS[self.roll(2) as usize]))
+            .collect();
+        let folder = folder != (self.roll(12) == 0);
+        path += if folder {
+            FOLDERS[self.roll(2) as usize]
+        } else {
+            FILES[self.roll(4) as usize]
+        };
+        path
     }
 
     fn act(&mut self) -> Act {
-        let path = self.path();
         match self.roll(20) {
-            0..8 => {
+            0..10 => {
                 let access = [libc::O_RDONLY, libc::O_WRONLY, libc::O_RDWR][self.roll(3) as usize];
-                let mut flags = access;
-                for (flag, one_in) in [
-                    (libc::O_CREAT, 2),
-                    (libc::O_EXCL, 4),
-                    (libc::O_TRUNC, 4),
-                    (libc::O_APPEND, 4),
-                ] {
-                    if self.roll(one_in) == 0 {
-                        flags |= flag;
-                    }
-                }
+                let chances = [
+                    (libc::O_CREAT, 60),
+                    (libc::O_EXCL, 10),
+                    (libc::O_TRUNC, 25),
+                    (libc::O_APPEND, 25),
+                ];
+                let chosen = chances
+                    .into_iter()
+                    .filter(|(_, percent)| self.roll(100) < *percent);
+                let flags = chosen.fold(access, |flags, (flag, _)| flags | flag);
                 let reach = [100, 70_000, 5_000_000][self.roll(3) as usize];
                 let write =
                     (self.roll(4) > 0).then(|| (self.roll(reach), self.roll(reach / 4) as usize));
+                let mode = [0o644, 0o600, 0o444][self.roll(3) as usize];
                 Act::Open {
-                    path,
+                    path: self.path(false),
                     flags,
-                    mode: [0o644, 0o600, 0o444][self.roll(3) as usize],
+                    mode,
                     write,
-                    remove_first: self.roll(6) == 0,
+                    remove_first: self.roll(8) == 0,
                 }
             }
-            8 => Act::Truncate {
-                path,
+            10 => Act::Truncate {
+                path: self.path(false),
                 size: self.roll(200_000),
             },
-            9..12 => Act::MakeDir { path, mode: 0o755 },
-            12 => Act::Remove { path },
-            13 => Act::RemoveDir { path },
+            11 => Act::MakeDir {
+                path: self.path(true),
+                mode: 0o755,
+            },
+            12 => Act::Remove {
+                path: self.path(false),
+            },
+            13 => Act::RemoveDir {
+                path: self.path(true),
+            },
             14..17 => {
-                let flags = [
+                let modes = [
                     RenameFlags::empty(),
                     RenameFlags::empty(),
                     RenameFlags::NOREPLACE,
                     RenameFlags::EXCHANGE,
                 ];
+                let folder = self.roll(4) == 0;
                 Act::Rename {
-                    from: path,
-                    to: self.path(),
-                    flags: flags[self.roll(4) as usize],
+                    from: self.path(folder),
+                    to: self.path(folder),
+                    flags: modes[self.roll(4) as usize],
                 }
             }
             17 => Act::Link {
-                from: path,
-                to: self.path(),
+                from: self.path(false),
+                to: self.path(false),
             },
             18 => Act::Symlink {
-                target: self.path(),
-                path,
+                target: self.path(false),
+                path: self.path(false),
             },
-            _ => Act::Mode {
-                path,
-                mode: [0o644, 0o755, 0o400, 0o2755][self.roll(4) as usize],
-            },
+            _ => {
+                let folder = self.roll(4) == 0;
+                Act::Mode {
+                    path: self.path(folder),
+                    mode: [0o644, 0o755, 0o400, 0o2755][self.roll(4) as usize],
+                }
+            }
         }
     }
 }
