@@ -54,6 +54,3 @@ pub use self::sizes::{
     object_len,
 };
 pub use crate::seal::{Suite, SuiteUnavailable};
-
-#[cfg(test)]
-mod golden;

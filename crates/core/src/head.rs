@@ -118,6 +118,9 @@ pub enum HeadError {
         /// How many were there.
         got: usize,
     },
+    /// Zeros, or something else that was never a head.
+    #[error("there is no file's head here")]
+    NotAHead,
     /// A later format of heads.
     #[error("the file's head was made by a newer warifu: format {found}")]
     Newer {
@@ -241,9 +244,10 @@ impl Head {
             Some((start, rest)) => ([0, 4].map(|at| le_u32(start, at)), rest),
             None => return Err(short(8)),
         };
-        // A format of 0 is no head at all: a bucket of zeros begins so.
-        if format != FORMAT {
-            return Err(HeadError::Newer { found: format });
+        match format {
+            FORMAT => {}
+            0 => return Err(HeadError::NotAHead),
+            found => return Err(HeadError::Newer { found }),
         }
         let length = usize::try_from(length).map_err(|_| short(usize::MAX))?;
         let end = length.checked_add(8).ok_or(short(usize::MAX))?;

@@ -280,6 +280,16 @@ impl CatalogKey {
     pub fn seal(&self, field: Field, row: &[u8], plain: &[u8]) -> Result<Vec<u8>, NoRandomness> {
         let mut nonce = [0; FIELD_NONCE];
         random::fill(&mut nonce)?;
+        self.seal_with(field, row, plain, nonce)
+    }
+
+    pub(crate) fn seal_with(
+        &self,
+        field: Field,
+        row: &[u8],
+        plain: &[u8],
+        nonce: [u8; FIELD_NONCE],
+    ) -> Result<Vec<u8>, NoRandomness> {
         // Nonce, then length and text and zeros, then the tag, in memory of the final size: nothing is moved.
         let padded = (8 + plain.len()).next_multiple_of(FIELD_PADDING);
         let mut sealed = Vec::with_capacity(FIELD_NONCE + padded + TAG);

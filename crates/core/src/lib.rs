@@ -26,11 +26,15 @@
 #![cfg_attr(not(feature = "std"), no_std)]
 #![forbid(unsafe_code)]
 extern crate alloc;
+#[cfg(all(test, not(feature = "std")))]
+extern crate std;
 
 mod coefficients;
 mod engine;
 pub mod format;
 pub mod gf256;
+#[cfg(test)]
+mod golden;
 pub mod head;
 pub mod ids;
 pub mod keys;

@@ -21,6 +21,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
 
 use crate::coefficients::Entropy;
 use crate::format::{FormatError, MAGIC, VERSION, check_start, check_zero};
@@ -142,12 +143,12 @@ impl VaultObject {
     /// Whether this object was made with `key` and is whole.
     #[must_use]
     pub fn is_authentic(&self, key: &VaultKey) -> bool {
-        let expected = key.vault_object_mac(self.vault, &self.authenticated());
+        let expected = key.vault_object_mac(self.vault, self.authenticated().as_slice());
         expected.ct_eq(&self.mac).into()
     }
 
-    fn authenticated(&self) -> [u8; MAC_AT] {
-        let mut bytes = [0; MAC_AT];
+    fn authenticated(&self) -> Zeroizing<[u8; MAC_AT]> {
+        let mut bytes = Zeroizing::new([0; MAC_AT]);
         bytes[..6].copy_from_slice(MAGIC);
         bytes[6] = KIND;
         bytes[7] = VERSION;
@@ -166,7 +167,7 @@ impl VaultObject {
     #[must_use]
     pub fn encode(&self) -> [u8; VAULT_OBJECT_LEN] {
         let mut bytes = [0; VAULT_OBJECT_LEN];
-        bytes[..MAC_AT].copy_from_slice(&self.authenticated());
+        bytes[..MAC_AT].copy_from_slice(self.authenticated().as_slice());
         bytes[MAC_AT..].copy_from_slice(&self.mac);
         bytes
     }
@@ -292,7 +293,7 @@ pub(crate) fn deal_vault_key_with(
         },
     })?;
     for object in &mut objects {
-        object.mac = key.vault_object_mac(*vault, &object.authenticated());
+        object.mac = key.vault_object_mac(*vault, object.authenticated().as_slice());
     }
     Ok(objects)
 }
@@ -415,21 +416,20 @@ fn recover_group(objects: &[VaultObject], group: &[usize]) -> Result<VaultKey, R
             got: distinct.len(),
         });
     }
-    let mut chosen: Vec<usize> = (0..needed).collect();
+    let mut sets = Sets::new(needed, members.len());
     let mut tried = 0;
-    loop {
+    while tried < MOST_TRIES {
+        let Some(set) = sets.next() else { break };
         tried += 1;
-        if let Some(key) = try_set(&members, &chosen) {
+        if let Some(key) = try_set(&members, set) {
             return Ok(key);
         }
-        if tried >= MOST_TRIES || !next_combination(&mut chosen, members.len()) {
-            return Err(RecoverError::NoFit {
-                needed,
-                got: distinct.len(),
-                tried,
-            });
-        }
     }
+    Err(RecoverError::NoFit {
+        needed,
+        got: distinct.len(),
+        tried,
+    })
 }
 
 fn try_set(members: &[&VaultObject], chosen: &[usize]) -> Option<VaultKey> {
@@ -449,6 +449,57 @@ fn try_set(members: &[&VaultObject], chosen: &[usize]) -> Option<VaultKey> {
     bool::from(key.check(first.vault).ct_eq(&first.check)).then_some(key)
 }
 
+/// The sets of k members that are tried: all of them where they are few, else the first k and then scattered ones.
+///
+/// Going through very many in order would change the last members only, and a liar among the first would never be left out.
+struct Sets {
+    chosen: Vec<usize>,
+    all: Vec<usize>,
+    k: usize,
+    few: bool,
+    started: bool,
+    state: u64,
+}
+
+impl Sets {
+    fn new(k: usize, of: usize) -> Self {
+        let count = (0..k).try_fold(1_usize, |count, at| {
+            Some(count.checked_mul(of - at)? / (at + 1))
+        });
+        Self {
+            chosen: (0..k).collect(),
+            all: (0..of).collect(),
+            k,
+            few: count.is_some_and(|count| count <= MOST_TRIES),
+            started: false,
+            state: 1,
+        }
+    }
+
+    fn next(&mut self) -> Option<&[usize]> {
+        if !self.started {
+            self.started = true;
+        } else if self.few {
+            if !next_combination(&mut self.chosen, self.all.len()) {
+                return None;
+            }
+        } else {
+            for place in 0..self.k {
+                // Which sets are tried is no secret: any scattering will do.
+                self.state = self
+                    .state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1_442_695_040_888_963_407);
+                let left = self.all.len() - place;
+                let picked = place + (self.state >> 33) as usize % left;
+                self.all.swap(place, picked);
+            }
+            self.chosen.copy_from_slice(&self.all[..self.k]);
+        }
+        Some(&self.chosen)
+    }
+}
+
 /// The next set of `chosen.len()` numbers below `of`, in ascending order; false after the last.
 fn next_combination(chosen: &mut [usize], of: usize) -> bool {
     let k = chosen.len();
@@ -462,4 +513,42 @@ fn next_combination(chosen: &mut [usize], of: usize) -> bool {
         }
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::collections::BTreeSet;
+
+    #[test]
+    fn all_sets_are_tried_where_they_are_few() {
+        for of in 1..=8 {
+            for k in 1..=of {
+                let mut sets = Sets::new(k, of);
+                let mut seen = BTreeSet::new();
+                while let Some(set) = sets.next() {
+                    assert!(set.is_sorted() && set.len() == k && set.iter().all(|at| *at < of));
+                    assert!(seen.insert(set.to_vec()), "{set:?} twice");
+                }
+                let expected = (0_u32..1 << of)
+                    .filter(|bits| bits.count_ones() as usize == k)
+                    .count();
+                assert_eq!(seen.len(), expected, "{k} of {of}");
+            }
+        }
+    }
+
+    #[test]
+    fn scattered_sets_leave_each_member_out_soon() {
+        let mut sets = Sets::new(20, 60);
+        assert_eq!(sets.next().unwrap(), (0..20).collect::<Vec<_>>());
+        let mut left_out = BTreeSet::new();
+        for _ in 0..40 {
+            let set = sets.next().unwrap();
+            let members: BTreeSet<usize> = set.iter().copied().collect();
+            assert_eq!(members.len(), 20);
+            left_out.extend((0..60).filter(|at| !members.contains(at)));
+        }
+        assert_eq!(left_out.len(), 60);
+    }
 }

@@ -109,12 +109,19 @@ impl Put {
         !self.pending.is_empty()
     }
 
-    /// Waits for the servers that had not answered, and says which shares are owed in the end.
+    /// Waits for the servers that had not answered, and says which shares have come, safe from a power cut.
     pub(crate) async fn late(mut self) -> IndexSet {
+        let mut paid = IndexSet::EMPTY;
         while let Some(answer) = self.pending.join_next().await {
-            self.note(answer);
+            let Ok((server, Ok(()))) = answer else {
+                continue;
+            };
+            // The settling of the version may be over already.
+            if server.ask(server.seat.store.sync()).await.is_ok() {
+                paid.insert(server.index());
+            }
         }
-        self.record.owed
+        paid
     }
 }
 

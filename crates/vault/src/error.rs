@@ -223,6 +223,27 @@ impl From<CatalogError> for VaultError {
     }
 }
 
+impl VaultError {
+    /// What can be told where the error itself is kept for somebody else: the facts without names and servers.
+    pub(crate) fn without_names(&self) -> Self {
+        match self {
+            Self::NotStored {
+                needed, got, full, ..
+            } => Self::NotStored {
+                file: String::new(),
+                needed: *needed,
+                got: *got,
+                full: *full,
+                faults: Vec::new(),
+            },
+            Self::Lapsed => Self::Lapsed,
+            other => Self::Damaged {
+                what: other.to_string(),
+            },
+        }
+    }
+}
+
 /// The error for work that a panicking or cancelled task left undone.
 pub(crate) fn task_lost(_: tokio::task::JoinError) -> VaultError {
     VaultError::Damaged {

@@ -163,6 +163,16 @@ impl Inner {
         }
     }
 
+    /// Ends a handle that is not the last one of its file, or is one of an old version. Returns whether it did.
+    fn let_go_unless_last(&self, file: &OpenFile) -> bool {
+        let _registry = self.registry();
+        let not_last = file.frozen || file.handles.load(Ordering::Acquire) > 1;
+        if not_last {
+            file.handles.fetch_sub(1, Ordering::AcqRel);
+        }
+        not_last
+    }
+
     /// Brings an open file up to the newest version that was closed, here or elsewhere. The file is registered already, so
     /// that a save by another handle cannot come between. Changes not saved yet stay; their save will find the conflict.
     async fn open_audited(&self, ctx: &Context, handle: &FileHandle) -> Result<()> {
@@ -296,51 +306,39 @@ impl FileHandle {
         if self.released.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
-        if self.file.handle_count() == 1 && !self.file.frozen {
-            self.last_save(ctx).await?;
+        if self.inner.let_go_unless_last(&self.file) {
+            return Ok(());
         }
-        self.let_go().await
-    }
-
-    async fn last_save(&self, ctx: &Context) -> Result<()> {
         let durability = if self.inner.options.strict {
             Durability::Now
         } else {
             Durability::Soon
         };
-        let Err(error) = self.inner.save(ctx, &self.file, durability).await else {
-            return Ok(());
+        let saved = self.inner.save(ctx, &self.file, durability).await;
+        let path = match &saved {
+            Ok(()) => String::new(),
+            Err(_) => self.inner.path_text(self.file.node).await,
         };
-        let told = match &error {
-            VaultError::NotStored {
-                got, needed, full, ..
-            } => VaultError::NotStored {
-                file: String::new(),
-                got: *got,
-                needed: *needed,
-                full: *full,
-                faults: Vec::new(),
-            },
-            _ => VaultError::ShuttingDown,
-        };
-        self.inner
-            .note_loss(self.inner.path_text(self.file.node).await, error);
         self.let_go().await?;
-        Err(told)
+        saved.map_err(|error| {
+            let told = error.without_names();
+            self.inner.note_loss(path, error);
+            told
+        })
     }
 
+    /// Ends the handle without saving.
     async fn let_go(&self) -> Result<()> {
-        let last = {
-            let mut registry = self.inner.registry();
-            let before = self.file.handles.fetch_sub(1, Ordering::AcqRel);
-            let last = before <= 1 && !self.file.frozen;
-            if last {
-                registry.remove(&self.file.node);
-            }
-            last
-        };
-        if !last {
+        if self.inner.let_go_unless_last(&self.file) {
             return Ok(());
+        }
+        {
+            let mut registry = self.inner.registry();
+            // Somebody may have opened the file since.
+            if self.file.handles.fetch_sub(1, Ordering::AcqRel) > 1 {
+                return Ok(());
+            }
+            registry.remove(&self.file.node);
         }
         self.inner.abandon(&self.file).await;
         let unlinked = {

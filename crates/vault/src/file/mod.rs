@@ -4,6 +4,7 @@
 //! - `state`: what all handles of a file share: size, buffers, and where each extent lies.
 //! - `contents`: reading and changing the buffers.
 //! - `save`: `flush` and `fsync`: changed extents dealt, put, and committed by the catalogue's one switch.
+//! - `snapshot`: the moment of a save: all that a version consists of.
 //! - `conflict`: a save that met a newer version.
 
 pub mod handle;
@@ -12,6 +13,7 @@ pub(crate) mod conflict;
 pub(crate) mod contents;
 pub(crate) mod plain;
 pub(crate) mod save;
+pub(crate) mod snapshot;
 pub(crate) mod state;
 
 /// The length of an extent of contents in bytes.

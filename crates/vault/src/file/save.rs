@@ -9,25 +9,23 @@
 //! the new version is. Large files are not all in RAM at once: extents that a program is done with are sent early (steps 1
 //! to 3 for one extent), and the save sends what is left.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures_util::{TryStreamExt, stream};
-use tokio::sync::OwnedRwLockReadGuard;
-use warifu_core::format::{self, ExtentKind};
+use warifu_core::format::ExtentKind;
 use warifu_core::head::{Content, Head};
-use warifu_core::ids::{ExtentId, VersionNo};
-use warifu_core::secret::SecretBytes;
+use warifu_core::ids::{ExtentId, Generation, VersionNo};
 
-use super::EXTENT;
-use super::contents::span;
-use super::plain::Plain;
-use super::state::{FileState, OpenFile, Slot};
+use super::snapshot::{Moment, Snapshot, deal_data, moment, take_snapshot};
+use super::state::{Attempt, Doubt, FileState, OpenFile, Slot};
 use crate::context::{Act, Context};
-use crate::dealing::{self, Dealt, Purpose, Put};
+use crate::dealing::{self, Purpose, Put};
 use crate::error::{Result, ServerFault, VaultError};
 use crate::node::Attr;
-use crate::seam::catalog::{CatalogError, Commit, Durability, ExtentRecord, Intent, SaveId, Write};
+use crate::seam::catalog::{
+    CatalogError, Commit, Durability, ExtentRecord, IndexSet, Intent, SaveId, Write,
+};
 use crate::seam::clock::Timestamp;
 use crate::vault::Inner;
 use crate::vault::settle::Unsettled;
@@ -37,29 +35,6 @@ const AT_ONCE: usize = 4;
 
 /// How many extents of a file are sent at the same time.
 const IN_FLIGHT: usize = 3;
-
-/// What a save found at its moment, dealt and ready to be put.
-struct Snapshot {
-    stamp: u64,
-    size: u64,
-    mtime: Timestamp,
-    head: Option<ExtentId>,
-    layout: Vec<Option<ExtentId>>,
-    /// The stamps of the buffers that this save stores, to tell later whether they changed meanwhile.
-    stamps: HashMap<u64, u64>,
-    /// Where the contents lay before; a place that changed meanwhile is left as it is.
-    slots_before: Vec<Slot>,
-    /// Where they lie once it is committed.
-    slots: Vec<Slot>,
-    dealt: Vec<Dealt>,
-}
-
-/// A moment at which a save can be made, or what must be fetched first.
-enum Moment {
-    Clean,
-    Missing(u64),
-    Ready(OwnedRwLockReadGuard<FileState>),
-}
 
 impl Inner {
     /// Saves what is not saved. When it returns, the version is on enough servers; with [`Durability::Now`] it is also on
@@ -74,6 +49,7 @@ impl Inner {
             return Ok(());
         }
         let _saving = file.saving.write().await;
+        self.resolve_doubt(file).await?;
         self.send_surplus(file).await?;
         let guard = loop {
             match moment(file).await {
@@ -123,21 +99,24 @@ impl Inner {
                 dealing::sync(&self.servers, self.options.patience).await
             }
             Ok(()) => dealing::Unsafe::default(),
-            Err(error) => {
-                self.give_up(file, puts).await;
-                return Err(error);
-            }
+            Err(error) => return Err(error),
         };
-        let (commit, pending) = self
-            .commit_of(ctx, file, &snapshot, puts, &unsafe_on, durability, now)
+        let (commit, waste) = self
+            .commit_of(ctx, file, &snapshot, &puts, &unsafe_on, durability, now)
             .await?;
-        let attr = self
-            .switch(ctx, file, commit.clone(), durability, now)
-            .await?;
-        self.settle_in(file, snapshot, &attr, &commit, durability)
-            .await;
-        self.watch(file, pending);
-        self.discard_waste(file).await;
+        let waste = self.announce_waste(waste).await?;
+        *file.doubt.lock().await = Some(Doubt {
+            snapshot,
+            commit: commit.clone(),
+            durability,
+        });
+        let attr = self.switch(ctx, file, commit, durability, now).await?;
+        self.settle_in(file, &attr).await;
+        self.watch(file, puts);
+        if let Some(waste) = waste {
+            let inner = Arc::clone(self);
+            tokio::spawn(async move { inner.discard_intent(waste).await });
+        }
         Ok(())
     }
 
@@ -217,24 +196,17 @@ impl Inner {
             self.options.patience,
         )
         .await;
-        if let Err(error) = self.judge(file, std::slice::from_ref(&put)).await {
-            self.give_up(file, vec![put]).await;
-            return Err(error);
-        }
+        self.judge(file, std::slice::from_ref(&put)).await?;
         {
             let mut state = file.state.write().await;
-            let unchanged = match state.buffers.get_mut(&number) {
-                Some(plain) if plain.stamp == stamp => {
-                    plain.dirty = false;
-                    true
-                }
-                _ => false,
-            };
-            if unchanged {
+            if let Some(plain) = state
+                .buffers
+                .get_mut(&number)
+                .filter(|plain| plain.stamp == stamp)
+            {
+                plain.dirty = false;
                 state.fresh.insert(extent, put.record.clone());
                 state.set_slot(number, Slot::Fresh(extent));
-            } else {
-                state.waste.push((extent, put.record.generation));
             }
         }
         self.watch(file, vec![put]);
@@ -251,25 +223,31 @@ impl Inner {
             .map(|extent| (*extent, self.servers.generation))
             .collect();
         let lease_until = self.lease();
-        let mut intent = file.intent.lock().await;
-        match *intent {
-            Some(save) => Ok(self
-                .catalog
-                .extend_save(save, &extents, lease_until)
-                .await?),
-            None => {
-                let save = SaveId::fresh()?;
-                self.catalog
-                    .begin_save(&Intent {
-                        save,
-                        extents,
-                        lease_until,
-                    })
-                    .await?;
-                *intent = Some(save);
-                Ok(())
-            }
+        let mut attempt = file.attempt.lock().await;
+        if let Some(attempt) = attempt.as_mut() {
+            self.catalog
+                .extend_save(attempt.save, &extents, lease_until)
+                .await?;
+            attempt.announced.extend(extents);
+            return Ok(());
         }
+        let intent = self.intend(extents).await?;
+        *attempt = Some(Attempt {
+            save: intent.save,
+            announced: intent.extents,
+        });
+        Ok(())
+    }
+
+    /// A new intent, written down.
+    pub(crate) async fn intend(&self, extents: Vec<(ExtentId, Generation)>) -> Result<Intent> {
+        let intent = Intent {
+            save: SaveId::fresh()?,
+            extents,
+            lease_until: self.lease(),
+        };
+        self.catalog.begin_save(&intent).await?;
+        Ok(intent)
     }
 
     pub(crate) fn lease(&self) -> Timestamp {
@@ -313,15 +291,6 @@ impl Inner {
         }
     }
 
-    /// After a save that failed: what did reach servers is waste, and the file keeps its changes.
-    async fn give_up(self: &Arc<Self>, file: &OpenFile, puts: Vec<Put>) {
-        let mut state = file.state.write().await;
-        state.waste.extend(
-            puts.iter()
-                .map(|put| (put.record.extent, put.record.generation)),
-        );
-    }
-
     /// The head's metadata; its list of extents is filled in when the contents are dealt.
     async fn head_of(
         &self,
@@ -362,23 +331,31 @@ impl Inner {
         })
     }
 
-    /// Gathers what the switch needs, and the puts that are not over.
+    /// Gathers what the switch needs, and what was announced and is of no use.
     #[allow(clippy::too_many_arguments)]
     async fn commit_of(
         &self,
         ctx: &Context,
         file: &OpenFile,
         snapshot: &Snapshot,
-        puts: Vec<Put>,
+        puts: &[Put],
         unsafe_on: &dealing::Unsafe,
         durability: Durability,
         now: Timestamp,
-    ) -> Result<(Commit, Vec<Put>)> {
+    ) -> Result<(Commit, Vec<(ExtentId, Generation)>)> {
         let mut dealt: Vec<ExtentRecord> = puts.iter().map(|put| put.record.clone()).collect();
         {
             let state = file.state.read().await;
-            let used = snapshot.layout.iter().flatten();
-            dealt.extend(used.filter_map(|extent| state.fresh.get(extent)).cloned());
+            let sent = snapshot.slots_before.iter().zip(&snapshot.slots);
+            for (before, after) in sent {
+                let (Slot::Fresh(extent), Slot::Stored(kept)) = (before, after) else {
+                    continue;
+                };
+                if extent == kept {
+                    // One that is not known any more may have been swept.
+                    dealt.push(state.fresh.get(extent).cloned().ok_or(VaultError::Lapsed)?);
+                }
+            }
         }
         let k = usize::from(self.servers.threshold.k());
         for record in &mut dealt {
@@ -390,11 +367,15 @@ impl Inner {
                 return Err(self.not_stored(file, safe, unsafe_on.faults.clone()).await);
             }
         }
-        // Where nothing was ever put, there is no intent yet: an empty file is saved by the switch alone.
-        let save = match *file.intent.lock().await {
-            Some(save) => save,
-            None => SaveId::NIL,
+        let (save, announced) = match &*file.attempt.lock().await {
+            Some(attempt) => (attempt.save, attempt.announced.clone()),
+            None => (self.intend(Vec::new()).await?.save, Vec::new()),
         };
+        let of_use: HashSet<ExtentId> = dealt.iter().map(|record| record.extent).collect();
+        let waste = announced
+            .into_iter()
+            .filter(|(extent, _)| !of_use.contains(extent))
+            .collect();
         let commit = Commit {
             save,
             size: snapshot.size,
@@ -407,7 +388,16 @@ impl Inner {
             dealt,
             settled: durability == Durability::Now || snapshot.head.is_none(),
         };
-        Ok((commit, puts))
+        Ok((commit, waste))
+    }
+
+    /// The switch takes the save's intent away, so what is of no use gets one of its own before.
+    async fn announce_waste(&self, waste: Vec<(ExtentId, Generation)>) -> Result<Option<Intent>> {
+        if waste.is_empty() {
+            Ok(None)
+        } else {
+            self.intend(waste).await.map(Some)
+        }
     }
 
     /// The single switch.
@@ -415,7 +405,7 @@ impl Inner {
         self: &Arc<Self>,
         ctx: &Context,
         file: &Arc<OpenFile>,
-        mut commit: Commit,
+        commit: Commit,
         durability: Durability,
         now: Timestamp,
     ) -> Result<Attr> {
@@ -423,51 +413,57 @@ impl Inner {
             let state = file.state.read().await;
             (state.target, state.head)
         };
-        if commit.save == SaveId::NIL {
-            commit.save = SaveId::fresh()?;
-            let intent = Intent {
-                save: commit.save,
-                extents: Vec::new(),
-                lease_until: self.lease(),
-            };
-            self.catalog.begin_save(&intent).await?;
-        }
-        let write = Write {
-            audit: ctx.entry(
-                Act::Save,
-                Some(target),
-                format!("{} bytes", commit.size),
-                now,
-            ),
-            durability,
-        };
-        let outcome = match self
+        let audit = ctx.entry(
+            Act::Save,
+            Some(target),
+            format!("{} bytes", commit.size),
+            now,
+        );
+        let write = Write { audit, durability };
+        match self
             .catalog
             .commit_save(target, base, commit.clone(), write)
             .await
         {
-            Err(CatalogError::Conflict { .. }) => {
-                self.keep_copy(ctx, file, commit, durability, now).await
-            }
-            Err(CatalogError::NotFound { .. }) => {
+            Ok(attr) => Ok(attr),
+            Err(CatalogError::Conflict { .. } | CatalogError::NotFound { .. }) => {
                 self.keep_copy(ctx, file, commit, durability, now).await
             }
             Err(CatalogError::Lapsed) => {
-                // What was sent may be swept: everything has to be dealt again.
+                *file.doubt.lock().await = None;
                 self.forget_sent(file).await;
                 Err(VaultError::Lapsed)
             }
-            other => Ok(other?),
-        };
-        if outcome.is_ok() {
-            *file.intent.lock().await = None;
+            Err(error) => Err(error.into()),
         }
-        outcome
     }
 
-    /// After a lapse: what was sent early counts as never sent.
+    /// A switch whose answer was lost may have been made. Before anything else is saved, the catalogue is asked.
+    async fn resolve_doubt(self: &Arc<Self>, file: &Arc<OpenFile>) -> Result<()> {
+        let Some(head) = file
+            .doubt
+            .lock()
+            .await
+            .as_ref()
+            .map(|doubt| doubt.commit.head)
+        else {
+            return Ok(());
+        };
+        let target = file.state.read().await.target;
+        let made = match self.catalog.attr(target).await? {
+            Some(attr) if attr.head == head && head.is_some() => Some(attr),
+            _ => None,
+        };
+        match made {
+            Some(attr) => self.settle_in(file, &attr).await,
+            None => *file.doubt.lock().await = None,
+        }
+        Ok(())
+    }
+
+    /// After a lapse, what was sent may have been swept: as far as it can still be had, it is sent once more.
     async fn forget_sent(self: &Arc<Self>, file: &Arc<OpenFile>) {
-        *file.intent.lock().await = None;
+        *file.attempt.lock().await = None;
         let sent: Vec<u64> = {
             let state = file.state.read().await;
             let slots = state.slots.iter().enumerate();
@@ -477,30 +473,28 @@ impl Inner {
                 .collect()
         };
         for number in sent {
-            // As long as the objects are there, they can be read back and dealt once more.
-            if self.load(file, number).await.is_err() {
-                continue;
-            }
+            let loaded = self.load(file, number).await.is_ok();
             let mut state = file.state.write().await;
-            if let Some(plain) = state.buffers.get_mut(&number) {
+            if let (true, Some(plain)) = (loaded, state.buffers.get_mut(&number)) {
                 plain.dirty = true;
             }
         }
+        file.state.write().await.fresh.clear();
     }
 
     /// Takes the committed version as the file's base, except where the program has written meanwhile.
-    async fn settle_in(
-        self: &Arc<Self>,
-        file: &OpenFile,
-        snapshot: Snapshot,
-        attr: &Attr,
-        commit: &Commit,
-        durability: Durability,
-    ) {
+    async fn settle_in(self: &Arc<Self>, file: &OpenFile, attr: &Attr) {
+        *file.attempt.lock().await = None;
+        let Some(Doubt {
+            snapshot,
+            commit,
+            durability,
+        }) = file.doubt.lock().await.take()
+        else {
+            return;
+        };
         let mut state = file.state.write().await;
-        state.version = attr.version;
-        state.document = attr.document;
-        state.head = snapshot.head;
+        (state.version, state.document, state.head) = (attr.version, attr.document, snapshot.head);
         for (number, stamp) in &snapshot.stamps {
             if let Some(plain) = state.buffers.get_mut(number) {
                 plain.dirty &= plain.stamp != *stamp;
@@ -513,9 +507,14 @@ impl Inner {
                 .copied()
                 .unwrap_or(Slot::Hole);
             let number = number as u64;
-            let buffered =
-                snapshot.stamps.contains_key(&number) && state.buffers.contains_key(&number);
-            if number < state.extents() && (buffered || state.slot(number) == before) {
+            // Cut off or punched meanwhile, an extent is a hole now; that it was one before the save does not make it the same.
+            let same = if snapshot.stamps.contains_key(&number) {
+                state.buffers.contains_key(&number)
+                    || (before != Slot::Hole && state.slot(number) == before)
+            } else {
+                state.slot(number) == before
+            };
+            if same && number < state.extents() {
                 state.set_slot(number, *slot);
             }
         }
@@ -523,20 +522,8 @@ impl Inner {
         state
             .slots
             .truncate(usize::try_from(extents).unwrap_or(usize::MAX));
-        if state.stamp == snapshot.stamp {
-            state.dirty = false;
-        }
-        let used: std::collections::HashSet<_> = commit.layout.iter().flatten().collect();
-        let unused: Vec<_> = state
-            .fresh
-            .drain()
-            .filter(|(extent, _)| !used.contains(extent))
-            .collect();
-        state.waste.extend(
-            unused
-                .into_iter()
-                .map(|(extent, record)| (extent, record.generation)),
-        );
+        state.dirty &= state.stamp != snapshot.stamp;
+        state.fresh.clear();
         drop(state);
         if durability == Durability::Soon && snapshot.head.is_some() {
             self.note_unsettled(Unsettled {
@@ -553,175 +540,43 @@ impl Inner {
             let (inner, file) = (Arc::clone(self), Arc::clone(file));
             tokio::spawn(async move {
                 let extent = put.record.extent;
-                let owed = put.late().await;
+                let paid = put.late().await;
                 // Not in the middle of a save, which may be about to commit the extent as owed.
                 let _shared = file.saving.read().await;
                 let mut state = file.state.write().await;
                 if let Some(record) = state.fresh.get_mut(&extent) {
-                    record.owed = owed;
+                    paid.iter().for_each(|index| record.owed.remove(index));
                     return;
                 }
                 drop(state);
-                if let Err(error) = inner.catalog.set_owed(extent, owed).await {
+                if let Err(error) = inner.pay(extent, paid).await {
                     tracing::debug!(%error, "a late answer could not be noted");
                 }
             });
         }
     }
 
-    /// Removes the objects of extents that turned out to be of no use. The caller holds `file.saving`.
-    pub(crate) async fn discard_waste(self: &Arc<Self>, file: &OpenFile) {
-        let waste = std::mem::take(&mut file.state.write().await.waste);
-        if waste.is_empty() {
-            return;
-        }
-        let inner = Arc::clone(self);
-        tokio::spawn(async move { inner.discard_extents(waste).await });
+    async fn pay(&self, extent: ExtentId, paid: IndexSet) -> Result<()> {
+        let Some(mut record) = self.catalog.extent(extent).await? else {
+            return Ok(());
+        };
+        paid.iter().for_each(|index| record.owed.remove(index));
+        Ok(self.catalog.set_owed(extent, record.owed).await?)
     }
 
     /// Gives up a save for good: removes everything that was sent for it.
     pub(crate) async fn abandon(self: &Arc<Self>, file: &OpenFile) {
-        let save = file.intent.lock().await.take();
-        {
-            let mut state = file.state.write().await;
-            let sent: Vec<_> = state
-                .fresh
-                .drain()
-                .map(|(extent, record)| (extent, record.generation))
-                .collect();
-            state.waste.extend(sent);
-        }
-        self.discard_waste(file).await;
-        if let Some(save) = save
-            && let Err(error) = self.catalog.end_save(save).await
-        {
-            tracing::debug!(%error, "an intent stays until its lease ends");
-        }
-    }
-}
-
-/// Waits for a moment at which the file can be saved.
-async fn moment(file: &OpenFile) -> Moment {
-    let guard = Arc::clone(&file.state).read_owned().await;
-    if !guard.dirty || guard.unlinked {
-        return Moment::Clean;
-    }
-    let first_absent = guard.size > 0 && !guard.buffers.contains_key(&0);
-    let must_move = guard.slot(0) == Slot::InHead;
-    if first_absent && must_move {
-        Moment::Missing(0)
-    } else {
-        Moment::Ready(guard)
-    }
-}
-
-/// Deals the extent's contents; `None` for zeros, which are kept nowhere.
-fn deal_data(
-    servers: &crate::servers::Servers,
-    purpose: Purpose,
-    plain: &Plain,
-) -> Result<Option<Dealt>> {
-    if plain.is_zero() {
-        return Ok(None);
-    }
-    let contents = plain.contents();
-    let len = padded(contents.len())?;
-    let extent = ExtentId::fresh()?;
-    if len == contents.len() {
-        return dealing::deal(servers, purpose, extent, contents).map(Some);
-    }
-    let mut secret = SecretBytes::with_len(len);
-    if let Some(place) = secret.expose_mut().get_mut(..contents.len()) {
-        place.copy_from_slice(contents);
-    }
-    dealing::deal(servers, purpose, extent, secret.expose()).map(Some)
-}
-
-fn padded(len: usize) -> Result<usize> {
-    usize::try_from(format::bucket(len as u64)).map_err(|_| VaultError::TooLarge {
-        size: len as u64,
-        limit: super::FILE_MAX,
-    })
-}
-
-/// Deals everything that a save stores, as of this moment.
-fn take_snapshot(
-    servers: &crate::servers::Servers,
-    state: &FileState,
-    purpose: Purpose,
-    mut head: Head,
-) -> Result<Snapshot> {
-    let mut snapshot = Snapshot {
-        stamp: state.stamp,
-        size: state.size,
-        mtime: state.mtime,
-        head: None,
-        layout: Vec::new(),
-        stamps: HashMap::new(),
-        slots_before: state.slots.clone(),
-        slots: Vec::new(),
-        dealt: Vec::new(),
-    };
-    if state.size == 0 {
-        return Ok(snapshot);
-    }
-    let first = state.buffers.get(&0);
-    // A small file lies in its head, in one object; one whose only extent is stored already, or is all zeros, need not move there.
-    let inline = state.size <= EXTENT
-        && first.is_some_and(|plain| plain.dirty || state.slot(0) == Slot::InHead);
-    if !inline {
-        for number in 0..state.extents() {
-            let dealt = match state.buffers.get(&number) {
-                Some(plain) if plain.dirty || state.slot(number) == Slot::InHead => {
-                    snapshot.stamps.insert(number, plain.stamp);
-                    deal_data(servers, Purpose { number, ..purpose }, plain)?
-                }
-                _ => {
-                    let (kept, slot) = match state.slot(number) {
-                        Slot::Stored(extent) | Slot::Fresh(extent) => {
-                            (Some(extent), Slot::Stored(extent))
-                        }
-                        Slot::Hole | Slot::InHead => (None, Slot::Hole),
-                    };
-                    snapshot.layout.push(kept);
-                    snapshot.slots.push(slot);
-                    continue;
-                }
-            };
-            let extent = dealt.as_ref().map(|dealt| dealt.record.extent);
-            snapshot.layout.push(extent);
-            snapshot.slots.push(extent.map_or(Slot::Hole, Slot::Stored));
-            snapshot.dealt.extend(dealt);
-        }
-        let extent_size = u32::try_from(EXTENT).unwrap_or(u32::MAX);
-        head.content = Content::Extents {
-            extent_size,
-            list: snapshot.layout.clone(),
+        let Some(attempt) = file.attempt.lock().await.take() else {
+            return;
         };
-    } else {
-        snapshot.slots.push(Slot::InHead);
-        snapshot.stamps.extend(first.map(|plain| (0, plain.stamp)));
+        file.state.write().await.fresh.clear();
+        // A switch in doubt may have been made: then its objects are in use, and the intent is gone.
+        let intent = Intent {
+            save: attempt.save,
+            extents: attempt.announced,
+            lease_until: self.lease(),
+        };
+        let inner = Arc::clone(self);
+        tokio::spawn(async move { inner.discard_intent(intent).await });
     }
-    let records = head.encode();
-    let contents = if inline { span(state.size, 0) } else { 0 };
-    let mut secret = SecretBytes::with_len(padded(records.len() + contents)?);
-    let (front, back) = secret
-        .expose_mut()
-        .split_at_mut_checked(records.len())
-        .unwrap_or_default();
-    front.copy_from_slice(&records);
-    if let (true, Some(plain), Some(place)) = (inline, first, back.get_mut(..contents)) {
-        plain.read(0, place);
-    }
-    let extent = ExtentId::fresh()?;
-    let purpose = Purpose {
-        kind: ExtentKind::Head,
-        number: 0,
-        ..purpose
-    };
-    snapshot
-        .dealt
-        .push(dealing::deal(servers, purpose, extent, secret.expose())?);
-    snapshot.head = Some(extent);
-    Ok(snapshot)
 }

@@ -1,7 +1,7 @@
 //! What all handles of an open file share.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::RwLock;
@@ -10,8 +10,9 @@ use warifu_core::ids::{ExtentId, FileId, Generation, VersionNo};
 
 use super::EXTENT;
 use super::plain::Plain;
+use super::snapshot::Snapshot;
 use crate::node::{Attr, NodeId};
-use crate::seam::catalog::{ExtentRecord, SaveId, Version};
+use crate::seam::catalog::{Commit, Durability, ExtentRecord, SaveId, Version};
 
 /// Where the stored contents of an extent lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,8 +49,6 @@ pub(crate) struct FileState {
     pub(crate) stamp: u64,
     /// The extents dealt and stored for the save under way.
     pub(crate) fresh: HashMap<ExtentId, ExtentRecord>,
-    /// Extents dealt for it that turned out to be of no use. Their objects are removed once the save has ended.
-    pub(crate) waste: Vec<(ExtentId, Generation)>,
     /// Extents being sent while the program still writes.
     pub(crate) sending: HashSet<u64>,
     /// Whether the file has lost its last name, so that nothing will ever read what is saved.
@@ -80,7 +79,6 @@ impl FileState {
             dirty: false,
             stamp: 0,
             fresh: HashMap::new(),
-            waste: Vec::new(),
             sending: HashSet::new(),
             unlinked: false,
         }
@@ -177,6 +175,29 @@ fn slots_of(version: &Version) -> Vec<Slot> {
         .collect()
 }
 
+/// An attempt to save: the name of its intent row, and all that the row names.
+///
+/// What was announced and is not committed in the end is of no use, whatever became of it: changed again meanwhile, not
+/// taken by enough servers, or dealt by a save that was dropped half-way.
+#[derive(Debug)]
+pub(crate) struct Attempt {
+    pub(crate) save: SaveId,
+    pub(crate) announced: Vec<(ExtentId, Generation)>,
+}
+
+/// A switch that has been asked for and whose answer has not come.
+pub(crate) struct Doubt {
+    pub(crate) snapshot: Snapshot,
+    pub(crate) commit: Commit,
+    pub(crate) durability: Durability,
+}
+
+impl std::fmt::Debug for Doubt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Doubt").finish_non_exhaustive()
+    }
+}
+
 /// An open file: one for each node, however many handles there are.
 #[derive(Debug)]
 pub(crate) struct OpenFile {
@@ -185,7 +206,8 @@ pub(crate) struct OpenFile {
     /// Held by a save from beginning to end, and shared by extents sent early: a save begins when they have ended.
     pub(crate) saving: RwLock<()>,
     /// The attempt to save that is under way, once an extent has been dealt for it.
-    pub(crate) intent: tokio::sync::Mutex<Option<SaveId>>,
+    pub(crate) attempt: tokio::sync::Mutex<Option<Attempt>>,
+    pub(crate) doubt: tokio::sync::Mutex<Option<Doubt>>,
     /// One lock for each extent that is being fetched, so that it is fetched once.
     fetching: Mutex<HashMap<u64, Arc<tokio::sync::Mutex<()>>>>,
     /// How many handles there are.
@@ -202,7 +224,8 @@ impl OpenFile {
             node,
             state: Arc::new(RwLock::new(state)),
             saving: RwLock::new(()),
-            intent: tokio::sync::Mutex::new(None),
+            attempt: tokio::sync::Mutex::new(None),
+            doubt: tokio::sync::Mutex::new(None),
             fetching: Mutex::new(HashMap::new()),
             handles: AtomicU32::new(0),
             last_read: AtomicU64::new(u64::MAX),
@@ -217,9 +240,5 @@ impl OpenFile {
             locks.retain(|_, lock| Arc::strong_count(lock) > 1);
         }
         Arc::clone(locks.entry(number).or_default())
-    }
-
-    pub(crate) fn handle_count(&self) -> u32 {
-        self.handles.load(Ordering::Acquire)
     }
 }

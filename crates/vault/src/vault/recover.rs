@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 use warifu_core::format::PREFIX_LEN;
-use warifu_core::ids::{ExtentId, FileId, Generation, VersionNo};
+use warifu_core::ids::{ExtentId, FileId, VersionNo};
 
 use super::Inner;
 use crate::context::{Act, Context};
@@ -13,7 +13,7 @@ use crate::dealing;
 use crate::error::{Fault, Result};
 use crate::joining::open_share;
 use crate::seam::catalog::{
-    CatalogError, Durability, ExtentRecord, IndexSet, Intent, SaveId, Version, Write,
+    CatalogError, Durability, ExtentRecord, IndexSet, Intent, Version, Write,
 };
 use crate::servers::Server;
 
@@ -54,57 +54,47 @@ impl Inner {
         for lapsed in self.catalog.lapsed(self.clock.now()).await? {
             // The extents are put under a new intent before the old one ends, so that there is no moment at which a crash would
             // leave objects that no intent names. Whoever ends the old intent owns its objects: the saver by committing, or we.
-            let mine = Intent {
-                save: SaveId::fresh()?,
-                extents: lapsed.extents,
-                lease_until: self.lease(),
-            };
-            self.catalog.begin_save(&mine).await?;
+            let mine = self.intend(lapsed.extents).await?;
             if !self.catalog.end_save(lapsed.save).await? {
                 self.catalog.end_save(mine.save).await?;
                 continue;
             }
-            self.remove_swept(mine).await?;
-        }
-        Ok(())
-    }
-
-    async fn remove_swept(&self, intent: Intent) -> Result<()> {
-        let mut all_gone = true;
-        for (extent, generation) in &intent.extents {
-            all_gone &= dealing::discard(&self.servers, *extent, *generation).await;
-        }
-        // A server that did not answer may still hold objects: the intent stays, and is swept again when its lease ends.
-        if all_gone {
-            let detail = format!("{} extents of an unfinished save", intent.extents.len());
-            let entry = Self::own_context().entry(Act::Sweep, None, detail, self.clock.now());
-            self.catalog.record(vec![entry], Durability::Soon).await?;
-            self.catalog.end_save(intent.save).await?;
-        }
-        Ok(())
-    }
-
-    /// Removes extents that were dealt and are of no use.
-    pub(crate) async fn discard_extents(&self, extents: Vec<(ExtentId, Generation)>) {
-        let removed = async {
-            let intent = Intent {
-                save: SaveId::fresh()?,
-                extents,
-                lease_until: self.lease(),
-            };
-            self.catalog.begin_save(&intent).await?;
-            let mut all_gone = true;
-            for (extent, generation) in &intent.extents {
-                all_gone &= dealing::discard(&self.servers, *extent, *generation).await;
+            let detail = format!("{} extents of an unfinished save", mine.extents.len());
+            if self.remove_objects(mine).await? {
+                let entry = Self::own_context().entry(Act::Sweep, None, detail, self.clock.now());
+                self.catalog.record(vec![entry], Durability::Soon).await?;
             }
-            if all_gone {
-                self.catalog.end_save(intent.save).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes the objects of an intent that turned out to be of no use, and the intent. Whoever ends an intent owns its
+    /// objects, so a new one takes its place first.
+    pub(crate) async fn discard_intent(&self, intent: Intent) {
+        let removed = async {
+            let mine = self.intend(intent.extents).await?;
+            if self.catalog.end_save(intent.save).await? {
+                self.remove_objects(mine).await?;
+            } else {
+                self.catalog.end_save(mine.save).await?;
             }
             Result::Ok(())
         };
         if let Err(error) = removed.await {
             tracing::debug!(%error, "extents of no use stay until a sweep");
         }
+    }
+
+    /// Returns whether all are gone. Where a server did not answer, the intent stays, and is swept when its lease ends.
+    async fn remove_objects(&self, intent: Intent) -> Result<bool> {
+        let mut all_gone = true;
+        for (extent, generation) in &intent.extents {
+            all_gone &= dealing::discard(&self.servers, *extent, *generation).await;
+        }
+        if all_gone {
+            self.catalog.end_save(intent.save).await?;
+        }
+        Ok(all_gone)
     }
 
     /// Checks every version that is not known to be on disk, the newest of each document first.

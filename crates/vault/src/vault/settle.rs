@@ -102,10 +102,12 @@ impl Inner {
     pub(crate) async fn renew_leases(&self) {
         for file in self.open_files() {
             // A save that holds this lock renews its lease itself.
-            let Ok(intent) = file.intent.try_lock() else {
+            let Ok(attempt) = file.attempt.try_lock() else {
                 continue;
             };
-            let Some(save) = *intent else { continue };
+            let Some(save) = attempt.as_ref().map(|attempt| attempt.save) else {
+                continue;
+            };
             if let Err(error) = self.catalog.extend_save(save, &[], self.lease()).await {
                 tracing::warn!(%error, "the lease of a save could not be renewed");
             }
