@@ -1,6 +1,46 @@
-//! Secret sharing, sealing and the share format of warifu.
+//! Secret sharing, sealing and the share format of warifu: arithmetic and bytes, without input or output, clock or threads.
+//!
+//! ```
+//! use warifu_core::ids::Threshold;
+//! use warifu_core::shamir::bare;
+//!
+//! let shares = bare::split(Threshold::new(2, 3)?, b"any two of three")?;
+//! let joined = bare::combine(2, &[&shares[0], &shares[2]])?;
+//! assert_eq!(joined.expose(), b"any two of three");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! | module                | what it has                                                              |
+//! |-----------------------|--------------------------------------------------------------------------|
+//! | [`shamir`]            | the scheme itself, over bytes; `shamir::bare` for the shares of other programs |
+//! | [`format`](mod@format) | share objects: shared, sealed, authenticated chunk by chunk, read by range |
+//! | [`head`]              | a file's metadata, which is shared with its bytes                        |
+//! | [`keys`]              | the vault key and what is derived from it                                |
+//! | [`vault_object`]      | the vault key in k-of-n pieces                                           |
+//! | [`loose`]             | shares as single files, without a vault                                  |
+//! | [`secret`]            | bytes that are erased                                                    |
+//! | [`ids`]               | who and which                                                            |
+//!
+//! The bytes are described in `FORMAT.md`. Without the default feature `std` the crate needs only `alloc` and a source for
+//! `getrandom`; AES-256-GCM is then missing and ChaCha20-Poly1305 is used.
 #![cfg_attr(not(feature = "std"), no_std)]
+#![forbid(unsafe_code)]
 extern crate alloc;
+#[cfg(all(test, not(feature = "std")))]
+extern crate std;
 
+mod coefficients;
+mod engine;
+pub mod format;
+pub mod gf256;
+#[cfg(test)]
+mod golden;
+pub mod head;
 pub mod ids;
+pub mod keys;
+pub mod loose;
 pub mod random;
+mod seal;
+pub mod secret;
+pub mod shamir;
+pub mod vault_object;

@@ -1,1 +1,58 @@
-//! placeholder
+//! The drive: a warifu vault as a file system that every program can use.
+//!
+//! The only crate that knows FUSE. It is a thin skin: the kernel's calls are translated, handed to the vault, and
+//! answered; what a file is, how it is saved and what a rename means, the vault knows.
+//!
+//! ```no_run
+//! use warifu_mount::{Mount, MountOptions};
+//!
+//! # async fn example(vault: warifu_vault::Vault, stop: impl Future<Output = ()>) -> Result<(), warifu_mount::MountError> {
+//! let options = MountOptions::new("/home/hanako/office");
+//! let mounted = Mount::new(vault, options, tokio::runtime::Handle::current()).await?;
+//! let ended = mounted.until(stop).await;
+//! for loss in ended.unsaved {
+//!     eprintln!("{} could not be saved: {}", loss.path, loss.error);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Rooms: `fs` takes the kernel's calls; `names`, `io`, `dirs` and `xattrs` answer them; `attrs` and `errno` translate;
+//! `open` knows what is open, `caller` who asks, `lanes` bounds what runs at once; `kernel` settles with the kernel what
+//! is used; `mounting`, `point` and `device` mount and unmount; `hygiene` keeps RAM out of files.
+//!
+//! Needed: `/dev/fuse`. Root needs nothing else; an ordinary user also `fusermount3`, Debian's package fuse3. libfuse is
+//! not used, neither when this is built nor when it runs.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )
+)]
+#![forbid(unsafe_code)]
+#![cfg(target_os = "linux")]
+
+mod attrs;
+mod caller;
+mod device;
+mod dirs;
+mod drive;
+mod errno;
+mod fs;
+mod hygiene;
+mod io;
+mod kernel;
+mod lanes;
+mod mounting;
+mod names;
+mod open;
+mod point;
+mod xattrs;
+
+pub use hygiene::{Hygiene, Memory, protect_process};
+pub use mounting::{Caching, Ended, Mount, MountError, MountOptions, Mounted};
+pub use point::{UmountError, umount};
+pub use warifu_vault::Unsaved;

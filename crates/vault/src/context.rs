@@ -59,6 +59,32 @@ pub enum Act {
 }
 
 impl Act {
+    /// Every act. One that is not listed here cannot be read back from the log.
+    pub const ALL: [Self; 16] = [
+        Self::Init,
+        Self::Attach,
+        Self::Open,
+        Self::OpenWrite,
+        Self::Save,
+        Self::Conflict,
+        Self::Create,
+        Self::Link,
+        Self::Remove,
+        Self::Rename,
+        Self::SetAttr,
+        Self::SetXattr,
+        Self::Sweep,
+        Self::Revert,
+        Self::Verify,
+        Self::Repair,
+    ];
+
+    /// The act of this name; `None` where this version of warifu knows none.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|act| act.as_str() == name)
+    }
+
     /// The act's name in the log.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -96,4 +122,23 @@ pub struct AuditEntry {
     pub node: Option<crate::node::NodeId>,
     /// What else is worth knowing, such as the name given or the version saved. May hold names: the log is sealed.
     pub detail: String,
+}
+
+impl Context {
+    /// A line of the audit log for an act of this context.
+    pub(crate) fn entry(
+        &self,
+        act: Act,
+        node: Option<crate::node::NodeId>,
+        detail: impl Into<String>,
+        at: Timestamp,
+    ) -> AuditEntry {
+        AuditEntry {
+            at,
+            context: self.clone(),
+            act,
+            node,
+            detail: detail.into(),
+        }
+    }
 }

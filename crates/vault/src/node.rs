@@ -52,9 +52,16 @@ impl Name {
     /// [`BadName`] when no file can be called so.
     pub fn new(bytes: &[u8]) -> Result<Self, BadName> {
         if bytes.len() > Self::MAX {
-            return Err(BadName::TooLong { got: bytes.len(), limit: Self::MAX });
+            return Err(BadName::TooLong {
+                got: bytes.len(),
+                limit: Self::MAX,
+            });
         }
-        if bytes.is_empty() || bytes == b"." || bytes == b".." || bytes.iter().any(|b| matches!(b, b'/' | 0)) {
+        if bytes.is_empty()
+            || bytes == b"."
+            || bytes == b".."
+            || bytes.iter().any(|b| matches!(b, b'/' | 0))
+        {
             return Err(BadName::Impossible);
         }
         Ok(Self(bytes.into()))
@@ -133,6 +140,29 @@ pub struct Attr {
     /// The head extent of the current version; `None` where nothing is stored. Two states of a file are the same
     /// exactly when their heads are.
     pub head: Option<ExtentId>,
+}
+
+impl Attr {
+    /// What is known of a file that was removed while somebody had it open.
+    pub(crate) fn unknown(node: NodeId, now: Timestamp) -> Self {
+        Self {
+            node,
+            kind: NodeKind::File,
+            mode: 0o600,
+            uid: 0,
+            gid: 0,
+            nlink: 0,
+            rdev: 0,
+            size: 0,
+            atime: now,
+            mtime: now,
+            ctime: now,
+            btime: now,
+            document: FileId::NIL,
+            version: VersionNo(0),
+            head: None,
+        }
+    }
 }
 
 /// A change of attributes; `None` leaves one as it is.

@@ -40,7 +40,9 @@ impl IndexSet {
     /// Whether the index is in it.
     #[must_use]
     pub fn contains(&self, index: ShareIndex) -> bool {
-        self.0.get(usize::from(index.get() / 64)).is_some_and(|word| word >> (index.get() % 64) & 1 == 1)
+        self.0
+            .get(usize::from(index.get() / 64))
+            .is_some_and(|word| word >> (index.get() % 64) & 1 == 1)
     }
 
     /// Whether nothing is in it.
@@ -57,7 +59,9 @@ impl IndexSet {
 
     /// The indices, ascending.
     pub fn iter(&self) -> impl Iterator<Item = ShareIndex> + '_ {
-        (1..=u8::MAX).filter_map(ShareIndex::new).filter(|index| self.contains(*index))
+        (1..=u8::MAX)
+            .filter_map(ShareIndex::new)
+            .filter(|index| self.contains(*index))
     }
 
     /// The set as 32 bytes, for keeping.
@@ -94,7 +98,9 @@ impl FromIterator<ShareIndex> for IndexSet {
 
 impl fmt::Debug for IndexSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.iter().map(ShareIndex::get)).finish()
+        f.debug_set()
+            .entries(self.iter().map(ShareIndex::get))
+            .finish()
     }
 }
 
@@ -339,7 +345,7 @@ pub enum CatalogError {
     /// The save's intent is gone: its lease ended and its objects were swept.
     #[error("the save took longer than its lease and was swept")]
     Lapsed,
-    /// There is no such extended attribute, or there is one and there must not be.
+    /// There is no such extended attribute. (One that must be new and is not: [`Exists`](Self::Exists).)
     #[error("there is no such extended attribute")]
     NoXattr,
     /// No answer from the catalogue: unreachable, locked too long, timed out.
@@ -393,7 +399,12 @@ pub trait Catalog: Send + Sync + fmt::Debug {
     async fn lookup(&self, parent: NodeId, name: &Name) -> Result<Option<Attr>, CatalogError>;
 
     /// Up to `limit` entries of a folder after a place, in the order of their cursors.
-    async fn list(&self, dir: NodeId, after: Option<Cursor>, limit: usize) -> Result<Vec<Listed>, CatalogError>;
+    async fn list(
+        &self,
+        dir: NodeId,
+        after: Option<Cursor>,
+        limit: usize,
+    ) -> Result<Vec<Listed>, CatalogError>;
 
     /// The names from the root to a node (one of its paths, where it has several); `None` for a node without a name.
     async fn path(&self, node: NodeId) -> Result<Option<Vec<Name>>, CatalogError>;
@@ -414,7 +425,11 @@ pub trait Catalog: Send + Sync + fmt::Debug {
     async fn current(&self, node: NodeId) -> Result<(Attr, Option<Version>), CatalogError>;
 
     /// One version of a document, its layout included.
-    async fn version(&self, document: FileId, number: VersionNo) -> Result<Option<Version>, CatalogError>;
+    async fn version(
+        &self,
+        document: FileId,
+        number: VersionNo,
+    ) -> Result<Option<Version>, CatalogError>;
 
     /// All versions of a document, ascending, without their layouts (`layout` is empty in each).
     async fn history(&self, document: FileId) -> Result<Vec<Version>, CatalogError>;
@@ -423,13 +438,24 @@ pub trait Catalog: Send + Sync + fmt::Debug {
     async fn extent(&self, extent: ExtentId) -> Result<Option<ExtentRecord>, CatalogError>;
 
     /// Up to `limit` extents after one, ascending by id: all that any version kept needs.
-    async fn extents(&self, after: Option<ExtentId>, limit: usize) -> Result<Vec<ExtentRecord>, CatalogError>;
+    async fn extents(
+        &self,
+        after: Option<ExtentId>,
+        limit: usize,
+    ) -> Result<Vec<ExtentRecord>, CatalogError>;
 
     /// Up to `limit` extents with owed shares after one, ascending by id.
-    async fn owed(&self, after: Option<ExtentId>, limit: usize) -> Result<Vec<ExtentRecord>, CatalogError>;
+    async fn owed(
+        &self,
+        after: Option<ExtentId>,
+        limit: usize,
+    ) -> Result<Vec<ExtentRecord>, CatalogError>;
 
     /// A node (with a name, where one has) whose current or older version uses the extent, and that version's number.
-    async fn user_of(&self, extent: ExtentId) -> Result<Option<(Option<NodeId>, FileId, VersionNo)>, CatalogError>;
+    async fn user_of(
+        &self,
+        extent: ExtentId,
+    ) -> Result<Option<(Option<NodeId>, FileId, VersionNo)>, CatalogError>;
 
     /// Up to `limit` versions not yet known to be on disk, layouts included, oldest first.
     async fn unsettled(&self, limit: usize) -> Result<Vec<Version>, CatalogError>;
@@ -446,13 +472,31 @@ pub trait Catalog: Send + Sync + fmt::Debug {
     // Names
 
     /// Makes a node under a free name. [`CatalogError::Exists`] when it is taken.
-    async fn create(&self, parent: NodeId, name: &Name, new: NewNode, write: Write) -> Result<Attr, CatalogError>;
+    async fn create(
+        &self,
+        parent: NodeId,
+        name: &Name,
+        new: NewNode,
+        write: Write,
+    ) -> Result<Attr, CatalogError>;
 
     /// Gives a node that is no folder a further name.
-    async fn link(&self, node: NodeId, parent: NodeId, name: &Name, write: Write) -> Result<Attr, CatalogError>;
+    async fn link(
+        &self,
+        node: NodeId,
+        parent: NodeId,
+        name: &Name,
+        write: Write,
+    ) -> Result<Attr, CatalogError>;
 
     /// Takes a name away from a node that is no folder. A node left without a name is forgotten unless `keep` (somebody has it open).
-    async fn unlink(&self, parent: NodeId, name: &Name, keep: bool, write: Write) -> Result<Attr, CatalogError>;
+    async fn unlink(
+        &self,
+        parent: NodeId,
+        name: &Name,
+        keep: bool,
+        write: Write,
+    ) -> Result<Attr, CatalogError>;
 
     /// Removes an empty folder.
     async fn rmdir(&self, parent: NodeId, name: &Name, write: Write) -> Result<(), CatalogError>;
@@ -472,13 +516,30 @@ pub trait Catalog: Send + Sync + fmt::Debug {
     ) -> Result<Renamed, CatalogError>;
 
     /// Changes attributes.
-    async fn set_attr(&self, node: NodeId, change: &AttrChange, write: Write) -> Result<Attr, CatalogError>;
+    async fn set_attr(
+        &self,
+        node: NodeId,
+        change: &AttrChange,
+        write: Write,
+    ) -> Result<Attr, CatalogError>;
 
     /// Sets an extended attribute.
-    async fn set_xattr(&self, node: NodeId, name: &[u8], value: &[u8], mode: XattrMode, write: Write) -> Result<(), CatalogError>;
+    async fn set_xattr(
+        &self,
+        node: NodeId,
+        name: &[u8],
+        value: &[u8],
+        mode: XattrMode,
+        write: Write,
+    ) -> Result<(), CatalogError>;
 
     /// Removes an extended attribute.
-    async fn remove_xattr(&self, node: NodeId, name: &[u8], write: Write) -> Result<(), CatalogError>;
+    async fn remove_xattr(
+        &self,
+        node: NodeId,
+        name: &[u8],
+        write: Write,
+    ) -> Result<(), CatalogError>;
 
     /// Forgets a node without a name (the last handle was closed). No audit entry: its removal has one. Forgetting a node
     /// that has a name, or is not there, does nothing.
@@ -493,30 +554,58 @@ pub trait Catalog: Send + Sync + fmt::Debug {
     async fn begin_save(&self, intent: &Intent) -> Result<(), CatalogError>;
 
     /// Adds extents to an intent and renews its lease. [`CatalogError::Lapsed`] when it is gone.
-    async fn extend_save(&self, save: SaveId, extents: &[(ExtentId, Generation)], lease_until: Timestamp) -> Result<(), CatalogError>;
+    async fn extend_save(
+        &self,
+        save: SaveId,
+        extents: &[(ExtentId, Generation)],
+        lease_until: Timestamp,
+    ) -> Result<(), CatalogError>;
 
     /// The single switch: makes the next version of a file current, provided that its head still is `base`; removes the
     /// intent. Returns the node's new attributes.
-    async fn commit_save(&self, node: NodeId, base: Option<ExtentId>, commit: Commit, write: Write) -> Result<Attr, CatalogError>;
+    async fn commit_save(
+        &self,
+        node: NodeId,
+        base: Option<ExtentId>,
+        commit: Commit,
+        write: Write,
+    ) -> Result<Attr, CatalogError>;
 
     /// The same for a file that is made by it, under a free name.
-    async fn commit_new(&self, parent: NodeId, name: &Name, new: NewNode, commit: Commit, write: Write) -> Result<Attr, CatalogError>;
+    async fn commit_new(
+        &self,
+        parent: NodeId,
+        name: &Name,
+        new: NewNode,
+        commit: Commit,
+        write: Write,
+    ) -> Result<Attr, CatalogError>;
 
-    /// Removes an intent whose objects were removed. One that is not there is no error.
-    async fn end_save(&self, save: SaveId) -> Result<(), CatalogError>;
+    /// Removes an intent. Returns whether it was there: `false` means that its save was committed or swept by somebody else,
+    /// and that its objects are not the caller's to remove.
+    async fn end_save(&self, save: SaveId) -> Result<bool, CatalogError>;
 
     /// Notes that versions are on disk.
     async fn settle(&self, versions: &[(FileId, VersionNo)]) -> Result<(), CatalogError>;
 
     /// Takes an unsettled current version back, because a power cut swallowed its shares: the version before becomes
     /// current. Returns its number.
-    async fn revert(&self, document: FileId, version: VersionNo, write: Write) -> Result<VersionNo, CatalogError>;
+    async fn revert(
+        &self,
+        document: FileId,
+        version: VersionNo,
+        write: Write,
+    ) -> Result<VersionNo, CatalogError>;
 
     /// Replaces the set of shares that an extent is owed. Not audited: a late answer is nobody's act.
     async fn set_owed(&self, extent: ExtentId, owed: IndexSet) -> Result<(), CatalogError>;
 
     /// Adds lines to the audit log and does nothing else.
-    async fn record(&self, entries: Vec<AuditEntry>, durability: Durability) -> Result<(), CatalogError>;
+    async fn record(
+        &self,
+        entries: Vec<AuditEntry>,
+        durability: Durability,
+    ) -> Result<(), CatalogError>;
 
     /// Makes every change acknowledged before this call safe from a power cut.
     async fn sync(&self) -> Result<(), CatalogError>;

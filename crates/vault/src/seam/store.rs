@@ -24,7 +24,11 @@ impl ObjectKey {
     /// Reads a name as it was listed. `None` for what no warifu wrote: such files are foreign and left alone.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let lower_hex = |digits: &str| digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        let lower_hex = |digits: &str| {
+            digits
+                .bytes()
+                .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+        };
         let known = match text.strip_prefix("vault-") {
             Some(digits) => digits.len() == 8 && lower_hex(digits),
             None => text.len() == 64 && lower_hex(text),
@@ -135,7 +139,11 @@ impl StoreError {
     /// An error of this kind, in words.
     #[must_use]
     pub fn new(kind: StoreErrorKind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into(), source: None }
+        Self {
+            kind,
+            detail: detail.into(),
+            source: None,
+        }
     }
 
     /// The same error, with the one that caused it.
@@ -163,7 +171,12 @@ pub trait ShareStore: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// `AlreadyExists` when the name is taken, even by the same bytes; `Full`, `Denied`, `NoAnswer`, `Failed`.
-    async fn put_new(&self, name: &ObjectKey, object: Bytes, durability: Durability) -> Result<(), StoreError>;
+    async fn put_new(
+        &self,
+        name: &ObjectKey,
+        object: Bytes,
+        durability: Durability,
+    ) -> Result<(), StoreError>;
 
     /// Reads an object, or the bytes `range` of it.
     ///

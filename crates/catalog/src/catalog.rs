@@ -1,0 +1,284 @@
+//! [`SqliteCatalog`].
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use warifu_core::head::Timestamp;
+use warifu_core::ids::{ExtentId, FileId, Generation, VersionNo};
+use warifu_core::keys::CatalogKey;
+use warifu_vault::context::AuditEntry;
+use warifu_vault::node::{Attr, AttrChange, Name, NodeId};
+use warifu_vault::seam::catalog::{
+    AuditRow, Catalog, CatalogError, Commit, Cursor, Durability, ExtentRecord, IndexSet, Intent, Listed, NewNode, RenameMode,
+    Renamed, SaveId, Usage, Version, Write, XattrMode,
+};
+use warifu_vault::seam::clock::{Clock, SystemClock};
+
+use crate::error::Outcome;
+use crate::readers::{Readers, View};
+use crate::saves::limit;
+use crate::writer::{Tx, Writer};
+use crate::{audit, files, names, read, rename, saves, schema, versions, xattrs};
+
+/// A catalogue in one SQLite file (with its `-wal` and `-shm` beside it), readable by its owner only.
+///
+/// Several processes on one machine may have it open at once. On a network file system it may not lie: SQLite's shared
+/// memory does not reach another machine.
+///
+/// Reads run on the caller's thread; writes on one thread of its own, many to a transaction. After the disk failed to
+/// confirm a write, no more are taken until the catalogue is opened again.
+pub struct SqliteCatalog {
+    // Declared, so closed, before the writer: the last connection to close moves the log into the file.
+    readers: Readers,
+    writer: Writer,
+    path: PathBuf,
+}
+
+impl SqliteCatalog {
+    /// Makes an empty catalogue: a root folder of mode 0755 that belongs to user 0.
+    ///
+    /// # Errors
+    /// [`CatalogError::Exists`] when there is a file of this name; [`CatalogError::Full`], [`CatalogError::Failed`].
+    pub fn create(path: &Path, key: CatalogKey) -> Result<Self, CatalogError> {
+        let make = || -> Outcome<Self> {
+            files::create(path)?;
+            let conn = files::open(path)?;
+            files::use_wal(&conn)?;
+            schema::create(&conn, &key, SystemClock.now())?;
+            files::sync_new(path)?;
+            Self::start(path, conn, key)
+        };
+        make().map_err(CatalogError::from)
+    }
+
+    /// Opens a catalogue that was made under this key.
+    ///
+    /// # Errors
+    /// [`CatalogError::NotFound`] when there is no such file; [`CatalogError::Newer`] when a newer warifu wrote it;
+    /// [`CatalogError::Damaged`] for a file that is no catalogue, for a wrong key and for damage;
+    /// [`CatalogError::NoAnswer`] when another process keeps it locked; [`CatalogError::Failed`].
+    pub fn open(path: &Path, key: CatalogKey) -> Result<Self, CatalogError> {
+        let open = || -> Outcome<Self> {
+            let conn = files::open(path)?;
+            schema::check(&conn, &key)?;
+            files::use_wal(&conn)?;
+            Self::start(path, conn, key)
+        };
+        open().map_err(CatalogError::from)
+    }
+
+    fn start(path: &Path, conn: rusqlite::Connection, key: CatalogKey) -> Outcome<Self> {
+        let key = Arc::new(key);
+        Ok(Self {
+            readers: Readers::new(path.to_owned(), Arc::clone(&key)),
+            writer: Writer::start(conn, key)?,
+            path: path.to_owned(),
+        })
+    }
+
+    fn read<T>(&self, read: impl FnOnce(View<'_>) -> Outcome<T>) -> Result<T, CatalogError> {
+        self.readers.read(read).map_err(CatalogError::from)
+    }
+
+    async fn write<T: Send + 'static>(
+        &self,
+        durability: Durability,
+        work: impl FnOnce(&Tx<'_>) -> Outcome<T> + Send + 'static,
+    ) -> Result<T, CatalogError> {
+        self.writer.write(durability, work).await
+    }
+}
+
+impl Drop for SqliteCatalog {
+    fn drop(&mut self) {
+        self.readers.close();
+        self.writer.stop();
+    }
+}
+
+/// Silent but for the path.
+impl fmt::Debug for SqliteCatalog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteCatalog").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Catalog for SqliteCatalog {
+    async fn attr(&self, node: NodeId) -> Result<Option<Attr>, CatalogError> {
+        self.read(|view| read::attr(view, node))
+    }
+
+    async fn lookup(&self, parent: NodeId, name: &Name) -> Result<Option<Attr>, CatalogError> {
+        self.read(|view| read::lookup(view, parent, name))
+    }
+
+    async fn list(&self, dir: NodeId, after: Option<Cursor>, limit: usize) -> Result<Vec<Listed>, CatalogError> {
+        self.read(|view| read::list(view, dir, after, limit))
+    }
+
+    async fn path(&self, node: NodeId) -> Result<Option<Vec<Name>>, CatalogError> {
+        self.read(|view| read::path(view, node))
+    }
+
+    async fn parent(&self, dir: NodeId) -> Result<NodeId, CatalogError> {
+        self.read(|view| read::parent(view, dir))
+    }
+
+    async fn read_link(&self, node: NodeId) -> Result<Vec<u8>, CatalogError> {
+        self.read(|view| read::read_link(view, node))
+    }
+
+    async fn xattrs(&self, node: NodeId) -> Result<Vec<(Vec<u8>, Vec<u8>)>, CatalogError> {
+        self.read(|view| xattrs::all(view, node))
+    }
+
+    async fn xattr(&self, node: NodeId, name: &[u8]) -> Result<Vec<u8>, CatalogError> {
+        self.read(|view| xattrs::one(view, node, name))
+    }
+
+    async fn current(&self, node: NodeId) -> Result<(Attr, Option<Version>), CatalogError> {
+        self.read(|view| read::current(view, node))
+    }
+
+    async fn version(&self, document: FileId, number: VersionNo) -> Result<Option<Version>, CatalogError> {
+        self.read(|view| view.snapshot(|view| read::version(view, document, number)))
+    }
+
+    async fn history(&self, document: FileId) -> Result<Vec<Version>, CatalogError> {
+        self.read(|view| read::history(view, document))
+    }
+
+    async fn extent(&self, extent: ExtentId) -> Result<Option<ExtentRecord>, CatalogError> {
+        self.read(|view| read::extent(view, extent))
+    }
+
+    async fn extents(&self, after: Option<ExtentId>, limit: usize) -> Result<Vec<ExtentRecord>, CatalogError> {
+        self.read(|view| read::extents(view, after, limit, false))
+    }
+
+    async fn owed(&self, after: Option<ExtentId>, limit: usize) -> Result<Vec<ExtentRecord>, CatalogError> {
+        self.read(|view| read::extents(view, after, limit, true))
+    }
+
+    async fn user_of(&self, extent: ExtentId) -> Result<Option<(Option<NodeId>, FileId, VersionNo)>, CatalogError> {
+        self.read(|view| read::user_of(view, extent))
+    }
+
+    async fn unsettled(&self, limit: usize) -> Result<Vec<Version>, CatalogError> {
+        self.read(|view| read::unsettled(view, limit))
+    }
+
+    async fn lapsed(&self, now: Timestamp) -> Result<Vec<Intent>, CatalogError> {
+        self.read(|view| saves::lapsed(view, now))
+    }
+
+    async fn usage(&self) -> Result<Usage, CatalogError> {
+        self.read(|view| read::usage(view))
+    }
+
+    async fn audit(&self, after: u64, most: usize) -> Result<Vec<AuditRow>, CatalogError> {
+        self.read(|view| audit::list(view, after, limit(most)))
+    }
+
+    async fn create(&self, parent: NodeId, name: &Name, new: NewNode, write: Write) -> Result<Attr, CatalogError> {
+        let name = name.clone();
+        self.write(write.durability, move |tx| names::create(tx, parent, &name, &new, &write)).await
+    }
+
+    async fn link(&self, node: NodeId, parent: NodeId, name: &Name, write: Write) -> Result<Attr, CatalogError> {
+        let name = name.clone();
+        self.write(write.durability, move |tx| names::link(tx, node, parent, &name, &write)).await
+    }
+
+    async fn unlink(&self, parent: NodeId, name: &Name, keep: bool, write: Write) -> Result<Attr, CatalogError> {
+        let name = name.clone();
+        self.write(write.durability, move |tx| names::unlink(tx, parent, &name, keep, &write)).await
+    }
+
+    async fn rmdir(&self, parent: NodeId, name: &Name, write: Write) -> Result<(), CatalogError> {
+        let name = name.clone();
+        self.write(write.durability, move |tx| names::rmdir(tx, parent, &name, &write)).await
+    }
+
+    async fn rename(
+        &self,
+        from: (NodeId, &Name),
+        to: (NodeId, &Name),
+        mode: RenameMode,
+        keep: bool,
+        write: Write,
+    ) -> Result<Renamed, CatalogError> {
+        let ((from, from_name), (to, to_name)) = ((from.0, from.1.clone()), (to.0, to.1.clone()));
+        self.write(write.durability, move |tx| rename::rename(tx, (from, &from_name), (to, &to_name), mode, keep, &write)).await
+    }
+
+    async fn set_attr(&self, node: NodeId, change: &AttrChange, write: Write) -> Result<Attr, CatalogError> {
+        let change = change.clone();
+        self.write(write.durability, move |tx| names::set_attr(tx, node, &change, &write)).await
+    }
+
+    async fn set_xattr(&self, node: NodeId, name: &[u8], value: &[u8], mode: XattrMode, write: Write) -> Result<(), CatalogError> {
+        let (name, value) = (name.to_vec(), value.to_vec());
+        self.write(write.durability, move |tx| xattrs::set(tx, node, &name, &value, mode, &write)).await
+    }
+
+    async fn remove_xattr(&self, node: NodeId, name: &[u8], write: Write) -> Result<(), CatalogError> {
+        let name = name.to_vec();
+        self.write(write.durability, move |tx| xattrs::remove(tx, node, &name, &write)).await
+    }
+
+    async fn forget(&self, node: NodeId) -> Result<(), CatalogError> {
+        self.write(Durability::Soon, move |tx| names::forget(tx, node)).await
+    }
+
+    async fn forget_nameless(&self) -> Result<u64, CatalogError> {
+        self.write(Durability::Soon, |tx| names::forget_nameless(tx)).await
+    }
+
+    async fn begin_save(&self, intent: &Intent) -> Result<(), CatalogError> {
+        let intent = intent.clone();
+        self.write(Durability::Soon, move |tx| saves::begin(tx, &intent)).await
+    }
+
+    async fn extend_save(&self, save: SaveId, extents: &[(ExtentId, Generation)], lease_until: Timestamp) -> Result<(), CatalogError> {
+        let extents = extents.to_vec();
+        self.write(Durability::Soon, move |tx| saves::extend(tx, save, &extents, lease_until)).await
+    }
+
+    async fn commit_save(&self, node: NodeId, base: Option<ExtentId>, commit: Commit, write: Write) -> Result<Attr, CatalogError> {
+        self.write(write.durability, move |tx| saves::commit_save(tx, node, base, commit, &write)).await
+    }
+
+    async fn commit_new(&self, parent: NodeId, name: &Name, new: NewNode, commit: Commit, write: Write) -> Result<Attr, CatalogError> {
+        let name = name.clone();
+        self.write(write.durability, move |tx| saves::commit_new(tx, parent, &name, &new, commit, &write)).await
+    }
+
+    async fn end_save(&self, save: SaveId) -> Result<bool, CatalogError> {
+        self.write(Durability::Soon, move |tx| saves::end(tx, save)).await
+    }
+
+    async fn settle(&self, settled: &[(FileId, VersionNo)]) -> Result<(), CatalogError> {
+        let settled = settled.to_vec();
+        self.write(Durability::Soon, move |tx| versions::settle(tx, &settled)).await
+    }
+
+    async fn revert(&self, document: FileId, version: VersionNo, write: Write) -> Result<VersionNo, CatalogError> {
+        self.write(write.durability, move |tx| versions::revert(tx, document, version, &write)).await
+    }
+
+    async fn set_owed(&self, extent: ExtentId, owed: IndexSet) -> Result<(), CatalogError> {
+        self.write(Durability::Soon, move |tx| versions::set_owed(tx, extent, owed)).await
+    }
+
+    async fn record(&self, entries: Vec<AuditEntry>, durability: Durability) -> Result<(), CatalogError> {
+        self.write(durability, move |tx| entries.iter().try_for_each(|entry| audit::record(tx, entry))).await
+    }
+
+    async fn sync(&self) -> Result<(), CatalogError> {
+        self.write(Durability::Now, |tx| tx.pulse()).await
+    }
+}

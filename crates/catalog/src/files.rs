@@ -1,0 +1,81 @@
+//! The database's files: making, opening and setting up connections.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+use warifu_vault::seam::catalog::CatalogError;
+
+use crate::error::{Outcome, missing};
+
+/// How long to wait for another process that writes to the same catalogue.
+const BUSY: Duration = Duration::from_secs(10);
+
+/// More than there are statements, so that none is ever prepared twice on a connection.
+const STATEMENTS: usize = 128;
+
+/// Makes an empty file that only its owner can read. The engine gives its `-wal` and `-shm` the same mode.
+pub(crate) fn create(path: &Path) -> Outcome<()> {
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(CatalogError::Exists.into()),
+        Err(error) => Err(failed("the catalogue cannot be made", &error).into()),
+    }
+}
+
+/// Puts the file and its name on disk.
+pub(crate) fn sync_new(path: &Path) -> Outcome<()> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    for place in [path, folder] {
+        File::open(place).and_then(|file| file.sync_all()).map_err(|error| failed("the catalogue cannot be put on disk", &error))?;
+    }
+    Ok(())
+}
+
+/// A connection for writing.
+pub(crate) fn open(path: &Path) -> Outcome<Connection> {
+    if !path.try_exists().map_err(|error| failed("the catalogue cannot be opened", &error))? {
+        return Err(missing("catalogue"));
+    }
+    // Without CREATE: a catalogue that vanished must not come back empty. The rest are rusqlite's own defaults but URI.
+    let conn = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    conn.busy_timeout(BUSY)?;
+    conn.set_prepared_statement_cache_capacity(STATEMENTS);
+    // The temporary store in memory: sorting must not write to disk. Deleted rows are overwritten. Checkpoints are the
+    // writer's own work, so that a disk that fails in one is noticed.
+    conn.execute_batch(
+        "PRAGMA temp_store = MEMORY; PRAGMA secure_delete = ON; PRAGMA foreign_keys = OFF; PRAGMA trusted_schema = OFF;
+         PRAGMA cell_size_check = ON; PRAGMA cache_size = -8192; PRAGMA wal_autocheckpoint = 0;
+         PRAGMA journal_size_limit = 67108864; PRAGMA synchronous = FULL;",
+    )?;
+    Ok(conn)
+}
+
+/// Puts the database in write-ahead mode: readers do not wait for writers.
+pub(crate) fn use_wal(conn: &Connection) -> Outcome<()> {
+    let mode: String = conn.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
+    if mode.eq_ignore_ascii_case("wal") {
+        return Ok(());
+    }
+    Err(CatalogError::Failed { detail: format!("the file system cannot keep a write-ahead log (journal mode {mode})") }.into())
+}
+
+/// A connection for reading only.
+pub(crate) fn open_reader(path: &Path) -> Outcome<Connection> {
+    let conn = open(path)?;
+    conn.execute_batch("PRAGMA query_only = ON;")?;
+    Ok(conn)
+}
+
+fn failed(what: &str, error: &io::Error) -> CatalogError {
+    if error.kind() == io::ErrorKind::StorageFull {
+        return CatalogError::Full;
+    }
+    CatalogError::Failed { detail: format!("{what}: {error}") }
+}

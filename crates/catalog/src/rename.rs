@@ -1,0 +1,133 @@
+//! Renaming, as POSIX has it, and the take-over of a replaced file's document.
+
+use rusqlite::params;
+use warifu_core::ids::VersionNo;
+use warifu_vault::node::{Attr, Name, NodeId, NodeKind};
+use warifu_vault::seam::catalog::{CatalogError, RenameMode, Renamed, Write};
+
+use crate::codec::sql;
+use crate::error::{Outcome, damaged, missing};
+use crate::names::{delete_entry, drop_name, folder, insert_entry, is_empty, named, set_document, store, tag, touch};
+use crate::writer::Tx;
+use crate::{audit, layout, read, versions};
+
+/// Deeper than any path that can be used; a chain of folders that is longer goes round in a circle.
+pub(crate) const DEPTH: usize = 1 << 20;
+
+pub(crate) fn rename(
+    tx: &Tx<'_>,
+    from: (NodeId, &Name),
+    to: (NodeId, &Name),
+    mode: RenameMode,
+    keep: bool,
+    write: &Write,
+) -> Outcome<Renamed> {
+    let at = write.audit.at;
+    folder(tx, from.0)?;
+    folder(tx, to.0)?;
+    let (from_tag, to_tag) = (tag(tx.key(), from.0, from.1), tag(tx.key(), to.0, to.1));
+    let mut moved = named(tx, from.0, &from_tag)?;
+    let other = match (read::entry(tx.view, to.0, &to_tag)?, mode) {
+        (Some(_), RenameMode::NoReplace) => return Err(CatalogError::Exists.into()),
+        (None, RenameMode::Exchange) => return Err(missing("name")),
+        // Two names of one node: nothing is done, so nothing is written to the log either.
+        (Some(other), _) if other.node == moved.node => return Ok(Renamed { moved, other: None }),
+        (other, _) => other,
+    };
+    if moved.kind == NodeKind::Dir && is_within(tx, to.0, moved.node)? {
+        return Err(CatalogError::Loop.into());
+    }
+    let moved_dirs = i64::from(moved.kind == NodeKind::Dir);
+    let other_dirs = other.as_ref().map_or(0, |other| i64::from(other.kind == NodeKind::Dir));
+    moved.ctime = at;
+
+    let other = match (mode, other) {
+        (RenameMode::Exchange, Some(mut other)) => {
+            if other.kind == NodeKind::Dir && is_within(tx, from.0, other.node)? {
+                return Err(CatalogError::Loop.into());
+            }
+            other.ctime = at;
+            point(tx, from.0, &from_tag, other.node)?;
+            point(tx, to.0, &to_tag, moved.node)?;
+            store(tx, &other)?;
+            touch_both(tx, (from.0, other_dirs - moved_dirs), (to.0, moved_dirs - other_dirs), write)?;
+            Some(other)
+        }
+        (_, Some(mut other)) => {
+            may_replace(tx, &moved, &other)?;
+            if moved.kind == NodeKind::File && other.kind == NodeKind::File && other.nlink == 1 && other.version.0 > 0 {
+                take_over(tx, &mut moved, &other, write)?;
+            }
+            delete_entry(tx, from.0, &from_tag)?;
+            point(tx, to.0, &to_tag, moved.node)?;
+            drop_name(tx, &mut other, keep, at)?;
+            touch_both(tx, (from.0, -moved_dirs), (to.0, moved_dirs - other_dirs), write)?;
+            Some(other)
+        }
+        (_, None) => {
+            delete_entry(tx, from.0, &from_tag)?;
+            insert_entry(tx, to.0, to.1, &to_tag, moved.node)?;
+            touch_both(tx, (from.0, -moved_dirs), (to.0, moved_dirs), write)?;
+            None
+        }
+    };
+    store(tx, &moved)?;
+    audit::record(tx, &write.audit)?;
+    Ok(Renamed { moved, other })
+}
+
+fn may_replace(tx: &Tx<'_>, moved: &Attr, other: &Attr) -> Outcome<()> {
+    match (moved.kind == NodeKind::Dir, other.kind == NodeKind::Dir) {
+        (true, false) => Err(CatalogError::NotDir.into()),
+        (false, true) => Err(CatalogError::IsDir.into()),
+        (true, true) if !is_empty(tx, other.node)? => Err(CatalogError::NotEmpty.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Makes the moved file's current version the next one of the replaced file's document.
+///
+/// Only rows are copied: the extents stay what they are, and say for which document they were dealt.
+fn take_over(tx: &Tx<'_>, moved: &mut Attr, other: &Attr, write: &Write) -> Outcome<()> {
+    let mut version = match read::version(tx.view, moved.document, moved.version)? {
+        Some(version) => version,
+        None if moved.version.0 == 0 => versions::empty(moved, write),
+        None => return Err(damaged(format!("version {} of node {} has no row", moved.version, moved.node))),
+    };
+    version.document = other.document;
+    version.number = VersionNo(other.version.0.checked_add(1).ok_or_else(|| damaged("a document has the last version there is"))?);
+    layout::supersede(tx, version.document, version.number, &version.layout)?;
+    versions::insert(tx, &version)?;
+    moved.document = version.document;
+    moved.version = version.number;
+    set_document(tx, moved.node, moved.document)
+}
+
+/// Whether `dir` is `ancestor` or lies below it.
+fn is_within(tx: &Tx<'_>, dir: NodeId, ancestor: NodeId) -> Outcome<bool> {
+    let mut at = dir;
+    for _ in 0..DEPTH {
+        if at == ancestor {
+            return Ok(true);
+        }
+        match read::parent_of(tx.view, at)? {
+            Some(parent) => at = parent,
+            None => return Ok(false),
+        }
+    }
+    Err(damaged(format!("the folders above node {dir} go round in a circle")))
+}
+
+/// Makes an existing name stand for another node.
+fn point(tx: &Tx<'_>, parent: NodeId, tag: &[u8; 16], node: NodeId) -> Outcome<()> {
+    tx.run("UPDATE entry SET node = ?3 WHERE parent = ?1 AND tag = ?2", params![sql(parent.0)?, tag, sql(node.0)?])?;
+    Ok(())
+}
+
+fn touch_both(tx: &Tx<'_>, from: (NodeId, i64), to: (NodeId, i64), write: &Write) -> Outcome<()> {
+    if from.0 == to.0 {
+        return touch(tx, from.0, write.audit.at, from.1 + to.1);
+    }
+    touch(tx, from.0, write.audit.at, from.1)?;
+    touch(tx, to.0, write.audit.at, to.1)
+}

@@ -1,0 +1,158 @@
+//! What identifies a share. It is sealed, and every chunk is bound to it.
+
+use super::header::{array, check_zero};
+use super::sizes::HEADER_LEN;
+use crate::ids::{ExtentId, FileId, Generation, ServerId, Threshold, VaultId, VersionNo};
+use crate::seal::{Suite, TAG};
+
+pub(super) const IDENTITY_LEN: usize = 112;
+pub(super) const SEALED_IDENTITY_LEN: usize = IDENTITY_LEN + TAG;
+/// What every chunk's tag covers besides the chunk: header and identity.
+pub(super) const BINDING_LEN: usize = HEADER_LEN + IDENTITY_LEN;
+
+/// What an extent holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ExtentKind {
+    /// A file's metadata and, for a small file, its bytes.
+    Head,
+    /// Bytes of a file.
+    Data,
+    /// Changes of names since the heads were written.
+    Journal,
+}
+
+impl ExtentKind {
+    const fn code(self) -> u8 {
+        match self {
+            Self::Head => 1,
+            Self::Data => 2,
+            Self::Journal => 3,
+        }
+    }
+
+    const fn from_code(code: u8) -> Option<Self> {
+        match code {
+            1 => Some(Self::Head),
+            2 => Some(Self::Data),
+            3 => Some(Self::Journal),
+            _ => None,
+        }
+    }
+}
+
+/// How an extent is made into shares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Scheme {
+    /// Shamir's scheme: fewer than k shares say nothing, whatever the computing power; each is as long as the secret.
+    Shamir,
+}
+
+impl Scheme {
+    pub(super) const fn code(self) -> u8 {
+        match self {
+            Self::Shamir => 1,
+        }
+    }
+
+    pub(super) const fn from_code(code: u8) -> Option<Self> {
+        match code {
+            1 => Some(Self::Shamir),
+            _ => None,
+        }
+    }
+}
+
+/// One act of sharing: what all n shares of it have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Dealing {
+    /// The vault.
+    pub vault: VaultId,
+    /// The document.
+    pub file: FileId,
+    /// The version of the document with which the extent was first written.
+    pub version: VersionNo,
+    /// What the extent holds.
+    pub kind: ExtentKind,
+    /// Which extent of the file it is, counted from 0 for each kind.
+    pub number: u64,
+    /// The dealing's own id, never used twice.
+    pub extent: ExtentId,
+    /// The generation of shares.
+    pub generation: Generation,
+    /// k and n.
+    pub threshold: Threshold,
+    /// How the shares are made.
+    pub scheme: Scheme,
+    /// How the shares are sealed. Shares with different suites still combine.
+    pub suite: Suite,
+}
+
+/// Associated data of every chunk of one share.
+pub(super) type Binding = [u8; BINDING_LEN];
+
+/// Which nonces are for what: the first byte of each.
+const NONCE_IDENTITY: u8 = 1;
+const NONCE_CHUNK: u8 = 2;
+
+pub(super) const fn identity_nonce() -> [u8; 12] {
+    [NONCE_IDENTITY, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
+}
+
+/// As in STREAM (Hoang, Reyhanitabar, Rogaway and Vizár 2015): position and end are part of the nonce, so that chunks can
+/// be neither exchanged nor cut off.
+pub(super) fn chunk_nonce(number: u64, last: bool) -> [u8; 12] {
+    let mut nonce = [0; 12];
+    nonce[0] = NONCE_CHUNK;
+    nonce[1] = u8::from(last);
+    nonce[4..].copy_from_slice(&number.to_le_bytes());
+    nonce
+}
+
+pub(super) fn binding(header: &[u8; HEADER_LEN], identity: &[u8; IDENTITY_LEN]) -> Binding {
+    let mut binding = [0; BINDING_LEN];
+    let (first, second) = binding.split_at_mut(HEADER_LEN);
+    first.copy_from_slice(header);
+    second.copy_from_slice(identity);
+    binding
+}
+
+impl Dealing {
+    pub(super) fn identity(&self, server: ServerId) -> [u8; IDENTITY_LEN] {
+        let mut bytes = [0; IDENTITY_LEN];
+        bytes[0] = self.kind.code();
+        bytes[4..8].copy_from_slice(&self.generation.0.to_le_bytes());
+        bytes[8..24].copy_from_slice(self.vault.as_bytes());
+        bytes[24..40].copy_from_slice(server.as_bytes());
+        bytes[40..56].copy_from_slice(self.file.as_bytes());
+        bytes[56..64].copy_from_slice(&self.version.0.to_le_bytes());
+        bytes[64..72].copy_from_slice(&self.number.to_le_bytes());
+        bytes[72..88].copy_from_slice(self.extent.as_bytes());
+        bytes
+    }
+
+    /// Reads an identity that has been authenticated. `None` when it holds what this build does not know.
+    pub(super) fn from_identity(
+        bytes: &[u8; IDENTITY_LEN],
+        threshold: Threshold,
+        scheme: Scheme,
+        suite: Suite,
+    ) -> Option<(Self, ServerId)> {
+        check_zero(bytes, 1..4).ok()?;
+        check_zero(bytes, 88..IDENTITY_LEN).ok()?;
+        let dealing = Self {
+            vault: VaultId::from_bytes(array(bytes, 8)),
+            file: FileId::from_bytes(array(bytes, 40)),
+            version: VersionNo(u64::from_le_bytes(array(bytes, 56))),
+            kind: ExtentKind::from_code(bytes[0])?,
+            number: u64::from_le_bytes(array(bytes, 64)),
+            extent: ExtentId::from_bytes(array(bytes, 72)),
+            generation: Generation(u32::from_le_bytes(array(bytes, 4))),
+            threshold,
+            scheme,
+            suite,
+        };
+        Some((dealing, ServerId::from_bytes(array(bytes, 24))))
+    }
+}

@@ -1,0 +1,117 @@
+//! Where things lie in an object, and to what sizes are rounded.
+
+use core::ops::Range;
+
+use crate::seal::TAG;
+
+/// The header in the clear, at the beginning of every object.
+pub const HEADER_LEN: usize = 64;
+
+/// What must be read before any chunk: the header and the sealed identity.
+pub const PREFIX_LEN: usize = HEADER_LEN + 128;
+
+/// The bytes of a share that are sealed together, and so the least that can be read.
+pub const CHUNK: usize = 1 << 16;
+
+/// The most bytes of a file that one data extent holds.
+pub const EXTENT_MAX: usize = 4 << 20;
+
+/// The most bytes that are shared as one object: room for the head of a file of any size in use.
+pub const SECRET_MAX: u64 = 1 << 30;
+
+const CHUNK_LEN: u64 = CHUNK as u64;
+const SEALED_CHUNK: u64 = (CHUNK + TAG) as u64;
+
+/// How many chunks a secret of this length has.
+#[must_use]
+pub const fn chunk_count(secret_len: u64) -> u64 {
+    secret_len.div_ceil(CHUNK_LEN)
+}
+
+/// How long the object of a secret of this length is.
+#[must_use]
+pub const fn object_len(secret_len: u64) -> u64 {
+    (PREFIX_LEN as u64)
+        .saturating_add(secret_len)
+        .saturating_add(chunk_count(secret_len).saturating_mul(TAG as u64))
+}
+
+/// Which bytes of the object hold these chunks. Chunks beyond the last are left out; the range may be empty.
+///
+/// ```
+/// use warifu_core::format::chunk_range;
+/// assert_eq!(chunk_range(70_000, 0..1), 192..192 + 65_552);
+/// assert_eq!(chunk_range(70_000, 1..9), 65_744..70_224);
+/// ```
+#[must_use]
+pub fn chunk_range(secret_len: u64, chunks: Range<u64>) -> Range<u64> {
+    let end = object_len(secret_len);
+    let place = |chunk: u64| {
+        (PREFIX_LEN as u64)
+            .saturating_add(chunk.saturating_mul(SEALED_CHUNK))
+            .min(end)
+    };
+    let start = place(chunks.start);
+    start..place(chunks.end).max(start)
+}
+
+/// The size up to which a secret is filled with zeros before it is shared, so that the sizes of objects tell little.
+///
+/// This is Padmé (Nikitin, Barman, Lueks, Underwood, Hubaux and Ford: Reducing Metadata Leakage from Encrypted Files and
+/// Communication with PURBs, PoPETs 2019), with a floor of 4096 bytes: of a length only the first bits stay,
+/// about as many as the length of its length, so that at most 12 percent are added (3 percent from a megabyte on) and
+/// only O(log log) bits of a length are told.
+///
+/// ```
+/// use warifu_core::format::bucket;
+/// assert_eq!(bucket(1), 4096);
+/// assert_eq!(bucket(20_000), 20_480);
+/// assert_eq!(bucket(4 << 20), 4 << 20);
+/// ```
+#[must_use]
+pub const fn bucket(len: u64) -> u64 {
+    if len <= 4096 {
+        return 4096;
+    }
+    let exponent = len.ilog2();
+    let kept = exponent.ilog2() + 1;
+    let mask = (1 << (exponent - kept)) - 1;
+    match len.checked_add(mask) {
+        Some(sum) => sum & !mask,
+        None => u64::MAX,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buckets_grow_never_shrink_and_stay_put() {
+        let mut last = 0;
+        for len in (0..300_000).chain([1 << 40, (1 << 40) + 1, u64::MAX - 1, u64::MAX]) {
+            let size = bucket(len);
+            assert!(size >= len && size >= last, "{len}");
+            assert!(size == u64::MAX || bucket(size) == size, "{len}");
+            assert!(size <= 4096 || size - len <= len / 8, "{len} → {size}");
+            last = size;
+        }
+    }
+
+    #[test]
+    fn ranges_lie_end_to_end() {
+        for len in [1, 65_535, 65_536, 65_537, 4 << 20, (4 << 20) + 1] {
+            let mut at = PREFIX_LEN as u64;
+            for chunk in 0..chunk_count(len) {
+                let range = chunk_range(len, chunk..chunk + 1);
+                assert_eq!(range.start, at);
+                assert!(range.end > at + TAG as u64);
+                at = range.end;
+            }
+            assert_eq!(at, object_len(len));
+            assert_eq!(chunk_range(len, 0..u64::MAX), PREFIX_LEN as u64..at);
+            assert!(chunk_range(len, u64::MAX..u64::MAX).is_empty());
+        }
+        assert_eq!(object_len(u64::MAX), u64::MAX);
+    }
+}

@@ -1,0 +1,290 @@
+//! Shamir's scheme over GF(2⁸): each byte of the secret is the value at 0 of a polynomial of degree k − 1 whose other
+//! coefficients are random; share i is its value at i.
+//!
+//! | property                | what holds                                                                       |
+//! |-------------------------|----------------------------------------------------------------------------------|
+//! | threshold               | any k shares give the secret back                                                |
+//! | secrecy                 | any k − 1 shares are independent of the secret (perfect; the generator is the one assumption) |
+//! | size                    | each share is as long as the secret                                              |
+//! | integrity               | none by itself: k shares of which one is altered give a wrong secret             |
+//! | homogeneity             | all shares are equal in rank; any index from 1 to n                              |
+//! | rebuild                 | any k shares give any other share of the same dealing, without the secret        |
+//! | time                    | depends on k, n, indices and length; never on the bytes                          |
+//!
+//! Integrity is added by [`format`](crate::format), which seals every chunk of every share.
+//!
+//! ```
+//! use warifu_core::ids::{ShareIndex, Threshold};
+//! use warifu_core::shamir::{split_into, Weights};
+//!
+//! let (mut a, mut b, mut c) = ([0; 6], [0; 6], [0; 6]);
+//! split_into(Threshold::new(2, 3)?, b"secret", &mut [&mut a, &mut b, &mut c])?;
+//!
+//! let indices = [1, 3].map(|x| ShareIndex::new(x).unwrap());
+//! let mut secret = [0; 6];
+//! Weights::at_secret(&indices)?.combine_into(&[&a, &c], &mut secret)?;
+//! assert_eq!(&secret, b"secret");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+pub mod bare;
+
+use alloc::vec::Vec;
+
+use zeroize::Zeroize;
+
+use crate::coefficients::{Coefficients, Entropy};
+use crate::gf256::{inv, mul, mul_acc, mul_add};
+use crate::ids::{ShareIndex, Threshold};
+use crate::random::{self, NoRandomness};
+use crate::secret::SecretBytes;
+
+/// Why bytes could not be shared or joined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ShamirError {
+    /// Two shares claim the same index.
+    #[error("two shares have the same index {index}")]
+    Duplicate {
+        /// The index that occurs twice.
+        index: ShareIndex,
+    },
+    /// Not the number of shares that is needed.
+    #[error("{needed} shares are needed, {got} were given")]
+    WrongCount {
+        /// How many are needed.
+        needed: usize,
+        /// How many there were.
+        got: usize,
+    },
+    /// A share (or the place for one) has another length than the rest.
+    #[error("share number {position} in the list has {got} bytes where {expected} were expected")]
+    Lengths {
+        /// The length expected.
+        expected: usize,
+        /// The length found.
+        got: usize,
+        /// Which of the list, counted from 0.
+        position: usize,
+    },
+    /// The place for the result has another length than the shares.
+    #[error("the result has room for {got} bytes where {expected} were expected")]
+    ResultLength {
+        /// The length expected.
+        expected: usize,
+        /// The length found.
+        got: usize,
+    },
+    /// Nothing can be shared without randomness.
+    #[error(transparent)]
+    NoRandomness(#[from] NoRandomness),
+}
+
+/// Shares `secret`: `shares[i]` receives the share of index i + 1.
+///
+/// # Errors
+/// [`ShamirError::WrongCount`] unless there are n places, [`ShamirError::Lengths`] unless each is as long as the
+/// secret, [`ShamirError::NoRandomness`] when the operating system has none. The places hold no share then.
+pub fn split_into(
+    threshold: Threshold,
+    secret: &[u8],
+    shares: &mut [&mut [u8]],
+) -> Result<(), ShamirError> {
+    split_with(threshold, secret, shares, &mut random::fill)
+}
+
+pub(crate) fn split_with(
+    threshold: Threshold,
+    secret: &[u8],
+    shares: &mut [&mut [u8]],
+    entropy: Entropy<'_>,
+) -> Result<(), ShamirError> {
+    let needed = usize::from(threshold.n());
+    if shares.len() != needed {
+        return Err(ShamirError::WrongCount {
+            needed,
+            got: shares.len(),
+        });
+    }
+    for (position, share) in shares.iter().enumerate() {
+        if share.len() != secret.len() {
+            return Err(ShamirError::Lengths {
+                expected: secret.len(),
+                got: share.len(),
+                position,
+            });
+        }
+    }
+    let mut splitter = Splitter::new(threshold, secret.len(), entropy)?;
+    let block_len = splitter.block_len();
+    for (number, block) in secret.chunks(block_len).enumerate() {
+        if let Err(error) = splitter.draw(block.len(), entropy) {
+            shares.iter_mut().for_each(|share| share.zeroize());
+            return Err(error.into());
+        }
+        let start = number * block_len;
+        for (index, share) in threshold.indices().zip(shares.iter_mut()) {
+            splitter.evaluate(index, block, &mut share[start..start + block.len()]);
+        }
+    }
+    Ok(())
+}
+
+/// Shares block by block: the coefficients of one block stay in the processor's cache while all shares are taken.
+pub(crate) struct Splitter {
+    coefficients: Coefficients,
+    /// k − 1 runs of one block: the coefficients of x, x², …
+    drawn: SecretBytes,
+    degree: usize,
+    block_len: usize,
+}
+
+impl Splitter {
+    /// `longest` is the longest piece that will be shared at once: no more memory than that needs is taken.
+    pub(crate) fn new(
+        threshold: Threshold,
+        longest: usize,
+        entropy: Entropy<'_>,
+    ) -> Result<Self, NoRandomness> {
+        let degree = usize::from(threshold.k()) - 1;
+        // Whole blocks of the cipher and of the kernels; about 64 KiB of coefficients unless k is very large.
+        let block_len = (65536 / degree.max(1)).clamp(512, 16384) & !63;
+        let block_len = block_len.min(longest.next_multiple_of(64)).max(64);
+        Ok(Self {
+            coefficients: Coefficients::new(entropy)?,
+            drawn: SecretBytes::with_len(degree * block_len),
+            degree,
+            block_len,
+        })
+    }
+
+    /// The longest block that can be drawn for.
+    pub(crate) fn block_len(&self) -> usize {
+        self.block_len
+    }
+
+    /// Draws fresh coefficients for a block of `len` bytes, at most [`block_len`](Self::block_len).
+    pub(crate) fn draw(&mut self, len: usize, entropy: Entropy<'_>) -> Result<(), NoRandomness> {
+        // Whole cipher blocks, so that no half-used key stream waits in the cipher's buffer.
+        let wanted = (self.degree * len)
+            .next_multiple_of(64)
+            .min(self.drawn.len());
+        self.coefficients
+            .fill(&mut self.drawn.expose_mut()[..wanted], entropy)
+    }
+
+    /// The share at `index` of the block for which coefficients were drawn last.
+    pub(crate) fn evaluate(&self, index: ShareIndex, block: &[u8], share: &mut [u8]) {
+        let drawn = &self.drawn.expose()[..self.degree * block.len()];
+        evaluate(index, block, drawn, share);
+    }
+}
+
+/// `share = block + c₁·x + c₂·x² + …` by Horner's rule; `coefficients` holds c₁, c₂, … each as long as the block.
+fn evaluate(index: ShareIndex, block: &[u8], coefficients: &[u8], share: &mut [u8]) {
+    let mut runs = coefficients.chunks_exact(block.len().max(1)).rev();
+    let Some(leading) = runs.next() else {
+        share.copy_from_slice(block);
+        return;
+    };
+    share.copy_from_slice(leading);
+    for run in runs {
+        mul_add(share, index.get(), run);
+    }
+    mul_add(share, index.get(), block);
+}
+
+/// Lagrange's weights: what each of k shares is multiplied by so that the sum is the polynomial's value at one point.
+///
+/// They depend only on indices, so they are made once and used for every chunk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Weights(Vec<u8>);
+
+impl Weights {
+    /// Weights that give the secret from shares with exactly these k indices, in this order.
+    ///
+    /// # Errors
+    /// [`ShamirError::Duplicate`], or [`ShamirError::WrongCount`] when there is no index at all. That there are as many
+    /// as k cannot be seen from here: fewer give a wrong secret, so the caller must know k.
+    pub fn at_secret(indices: &[ShareIndex]) -> Result<Self, ShamirError> {
+        Self::at_point(0, indices)
+    }
+
+    /// Weights that give the share of index `target`, of the same dealing, without the secret being joined.
+    ///
+    /// # Errors
+    /// As [`at_secret`](Self::at_secret).
+    pub fn at(target: ShareIndex, indices: &[ShareIndex]) -> Result<Self, ShamirError> {
+        Self::at_point(target.get(), indices)
+    }
+
+    fn at_point(point: u8, indices: &[ShareIndex]) -> Result<Self, ShamirError> {
+        if indices.is_empty() {
+            return Err(ShamirError::WrongCount { needed: 1, got: 0 });
+        }
+        let mut seen = [false; 256];
+        for index in indices {
+            if core::mem::replace(&mut seen[usize::from(index.get())], true) {
+                return Err(ShamirError::Duplicate { index: *index });
+            }
+        }
+        let weights = indices
+            .iter()
+            .map(|own| {
+                let (mut above, mut below) = (1, 1);
+                for other in indices.iter().filter(|other| *other != own) {
+                    above = mul(above, point ^ other.get());
+                    below = mul(below, own.get() ^ other.get());
+                }
+                mul(above, inv(below))
+            })
+            .collect();
+        Ok(Self(weights))
+    }
+
+    /// Writes the weighted sum of `shares`, which are in the order of the indices, to `out`.
+    ///
+    /// # Errors
+    /// [`ShamirError::WrongCount`], [`ShamirError::Lengths`] or [`ShamirError::ResultLength`]; `out` is untouched then.
+    pub fn combine_into(&self, shares: &[&[u8]], out: &mut [u8]) -> Result<(), ShamirError> {
+        if shares.len() != self.0.len() {
+            return Err(ShamirError::WrongCount {
+                needed: self.0.len(),
+                got: shares.len(),
+            });
+        }
+        let expected = shares.first().map_or(0, |share| share.len());
+        for (position, share) in shares.iter().enumerate() {
+            if share.len() != expected {
+                return Err(ShamirError::Lengths {
+                    expected,
+                    got: share.len(),
+                    position,
+                });
+            }
+        }
+        if out.len() != expected {
+            return Err(ShamirError::ResultLength {
+                expected,
+                got: out.len(),
+            });
+        }
+        // Block by block, so that the sum stays in cache while the shares pass.
+        for (number, out) in out.chunks_mut(16384).enumerate() {
+            let start = number * 16384;
+            out.fill(0);
+            for (weight, share) in self.0.iter().zip(shares) {
+                mul_acc(out, &share[start..start + out.len()], *weight);
+            }
+        }
+        Ok(())
+    }
+
+    /// The weights, in the order of the indices.
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests;

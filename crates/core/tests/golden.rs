@@ -1,0 +1,173 @@
+//! Format 1 is read for ever: the committed files, through the public interface alone.
+
+use warifu_core::format::{CHUNK, ExtentKind, Joiner, OpenShare, PREFIX_LEN, Suite};
+use warifu_core::head::{Content, Head, Timestamp};
+use warifu_core::ids::{ExtentId, FileId, Generation, ServerId, Threshold, VaultId, VersionNo};
+use warifu_core::keys::{Field, VaultKey};
+use warifu_core::loose::{LooseJoiner, LoosePart};
+use warifu_core::vault_object::{VaultObject, recover_vault_key};
+
+fn file(name: &str) -> Vec<u8> {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/vectors/format-1")
+        .join(name);
+    std::fs::read(path).unwrap()
+}
+
+fn derived(name: &str) -> Vec<u8> {
+    let text = String::from_utf8(file("derived.txt")).unwrap();
+    let value = text
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+        .unwrap();
+    (0..value.len() / 2)
+        .map(|at| u8::from_str_radix(&value[2 * at..2 * at + 2], 16).unwrap())
+        .collect()
+}
+
+fn vault_key() -> VaultKey {
+    let objects: Vec<_> = [3, 1]
+        .map(|n| VaultObject::parse(&file(&format!("vault-{n}"))).unwrap())
+        .into();
+    assert_eq!(objects[0].vault(), VaultId::from_bytes([0x11; 16]));
+    let (key, liars) = recover_vault_key(&objects).unwrap();
+    assert!(liars.is_empty());
+    key
+}
+
+fn server(number: u8) -> ServerId {
+    ServerId::from_bytes([0x20 + number; 16])
+}
+
+/// Joins the two shares and gives what they hold and of what they are.
+fn join(name: &str, numbers: &[u8]) -> (Joiner, Vec<u8>) {
+    let key = vault_key();
+    let objects: Vec<_> = numbers
+        .iter()
+        .map(|number| file(&format!("{name}-{number}")))
+        .collect();
+    let shares = objects.iter().zip(numbers).map(|(object, number)| {
+        let share = OpenShare::open(object, &key.seal_key(server(*number))).unwrap();
+        assert_eq!(
+            (share.server(), share.index().get()),
+            (server(*number), *number)
+        );
+        share
+    });
+    let mut joiner = Joiner::new(shares.collect()).unwrap();
+    let bodies: Vec<&[u8]> = objects.iter().map(|object| &object[PREFIX_LEN..]).collect();
+    let mut secret = vec![0; usize::try_from(joiner.secret_len()).unwrap()];
+    joiner.join_chunks(0, &bodies, &mut secret).unwrap();
+    (joiner, secret)
+}
+
+#[test]
+fn p7_share_objects_of_format_1_are_read() {
+    for (name, suite, extent, generation, version) in [
+        ("data-aes", Suite::Aes256Gcm, 0x41, 1, 2),
+        (
+            "data-chacha",
+            Suite::ChaCha20Poly1305,
+            0x42,
+            0x0102_0304,
+            0x0102_0304_0506_0708,
+        ),
+    ] {
+        for numbers in [[1, 2], [3, 1], [2, 3]] {
+            let (joiner, secret) = join(name, &numbers);
+            assert_eq!(secret, "割符は二つに割った札".as_bytes());
+            let dealing = joiner.dealing();
+            assert_eq!(dealing.suite, suite);
+            assert_eq!(dealing.kind, ExtentKind::Data);
+            assert_eq!(dealing.number, 5);
+            assert_eq!(dealing.threshold, Threshold::new(2, 3).unwrap());
+            assert_eq!(dealing.vault, VaultId::from_bytes([0x11; 16]));
+            assert_eq!(dealing.file, FileId::from_bytes([0x31; 16]));
+            assert_eq!(dealing.extent, ExtentId::from_bytes([extent; 16]));
+            assert_eq!(
+                (dealing.generation, dealing.version),
+                (Generation(generation), VersionNo(version))
+            );
+        }
+    }
+    let (joiner, secret) = join("long", &[1]);
+    assert_eq!(joiner.dealing().kind, ExtentKind::Journal);
+    assert_eq!(
+        secret,
+        (0..=CHUNK).map(|at| (at % 251) as u8).collect::<Vec<_>>()
+    );
+}
+
+#[test]
+fn p7_heads_of_format_1_are_read() {
+    let (joiner, secret) = join("head", &[3, 2]);
+    assert_eq!(joiner.dealing().kind, ExtentKind::Head);
+    let (head, at) = Head::parse(&secret).unwrap();
+    assert_eq!(&secret[at..], b"inline");
+    assert_eq!(
+        head.path,
+        ["総務課".as_bytes(), "名簿 2026.xlsx".as_bytes()]
+    );
+    assert_eq!(
+        (head.mode, head.uid, head.gid, head.size),
+        (0o100_640, 1000, 100, 6)
+    );
+    let time = |secs, nanos| Timestamp { secs, nanos };
+    assert_eq!(head.atime, time(1_790_000_000, 1));
+    assert_eq!(head.mtime, time(1_790_000_001, 999_999_999));
+    assert_eq!(head.ctime, time(1_790_000_002, 0));
+    assert_eq!(head.btime, time(-1, 500_000_000));
+    assert_eq!(head.saved_at, time(1_790_000_003, 7));
+    assert_eq!(
+        (head.version, head.base),
+        (VersionNo(2), Some(ExtentId::from_bytes([0xB0; 16])))
+    );
+    assert_eq!(
+        (head.author.as_str(), head.host.as_str()),
+        ("sato", "pc-17")
+    );
+    assert_eq!(head.xattrs, [(b"user.note".to_vec(), b"\x00\xFF".to_vec())]);
+    assert_eq!(head.content, Content::Inline);
+}
+
+#[test]
+fn loose_shares_of_format_1_are_read() {
+    let files = [file("loose-3"), file("loose-1")];
+    let mut joiner = LooseJoiner::new(&[&files[0], &files[1]]).unwrap();
+    let mut at = joiner.start();
+    let mut text = Vec::new();
+    let mut names = Vec::new();
+    while !joiner.is_finished() {
+        let rest = [files[0].get(at..), files[1].get(at..)];
+        at += joiner.next_len(&rest).unwrap();
+        match joiner.join(&rest).unwrap().part {
+            LoosePart::Head(head) => names = head.path,
+            LoosePart::Data(data) => text.extend_from_slice(data.expose()),
+        }
+    }
+    assert_eq!(
+        (text.as_slice(), names),
+        (b"tally".as_slice(), vec!["札.txt".into()])
+    );
+    assert_eq!(at, files[0].len());
+}
+
+#[test]
+fn what_is_derived_from_the_vault_key_stays() {
+    let key = vault_key();
+    let name = key.object_name(server(1), ExtentId::from_bytes([0x41; 16]), Generation(1));
+    assert_eq!(name.as_bytes().as_slice(), derived("object name"));
+    let catalog = key.catalog_key(VaultId::from_bytes([0x11; 16]));
+    assert_eq!(
+        catalog.name_tag(7, "名簿.xlsx".as_bytes()).as_slice(),
+        derived("name tag")
+    );
+    assert_eq!(
+        catalog.chain(&[0x61; 32], b"entry").as_slice(),
+        derived("chain")
+    );
+    let field = catalog
+        .open(Field::Name, b"row 7", &derived("sealed field"))
+        .unwrap();
+    assert_eq!(field.expose(), "名簿.xlsx".as_bytes());
+}

@@ -1,0 +1,715 @@
+//! The calls of the kernel, one by one: each is translated, handed to a task, and answered from there.
+
+use std::ffi::OsStr;
+use std::future::Future;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use fuser::{
+    BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, FopenFlags, Generation,
+    INodeNo, IoctlFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate,
+    ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek,
+    ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+};
+use warifu_core::secret::SecretBytes;
+use warifu_vault::node::{Attr, Name};
+
+use crate::attrs::{Asked, file_attr, file_type, node};
+use crate::caller::Caller;
+use crate::drive::{Answer, Drive};
+use crate::io::{ROOM_BLOCK, WriteAt};
+use crate::lanes::{Lane, Lanes};
+use crate::mounting::Caching;
+use crate::names::SetAttr;
+use crate::xattrs::Told;
+
+/// How long the kernel may believe what it was told about names and attributes. Changes made through this drive it
+/// knows at once; this is for those that others make to the same vault.
+const BELIEVED: Duration = Duration::from_secs(1);
+
+/// Node numbers are never used again, so all are of one generation.
+const GENERATION: Generation = Generation(0);
+
+/// What stands between the kernel and the drive.
+#[derive(Debug)]
+pub(crate) struct Skin {
+    drive: Arc<Drive>,
+    lanes: Arc<Lanes>,
+    caching: Caching,
+}
+
+/// A reply that can be a refusal.
+trait Refuse: Send + 'static {
+    fn refuse(self, errno: Errno);
+}
+
+macro_rules! refuse {
+    ($($reply:ty),+ $(,)?) => {
+        $(impl Refuse for $reply {
+            fn refuse(self, errno: Errno) {
+                self.error(errno);
+            }
+        })+
+    };
+}
+
+refuse!(
+    ReplyAttr,
+    ReplyCreate,
+    ReplyData,
+    ReplyDirectory,
+    ReplyDirectoryPlus,
+    ReplyEmpty,
+    ReplyEntry,
+    ReplyLseek,
+    ReplyOpen,
+    ReplyStatfs,
+    ReplyWrite,
+    ReplyXattr,
+);
+
+impl Skin {
+    pub(crate) fn new(drive: Arc<Drive>, lanes: Arc<Lanes>, caching: Caching) -> Self {
+        Self {
+            drive,
+            lanes,
+            caching,
+        }
+    }
+
+    fn drive(&self) -> Arc<Drive> {
+        Arc::clone(&self.drive)
+    }
+
+    /// Does `work` in its lane, then sends what it gives, or the refusal.
+    fn answer<R: Refuse, T: Send>(
+        &self,
+        call: (Lane, &'static str, INodeNo),
+        reply: R,
+        work: impl Future<Output = Answer<T>> + Send + 'static,
+        send: impl FnOnce(R, T) + Send + 'static,
+    ) {
+        let (lane, operation, ino) = call;
+        self.lanes.run(lane, async move {
+            match work.await {
+                Ok(told) => send(reply, told),
+                Err(refusal) => {
+                    refusal.log(operation, ino.0);
+                    reply.refuse(refusal.errno());
+                }
+            }
+        });
+    }
+}
+
+fn entry(reply: ReplyEntry, attr: Attr) {
+    reply.entry(&BELIEVED, &file_attr(&attr), GENERATION);
+}
+
+fn attributes(reply: ReplyAttr, attr: Attr) {
+    reply.attr(&BELIEVED, &file_attr(&attr));
+}
+
+fn done(reply: ReplyEmpty, (): ()) {
+    reply.ok();
+}
+
+fn told(reply: ReplyXattr, told: Told) {
+    match told {
+        Told::Length(length) => reply.size(length),
+        Told::Bytes(bytes) => reply.data(&bytes),
+    }
+}
+
+impl Filesystem for Skin {
+    fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> std::io::Result<()> {
+        crate::kernel::agree(config, self.caching, &self.drive.direct);
+        Ok(())
+    }
+
+    fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let (drive, caller, name) = (
+            self.drive(),
+            Caller::of(request),
+            Name::new(name.as_bytes()),
+        );
+        let work = async move { drive.lookup(caller, node(parent), &name?).await };
+        self.answer((Lane::Names, "lookup", parent), reply, work, entry);
+    }
+
+    // A node's number stands for it as long as it exists, so there is nothing to forget.
+    fn forget(&self, _request: &Request, _ino: INodeNo, _lookups: u64) {}
+
+    fn getattr(
+        &self,
+        request: &Request,
+        ino: INodeNo,
+        handle: Option<FileHandle>,
+        reply: ReplyAttr,
+    ) {
+        let (drive, caller) = (self.drive(), Caller::of(request));
+        let work = async move {
+            drive
+                .attr(caller, node(ino), handle.map(|handle| handle.0))
+                .await
+        };
+        self.answer((Lane::Names, "getattr", ino), reply, work, attributes);
+    }
+
+    fn setattr(
+        &self,
+        request: &Request,
+        ino: INodeNo,
+        mode: Option<u32>,
+        uid: Option<u32>,
+        gid: Option<u32>,
+        size: Option<u64>,
+        atime: Option<TimeOrNow>,
+        mtime: Option<TimeOrNow>,
+        _ctime: Option<SystemTime>,
+        handle: Option<FileHandle>,
+        _crtime: Option<SystemTime>,
+        _chgtime: Option<SystemTime>,
+        _bkuptime: Option<SystemTime>,
+        _flags: Option<BsdFileFlags>,
+        reply: ReplyAttr,
+    ) {
+        let (drive, caller) = (self.drive(), Caller::of(request));
+        let set = SetAttr {
+            size,
+            asked: Asked {
+                mode,
+                uid,
+                gid,
+                atime,
+                mtime,
+            },
+            handle: handle.map(|handle| handle.0),
+        };
+        let lane = if size.is_some() {
+            Lane::Saves
+        } else {
+            Lane::Names
+        };
+        let work = async move { drive.set_attr(caller, node(ino), set).await };
+        self.answer((lane, "setattr", ino), reply, work, attributes);
+    }
+
+    fn readlink(&self, request: &Request, ino: INodeNo, reply: ReplyData) {
+        let (drive, caller) = (self.drive(), Caller::of(request));
+        let work = async move { drive.read_link(caller, node(ino)).await };
+        self.answer(
+            (Lane::Names, "readlink", ino),
+            reply,
+            work,
+            |reply, target| reply.data(&target),
+        );
+    }
+
+    fn mknod(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        _umask: u32,
+        rdev: u32,
+        reply: ReplyEntry,
+    ) {
+        let (drive, caller, name) = (
+            self.drive(),
+            Caller::of(request),
+            Name::new(name.as_bytes()),
+        );
+        let work = async move {
+            drive
+                .make_node(caller, node(parent), &name?, mode, rdev)
+                .await
+        };
+        self.answer((Lane::Names, "mknod", parent), reply, work, entry);
+    }
+
+    fn mkdir(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        _umask: u32,
+        reply: ReplyEntry,
+    ) {
+        let (drive, caller, name) = (
+            self.drive(),
+            Caller::of(request),
+            Name::new(name.as_bytes()),
+        );
+        let work = async move { drive.make_dir(caller, node(parent), &name?, mode).await };
+        self.answer((Lane::Names, "mkdir", parent), reply, work, entry);
+    }
+
+    fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let (drive, caller, name) = (
+            self.drive(),
+            Caller::of(request),
+            Name::new(name.as_bytes()),
+        );
+        let work = async move { drive.remove(caller, node(parent), &name?).await };
+        self.answer((Lane::Names, "unlink", parent), reply, work, done);
+    }
+
+    fn rmdir(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let (drive, caller, name) = (
+            self.drive(),
+            Caller::of(request),
+            Name::new(name.as_bytes()),
+        );
+        let work = async move { drive.remove_dir(caller, node(parent), &name?).await };
+        self.answer((Lane::Names, "rmdir", parent), reply, work, done);
+    }
+
+    fn symlink(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        target: &Path,
+        reply: ReplyEntry,
+    ) {
+        let (drive, caller, name) = (
+            self.drive(),
+            Caller::of(request),
+            Name::new(name.as_bytes()),
+        );
+        let target = target.as_os_str().as_bytes().to_vec();
+        let work = async move {
+            drive
+                .make_symlink(caller, node(parent), &name?, &target)
+                .await
+        };
+        self.answer((Lane::Names, "symlink", parent), reply, work, entry);
+    }
+
+    fn rename(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        new_parent: INodeNo,
+        new_name: &OsStr,
+        flags: RenameFlags,
+        reply: ReplyEmpty,
+    ) {
+        let (drive, caller) = (self.drive(), Caller::of(request));
+        let (name, new_name) = (Name::new(name.as_bytes()), Name::new(new_name.as_bytes()));
+        let work = async move {
+            drive
+                .rename(
+                    caller,
+                    (node(parent), &name?),
+                    (node(new_parent), &new_name?),
+                    flags,
+                )
+                .await
+        };
+        self.answer((Lane::Names, "rename", parent), reply, work, done);
+    }
+
+    fn link(
+        &self,
+        request: &Request,
+        ino: INodeNo,
+        new_parent: INodeNo,
+        new_name: &OsStr,
+        reply: ReplyEntry,
+    ) {
+        let (drive, caller, name) = (
+            self.drive(),
+            Caller::of(request),
+            Name::new(new_name.as_bytes()),
+        );
+        let work = async move {
+            drive
+                .link(caller, node(ino), node(new_parent), &name?)
+                .await
+        };
+        self.answer((Lane::Names, "link", ino), reply, work, entry);
+    }
+
+    fn open(&self, request: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        let (drive, caller) = (self.drive(), Caller::of(request));
+        let work = async move { drive.open(caller, node(ino), flags.0).await };
+        self.answer(
+            (Lane::Data, "open", ino),
+            reply,
+            work,
+            |reply, (number, flags)| reply.opened(FileHandle(number), flags),
+        );
+    }
+
+    fn create(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        _umask: u32,
+        flags: i32,
+        reply: ReplyCreate,
+    ) {
+        let (drive, caller, name) = (
+            self.drive(),
+            Caller::of(request),
+            Name::new(name.as_bytes()),
+        );
+        let work = async move {
+            drive
+                .create(caller, node(parent), &name?, mode, flags)
+                .await
+        };
+        self.answer(
+            (Lane::Names, "create", parent),
+            reply,
+            work,
+            |reply, (attr, (number, flags))| {
+                reply.created(
+                    &BELIEVED,
+                    &file_attr(&attr),
+                    GENERATION,
+                    FileHandle(number),
+                    flags,
+                );
+            },
+        );
+    }
+
+    fn read(
+        &self,
+        _request: &Request,
+        ino: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        size: u32,
+        _flags: OpenFlags,
+        lock_owner: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        // The kernel names the owner of locks with what a program reads, and has none to name when it fills a page.
+        let to_page = lock_owner.is_none();
+        let drive = self.drive();
+        let work = async move { drive.read(handle.0, offset, size, to_page).await };
+        self.answer((Lane::Data, "read", ino), reply, work, |reply, bytes| {
+            reply.data(bytes.expose())
+        });
+    }
+
+    fn write(
+        &self,
+        request: &Request,
+        ino: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        data: &[u8],
+        write_flags: WriteFlags,
+        flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
+        let (drive, caller) = (self.drive(), Caller::of(request));
+        let at = WriteAt {
+            offset,
+            append: flags.0 & libc::O_APPEND != 0,
+            write_back: write_flags.contains(WriteFlags::FUSE_WRITE_CACHE),
+            kill_set_id: write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID),
+        };
+        // The buffer that the request came in is used for the next one as soon as this returns.
+        let data = SecretBytes::from_slice(data);
+        let work = async move { drive.write(caller, handle.0, at, &data).await };
+        self.answer((Lane::Data, "write", ino), reply, work, ReplyWrite::written);
+    }
+
+    fn flush(
+        &self,
+        _request: &Request,
+        ino: INodeNo,
+        handle: FileHandle,
+        _lock_owner: LockOwner,
+        reply: ReplyEmpty,
+    ) {
+        let drive = self.drive();
+        self.answer(
+            (Lane::Saves, "flush", ino),
+            reply,
+            async move { drive.flush(handle.0).await },
+            done,
+        );
+    }
+
+    fn release(
+        &self,
+        _request: &Request,
+        ino: INodeNo,
+        handle: FileHandle,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        _flush: bool,
+        reply: ReplyEmpty,
+    ) {
+        let (drive, lanes) = (self.drive(), Arc::clone(&self.lanes));
+        let work = async move {
+            let paged = drive.release(handle.0).await?;
+            if let (Some(ino), Some(notifier)) = (paged, drive.notifier()) {
+                // Blocks while the kernel writes back what is left of a mapping, which comes to us as further writes.
+                lanes.runtime().spawn_blocking(move || {
+                    if let Err(error) = notifier.inval_inode(ino, 0, 0) {
+                        tracing::warn!(node = ino.0, %error, "the kernel did not drop the pages of a closed file");
+                    }
+                });
+            }
+            Ok(())
+        };
+        self.answer((Lane::Saves, "release", ino), reply, work, done);
+    }
+
+    fn fsync(
+        &self,
+        _request: &Request,
+        ino: INodeNo,
+        handle: FileHandle,
+        _datasync: bool,
+        reply: ReplyEmpty,
+    ) {
+        let drive = self.drive();
+        self.answer(
+            (Lane::Saves, "fsync", ino),
+            reply,
+            async move { drive.fsync(handle.0).await },
+            done,
+        );
+    }
+
+    fn opendir(&self, request: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        let (drive, caller) = (self.drive(), Caller::of(request));
+        let work = async move { drive.open_dir(caller, node(ino)).await };
+        self.answer(
+            (Lane::Names, "opendir", ino),
+            reply,
+            work,
+            |reply, number| {
+                reply.opened(FileHandle(number), FopenFlags::empty());
+            },
+        );
+    }
+
+    fn readdir(
+        &self,
+        request: &Request,
+        ino: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectory,
+    ) {
+        let (drive, caller) = (self.drive(), Caller::of(request));
+        self.lanes.run(Lane::Names, async move {
+            let mut sink = |place: u64, name: &[u8], attr: &Attr| {
+                reply.add(
+                    INodeNo(attr.node.0),
+                    place,
+                    file_type(attr.kind),
+                    OsStr::from_bytes(name),
+                )
+            };
+            let listed = drive.read_dir(caller, handle.0, offset, &mut sink).await;
+            match listed {
+                Ok(()) => reply.ok(),
+                Err(refusal) => {
+                    refusal.log("readdir", ino.0);
+                    reply.error(refusal.errno());
+                }
+            }
+        });
+    }
+
+    fn readdirplus(
+        &self,
+        request: &Request,
+        ino: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectoryPlus,
+    ) {
+        let (drive, caller) = (self.drive(), Caller::of(request));
+        self.lanes.run(Lane::Names, async move {
+            let mut sink = |place: u64, name: &[u8], attr: &Attr| {
+                let seen = file_attr(attr);
+                reply.add(
+                    seen.ino,
+                    place,
+                    OsStr::from_bytes(name),
+                    &BELIEVED,
+                    &seen,
+                    GENERATION,
+                )
+            };
+            let listed = drive.read_dir(caller, handle.0, offset, &mut sink).await;
+            match listed {
+                Ok(()) => reply.ok(),
+                Err(refusal) => {
+                    refusal.log("readdirplus", ino.0);
+                    reply.error(refusal.errno());
+                }
+            }
+        });
+    }
+
+    fn releasedir(
+        &self,
+        _request: &Request,
+        _ino: INodeNo,
+        handle: FileHandle,
+        _flags: OpenFlags,
+        reply: ReplyEmpty,
+    ) {
+        self.drive.open.drop_dir(handle.0);
+        reply.ok();
+    }
+
+    fn fsyncdir(
+        &self,
+        _request: &Request,
+        ino: INodeNo,
+        _handle: FileHandle,
+        _datasync: bool,
+        reply: ReplyEmpty,
+    ) {
+        let drive = self.drive();
+        self.answer(
+            (Lane::Saves, "fsyncdir", ino),
+            reply,
+            async move { drive.sync_names().await },
+            done,
+        );
+    }
+
+    fn statfs(&self, _request: &Request, ino: INodeNo, reply: ReplyStatfs) {
+        let drive = self.drive();
+        self.answer(
+            (Lane::Data, "statfs", ino),
+            reply,
+            async move { drive.room().await },
+            |reply, (all, free)| {
+                let name_max = u32::try_from(Name::MAX).unwrap_or(u32::MAX);
+                // The number of files is bounded by the room alone, which zeros say.
+                reply.statfs(all, free, free, 0, 0, ROOM_BLOCK, name_max, ROOM_BLOCK);
+            },
+        );
+    }
+
+    fn setxattr(
+        &self,
+        request: &Request,
+        ino: INodeNo,
+        name: &OsStr,
+        value: &[u8],
+        flags: i32,
+        _position: u32,
+        reply: ReplyEmpty,
+    ) {
+        let (drive, caller, name) = (self.drive(), Caller::of(request), name.as_bytes().to_vec());
+        let value = SecretBytes::from_slice(value);
+        let work = async move {
+            drive
+                .set_xattr(caller, node(ino), &name, value.expose(), flags)
+                .await
+        };
+        self.answer((Lane::Names, "setxattr", ino), reply, work, done);
+    }
+
+    fn getxattr(
+        &self,
+        request: &Request,
+        ino: INodeNo,
+        name: &OsStr,
+        size: u32,
+        reply: ReplyXattr,
+    ) {
+        let (drive, caller, name) = (self.drive(), Caller::of(request), name.as_bytes().to_vec());
+        let work = async move { drive.xattr(caller, node(ino), &name, size).await };
+        self.answer((Lane::Names, "getxattr", ino), reply, work, told);
+    }
+
+    fn listxattr(&self, request: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
+        let (drive, caller) = (self.drive(), Caller::of(request));
+        let work = async move { drive.list_xattrs(caller, node(ino), size).await };
+        self.answer((Lane::Names, "listxattr", ino), reply, work, told);
+    }
+
+    fn removexattr(&self, request: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let (drive, caller, name) = (self.drive(), Caller::of(request), name.as_bytes().to_vec());
+        let work = async move { drive.remove_xattr(caller, node(ino), &name).await };
+        self.answer((Lane::Names, "removexattr", ino), reply, work, done);
+    }
+
+    fn fallocate(
+        &self,
+        _request: &Request,
+        ino: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        length: u64,
+        mode: i32,
+        reply: ReplyEmpty,
+    ) {
+        let drive = self.drive();
+        let work = async move { drive.allocate(handle.0, offset, length, mode).await };
+        self.answer((Lane::Data, "fallocate", ino), reply, work, done);
+    }
+
+    fn lseek(
+        &self,
+        _request: &Request,
+        ino: INodeNo,
+        handle: FileHandle,
+        offset: i64,
+        whence: i32,
+        reply: ReplyLseek,
+    ) {
+        let drive = self.drive();
+        let work = async move { drive.seek(handle.0, offset, whence).await };
+        self.answer((Lane::Names, "lseek", ino), reply, work, ReplyLseek::offset);
+    }
+
+    // Locks are not answered: the kernel then keeps them itself, for all programs of this machine.
+
+    fn ioctl(
+        &self,
+        _request: &Request,
+        _ino: INodeNo,
+        _handle: FileHandle,
+        _flags: IoctlFlags,
+        _command: u32,
+        _in_data: &[u8],
+        _out_size: u32,
+        reply: ReplyIoctl,
+    ) {
+        reply.error(Errno::ENOTTY);
+    }
+
+    fn copy_file_range(
+        &self,
+        _request: &Request,
+        _ino_in: INodeNo,
+        _handle_in: FileHandle,
+        _offset_in: u64,
+        _ino_out: INodeNo,
+        _handle_out: FileHandle,
+        _offset_out: u64,
+        _len: u64,
+        _flags: CopyFileRangeFlags,
+        reply: ReplyWrite,
+    ) {
+        // The kernel then copies by reading and writing, and does not ask again.
+        reply.error(Errno::ENOSYS);
+    }
+}

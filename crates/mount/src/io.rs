@@ -1,0 +1,331 @@
+//! Contents: opening, reading, writing, saving.
+//!
+//! Reads and writes go past the kernel's page cache where the kernel allows mappings beside that (Linux 6.6): this was
+//! quickest for large requests, and no plaintext stays behind in the cache. Only a mapping puts pages there, and they
+//! are dropped at the last close. Elsewhere the cache is used, and dropped in the same way.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use fuser::{Errno, FopenFlags, INodeNo};
+use warifu_core::secret::SecretBytes;
+use warifu_vault::node::{Attr, AttrChange, Name, NodeId, NodeKind};
+use warifu_vault::{Access, Context, FileHandle, VaultError};
+
+use crate::attrs::{has_set_id, ino, without_set_id};
+use crate::caller::Caller;
+use crate::drive::{Answer, Drive};
+use crate::errno::Refusal;
+use crate::open::OpenFile;
+
+/// The block size in which room is counted.
+pub(crate) const ROOM_BLOCK: u32 = 4096;
+
+/// What a server that does not say how much room it has is taken to have: a pebibyte.
+const UNKNOWN_ROOM: u64 = 1 << 50;
+
+/// What an open answers: the handle's number, and how the kernel is to treat it.
+pub(crate) type Opened = (u64, FopenFlags);
+
+/// One write request, its data apart.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WriteAt {
+    /// Where in the file.
+    pub(crate) offset: u64,
+    /// Whether the file was opened to append.
+    pub(crate) append: bool,
+    /// Whether it is the kernel that writes back a page, some time after a program changed it.
+    pub(crate) write_back: bool,
+    /// Whether set-id bits must fall.
+    pub(crate) kill_set_id: bool,
+}
+
+impl Drive {
+    pub(crate) async fn open(&self, caller: Caller, node: NodeId, flags: i32) -> Answer<Opened> {
+        let context = self.callers.act(caller).await;
+        let access = access(flags);
+        let handle = self.vault.open(&context, node, access).await?;
+        let (opened, file) = self.keep(handle, context, access);
+        if access.truncate {
+            self.changed();
+            // Emptied by the open itself, so the kernel does not come back about the set-id bits.
+            if let Err(refusal) = self.drop_set_id(&file, caller).await {
+                // The kernel will not release what it was never given.
+                let (number, _) = opened;
+                self.release(number).await?;
+                return Err(refusal);
+            }
+        }
+        Ok(opened)
+    }
+
+    pub(crate) async fn create(
+        &self,
+        caller: Caller,
+        parent: NodeId,
+        name: &Name,
+        mode: u32,
+        flags: i32,
+    ) -> Answer<(Attr, Opened)> {
+        let context = self.callers.act(caller).await;
+        let new = Access {
+            truncate: false,
+            ..access(flags)
+        };
+        match self
+            .vault
+            .create_file(&context, parent, name, mode & 0o7777, new)
+            .await
+        {
+            Ok((attr, handle)) => {
+                let (opened, file) = self.keep(handle, context, new);
+                file.node
+                    .set_id
+                    .store(has_set_id(attr.mode), Ordering::Relaxed);
+                self.changed();
+                Ok((attr, opened))
+            }
+            // Somebody else made it since the kernel looked. Without O_EXCL that is as good.
+            Err(VaultError::Exists) if flags & libc::O_EXCL == 0 => {
+                let attr = self.vault.lookup(&context, parent, name).await?;
+                match attr.kind {
+                    NodeKind::File => {
+                        let opened = self.open(caller, attr.node, flags).await?;
+                        Ok((self.attr(caller, attr.node, Some(opened.0)).await?, opened))
+                    }
+                    NodeKind::Dir => Err(Errno::EISDIR.into()),
+                    // A link must be followed and a pipe opened by the kernel, which looks again when told this.
+                    _ => Err(Errno::ESTALE.into()),
+                }
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn keep(&self, handle: FileHandle, opener: Context, access: Access) -> (Opened, Arc<OpenFile>) {
+        let (number, file) = self.open.keep_file(handle, opener);
+        let mut flags = FopenFlags::empty();
+        if self.direct.load(Ordering::Relaxed) {
+            flags |= FopenFlags::FOPEN_DIRECT_IO | FopenFlags::FOPEN_PARALLEL_DIRECT_WRITES;
+        } else {
+            file.node.paged.store(true, Ordering::Relaxed);
+        }
+        if !access.write {
+            // Nothing to save: close need not ask.
+            flags |= FopenFlags::FOPEN_NOFLUSH;
+        }
+        ((number, flags), file)
+    }
+
+    /// Reads from an open file. `to_page` tells that the kernel reads for its page cache, which is for a mapping.
+    pub(crate) async fn read(
+        &self,
+        number: u64,
+        offset: u64,
+        len: u32,
+        to_page: bool,
+    ) -> Answer<SecretBytes> {
+        let file = self.open.file(number)?;
+        if to_page {
+            file.node.paged.store(true, Ordering::Relaxed);
+        }
+        let len = usize::try_from(len).map_err(|_| Errno::EINVAL)?;
+        Ok(file.handle.read(offset, len).await?)
+    }
+
+    pub(crate) async fn write(
+        &self,
+        caller: Caller,
+        number: u64,
+        at: WriteAt,
+        data: &SecretBytes,
+    ) -> Answer<u32> {
+        let file = self.open.file(number)?;
+        if at.write_back {
+            file.node.paged.store(true, Ordering::Relaxed);
+        }
+        if at.kill_set_id {
+            self.drop_set_id(&file, caller).await?;
+        }
+        // The kernel appends at the size it remembers, which another program or machine may have changed. It sends one
+        // append at a time, so the true end cannot move between this question and the write.
+        let offset = if at.append && !at.write_back {
+            file.handle.attr().await?.size
+        } else {
+            at.offset
+        };
+        let written = file
+            .handle
+            .write(&file.opener, offset, data.expose())
+            .await?;
+        self.changed();
+        Ok(u32::try_from(written).map_err(|_| Errno::EIO)?)
+    }
+
+    /// Takes away the set-id bits of a file that somebody changed who may not keep them.
+    async fn drop_set_id(&self, file: &OpenFile, caller: Caller) -> Answer<()> {
+        if caller.keeps_set_id() || !file.node.set_id.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let mut attr = file.handle.attr().await?;
+        if let Some(mode) = without_set_id(attr.mode) {
+            let change = AttrChange {
+                mode: Some(mode),
+                ..AttrChange::default()
+            };
+            attr = self
+                .vault
+                .set_attr(&file.opener, attr.node, &change)
+                .await?;
+        }
+        file.node
+            .set_id
+            .store(has_set_id(attr.mode), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// close(2): saves.
+    pub(crate) async fn flush(&self, number: u64) -> Answer<()> {
+        let file = self.open.file(number)?;
+        file.handle.flush(&file.opener).await?;
+        self.changed();
+        Ok(())
+    }
+
+    /// fsync(2): saves, and everything is on disk.
+    pub(crate) async fn fsync(&self, number: u64) -> Answer<()> {
+        let file = self.open.file(number)?;
+        file.handle.fsync(&file.opener).await?;
+        self.changed();
+        Ok(())
+    }
+
+    /// The end of a handle. No program hears of an error here; the vault remembers what is lost and names it when it
+    /// is shut down. Gives the file whose pages the kernel must be told to drop.
+    pub(crate) async fn release(&self, number: u64) -> Answer<Option<INodeNo>> {
+        let (file, last) = self.open.take_file(number)?;
+        let node = file.handle.node();
+        let released = file.handle.release(&file.opener).await;
+        if let Err(error) = released {
+            Refusal::from(error).log("release", node.0);
+        }
+        self.changed();
+        Ok((last && file.node.paged.load(Ordering::Relaxed)).then_some(ino(node)))
+    }
+
+    /// fallocate(2). Room cannot be reserved on servers, so this sets sizes and writes zeros, and refuses what is sure
+    /// not to fit.
+    pub(crate) async fn allocate(
+        &self,
+        number: u64,
+        offset: u64,
+        len: u64,
+        mode: i32,
+    ) -> Answer<()> {
+        let file = self.open.file(number)?;
+        let end = offset
+            .checked_add(len)
+            .filter(|_| len > 0)
+            .ok_or(Errno::EINVAL)?;
+        let size = file.handle.attr().await?.size;
+        match mode {
+            0 => {
+                if end > size {
+                    let free = self.vault.space().await?.free;
+                    if free.is_some_and(|free| end - size > free) {
+                        return Err(Errno::ENOSPC.into());
+                    }
+                    file.handle.set_size(&file.opener, end).await?;
+                }
+            }
+            libc::FALLOC_FL_KEEP_SIZE => {}
+            PUNCH => zero(&file, offset, end.min(size)).await?,
+            libc::FALLOC_FL_ZERO_RANGE => {
+                zero(&file, offset, end.min(size)).await?;
+                if end > size {
+                    file.handle.set_size(&file.opener, end).await?;
+                }
+            }
+            ZERO_KEEPING_SIZE => zero(&file, offset, end.min(size)).await?,
+            _ => return Err(Errno::EOPNOTSUPP.into()),
+        }
+        self.changed();
+        Ok(())
+    }
+
+    /// lseek(2) for data and holes. Where the holes are is not kept, so a file is all data with one hole at its end.
+    pub(crate) async fn seek(&self, number: u64, offset: i64, whence: i32) -> Answer<i64> {
+        let size = self.open.file(number)?.handle.attr().await?.size;
+        let size = i64::try_from(size).map_err(|_| Errno::EOVERFLOW)?;
+        if !(0..size).contains(&offset) {
+            return Err(Errno::ENXIO.into());
+        }
+        match whence {
+            libc::SEEK_DATA => Ok(offset),
+            libc::SEEK_HOLE => Ok(size),
+            _ => Err(Errno::EINVAL.into()),
+        }
+    }
+
+    /// The room in blocks of [`ROOM_BLOCK`]: all of it and what is free, on the fullest server.
+    pub(crate) async fn room(&self) -> Answer<(u64, u64)> {
+        let space = self.vault.space().await?;
+        Ok(blocks(space.total, space.free))
+    }
+}
+
+const PUNCH: i32 = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+const ZERO_KEEPING_SIZE: i32 = libc::FALLOC_FL_ZERO_RANGE | libc::FALLOC_FL_KEEP_SIZE;
+
+async fn zero(file: &OpenFile, from: u64, to: u64) -> Answer<()> {
+    if from < to {
+        file.handle.punch(&file.opener, from, to - from).await?;
+    }
+    Ok(())
+}
+
+fn blocks(total: Option<u64>, free: Option<u64>) -> (u64, u64) {
+    let free = free.unwrap_or(UNKNOWN_ROOM);
+    let total = total.unwrap_or(UNKNOWN_ROOM).max(free);
+    (total / u64::from(ROOM_BLOCK), free / u64::from(ROOM_BLOCK))
+}
+
+/// What open(2) asks for. Emptying a file opened for reading only is possible on Linux, and needs to write.
+pub(crate) const fn access(flags: i32) -> Access {
+    let mode = flags & libc::O_ACCMODE;
+    let truncate = flags & libc::O_TRUNC != 0;
+    Access {
+        read: mode != libc::O_WRONLY,
+        write: mode == libc::O_WRONLY || mode == libc::O_RDWR || truncate,
+        truncate,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn open_flags_become_access() {
+        let seen = |flags| {
+            let Access {
+                read,
+                write,
+                truncate,
+            } = access(flags);
+            (read, write, truncate)
+        };
+        assert_eq!(seen(libc::O_RDONLY), (true, false, false));
+        assert_eq!(seen(libc::O_WRONLY | libc::O_APPEND), (false, true, false));
+        assert_eq!(seen(libc::O_RDWR | libc::O_TRUNC), (true, true, true));
+        assert_eq!(seen(libc::O_RDONLY | libc::O_TRUNC), (true, true, true));
+    }
+
+    #[test]
+    fn room_is_counted_in_blocks_and_free_never_exceeds_all() {
+        assert_eq!(blocks(Some(40_960), Some(8_193)), (10, 2));
+        assert_eq!(blocks(Some(4_096), Some(8_192)), (2, 2));
+        let (total, free) = blocks(None, None);
+        assert!(total == free && free > 0);
+    }
+}

@@ -1,0 +1,252 @@
+//! Names and attributes: what needs the catalogue only.
+
+use std::sync::atomic::Ordering;
+
+use fuser::{Errno, RenameFlags};
+use warifu_core::ids::FileId;
+use warifu_vault::node::{Attr, Name, NodeId, NodeKind};
+use warifu_vault::seam::catalog::RenameMode;
+use warifu_vault::seam::clock::{Clock, SystemClock};
+
+use crate::attrs::{Asked, has_set_id, kind_of_mode};
+use crate::caller::Caller;
+use crate::drive::{Answer, Drive};
+
+/// A change of attributes that the kernel asks for.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct SetAttr {
+    /// The new size.
+    pub(crate) size: Option<u64>,
+    /// Everything else.
+    pub(crate) asked: Asked,
+    /// The open file it came through, where it came through one.
+    pub(crate) handle: Option<u64>,
+}
+
+impl Drive {
+    pub(crate) async fn lookup(&self, caller: Caller, parent: NodeId, name: &Name) -> Answer<Attr> {
+        let context = self.callers.glance(caller).await;
+        Ok(self.vault.lookup(&context, parent, name).await?)
+    }
+
+    /// The attributes of a node, by an open file where there is one: a file without a name has no other way.
+    pub(crate) async fn attr(
+        &self,
+        caller: Caller,
+        node: NodeId,
+        handle: Option<u64>,
+    ) -> Answer<Attr> {
+        if let Some(Ok(file)) = handle.map(|number| self.open.file(number)) {
+            return Ok(file.handle.attr().await?);
+        }
+        let context = self.callers.glance(caller).await;
+        Ok(self.vault.attr(&context, node).await?)
+    }
+
+    pub(crate) async fn set_attr(
+        &self,
+        caller: Caller,
+        node: NodeId,
+        set: SetAttr,
+    ) -> Answer<Attr> {
+        let context = self.callers.act(caller).await;
+        let mut attr = None;
+        if let Some(size) = set.size {
+            // ftruncate comes with its file, and the size changes in memory until that file is closed; truncate does not.
+            match set.handle.map(|number| self.open.file(number)) {
+                Some(Ok(file)) => file.handle.set_size(&file.opener, size).await?,
+                Some(Err(_)) | None => {
+                    attr = Some(self.vault.truncate(&context, node, size).await?)
+                }
+            }
+        }
+        if let Some(change) = set.asked.change(SystemClock.now()) {
+            let changed = self.vault.set_attr(&context, node, &change).await?;
+            if let (Some(open), Some(mode)) = (self.open.node(node), change.mode) {
+                open.set_id.store(has_set_id(mode), Ordering::Relaxed);
+            }
+            attr = Some(changed);
+        }
+        self.changed();
+        match attr {
+            Some(attr) => Ok(attr),
+            None => self.attr(caller, node, set.handle).await,
+        }
+    }
+
+    pub(crate) async fn read_link(&self, caller: Caller, node: NodeId) -> Answer<Vec<u8>> {
+        let context = self.callers.glance(caller).await;
+        Ok(self.vault.read_link(&context, node).await?)
+    }
+
+    pub(crate) async fn make_node(
+        &self,
+        caller: Caller,
+        parent: NodeId,
+        name: &Name,
+        mode: u32,
+        rdev: u32,
+    ) -> Answer<Attr> {
+        let kind = kind_of_mode(mode).ok_or(Errno::EINVAL)?;
+        let rdev = if matches!(kind, NodeKind::CharDevice | NodeKind::BlockDevice) {
+            rdev
+        } else {
+            0
+        };
+        let context = self.callers.act(caller).await;
+        let attr = self
+            .vault
+            .make_node(&context, parent, name, kind, mode & 0o7777, rdev)
+            .await?;
+        self.changed();
+        Ok(attr)
+    }
+
+    pub(crate) async fn make_dir(
+        &self,
+        caller: Caller,
+        parent: NodeId,
+        name: &Name,
+        mode: u32,
+    ) -> Answer<Attr> {
+        let context = self.callers.act(caller).await;
+        let attr = self
+            .vault
+            .make_dir(&context, parent, name, mode & 0o7777)
+            .await?;
+        self.changed();
+        Ok(attr)
+    }
+
+    pub(crate) async fn make_symlink(
+        &self,
+        caller: Caller,
+        parent: NodeId,
+        name: &Name,
+        target: &[u8],
+    ) -> Answer<Attr> {
+        let context = self.callers.act(caller).await;
+        let attr = self
+            .vault
+            .make_symlink(&context, parent, name, target)
+            .await?;
+        self.changed();
+        Ok(attr)
+    }
+
+    pub(crate) async fn link(
+        &self,
+        caller: Caller,
+        node: NodeId,
+        parent: NodeId,
+        name: &Name,
+    ) -> Answer<Attr> {
+        let context = self.callers.act(caller).await;
+        let attr = self.vault.link(&context, node, parent, name).await?;
+        self.changed();
+        Ok(attr)
+    }
+
+    pub(crate) async fn remove(&self, caller: Caller, parent: NodeId, name: &Name) -> Answer<()> {
+        let context = self.callers.act(caller).await;
+        self.vault.remove(&context, parent, name).await?;
+        self.changed();
+        Ok(())
+    }
+
+    pub(crate) async fn remove_dir(
+        &self,
+        caller: Caller,
+        parent: NodeId,
+        name: &Name,
+    ) -> Answer<()> {
+        let context = self.callers.act(caller).await;
+        self.vault.remove_dir(&context, parent, name).await?;
+        self.changed();
+        Ok(())
+    }
+
+    pub(crate) async fn rename(
+        &self,
+        caller: Caller,
+        from: (NodeId, &Name),
+        to: (NodeId, &Name),
+        flags: RenameFlags,
+    ) -> Answer<()> {
+        let mode = rename_mode(flags)?;
+        let context = self.callers.act(caller).await;
+        self.vault.rename(&context, from, to, mode).await?;
+        self.changed();
+        Ok(())
+    }
+}
+
+impl Drive {
+    /// fsync(2) of a folder: what was done with names is safe from a power cut.
+    pub(crate) async fn sync_names(&self) -> Answer<()> {
+        Ok(self.vault.sync().await?)
+    }
+}
+
+/// What renameat2(2) asks for. The flags exclude each other, and whiteouts are for file systems laid over others.
+fn rename_mode(flags: RenameFlags) -> Result<RenameMode, Errno> {
+    if flags.is_empty() {
+        Ok(RenameMode::Replace)
+    } else if flags == RenameFlags::RENAME_NOREPLACE {
+        Ok(RenameMode::NoReplace)
+    } else if flags == RenameFlags::RENAME_EXCHANGE {
+        Ok(RenameMode::Exchange)
+    } else {
+        Err(Errno::EINVAL)
+    }
+}
+
+/// Attributes for the `.` and `..` of a listing, of which the kernel takes the number and the kind only.
+pub(crate) fn dots(node: NodeId) -> Attr {
+    let never = warifu_core::head::Timestamp { secs: 0, nanos: 0 };
+    Attr {
+        node,
+        kind: NodeKind::Dir,
+        mode: 0,
+        uid: 0,
+        gid: 0,
+        nlink: 2,
+        rdev: 0,
+        size: 0,
+        atime: never,
+        mtime: never,
+        ctime: never,
+        btime: never,
+        document: FileId::NIL,
+        version: warifu_core::ids::VersionNo(0),
+        head: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rename_flags_exclude_each_other() {
+        assert_eq!(
+            rename_mode(RenameFlags::empty()).unwrap(),
+            RenameMode::Replace
+        );
+        assert_eq!(
+            rename_mode(RenameFlags::RENAME_NOREPLACE).unwrap(),
+            RenameMode::NoReplace
+        );
+        assert_eq!(
+            rename_mode(RenameFlags::RENAME_EXCHANGE).unwrap(),
+            RenameMode::Exchange
+        );
+        for flags in [
+            RenameFlags::RENAME_NOREPLACE | RenameFlags::RENAME_EXCHANGE,
+            RenameFlags::RENAME_WHITEOUT,
+            RenameFlags::from_bits_retain(1 << 20),
+        ] {
+            assert_eq!(rename_mode(flags).unwrap_err().code(), libc::EINVAL);
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! What is open: files and folders by the numbers that the kernel keeps for us.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use fuser::Errno;
+use tokio::sync::Mutex as AsyncMutex;
+use warifu_vault::node::NodeId;
+use warifu_vault::{Context, FileHandle};
+
+use crate::dirs::Stream;
+
+/// What the open handles of one file have in common.
+#[derive(Debug)]
+pub(crate) struct OpenNode {
+    handles: AtomicU64,
+    /// Pages of the file may lie in the kernel's page cache: it was mapped into memory, or executed.
+    pub(crate) paged: AtomicBool,
+    /// The file may have set-id bits, which the next write of an ordinary user takes away. True until somebody looked.
+    pub(crate) set_id: AtomicBool,
+}
+
+impl Default for OpenNode {
+    fn default() -> Self {
+        Self {
+            handles: AtomicU64::new(0),
+            paged: AtomicBool::new(false),
+            set_id: AtomicBool::new(true),
+        }
+    }
+}
+
+/// An open file.
+#[derive(Debug)]
+pub(crate) struct OpenFile {
+    /// The vault's handle.
+    pub(crate) handle: FileHandle,
+    /// What it shares with the other handles of the file.
+    pub(crate) node: Arc<OpenNode>,
+    /// On whose behalf it was opened. What the kernel writes back or releases later comes without a name.
+    pub(crate) opener: Context,
+}
+
+/// An open folder.
+#[derive(Debug)]
+pub(crate) struct OpenDir {
+    /// Which folder.
+    pub(crate) node: NodeId,
+    /// How far the listing has come. Only one request of a handle reads at a time.
+    pub(crate) stream: AsyncMutex<Stream>,
+}
+
+/// All that is open.
+///
+/// Each lock is held for one look-up or one change of a map, so a poisoned one still guards a whole map.
+#[derive(Debug, Default)]
+pub(crate) struct Open {
+    next: AtomicU64,
+    files: RwLock<HashMap<u64, Arc<OpenFile>>>,
+    dirs: RwLock<HashMap<u64, Arc<OpenDir>>>,
+    nodes: Mutex<HashMap<NodeId, Arc<OpenNode>>>,
+}
+
+impl Open {
+    fn number(&self) -> u64 {
+        // From 1, so that a forgotten number (0) stands for nothing.
+        self.next.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Keeps an open file and gives it its number.
+    pub(crate) fn keep_file(&self, handle: FileHandle, opener: Context) -> (u64, Arc<OpenFile>) {
+        let node = {
+            let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+            let node = Arc::clone(nodes.entry(handle.node()).or_default());
+            node.handles.fetch_add(1, Ordering::Relaxed);
+            node
+        };
+        let file = Arc::new(OpenFile {
+            handle,
+            node,
+            opener,
+        });
+        let number = self.number();
+        self.files
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(number, Arc::clone(&file));
+        (number, file)
+    }
+
+    /// The open file of this number.
+    pub(crate) fn file(&self, number: u64) -> Result<Arc<OpenFile>, Errno> {
+        self.files
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&number)
+            .cloned()
+            .ok_or(Errno::EBADF)
+    }
+
+    /// Takes an open file out. Also says whether it was the last handle of its file.
+    pub(crate) fn take_file(&self, number: u64) -> Result<(Arc<OpenFile>, bool), Errno> {
+        let file = self
+            .files
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&number)
+            .ok_or(Errno::EBADF)?;
+        let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = file.node.handles.fetch_sub(1, Ordering::Relaxed) == 1;
+        if last {
+            nodes.remove(&file.handle.node());
+        }
+        Ok((file, last))
+    }
+
+    /// What the open handles of a file have in common, if it is open.
+    pub(crate) fn node(&self, node: NodeId) -> Option<Arc<OpenNode>> {
+        self.nodes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&node)
+            .cloned()
+    }
+
+    /// How many files are open.
+    pub(crate) fn files(&self) -> usize {
+        self.files
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .len()
+    }
+
+    /// Keeps an open folder and gives it its number.
+    pub(crate) fn keep_dir(&self, node: NodeId) -> u64 {
+        let number = self.number();
+        let dir = Arc::new(OpenDir {
+            node,
+            stream: AsyncMutex::new(Stream::default()),
+        });
+        self.dirs
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(number, dir);
+        number
+    }
+
+    /// The open folder of this number.
+    pub(crate) fn dir(&self, number: u64) -> Result<Arc<OpenDir>, Errno> {
+        self.dirs
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&number)
+            .cloned()
+            .ok_or(Errno::EBADF)
+    }
+
+    /// Takes an open folder out.
+    pub(crate) fn drop_dir(&self, number: u64) {
+        self.dirs
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&number);
+    }
+}

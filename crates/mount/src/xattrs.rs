@@ -1,0 +1,169 @@
+//! Extended attributes.
+
+use fuser::Errno;
+use warifu_vault::node::NodeId;
+use warifu_vault::seam::catalog::XattrMode;
+
+use crate::caller::Caller;
+use crate::drive::{Answer, Drive};
+
+/// The largest value and the longest list of names, as the kernel has it.
+const LIMIT: usize = 64 * 1024;
+
+/// What a program is told that asks for a value or a list: how long it is, or it itself.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Told {
+    /// Its length in bytes.
+    Length(u32),
+    /// Its bytes.
+    Bytes(Vec<u8>),
+}
+
+/// The answer for a buffer of `room` bytes, where 0 asks for the length.
+fn told(bytes: Vec<u8>, room: u32) -> Result<Told, Errno> {
+    let length = u32::try_from(bytes.len())
+        .ok()
+        .filter(|_| bytes.len() <= LIMIT)
+        .ok_or(Errno::E2BIG)?;
+    if room == 0 {
+        Ok(Told::Length(length))
+    } else if length > room {
+        Err(Errno::ERANGE)
+    } else {
+        Ok(Told::Bytes(bytes))
+    }
+}
+
+/// Whether attributes of this name are kept. Not those of `system.`: the kernel would take an access control list that
+/// we merely keep for one that is enforced.
+fn kept(name: &[u8]) -> Result<(), Errno> {
+    let spaces: [&[u8]; 3] = [b"user.", b"trusted.", b"security."];
+    if spaces
+        .iter()
+        .any(|space| name.len() > space.len() && name.starts_with(space))
+    {
+        Ok(())
+    } else {
+        Err(Errno::EOPNOTSUPP)
+    }
+}
+
+fn mode(flags: i32) -> Result<XattrMode, Errno> {
+    match flags {
+        0 => Ok(XattrMode::Set),
+        libc::XATTR_CREATE => Ok(XattrMode::Create),
+        libc::XATTR_REPLACE => Ok(XattrMode::Replace),
+        _ => Err(Errno::EINVAL),
+    }
+}
+
+impl Drive {
+    pub(crate) async fn xattr(
+        &self,
+        caller: Caller,
+        node: NodeId,
+        name: &[u8],
+        room: u32,
+    ) -> Answer<Told> {
+        kept(name)?;
+        let context = self.callers.glance(caller).await;
+        Ok(told(self.vault.xattr(&context, node, name).await?, room)?)
+    }
+
+    /// The names, each with a NUL byte after it. Those of `trusted.` show to root only, as on other file systems.
+    pub(crate) async fn list_xattrs(
+        &self,
+        caller: Caller,
+        node: NodeId,
+        room: u32,
+    ) -> Answer<Told> {
+        let context = self.callers.glance(caller).await;
+        let mut names = Vec::new();
+        for (name, _) in self.vault.xattrs(&context, node).await? {
+            if caller.uid == 0 || !name.starts_with(b"trusted.") {
+                names.extend_from_slice(&name);
+                names.push(0);
+            }
+        }
+        Ok(told(names, room)?)
+    }
+
+    pub(crate) async fn set_xattr(
+        &self,
+        caller: Caller,
+        node: NodeId,
+        name: &[u8],
+        value: &[u8],
+        flags: i32,
+    ) -> Answer<()> {
+        kept(name)?;
+        let mode = mode(flags)?;
+        if value.len() > LIMIT {
+            return Err(Errno::E2BIG.into());
+        }
+        let context = self.callers.act(caller).await;
+        self.vault
+            .set_xattr(&context, node, name, value, mode)
+            .await?;
+        self.changed();
+        Ok(())
+    }
+
+    pub(crate) async fn remove_xattr(
+        &self,
+        caller: Caller,
+        node: NodeId,
+        name: &[u8],
+    ) -> Answer<()> {
+        kept(name)?;
+        let context = self.callers.act(caller).await;
+        self.vault.remove_xattr(&context, node, name).await?;
+        self.changed();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_is_filled_measured_or_too_small() {
+        assert_eq!(told(b"value".to_vec(), 0).unwrap(), Told::Length(5));
+        assert_eq!(
+            told(b"value".to_vec(), 5).unwrap(),
+            Told::Bytes(b"value".to_vec())
+        );
+        assert_eq!(told(b"value".to_vec(), 4).unwrap_err().code(), libc::ERANGE);
+        assert_eq!(told(Vec::new(), 0).unwrap(), Told::Length(0));
+        assert_eq!(told(vec![0; LIMIT], 0).unwrap(), Told::Length(65536));
+        assert_eq!(told(vec![0; LIMIT + 1], 0).unwrap_err().code(), libc::E2BIG);
+    }
+
+    #[test]
+    fn access_control_lists_are_refused_rather_than_kept_without_effect() {
+        for name in ["user.a", "trusted.overlay.x", "security.selinux"] {
+            assert!(kept(name.as_bytes()).is_ok(), "{name}");
+        }
+        for name in ["system.posix_acl_access", "user.", "osx.x", ""] {
+            assert_eq!(
+                kept(name.as_bytes()).unwrap_err().code(),
+                libc::EOPNOTSUPP,
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn flags_say_whether_an_attribute_must_be_new() {
+        assert_eq!(mode(0).unwrap(), XattrMode::Set);
+        assert_eq!(mode(libc::XATTR_CREATE).unwrap(), XattrMode::Create);
+        assert_eq!(mode(libc::XATTR_REPLACE).unwrap(), XattrMode::Replace);
+        assert_eq!(
+            mode(libc::XATTR_CREATE | libc::XATTR_REPLACE)
+                .unwrap_err()
+                .code(),
+            libc::EINVAL
+        );
+    }
+}

@@ -1,0 +1,133 @@
+//! Why a folder cannot be taken for a store.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+
+use crate::url::UrlError;
+
+/// Why a store cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The URL is not one.
+    #[error(transparent)]
+    Url(#[from] UrlError),
+    /// There is nothing at the path.
+    #[error("there is no folder {}", path.display())]
+    Missing {
+        /// The path.
+        path: PathBuf,
+    },
+    /// There is something else at the path.
+    #[error("{} is not a folder", path.display())]
+    NotAFolder {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The folder has no marker file. An empty one is most often a mount point with nothing mounted.
+    #[error(
+        "the folder {} is not a warifu store: {}",
+        path.display(),
+        if *empty { "it is empty (not mounted?)" } else { "it has no file warifu-store" }
+    )]
+    NotAStore {
+        /// The path.
+        path: PathBuf,
+        /// Whether the folder is empty.
+        empty: bool,
+    },
+    /// The marker file holds something else.
+    #[error("the folder {} is not a warifu store: its file warifu-store is damaged", path.display())]
+    DamagedMarker {
+        /// The path.
+        path: PathBuf,
+    },
+    /// A newer warifu made the store.
+    #[error("the store in {} was made by a newer warifu (format {version})", path.display())]
+    Newer {
+        /// The path.
+        path: PathBuf,
+        /// The store's format.
+        version: u32,
+    },
+    /// The folder's server did not answer in time.
+    #[error("no answer from {} within {seconds} s", path.display())]
+    NoAnswer {
+        /// The path.
+        path: PathBuf,
+        /// How long it was waited for.
+        seconds: u64,
+    },
+    /// The operating system refused.
+    #[error("{doing} {}: {source}", path.display())]
+    Io {
+        /// The path.
+        path: PathBuf,
+        /// What was being done.
+        doing: &'static str,
+        /// What the operating system said.
+        source: io::Error,
+    },
+}
+
+impl OpenError {
+    pub(super) fn io(path: &Path, doing: &'static str, errno: Errno) -> Self {
+        Self::Io { path: path.into(), doing, source: errno.into() }
+    }
+}
+
+/// Why a store cannot be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CreateError {
+    /// The folder cannot be used at all.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The folder that the new one should be made in is not there.
+    #[error("there is no folder {}, in which the store {} should be made", parent.display(), path.display())]
+    NoParent {
+        /// The path asked for.
+        path: PathBuf,
+        /// The folder that is missing.
+        parent: PathBuf,
+    },
+    /// The folder holds files of something else.
+    #[error(
+        "the folder {} is not empty: it holds {}{}",
+        path.display(),
+        found.join(", "),
+        if *more == 0 { String::new() } else { format!(" and {more} more") }
+    )]
+    NotEmpty {
+        /// The path.
+        path: PathBuf,
+        /// The first few names in it.
+        found: Vec<String>,
+        /// How many more there are.
+        more: usize,
+    },
+    /// The folder is a store that holds objects already.
+    #[error("the folder {} is a store that is in use already", path.display())]
+    InUse {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The folder lies inside another store, so that the two would be lost together.
+    #[error("the folder {} lies inside the store {}", path.display(), store.display())]
+    Inside {
+        /// The path.
+        path: PathBuf,
+        /// The store around it.
+        store: PathBuf,
+    },
+    /// The folder was there, and writing to it failed.
+    #[error("cannot make a store in {}: {source}", path.display())]
+    Write {
+        /// The path.
+        path: PathBuf,
+        /// What went wrong; its kind says whether there was no room, no permission or no answer.
+        source: warifu_vault::seam::store::StoreError,
+    },
+}

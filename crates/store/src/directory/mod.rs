@@ -1,0 +1,323 @@
+//! [`DirectoryStore`]: a folder on a local disk, or on a mounted file server.
+//!
+//! # On disk
+//! ```text
+//! warifu-store            one line: "warifu-store 1 " and 32 hexadecimal digits, the store's mark
+//! vault-00000001          a vault object
+//! objects/ab/ab34…ef      a share object, in the folder of its first two digits; folders are made when needed
+//! tmp/…                   objects being written; swept when they are a day old
+//! ```
+//! An object is written under a temporary name, synced when that was asked for, and then given its name by a call that
+//! never replaces a file. Which call that is (`renameat2`, `link`, or an exclusive creation in place) is tried out before the first write.
+//! Folders are made with mode 0700 and files with 0600, whatever the umask allows.
+//!
+//! # Time
+//! Every call ends within [`Options::timeout`]. What the kernel itself waits for cannot be called off: behind a server that hangs, the thread
+//! stays until the kernel gives up, and with it one of [`Options::parallel`] places; when all are taken, further calls
+//! answer [`StoreErrorKind::NoAnswer`] after the same time. A program that ends while a server hangs should therefore
+//! leave its tokio runtime with `shutdown_timeout`.
+
+mod create;
+mod errno;
+mod error;
+mod list;
+mod put;
+mod read;
+mod root;
+mod unsynced;
+
+use std::fmt;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::Semaphore;
+use warifu_vault::seam::store::{
+    Durability, ObjectKey, ObjectStat, Page, ShareStore, Space, StoreError, StoreErrorKind,
+};
+
+pub use error::{CreateError, OpenError};
+pub use root::Identity;
+use root::{Mark, Place, Root, not_the_store, unopened};
+use unsynced::Unsynced;
+
+/// The largest object that is written or read, in bytes. Far above what warifu makes; a server that claims more is not believed.
+pub const MAX_OBJECT: usize = 64 << 20;
+
+/// How a directory store behaves.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Options {
+    /// After so long, a call answers [`StoreErrorKind::NoAnswer`].
+    pub timeout: Duration,
+    /// So many calls are at work at once; others wait for their turn, within the same time.
+    pub parallel: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { timeout: Duration::from_secs(30), parallel: 32 }
+    }
+}
+
+/// A share store in a folder.
+pub struct DirectoryStore {
+    shared: Arc<Shared>,
+    options: Options,
+    permits: Arc<Semaphore>,
+    sync_turn: Arc<tokio::sync::Mutex<()>>,
+}
+
+struct Shared {
+    path: PathBuf,
+    held: Mutex<Held>,
+    unsynced: Unsynced,
+}
+
+#[derive(Default)]
+struct Held {
+    root: Option<Arc<Root>>,
+    /// The store that was first opened here; another one is not taken in its stead.
+    mark: Option<Mark>,
+}
+
+impl fmt::Debug for DirectoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DirectoryStore").field("path", &self.shared.path).finish_non_exhaustive()
+    }
+}
+
+impl DirectoryStore {
+    /// Opens the store in the folder `path`.
+    ///
+    /// # Errors
+    /// When there is no folder, or it is no store; see [`OpenError`].
+    pub async fn open(path: PathBuf, options: Options) -> Result<Self, OpenError> {
+        let opening = path.clone();
+        let root = within(options, &path, move || {
+            let root = Root::open(&opening)?;
+            root.sweep(now_secs());
+            Ok(root)
+        })
+        .await??;
+        Ok(Self::new(path, Some(root), options))
+    }
+
+    /// Makes a store in the folder `path`, which must be empty or not yet there.
+    ///
+    /// # Errors
+    /// When the folder holds anything else, or cannot be written; see [`CreateError`].
+    pub async fn create(path: PathBuf, options: Options) -> Result<Self, CreateError> {
+        let making = path.clone();
+        let root = within(options, &path, move || create::create(&making)).await??;
+        Ok(Self::new(path, Some(root), options))
+    }
+
+    /// Takes the folder `path` for a store without looking. Every call answers [`StoreErrorKind::NoAnswer`] and says why until the
+    /// folder is there and is a store: this is how a vault starts while one of its servers is away.
+    #[must_use]
+    pub fn attach(path: PathBuf, options: Options) -> Self {
+        Self::new(path, None, options)
+    }
+
+    fn new(path: PathBuf, root: Option<Root>, options: Options) -> Self {
+        let mark = root.as_ref().map(|root| root.mark.clone());
+        let held = Mutex::new(Held { root: root.map(Arc::new), mark });
+        Self {
+            shared: Arc::new(Shared { path, held, unsynced: Unsynced::default() }),
+            options,
+            permits: Arc::new(Semaphore::new(options.parallel.max(1))),
+            sync_turn: Arc::default(),
+        }
+    }
+
+    /// Which directory lies at a path.
+    ///
+    /// # Errors
+    /// When there is none, or it does not answer.
+    pub async fn identity_of(path: PathBuf, options: Options) -> Result<Identity, OpenError> {
+        let looking = path.clone();
+        let found = within(options, &path, move || Identity::of(&looking)).await?;
+        found.map_err(|source| match source.kind() {
+            std::io::ErrorKind::NotFound => OpenError::Missing { path },
+            _ => OpenError::Io { path, doing: "cannot look at", source },
+        })
+    }
+
+    /// The folder's path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.shared.path
+    }
+
+    /// Does blocking work on the folder, within the time and the number of places.
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Shared, &Arc<Root>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let shared = Arc::clone(&self.shared);
+        let permits = Arc::clone(&self.permits);
+        self.in_time(async move {
+            let Ok(permit) = permits.acquire_owned().await else { return Err(broken(&shared.path)) };
+            let worker = Arc::clone(&shared);
+            let work = tokio::task::spawn_blocking(move || {
+                let _permit = permit;
+                let root = worker.root()?;
+                work(&worker, &root)
+            });
+            work.await.unwrap_or_else(|_| Err(broken(&shared.path)))
+        })
+        .await
+    }
+
+    async fn in_time<T>(&self, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        tokio::time::timeout(self.options.timeout, work).await.unwrap_or_else(|_| {
+            Err(StoreError::new(
+                StoreErrorKind::NoAnswer,
+                format!("no answer from {} within {} s", self.shared.path.display(), self.options.timeout.as_secs()),
+            ))
+        })
+    }
+}
+
+/// The thread for a call could not be had or died; what the call did is not known.
+fn broken(path: &Path) -> StoreError {
+    StoreError::new(StoreErrorKind::NoAnswer, format!("a request to {} was broken off", path.display()))
+}
+
+async fn within<T: Send + 'static>(
+    options: Options,
+    path: &Path,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, OpenError> {
+    match tokio::time::timeout(options.timeout, tokio::task::spawn_blocking(work)).await {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(_)) | Err(_) => {
+            Err(OpenError::NoAnswer { path: path.into(), seconds: options.timeout.as_secs() })
+        }
+    }
+}
+
+fn now_secs() -> i64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .ok()
+        .and_then(|since| i64::try_from(since.as_secs()).ok())
+        .unwrap_or_default()
+}
+
+impl Shared {
+    /// The folder as it is now: the one held when it still lies at the path, or the same store come back.
+    fn root(&self) -> Result<Arc<Root>, StoreError> {
+        let (held, mark) = {
+            let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+            (held.root.clone(), held.mark.clone())
+        };
+        if let Some(root) = held
+            && Identity::of(&self.path).is_ok_and(|now| now == root.identity)
+        {
+            return Ok(root);
+        }
+        // Not under the lock: a server that hangs here must not hold up those who find the folder in place.
+        let root = Root::open(&self.path).map_err(|error| unopened(&error))?;
+        if mark.is_some_and(|mark| mark != root.mark) {
+            return Err(not_the_store(&self.path));
+        }
+        root.sweep(now_secs());
+        let root = Arc::new(root);
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.mark.get_or_insert_with(|| root.mark.clone());
+        held.root = Some(Arc::clone(&root));
+        tracing::info!(store = %self.path.display(), "the store's folder was opened");
+        Ok(root)
+    }
+}
+
+#[async_trait]
+impl ShareStore for DirectoryStore {
+    async fn put_new(&self, name: &ObjectKey, object: Bytes, durability: Durability) -> Result<(), StoreError> {
+        if object.len() > MAX_OBJECT {
+            let detail = format!("an object of {} bytes is larger than any store takes ({MAX_OBJECT})", object.len());
+            return Err(StoreError::new(StoreErrorKind::Failed, detail));
+        }
+        let name = name.clone();
+        self.run(move |shared, root| {
+            let durable = durability == Durability::Now;
+            let file = put::write_new(root, &Place::of(&name), &object, durable)?;
+            if durable {
+                shared.unsynced.forget(&name);
+            } else {
+                // Elsewhere than on the machine's own disks the file was synced already, and NFS keeps a removed file
+                // for as long as it is open.
+                shared.unsynced.add(&name, root, root.local.then_some(file));
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn get(&self, name: &ObjectKey, range: Option<Range<u64>>) -> Result<Bytes, StoreError> {
+        let name = name.clone();
+        self.run(move |_, root| read::get(root, &name, range)).await
+    }
+
+    async fn stat(&self, name: &ObjectKey) -> Result<ObjectStat, StoreError> {
+        let name = name.clone();
+        self.run(move |_, root| read::stat(root, &name)).await
+    }
+
+    async fn list(&self, after: Option<&ObjectKey>, limit: usize) -> Result<Page, StoreError> {
+        let after = after.cloned();
+        self.run(move |_, root| list::list(root, after.as_ref(), limit)).await
+    }
+
+    async fn delete(&self, name: &ObjectKey) -> Result<(), StoreError> {
+        let name = name.clone();
+        self.run(move |shared, root| {
+            let done = read::delete(root, &name);
+            if done.as_ref().map_or_else(|error| error.kind == StoreErrorKind::NotFound, |()| true) {
+                shared.unsynced.forget(&name);
+            }
+            done
+        })
+        .await
+    }
+
+    async fn sync(&self) -> Result<(), StoreError> {
+        let now = self.shared.unsynced.now();
+        if let Some(verdict) = self.shared.unsynced.settled(now) {
+            return verdict;
+        }
+        let shared = Arc::clone(&self.shared);
+        let turn = Arc::clone(&self.sync_turn);
+        self.in_time(async move {
+            let turn = turn.lock_owned().await;
+            // Whoever had the turn before may have done our work as well.
+            if let Some(verdict) = shared.unsynced.settled(now) {
+                return verdict;
+            }
+            let worker = Arc::clone(&shared);
+            let work = tokio::task::spawn_blocking(move || {
+                let _turn = turn;
+                worker.unsynced.flush()
+            });
+            work.await.unwrap_or_else(|_| Err(broken(&shared.path)))
+        })
+        .await
+    }
+
+    async fn space(&self) -> Result<Space, StoreError> {
+        self.run(|_, root| {
+            let fs = rustix::fs::fstatvfs(&root.dir)
+                .map_err(|errno| errno::failed(format_args!("cannot ask {} for its room", root.path.display()), errno))?;
+            Ok(Space {
+                total: Some(fs.f_blocks.saturating_mul(fs.f_frsize)),
+                free: Some(fs.f_bavail.saturating_mul(fs.f_frsize)),
+            })
+        })
+        .await
+    }
+}

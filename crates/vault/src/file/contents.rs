@@ -1,0 +1,409 @@
+//! Reading and changing the contents of an open file. Nothing here talks to a server except to fetch what is missing.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use warifu_core::head::{Content, Head};
+use warifu_core::ids::ExtentId;
+use warifu_core::secret::SecretBytes;
+
+use super::plain::Plain;
+use super::state::{FileState, OpenFile, Slot};
+use super::{EXTENT, FILE_MAX};
+use crate::error::{Result, VaultError};
+use crate::joining;
+use crate::seam::clock::Timestamp;
+use crate::vault::Inner;
+
+/// The part of an extent that a stretch of the file covers.
+#[derive(Clone, Copy, Debug)]
+struct Stretch {
+    number: u64,
+    /// First byte within the extent.
+    at: usize,
+    /// Length.
+    len: usize,
+    /// Where it lies within the caller's bytes.
+    outer: usize,
+}
+
+/// Cuts the bytes `offset .. offset + len` of a file into stretches that each lie in one extent.
+fn stretches(offset: u64, len: usize) -> impl Iterator<Item = Stretch> {
+    let mut outer = 0_usize;
+    std::iter::from_fn(move || {
+        let left = len.checked_sub(outer).filter(|left| *left > 0)?;
+        let position = offset.saturating_add(outer as u64);
+        let (number, within) = (position / EXTENT, position % EXTENT);
+        let room = usize::try_from(EXTENT - within).unwrap_or(usize::MAX);
+        let stretch = Stretch {
+            number,
+            at: usize::try_from(within).unwrap_or(usize::MAX),
+            len: left.min(room),
+            outer,
+        };
+        outer += stretch.len;
+        Some(stretch)
+    })
+}
+
+/// How many bytes of an extent lie before the end of a file of this size.
+pub(crate) fn span(size: u64, number: u64) -> usize {
+    let begin = number.saturating_mul(EXTENT);
+    usize::try_from(size.saturating_sub(begin).min(EXTENT)).unwrap_or(usize::MAX)
+}
+
+impl Inner {
+    /// Reads up to `len` bytes from `offset`; fewer at the end of the file.
+    pub(crate) async fn read(
+        self: &Arc<Self>,
+        file: &Arc<OpenFile>,
+        offset: u64,
+        len: usize,
+    ) -> Result<SecretBytes> {
+        loop {
+            let missing = {
+                let state = file.state.read().await;
+                let len = usize::try_from(state.size.saturating_sub(offset))
+                    .unwrap_or(usize::MAX)
+                    .min(len);
+                let missing = stretches(offset, len)
+                    .map(|stretch| stretch.number)
+                    .find(|number| {
+                        !state.buffers.contains_key(number) && state.slot(*number) != Slot::Hole
+                    });
+                match missing {
+                    None => {
+                        let mut out = SecretBytes::with_len(len);
+                        self.copy_out(&state, offset, out.expose_mut());
+                        self.read_ahead(file, &state, (offset + len as u64) / EXTENT);
+                        return Ok(out);
+                    }
+                    Some(missing) => missing,
+                }
+            };
+            // Before and not after: what is fetched now must not be what is dropped.
+            if self.ledger.held() > self.options.memory_limit {
+                self.drop_clean();
+            }
+            self.load(file, missing).await?;
+        }
+    }
+
+    fn copy_out(&self, state: &FileState, offset: u64, out: &mut [u8]) {
+        for stretch in stretches(offset, out.len()) {
+            let Some(place) = out.get_mut(stretch.outer..stretch.outer + stretch.len) else {
+                continue;
+            };
+            match state.buffers.get(&stretch.number) {
+                Some(plain) => {
+                    plain.used.store(self.tick(), Ordering::Relaxed);
+                    plain.read(stretch.at, place);
+                }
+                None => place.fill(0),
+            }
+        }
+    }
+
+    /// Fetches the next extent while a program that reads in order is busy with this one.
+    fn read_ahead(self: &Arc<Self>, file: &Arc<OpenFile>, state: &FileState, reached: u64) {
+        let before = file.last_read.swap(reached, Ordering::Relaxed);
+        let next = reached + 1;
+        let in_order = before == reached || before.checked_add(1) == Some(reached);
+        if !in_order
+            || next >= state.extents()
+            || state.buffers.contains_key(&next)
+            || state.slot(next) == Slot::Hole
+        {
+            return;
+        }
+        // One at a time: whoever holds the lock is fetching it already.
+        if file.fetch_lock(next).try_lock().is_err() {
+            return;
+        }
+        let (inner, file) = (Arc::clone(self), Arc::clone(file));
+        tokio::spawn(async move {
+            // A failure shows when the extent is read for its own sake.
+            let _ = inner.load(&file, next).await;
+        });
+    }
+
+    /// Brings an extent into RAM, if it is not there.
+    pub(crate) async fn load(&self, file: &OpenFile, number: u64) -> Result<()> {
+        let lock = file.fetch_lock(number);
+        let _fetching = lock.lock().await;
+        loop {
+            let (slot, head) = {
+                let state = file.state.read().await;
+                if state.buffers.contains_key(&number) {
+                    return Ok(());
+                }
+                (state.slot(number), state.head)
+            };
+            let fetched = match slot {
+                Slot::Hole => SecretBytes::with_len(0),
+                Slot::InHead => match head {
+                    None => SecretBytes::with_len(0),
+                    Some(head) => inline_contents(&self.fetch(file, head).await?)?,
+                },
+                Slot::Stored(extent) | Slot::Fresh(extent) => self.fetch(file, extent).await?,
+            };
+            let mut state = file.state.write().await;
+            if state.buffers.contains_key(&number) {
+                return Ok(());
+            }
+            if state.slot(number) != slot || (slot == Slot::InHead && state.head != head) {
+                continue;
+            }
+            let len = span(state.size, number).min(fetched.len());
+            let plain = Plain::of(fetched, len, &self.ledger);
+            plain.used.store(self.tick(), Ordering::Relaxed);
+            state.buffers.insert(number, plain);
+            return Ok(());
+        }
+    }
+
+    async fn fetch(&self, file: &OpenFile, extent: ExtentId) -> Result<SecretBytes> {
+        match joining::fetch(&self.servers, self.vault, extent, self.servers.generation).await {
+            Ok(secret) => Ok(secret),
+            Err(unreadable) => {
+                let version = file.state.read().await.version;
+                Err(VaultError::TooFewShares {
+                    file: self.path_text(file.node).await,
+                    version,
+                    needed: self.servers.threshold.k(),
+                    got: unreadable.got,
+                    faults: unreadable.faults,
+                })
+            }
+        }
+    }
+
+    /// Writes `data` at `offset`; the file grows as needed, with zeros between its old end and `offset`.
+    pub(crate) async fn write(
+        self: &Arc<Self>,
+        file: &Arc<OpenFile>,
+        offset: u64,
+        data: &[u8],
+        now: Timestamp,
+    ) -> Result<()> {
+        let end = offset.saturating_add(data.len() as u64);
+        if end > FILE_MAX {
+            return Err(VaultError::TooLarge {
+                size: end,
+                limit: FILE_MAX,
+            });
+        }
+        if data.is_empty() {
+            return Ok(());
+        }
+        let full = loop {
+            let missing = {
+                let mut state = file.state.write().await;
+                let missing = stretches(offset, data.len()).find(|stretch| {
+                    let covers = stretch.at == 0 && stretch.len >= span(state.size, stretch.number);
+                    !covers
+                        && !state.buffers.contains_key(&stretch.number)
+                        && state.slot(stretch.number) != Slot::Hole
+                });
+                match missing {
+                    None => break self.copy_in(file, &mut state, offset, data, now),
+                    Some(stretch) => stretch.number,
+                }
+            };
+            self.load(file, missing).await?;
+        };
+        for number in full {
+            self.send_early(file, number);
+        }
+        self.make_room(file).await
+    }
+
+    /// Returns the extents that the write has filled to the end: a program that writes in order is done with them.
+    fn copy_in(
+        &self,
+        file: &OpenFile,
+        state: &mut FileState,
+        offset: u64,
+        data: &[u8],
+        now: Timestamp,
+    ) -> Vec<u64> {
+        let mut full = Vec::new();
+        for stretch in stretches(offset, data.len()) {
+            let bytes = data
+                .get(stretch.outer..stretch.outer + stretch.len)
+                .unwrap_or_default();
+            let plain = state
+                .buffers
+                .entry(stretch.number)
+                .or_insert_with(|| Plain::empty(&self.ledger));
+            plain.write(stretch.at, bytes);
+            plain.used.store(self.tick(), Ordering::Relaxed);
+            if (stretch.at + stretch.len) as u64 == EXTENT && plain.len() as u64 == EXTENT {
+                full.push(stretch.number);
+            }
+        }
+        state.size = state.size.max(offset + data.len() as u64);
+        state.touch(now);
+        full.retain(|number| !file.frozen && !state.unlinked && state.sending.insert(*number));
+        full
+    }
+
+    /// Cuts the file off at `size`, or lets it grow to it with zeros.
+    pub(crate) async fn set_size(&self, file: &OpenFile, size: u64, now: Timestamp) -> Result<()> {
+        if size > FILE_MAX {
+            return Err(VaultError::TooLarge {
+                size,
+                limit: FILE_MAX,
+            });
+        }
+        let (boundary, rest) = (size / EXTENT, usize::try_from(size % EXTENT).unwrap_or(0));
+        loop {
+            {
+                let mut state = file.state.write().await;
+                let shrinks = size < state.size;
+                // The extent in which the file now ends is kept in part: what is behind the end must be zeros, should the file grow again.
+                let cuts = shrinks && rest > 0 && state.slot(boundary) != Slot::Hole;
+                if !cuts || state.buffers.contains_key(&boundary) {
+                    if size == state.size {
+                        return Ok(());
+                    }
+                    if shrinks {
+                        let keep = size.div_ceil(EXTENT);
+                        drop(state.buffers.split_off(&keep));
+                        state
+                            .slots
+                            .truncate(usize::try_from(keep).unwrap_or(usize::MAX));
+                        if let Some(plain) = state.buffers.get_mut(&boundary) {
+                            plain.truncate(rest);
+                        }
+                    }
+                    state.size = size;
+                    state.touch(now);
+                    return Ok(());
+                }
+            }
+            self.load(file, boundary).await?;
+        }
+    }
+
+    /// Makes a stretch of the file zeros; its size stays.
+    pub(crate) async fn punch(
+        &self,
+        file: &OpenFile,
+        offset: u64,
+        len: u64,
+        now: Timestamp,
+    ) -> Result<()> {
+        loop {
+            let missing = {
+                let mut state = file.state.write().await;
+                let len = usize::try_from(len.min(state.size.saturating_sub(offset)))
+                    .unwrap_or(usize::MAX);
+                if len == 0 {
+                    return Ok(());
+                }
+                let whole = |state: &FileState, stretch: &Stretch| {
+                    stretch.at == 0 && stretch.len >= span(state.size, stretch.number)
+                };
+                let missing = stretches(offset, len).find(|stretch| {
+                    let absent = !state.buffers.contains_key(&stretch.number)
+                        && state.slot(stretch.number) != Slot::Hole;
+                    absent && !whole(&state, stretch)
+                });
+                match missing {
+                    Some(stretch) => stretch.number,
+                    None => {
+                        for stretch in stretches(offset, len) {
+                            if whole(&state, &stretch) {
+                                state.buffers.remove(&stretch.number);
+                                if state.slot(stretch.number) != Slot::Hole {
+                                    state.set_slot(stretch.number, Slot::Hole);
+                                }
+                            } else if let Some(plain) = state.buffers.get_mut(&stretch.number) {
+                                plain.zero(stretch.at, stretch.len);
+                            }
+                        }
+                        state.touch(now);
+                        return Ok(());
+                    }
+                }
+            };
+            self.load(file, missing).await?;
+        }
+    }
+
+    /// Keeps the contents held in RAM below the limit: first by dropping what the servers have too, then by sending what
+    /// this file has that they have not.
+    pub(crate) async fn make_room(self: &Arc<Self>, file: &Arc<OpenFile>) -> Result<()> {
+        if self.ledger.held() <= self.options.memory_limit {
+            return Ok(());
+        }
+        self.drop_clean();
+        while self.ledger.held() > self.options.memory_limit {
+            let oldest = {
+                let state = file.state.read().await;
+                if state.unlinked || file.frozen {
+                    return Ok(());
+                }
+                let dirty = state.buffers.iter().filter(|(_, plain)| plain.dirty);
+                dirty
+                    .min_by_key(|(_, plain)| plain.used.load(Ordering::Relaxed))
+                    .map(|(number, _)| *number)
+            };
+            let Some(oldest) = oldest else { return Ok(()) };
+            let _shared = file.saving.read().await;
+            self.send(file, oldest).await?;
+            self.drop_clean();
+        }
+        Ok(())
+    }
+
+    /// Drops contents that the servers have too, the longest unused first, until a quarter of the limit is free.
+    fn drop_clean(&self) {
+        let goal = self.options.memory_limit / 4 * 3;
+        let files = self.open_files();
+        let mut clean: Vec<(u64, usize, u64)> = Vec::new();
+        for (place, file) in files.iter().enumerate() {
+            let Ok(state) = file.state.try_read() else {
+                continue;
+            };
+            let candidates = state.buffers.iter().filter(|(_, plain)| !plain.dirty);
+            clean.extend(
+                candidates
+                    .map(|(number, plain)| (plain.used.load(Ordering::Relaxed), place, *number)),
+            );
+        }
+        clean.sort_unstable();
+        for (_, place, number) in clean {
+            if self.ledger.held() <= goal {
+                return;
+            }
+            let Some(Ok(mut state)) = files.get(place).map(|file| file.state.try_write()) else {
+                continue;
+            };
+            if state.buffers.get(&number).is_some_and(|plain| !plain.dirty) {
+                state.buffers.remove(&number);
+            }
+        }
+    }
+}
+
+/// The contents that lie in a head.
+fn inline_contents(secret: &SecretBytes) -> Result<SecretBytes> {
+    let (head, begin) = Head::parse(secret.expose()).map_err(|error| VaultError::Damaged {
+        what: format!("the head of a version: {error}"),
+    })?;
+    if !matches!(head.content, Content::Inline) {
+        return Err(VaultError::Damaged {
+            what: "the head of a version does not hold its contents".to_owned(),
+        });
+    }
+    let contents = usize::try_from(head.size)
+        .ok()
+        .and_then(|size| begin.checked_add(size))
+        .and_then(|end| secret.expose().get(begin..end))
+        .ok_or_else(|| VaultError::Damaged {
+            what: "the head of a version is shorter than its contents".to_owned(),
+        })?;
+    Ok(SecretBytes::from_slice(contents))
+}

@@ -1,0 +1,23 @@
+//! Open files: contents that exist only in RAM, only while somebody has the file open.
+//!
+//! - [`handle`]: what a program holds, one for each open.
+//! - `state`: what all handles of a file share: size, buffers, and where each extent lies.
+//! - `contents`: reading and changing the buffers.
+//! - `save`: `flush` and `fsync`: changed extents dealt, put, and committed by the catalogue's one switch.
+//! - `snapshot`: the moment of a save: all that a version consists of.
+//! - `conflict`: a save that met a newer version.
+
+pub mod handle;
+
+pub(crate) mod conflict;
+pub(crate) mod contents;
+pub(crate) mod plain;
+pub(crate) mod save;
+pub(crate) mod snapshot;
+pub(crate) mod state;
+
+/// The length of an extent of contents in bytes.
+pub(crate) const EXTENT: u64 = warifu_core::format::EXTENT_MAX as u64;
+
+/// The largest file. The list of its extents must still fit into its head.
+pub const FILE_MAX: u64 = 1 << 44;

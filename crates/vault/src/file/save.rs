@@ -1,0 +1,582 @@
+//! `flush` and `fsync`: from changed contents in RAM to a version that is current.
+//!
+//! 1. An intent row says which extents may appear on servers.
+//! 2. What changed is dealt, under the file's read lock: nobody changes it meanwhile, so the version is of one moment.
+//! 3. The shares are put on all servers at once.
+//! 4. `commit_save` makes the version current, provided that the version it is based on still is: the single switch.
+//!
+//! Cut off before the switch, the old version is current and the intent tells a sweep what to remove. Cut off after it,
+//! the new version is. Large files are not all in RAM at once: extents that a program is done with are sent early (steps 1
+//! to 3 for one extent), and the save sends what is left.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use futures_util::{TryStreamExt, stream};
+use warifu_core::format::ExtentKind;
+use warifu_core::head::{Content, Head};
+use warifu_core::ids::{ExtentId, Generation, VersionNo};
+
+use super::snapshot::{Moment, Snapshot, deal_data, moment, take_snapshot};
+use super::state::{Attempt, Doubt, FileState, OpenFile, Slot};
+use crate::context::{Act, Context};
+use crate::dealing::{self, Purpose, Put};
+use crate::error::{Result, ServerFault, VaultError};
+use crate::node::Attr;
+use crate::seam::catalog::{
+    CatalogError, Commit, Durability, ExtentRecord, IndexSet, Intent, SaveId, Write,
+};
+use crate::seam::clock::Timestamp;
+use crate::vault::Inner;
+use crate::vault::settle::Unsettled;
+
+/// How many changed extents a save deals at one moment. More than these are sent before, a few at a time.
+const AT_ONCE: usize = 4;
+
+/// How many extents of a file are sent at the same time.
+const IN_FLIGHT: usize = 3;
+
+impl Inner {
+    /// Saves what is not saved. When it returns, the version is on enough servers; with [`Durability::Now`] it is also on
+    /// their disks and in the catalogue's.
+    pub(crate) async fn save(
+        self: &Arc<Self>,
+        ctx: &Context,
+        file: &Arc<OpenFile>,
+        durability: Durability,
+    ) -> Result<()> {
+        if file.frozen {
+            return Ok(());
+        }
+        let _saving = file.saving.write().await;
+        self.resolve_doubt(file).await?;
+        self.send_surplus(file).await?;
+        let guard = loop {
+            match moment(file).await {
+                Moment::Clean if durability == Durability::Now => return self.settle_now().await,
+                Moment::Clean => return Ok(()),
+                Moment::Missing(number) => self.load(file, number).await?,
+                Moment::Ready(guard) => break guard,
+            }
+        };
+        let (document, version) = (guard.document, VersionNo(guard.version.0.saturating_add(1)));
+        let has_fresh = !guard.fresh.is_empty();
+        let now = self.clock.now();
+        let head = self.head_of(ctx, file, &guard, version, now).await?;
+        let purpose = Purpose {
+            vault: self.vault,
+            document,
+            version,
+            kind: ExtentKind::Data,
+            number: 0,
+        };
+        let servers = Arc::clone(&self.servers);
+        let mut snapshot =
+            dealing::deal_off_task(move || take_snapshot(&servers, &guard, purpose, head)).await?;
+
+        let extents: Vec<_> = snapshot
+            .dealt
+            .iter()
+            .map(|dealt| dealt.record.extent)
+            .collect();
+        self.announce(file, &extents).await?;
+        // Extents sent early were not made durable then, so a durable save ends with a sync of everything.
+        let at_put = if has_fresh {
+            Durability::Soon
+        } else {
+            durability
+        };
+        let dealt = std::mem::take(&mut snapshot.dealt);
+        let puts: Vec<Put> = futures_util::future::join_all(
+            dealt
+                .into_iter()
+                .map(|dealt| dealing::put(&self.servers, dealt, at_put, self.options.patience)),
+        )
+        .await;
+        let stored = self.judge(file, &puts).await;
+        let unsafe_on = match stored {
+            Ok(()) if durability == Durability::Now && has_fresh => {
+                dealing::sync(&self.servers, self.options.patience).await
+            }
+            Ok(()) => dealing::Unsafe::default(),
+            Err(error) => return Err(error),
+        };
+        let (commit, waste) = self
+            .commit_of(ctx, file, &snapshot, &puts, &unsafe_on, durability, now)
+            .await?;
+        let waste = self.announce_waste(waste).await?;
+        *file.doubt.lock().await = Some(Doubt {
+            snapshot,
+            commit: commit.clone(),
+            durability,
+        });
+        let attr = self.switch(ctx, file, commit, durability, now).await?;
+        self.settle_in(file, &attr).await;
+        self.watch(file, puts);
+        if let Some(waste) = waste {
+            let inner = Arc::clone(self);
+            tokio::spawn(async move { inner.discard_intent(waste).await });
+        }
+        Ok(())
+    }
+
+    /// Sends changed extents until only a few are left.
+    async fn send_surplus(self: &Arc<Self>, file: &Arc<OpenFile>) -> Result<()> {
+        // A program that goes on writing could keep this going for ever; the moment of the save ends it.
+        for _ in 0..3 {
+            let dirty = {
+                let state = file.state.read().await;
+                if state.unlinked {
+                    Vec::new()
+                } else {
+                    state.dirty_extents()
+                }
+            };
+            if dirty.len() <= AT_ONCE {
+                return Ok(());
+            }
+            stream::iter(dirty.into_iter().map(Ok))
+                .try_for_each_concurrent(IN_FLIGHT, |number| self.send(file, number))
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Sends an extent while the program goes on; what comes of it shows at the save.
+    pub(crate) fn send_early(self: &Arc<Self>, file: &Arc<OpenFile>, number: u64) {
+        let (inner, file) = (Arc::clone(self), Arc::clone(file));
+        tokio::spawn(async move {
+            let _slot = inner.early.acquire().await;
+            let _shared = file.saving.read().await;
+            if let Err(error) = inner.send(&file, number).await {
+                tracing::debug!(%error, "an extent could not be sent early");
+            }
+            file.state.write().await.sending.remove(&number);
+        });
+    }
+
+    /// Deals one changed extent and puts it on the servers, for the save to commit. The caller holds `file.saving`.
+    pub(crate) async fn send(self: &Arc<Self>, file: &Arc<OpenFile>, number: u64) -> Result<()> {
+        let guard = Arc::clone(&file.state).read_owned().await;
+        let Some(plain) = guard.buffers.get(&number).filter(|plain| plain.dirty) else {
+            return Ok(());
+        };
+        let stamp = plain.stamp;
+        let purpose = Purpose {
+            vault: self.vault,
+            document: guard.document,
+            version: VersionNo(guard.version.0.saturating_add(1)),
+            kind: ExtentKind::Data,
+            number,
+        };
+        let servers = Arc::clone(&self.servers);
+        let dealt = dealing::deal_off_task(move || match guard.buffers.get(&number) {
+            Some(plain) => deal_data(&servers, purpose, plain),
+            None => Ok(None),
+        })
+        .await?;
+        let Some(dealt) = dealt else {
+            let mut state = file.state.write().await;
+            if state
+                .buffers
+                .get(&number)
+                .is_some_and(|plain| plain.stamp == stamp)
+            {
+                state.buffers.remove(&number);
+                state.set_slot(number, Slot::Hole);
+            }
+            return Ok(());
+        };
+        let extent = dealt.record.extent;
+        self.announce(file, &[extent]).await?;
+        let put = dealing::put(
+            &self.servers,
+            dealt,
+            Durability::Soon,
+            self.options.patience,
+        )
+        .await;
+        self.judge(file, std::slice::from_ref(&put)).await?;
+        {
+            let mut state = file.state.write().await;
+            if let Some(plain) = state
+                .buffers
+                .get_mut(&number)
+                .filter(|plain| plain.stamp == stamp)
+            {
+                plain.dirty = false;
+                state.fresh.insert(extent, put.record.clone());
+                state.set_slot(number, Slot::Fresh(extent));
+            }
+        }
+        self.watch(file, vec![put]);
+        Ok(())
+    }
+
+    /// Writes down that objects of these extents may appear on servers.
+    async fn announce(&self, file: &OpenFile, extents: &[ExtentId]) -> Result<()> {
+        if extents.is_empty() {
+            return Ok(());
+        }
+        let extents: Vec<_> = extents
+            .iter()
+            .map(|extent| (*extent, self.servers.generation))
+            .collect();
+        let lease_until = self.lease();
+        let mut attempt = file.attempt.lock().await;
+        if let Some(attempt) = attempt.as_mut() {
+            self.catalog
+                .extend_save(attempt.save, &extents, lease_until)
+                .await?;
+            attempt.announced.extend(extents);
+            return Ok(());
+        }
+        let intent = self.intend(extents).await?;
+        *attempt = Some(Attempt {
+            save: intent.save,
+            announced: intent.extents,
+        });
+        Ok(())
+    }
+
+    /// A new intent, written down.
+    pub(crate) async fn intend(&self, extents: Vec<(ExtentId, Generation)>) -> Result<Intent> {
+        let intent = Intent {
+            save: SaveId::fresh()?,
+            extents,
+            lease_until: self.lease(),
+        };
+        self.catalog.begin_save(&intent).await?;
+        Ok(intent)
+    }
+
+    pub(crate) fn lease(&self) -> Timestamp {
+        let now = self.clock.now();
+        let secs = i64::try_from(self.options.save_lease.as_secs()).unwrap_or(i64::MAX);
+        Timestamp {
+            secs: now.secs.saturating_add(secs),
+            nanos: now.nanos,
+        }
+    }
+
+    /// Whether every extent is on at least k servers.
+    async fn judge(&self, file: &OpenFile, puts: &[Put]) -> Result<()> {
+        let k = usize::from(self.servers.threshold.k());
+        match puts.iter().find(|put| put.stored() < k) {
+            None => Ok(()),
+            Some(put) => Err(self
+                .not_stored(file, put.stored(), put.faults.clone())
+                .await),
+        }
+    }
+
+    async fn not_stored(
+        &self,
+        file: &OpenFile,
+        got: usize,
+        faults: Vec<ServerFault>,
+    ) -> VaultError {
+        // Room is to blame when, had the full servers had some, enough would have taken the share.
+        let full = faults
+            .iter()
+            .filter(|fault| fault.fault == crate::error::Fault::Full)
+            .count();
+        let needed = self.servers.threshold.k();
+        VaultError::NotStored {
+            file: self.path_text(file.node).await,
+            needed,
+            got: u8::try_from(got).unwrap_or(u8::MAX),
+            full: full > 0 && got + full >= usize::from(needed),
+            faults,
+        }
+    }
+
+    /// The head's metadata; its list of extents is filled in when the contents are dealt.
+    async fn head_of(
+        &self,
+        ctx: &Context,
+        file: &OpenFile,
+        state: &FileState,
+        version: VersionNo,
+        now: Timestamp,
+    ) -> Result<Head> {
+        let attr = match self.catalog.attr(state.target).await? {
+            Some(attr) => attr,
+            // Removed elsewhere meanwhile: the save will find that out, and keeps a copy.
+            None => Attr::unknown(file.node, now),
+        };
+        let path = self.catalog.path(state.target).await?.unwrap_or_default();
+        let xattrs = match self.catalog.xattrs(state.target).await {
+            Ok(xattrs) => xattrs,
+            Err(CatalogError::NotFound { .. }) => Vec::new(),
+            Err(error) => return Err(error.into()),
+        };
+        Ok(Head {
+            path: path.iter().map(|name| name.as_bytes().to_vec()).collect(),
+            mode: attr.mode,
+            uid: attr.uid,
+            gid: attr.gid,
+            atime: attr.atime,
+            mtime: state.mtime,
+            ctime: now,
+            btime: attr.btime,
+            size: state.size,
+            version,
+            base: state.head,
+            author: ctx.actor.clone(),
+            host: ctx.host.clone(),
+            saved_at: now,
+            xattrs,
+            content: Content::Inline,
+        })
+    }
+
+    /// Gathers what the switch needs, and what was announced and is of no use.
+    #[allow(clippy::too_many_arguments)]
+    async fn commit_of(
+        &self,
+        ctx: &Context,
+        file: &OpenFile,
+        snapshot: &Snapshot,
+        puts: &[Put],
+        unsafe_on: &dealing::Unsafe,
+        durability: Durability,
+        now: Timestamp,
+    ) -> Result<(Commit, Vec<(ExtentId, Generation)>)> {
+        let mut dealt: Vec<ExtentRecord> = puts.iter().map(|put| put.record.clone()).collect();
+        {
+            let state = file.state.read().await;
+            let sent = snapshot.slots_before.iter().zip(&snapshot.slots);
+            for (before, after) in sent {
+                let (Slot::Fresh(extent), Slot::Stored(kept)) = (before, after) else {
+                    continue;
+                };
+                if extent == kept {
+                    // One that is not known any more may have been swept.
+                    dealt.push(state.fresh.get(extent).cloned().ok_or(VaultError::Lapsed)?);
+                }
+            }
+        }
+        let k = usize::from(self.servers.threshold.k());
+        for record in &mut dealt {
+            for index in unsafe_on.indices.iter() {
+                record.owed.insert(index);
+            }
+            let safe = dealing::stored_indices(record).count();
+            if safe < k {
+                return Err(self.not_stored(file, safe, unsafe_on.faults.clone()).await);
+            }
+        }
+        let (save, announced) = match &*file.attempt.lock().await {
+            Some(attempt) => (attempt.save, attempt.announced.clone()),
+            None => (self.intend(Vec::new()).await?.save, Vec::new()),
+        };
+        let of_use: HashSet<ExtentId> = dealt.iter().map(|record| record.extent).collect();
+        let waste = announced
+            .into_iter()
+            .filter(|(extent, _)| !of_use.contains(extent))
+            .collect();
+        let commit = Commit {
+            save,
+            size: snapshot.size,
+            mtime: snapshot.mtime,
+            saved_at: now,
+            author: ctx.actor.clone(),
+            host: ctx.host.clone(),
+            head: snapshot.head,
+            layout: snapshot.layout.clone(),
+            dealt,
+            settled: durability == Durability::Now || snapshot.head.is_none(),
+        };
+        Ok((commit, waste))
+    }
+
+    /// The switch takes the save's intent away, so what is of no use gets one of its own before.
+    async fn announce_waste(&self, waste: Vec<(ExtentId, Generation)>) -> Result<Option<Intent>> {
+        if waste.is_empty() {
+            Ok(None)
+        } else {
+            self.intend(waste).await.map(Some)
+        }
+    }
+
+    /// The single switch.
+    async fn switch(
+        self: &Arc<Self>,
+        ctx: &Context,
+        file: &Arc<OpenFile>,
+        commit: Commit,
+        durability: Durability,
+        now: Timestamp,
+    ) -> Result<Attr> {
+        let (target, base) = {
+            let state = file.state.read().await;
+            (state.target, state.head)
+        };
+        let audit = ctx.entry(
+            Act::Save,
+            Some(target),
+            format!("{} bytes", commit.size),
+            now,
+        );
+        let write = Write { audit, durability };
+        match self
+            .catalog
+            .commit_save(target, base, commit.clone(), write)
+            .await
+        {
+            Ok(attr) => Ok(attr),
+            Err(CatalogError::Conflict { .. } | CatalogError::NotFound { .. }) => {
+                self.keep_copy(ctx, file, commit, durability, now).await
+            }
+            Err(CatalogError::Lapsed) => {
+                *file.doubt.lock().await = None;
+                self.forget_sent(file).await;
+                Err(VaultError::Lapsed)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// A switch whose answer was lost may have been made. Before anything else is saved, the catalogue is asked.
+    async fn resolve_doubt(self: &Arc<Self>, file: &Arc<OpenFile>) -> Result<()> {
+        let Some(head) = file
+            .doubt
+            .lock()
+            .await
+            .as_ref()
+            .map(|doubt| doubt.commit.head)
+        else {
+            return Ok(());
+        };
+        let target = file.state.read().await.target;
+        let made = match self.catalog.attr(target).await? {
+            Some(attr) if attr.head == head && head.is_some() => Some(attr),
+            _ => None,
+        };
+        match made {
+            Some(attr) => self.settle_in(file, &attr).await,
+            None => *file.doubt.lock().await = None,
+        }
+        Ok(())
+    }
+
+    /// After a lapse, what was sent may have been swept: as far as it can still be had, it is sent once more.
+    async fn forget_sent(self: &Arc<Self>, file: &Arc<OpenFile>) {
+        *file.attempt.lock().await = None;
+        let sent: Vec<u64> = {
+            let state = file.state.read().await;
+            let slots = state.slots.iter().enumerate();
+            slots
+                .filter(|(_, slot)| matches!(slot, Slot::Fresh(_)))
+                .map(|(number, _)| number as u64)
+                .collect()
+        };
+        for number in sent {
+            let loaded = self.load(file, number).await.is_ok();
+            let mut state = file.state.write().await;
+            if let (true, Some(plain)) = (loaded, state.buffers.get_mut(&number)) {
+                plain.dirty = true;
+            }
+        }
+        file.state.write().await.fresh.clear();
+    }
+
+    /// Takes the committed version as the file's base, except where the program has written meanwhile.
+    async fn settle_in(self: &Arc<Self>, file: &OpenFile, attr: &Attr) {
+        *file.attempt.lock().await = None;
+        let Some(Doubt {
+            snapshot,
+            commit,
+            durability,
+        }) = file.doubt.lock().await.take()
+        else {
+            return;
+        };
+        let mut state = file.state.write().await;
+        (state.version, state.document, state.head) = (attr.version, attr.document, snapshot.head);
+        for (number, stamp) in &snapshot.stamps {
+            if let Some(plain) = state.buffers.get_mut(number) {
+                plain.dirty &= plain.stamp != *stamp;
+            }
+        }
+        for (number, slot) in snapshot.slots.iter().enumerate() {
+            let before = snapshot
+                .slots_before
+                .get(number)
+                .copied()
+                .unwrap_or(Slot::Hole);
+            let number = number as u64;
+            // Cut off or punched meanwhile, an extent is a hole now; that it was one before the save does not make it the same.
+            let same = if snapshot.stamps.contains_key(&number) {
+                state.buffers.contains_key(&number)
+                    || (before != Slot::Hole && state.slot(number) == before)
+            } else {
+                state.slot(number) == before
+            };
+            if same && number < state.extents() {
+                state.set_slot(number, *slot);
+            }
+        }
+        let extents = state.extents();
+        state
+            .slots
+            .truncate(usize::try_from(extents).unwrap_or(usize::MAX));
+        state.dirty &= state.stamp != snapshot.stamp;
+        state.fresh.clear();
+        drop(state);
+        if durability == Durability::Soon && snapshot.head.is_some() {
+            self.note_unsettled(Unsettled {
+                document: attr.document,
+                version: attr.version,
+                extents: commit.dealt.iter().map(|record| record.extent).collect(),
+            });
+        }
+    }
+
+    /// Counts the answers that come after a save: they pay what it owed.
+    fn watch(self: &Arc<Self>, file: &Arc<OpenFile>, puts: Vec<Put>) {
+        for put in puts.into_iter().filter(Put::is_pending) {
+            let (inner, file) = (Arc::clone(self), Arc::clone(file));
+            tokio::spawn(async move {
+                let extent = put.record.extent;
+                let paid = put.late().await;
+                // Not in the middle of a save, which may be about to commit the extent as owed.
+                let _shared = file.saving.read().await;
+                let mut state = file.state.write().await;
+                if let Some(record) = state.fresh.get_mut(&extent) {
+                    paid.iter().for_each(|index| record.owed.remove(index));
+                    return;
+                }
+                drop(state);
+                if let Err(error) = inner.pay(extent, paid).await {
+                    tracing::debug!(%error, "a late answer could not be noted");
+                }
+            });
+        }
+    }
+
+    async fn pay(&self, extent: ExtentId, paid: IndexSet) -> Result<()> {
+        let Some(mut record) = self.catalog.extent(extent).await? else {
+            return Ok(());
+        };
+        paid.iter().for_each(|index| record.owed.remove(index));
+        Ok(self.catalog.set_owed(extent, record.owed).await?)
+    }
+
+    /// Gives up a save for good: removes everything that was sent for it.
+    pub(crate) async fn abandon(self: &Arc<Self>, file: &OpenFile) {
+        let Some(attempt) = file.attempt.lock().await.take() else {
+            return;
+        };
+        file.state.write().await.fresh.clear();
+        // A switch in doubt may have been made: then its objects are in use, and the intent is gone.
+        let intent = Intent {
+            save: attempt.save,
+            extents: attempt.announced,
+            lease_until: self.lease(),
+        };
+        let inner = Arc::clone(self);
+        tokio::spawn(async move { inner.discard_intent(intent).await });
+    }
+}

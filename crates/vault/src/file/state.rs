@@ -1,0 +1,244 @@
+//! What all handles of an open file share.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::RwLock;
+use warifu_core::head::Timestamp;
+use warifu_core::ids::{ExtentId, FileId, Generation, VersionNo};
+
+use super::EXTENT;
+use super::plain::Plain;
+use super::snapshot::Snapshot;
+use crate::node::{Attr, NodeId};
+use crate::seam::catalog::{Commit, Durability, ExtentRecord, SaveId, Version};
+
+/// Where the stored contents of an extent lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Slot {
+    /// Nowhere: all zeros.
+    Hole,
+    /// In the head of the base version.
+    InHead,
+    /// In an extent of the base version.
+    Stored(ExtentId),
+    /// In an extent that the save under way has put on the servers already.
+    Fresh(ExtentId),
+}
+
+/// The state of an open file. Guarded by one lock; network requests are made without it.
+#[derive(Debug)]
+pub(crate) struct FileState {
+    /// The node that saves go to: the one opened, or the conflict copy after a conflict.
+    pub(crate) target: NodeId,
+    pub(crate) document: FileId,
+    /// The version that the contents are based on.
+    pub(crate) version: VersionNo,
+    /// Its head, by which a save proves what it was based on.
+    pub(crate) head: Option<ExtentId>,
+    pub(crate) size: u64,
+    pub(crate) mtime: Timestamp,
+    /// Where the stored contents are, by extent; shorter than the file where the rest is zeros.
+    pub(crate) slots: Vec<Slot>,
+    /// Contents in RAM; where there is one, it counts and not the slot.
+    pub(crate) buffers: BTreeMap<u64, Plain>,
+    /// Whether there is anything to save.
+    pub(crate) dirty: bool,
+    /// Counts changes of any kind.
+    pub(crate) stamp: u64,
+    /// The extents dealt and stored for the save under way.
+    pub(crate) fresh: HashMap<ExtentId, ExtentRecord>,
+    /// Extents being sent while the program still writes.
+    pub(crate) sending: HashSet<u64>,
+    /// Whether the file has lost its last name, so that nothing will ever read what is saved.
+    pub(crate) unlinked: bool,
+}
+
+impl std::fmt::Debug for Plain {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Plain")
+            .field("len", &self.len())
+            .field("dirty", &self.dirty)
+            .finish_non_exhaustive()
+    }
+}
+
+impl FileState {
+    /// The state of a file of which nothing has been read yet.
+    pub(crate) fn new(node: NodeId) -> Self {
+        Self {
+            target: node,
+            document: FileId::NIL,
+            version: VersionNo(0),
+            head: None,
+            size: 0,
+            mtime: Timestamp { secs: 0, nanos: 0 },
+            slots: Vec::new(),
+            buffers: BTreeMap::new(),
+            dirty: false,
+            stamp: 0,
+            fresh: HashMap::new(),
+            sending: HashSet::new(),
+            unlinked: false,
+        }
+    }
+
+    /// The state of a file as one of its versions left it.
+    pub(crate) fn of_version(attr: &Attr, version: &Version) -> Self {
+        let mut state = Self::new(attr.node);
+        state.rebase(attr, Some(version));
+        state.mtime = version.mtime;
+        state
+    }
+
+    /// Takes the version that the catalogue calls current as the base, unless there are changes to save.
+    pub(crate) fn catch_up(&mut self, attr: &Attr, version: Option<&Version>) {
+        self.unlinked |= attr.nlink == 0;
+        if self.dirty || !self.fresh.is_empty() || self.target != attr.node {
+            return;
+        }
+        if self.head == attr.head {
+            // A rename may have given the file another document, and its version another number.
+            (self.document, self.version) = (attr.document, attr.version);
+            if self.size == attr.size {
+                return;
+            }
+        }
+        // What was read from the catalogue may be older than what a save by another handle has made current meanwhile.
+        if self.document != attr.document || attr.version >= self.version {
+            self.rebase(attr, version);
+        }
+    }
+
+    fn rebase(&mut self, attr: &Attr, version: Option<&Version>) {
+        (self.document, self.version, self.mtime) = (attr.document, attr.version, attr.mtime);
+        (self.head, self.size) = version.map_or((None, 0), |version| (version.head, version.size));
+        self.slots = version.map(slots_of).unwrap_or_default();
+        self.buffers.clear();
+        self.stamp += 1;
+    }
+
+    pub(crate) fn slot(&self, number: u64) -> Slot {
+        usize::try_from(number)
+            .ok()
+            .and_then(|number| self.slots.get(number))
+            .copied()
+            .unwrap_or(Slot::Hole)
+    }
+
+    pub(crate) fn set_slot(&mut self, number: u64, slot: Slot) {
+        let Ok(number) = usize::try_from(number) else {
+            return;
+        };
+        if number >= self.slots.len() {
+            self.slots.resize(number + 1, Slot::Hole);
+        }
+        if let Some(place) = self.slots.get_mut(number) {
+            *place = slot;
+        }
+    }
+
+    /// How many extents the contents have.
+    pub(crate) fn extents(&self) -> u64 {
+        self.size.div_ceil(EXTENT)
+    }
+
+    /// Which extents hold changes that no server has.
+    pub(crate) fn dirty_extents(&self) -> Vec<u64> {
+        self.buffers
+            .iter()
+            .filter(|(_, plain)| plain.dirty)
+            .map(|(number, _)| *number)
+            .collect()
+    }
+
+    /// Notes a change of any kind.
+    pub(crate) fn touch(&mut self, now: Timestamp) {
+        self.dirty = true;
+        self.stamp += 1;
+        self.mtime = now;
+    }
+}
+
+fn slots_of(version: &Version) -> Vec<Slot> {
+    if version.head.is_none() {
+        return Vec::new();
+    }
+    if version.is_inline() {
+        return vec![Slot::InHead];
+    }
+    version
+        .layout
+        .iter()
+        .map(|extent| extent.map_or(Slot::Hole, Slot::Stored))
+        .collect()
+}
+
+/// An attempt to save: the name of its intent row, and all that the row names.
+///
+/// What was announced and is not committed in the end is of no use, whatever became of it: changed again meanwhile, not
+/// taken by enough servers, or dealt by a save that was dropped half-way.
+#[derive(Debug)]
+pub(crate) struct Attempt {
+    pub(crate) save: SaveId,
+    pub(crate) announced: Vec<(ExtentId, Generation)>,
+}
+
+/// A switch that has been asked for and whose answer has not come.
+pub(crate) struct Doubt {
+    pub(crate) snapshot: Snapshot,
+    pub(crate) commit: Commit,
+    pub(crate) durability: Durability,
+}
+
+impl std::fmt::Debug for Doubt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Doubt").finish_non_exhaustive()
+    }
+}
+
+/// An open file: one for each node, however many handles there are.
+#[derive(Debug)]
+pub(crate) struct OpenFile {
+    pub(crate) node: NodeId,
+    pub(crate) state: Arc<RwLock<FileState>>,
+    /// Held by a save from beginning to end, and shared by extents sent early: a save begins when they have ended.
+    pub(crate) saving: RwLock<()>,
+    /// The attempt to save that is under way, once an extent has been dealt for it.
+    pub(crate) attempt: tokio::sync::Mutex<Option<Attempt>>,
+    pub(crate) doubt: tokio::sync::Mutex<Option<Doubt>>,
+    /// One lock for each extent that is being fetched, so that it is fetched once.
+    fetching: Mutex<HashMap<u64, Arc<tokio::sync::Mutex<()>>>>,
+    /// How many handles there are.
+    pub(crate) handles: AtomicU32,
+    /// The extent read last, by which reading in order is seen.
+    pub(crate) last_read: AtomicU64,
+    /// Whether this is an old version, which is read and never saved.
+    pub(crate) frozen: bool,
+}
+
+impl OpenFile {
+    pub(crate) fn new(state: FileState, node: NodeId, frozen: bool) -> Self {
+        Self {
+            node,
+            state: Arc::new(RwLock::new(state)),
+            saving: RwLock::new(()),
+            attempt: tokio::sync::Mutex::new(None),
+            doubt: tokio::sync::Mutex::new(None),
+            fetching: Mutex::new(HashMap::new()),
+            handles: AtomicU32::new(0),
+            last_read: AtomicU64::new(u64::MAX),
+            frozen,
+        }
+    }
+
+    /// The lock under which an extent is fetched.
+    pub(crate) fn fetch_lock(&self, number: u64) -> Arc<tokio::sync::Mutex<()>> {
+        let mut locks = self.fetching.lock().unwrap_or_else(PoisonError::into_inner);
+        if locks.len() > 64 {
+            locks.retain(|_, lock| Arc::strong_count(lock) > 1);
+        }
+        Arc::clone(locks.entry(number).or_default())
+    }
+}

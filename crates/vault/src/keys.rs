@@ -1,0 +1,285 @@
+//! Founding a vault and unlocking it: the vault key is dealt to the servers, and gathered again from any k of them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use warifu_core::ids::{Generation, ServerId, ShareIndex, Threshold, VaultId};
+use warifu_core::keys::VaultKey;
+use warifu_core::random::NoRandomness;
+use warifu_core::vault_object::{VaultObject, deal_vault_key, recover_vault_key};
+
+use crate::error::{Fault, ServerFault};
+use crate::seam::store::{Durability, ObjectKey, ShareStore, StoreError, StoreErrorKind};
+
+/// The generation that a vault begins with.
+pub const FIRST_GENERATION: Generation = Generation(1);
+
+/// How long a server is waited for when a vault is founded or unlocked.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A server to be asked: its name for people, and its store.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    /// The server's name in the vault file.
+    pub name: String,
+    /// Where its objects are.
+    pub store: Arc<dyn ShareStore>,
+}
+
+/// A vault just founded.
+#[derive(Debug)]
+pub struct Founded {
+    /// The vault's id.
+    pub vault: VaultId,
+    /// The vault key.
+    pub key: VaultKey,
+    /// The generation of its shares.
+    pub generation: Generation,
+    /// The ids of the servers, in the order given; the first has share 1.
+    pub servers: Vec<ServerId>,
+}
+
+/// Why a vault could not be founded.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FoundError {
+    /// The number of servers is not n.
+    #[error("{needed} servers are needed and {got} were given")]
+    Servers {
+        /// How many are needed.
+        needed: u8,
+        /// How many were given.
+        got: usize,
+    },
+    /// A server holds a vault already.
+    #[error("the server {server} already belongs to a vault")]
+    Taken {
+        /// The server's name.
+        server: String,
+    },
+    /// A server did not take its piece of the vault key.
+    #[error("a server did not take its piece of the vault key: {0}")]
+    Server(ServerFault),
+    /// The key could not be dealt.
+    #[error("the vault key could not be dealt: {0}")]
+    Deal(String),
+    /// The operating system has no randomness.
+    #[error(transparent)]
+    NoRandomness(#[from] NoRandomness),
+}
+
+/// Makes a new vault: a fresh vault key, shared over the servers. The key never touches a disk whole.
+///
+/// Nothing is written unless every server answers that it holds no vault yet.
+///
+/// # Errors
+/// [`FoundError`]. After [`FoundError::Server`] some servers may hold pieces of a key that nobody has.
+pub async fn found(servers: &[Candidate], threshold: Threshold) -> Result<Founded, FoundError> {
+    if servers.len() != usize::from(threshold.n()) {
+        return Err(FoundError::Servers {
+            needed: threshold.n(),
+            got: servers.len(),
+        });
+    }
+    let name = ObjectKey::vault_object(FIRST_GENERATION);
+    for server in servers {
+        match within(server.store.stat(&name)).await {
+            Err(error) if error.kind == StoreErrorKind::NotFound => {}
+            Ok(_) => {
+                return Err(FoundError::Taken {
+                    server: server.name.clone(),
+                });
+            }
+            Err(error) => {
+                return Err(FoundError::Server(ServerFault::of_store(
+                    &server.name,
+                    &error,
+                )));
+            }
+        }
+    }
+    let key = VaultKey::generate()?;
+    let vault = VaultId::fresh()?;
+    let ids = servers
+        .iter()
+        .map(|_| ServerId::fresh())
+        .collect::<Result<Vec<_>, _>>()?;
+    let objects = deal_vault_key(&key, &vault, threshold, FIRST_GENERATION, &ids)
+        .map_err(|error| FoundError::Deal(error.to_string()))?;
+    for (server, object) in servers.iter().zip(&objects) {
+        let object = Bytes::copy_from_slice(&object.encode());
+        match within(server.store.put_new(&name, object, Durability::Now)).await {
+            Ok(()) => {}
+            Err(error) if error.kind == StoreErrorKind::AlreadyExists => {
+                return Err(FoundError::Taken {
+                    server: server.name.clone(),
+                });
+            }
+            Err(error) => {
+                return Err(FoundError::Server(ServerFault::of_store(
+                    &server.name,
+                    &error,
+                )));
+            }
+        }
+    }
+    Ok(Founded {
+        vault,
+        key,
+        generation: FIRST_GENERATION,
+        servers: ids,
+    })
+}
+
+/// What is known of the vault before it is unlocked, from its vault file.
+#[derive(Clone, Debug)]
+pub struct Expected {
+    /// The vault's id.
+    pub vault: VaultId,
+    /// Its threshold.
+    pub threshold: Threshold,
+    /// For each candidate: the server and the share it must be.
+    pub seats: Vec<(ServerId, ShareIndex)>,
+}
+
+/// A vault key gathered from the servers.
+#[derive(Debug)]
+pub struct Unlocked {
+    /// The vault key.
+    pub key: VaultKey,
+    /// The generation of its pieces.
+    pub generation: Generation,
+    /// What is wrong with servers that were not needed.
+    pub faults: Vec<ServerFault>,
+}
+
+/// Why a vault could not be unlocked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum UnlockError {
+    /// Fewer than k servers gave a good piece of the vault key.
+    #[error("{needed} servers must give their piece of the vault key, and {got} did")]
+    TooFewServers {
+        /// How many are needed.
+        needed: u8,
+        /// How many gave one.
+        got: usize,
+        /// What is wrong with the others.
+        faults: Vec<ServerFault>,
+    },
+    /// Enough pieces came, and no k of them make the vault key.
+    #[error("the pieces of the vault key do not fit together: {detail}")]
+    Mismatch {
+        /// What was tried.
+        detail: String,
+        /// What is wrong with servers, as far as it is known.
+        faults: Vec<ServerFault>,
+    },
+}
+
+/// Gathers the vault key from any k servers, and names the servers that lie, lag or are silent.
+///
+/// # Errors
+/// [`UnlockError`].
+pub async fn unlock(servers: &[Candidate], expected: &Expected) -> Result<Unlocked, UnlockError> {
+    let answers = join_all(
+        servers
+            .iter()
+            .map(|server| async move { (server, newest_piece(server).await) }),
+    )
+    .await;
+    let mut faults = Vec::new();
+    let mut objects = Vec::new();
+    let mut owners = Vec::new();
+    for ((server, answer), (id, index)) in answers.into_iter().zip(&expected.seats) {
+        let object = match answer {
+            Ok(object) => object,
+            Err(fault) => {
+                faults.push(fault);
+                continue;
+            }
+        };
+        let of_this_vault = object.vault() == expected.vault;
+        if of_this_vault
+            && object.server() == *id
+            && object.index() == *index
+            && object.threshold() == expected.threshold
+        {
+            objects.push(object);
+            owners.push(server.name.clone());
+            continue;
+        }
+        let detail = if of_this_vault {
+            "it is another server of this vault"
+        } else {
+            "it belongs to another vault"
+        };
+        faults.push(ServerFault {
+            server: server.name.clone(),
+            fault: Fault::Foreign,
+            detail: detail.to_owned(),
+        });
+    }
+    let needed = expected.threshold.k();
+    if objects.len() < usize::from(needed) {
+        return Err(UnlockError::TooFewServers {
+            needed,
+            got: objects.len(),
+            faults,
+        });
+    }
+    let (key, liars) = match recover_vault_key(&objects) {
+        Ok(recovered) => recovered,
+        Err(error) => {
+            return Err(UnlockError::Mismatch {
+                detail: error.to_string(),
+                faults,
+            });
+        }
+    };
+    for liar in &liars {
+        let server = owners.get(*liar).cloned().unwrap_or_default();
+        let detail = "its piece of the vault key is false".to_owned();
+        faults.push(ServerFault {
+            server,
+            fault: Fault::Corrupt,
+            detail,
+        });
+    }
+    let generation = objects
+        .iter()
+        .map(VaultObject::generation)
+        .max()
+        .unwrap_or(FIRST_GENERATION);
+    Ok(Unlocked {
+        key,
+        generation,
+        faults,
+    })
+}
+
+/// The server's piece of the vault key, of the newest generation that it has.
+async fn newest_piece(server: &Candidate) -> Result<VaultObject, ServerFault> {
+    let fault = |error: &StoreError| ServerFault::of_store(&server.name, error);
+    let name = ObjectKey::vault_object(FIRST_GENERATION);
+    let bytes = within(server.store.get(&name, None))
+        .await
+        .map_err(|error| fault(&error))?;
+    VaultObject::parse(&bytes).map_err(|error| ServerFault {
+        server: server.name.clone(),
+        fault: Fault::Corrupt,
+        detail: error.to_string(),
+    })
+}
+
+async fn within<T>(request: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    match tokio::time::timeout(PATIENCE, request).await {
+        Ok(answer) => answer,
+        Err(_) => Err(StoreError::new(
+            StoreErrorKind::NoAnswer,
+            format!("no answer within {} s", PATIENCE.as_secs()),
+        )),
+    }
+}

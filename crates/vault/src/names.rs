@@ -1,0 +1,473 @@
+//! Names: looking up, making, removing, renaming. The catalogue does the work in one transaction each; what is here knows
+//! about open files.
+
+use warifu_core::ids::FileId;
+
+use crate::context::{Act, Context};
+use crate::error::{Result, VaultError};
+use crate::file::handle::{Access, FileHandle, live};
+use crate::node::{Attr, AttrChange, Name, NodeId, NodeKind};
+use crate::seam::catalog::{
+    Cursor, Durability, Listed, NewNode, RenameMode, Renamed, Write, XattrMode,
+};
+use crate::seam::clock::Timestamp;
+use crate::vault::{Inner, Vault};
+
+const SETGID: u32 = 0o2000;
+
+impl Vault {
+    /// A node's attributes, changes of open files included.
+    ///
+    /// # Errors
+    /// [`VaultError::Stale`] when the node is gone; errors of the catalogue.
+    pub async fn attr(&self, _ctx: &Context, node: NodeId) -> Result<Attr> {
+        let attr = self
+            .inner
+            .catalog
+            .attr(node)
+            .await?
+            .ok_or(VaultError::Stale)?;
+        Ok(self.inner.with_open(attr).await)
+    }
+
+    /// What a name in a folder stands for.
+    ///
+    /// # Errors
+    /// [`VaultError::NotFound`], [`VaultError::NotDir`]; errors of the catalogue.
+    pub async fn lookup(&self, _ctx: &Context, parent: NodeId, name: &Name) -> Result<Attr> {
+        let attr = self
+            .inner
+            .catalog
+            .lookup(parent, name)
+            .await?
+            .ok_or(VaultError::NotFound {
+                what: "file or folder",
+            })?;
+        Ok(self.inner.with_open(attr).await)
+    }
+
+    /// What a path from the root stands for. Symbolic links are not followed; empty components and `.` are passed over.
+    ///
+    /// # Errors
+    /// As for [`lookup`](Self::lookup); [`VaultError::BadName`] for `..` and other impossible components.
+    pub async fn resolve(&self, ctx: &Context, path: &[u8]) -> Result<Attr> {
+        let mut attr = self.attr(ctx, NodeId::ROOT).await?;
+        for part in path
+            .split(|byte| *byte == b'/')
+            .filter(|part| !part.is_empty() && *part != b".")
+        {
+            attr = self.lookup(ctx, attr.node, &Name::new(part)?).await?;
+        }
+        Ok(attr)
+    }
+
+    /// Up to `limit` entries of a folder after a place in its listing.
+    ///
+    /// # Errors
+    /// [`VaultError::NotDir`], [`VaultError::Stale`]; errors of the catalogue.
+    pub async fn list(
+        &self,
+        _ctx: &Context,
+        dir: NodeId,
+        after: Option<Cursor>,
+        limit: usize,
+    ) -> Result<Vec<Listed>> {
+        let mut listed = self.inner.catalog.list(dir, after, limit).await?;
+        for entry in &mut listed {
+            if let Some(file) = self.inner.open_file(entry.attr.node) {
+                entry.attr = live(entry.attr.clone(), &*file.state.read().await, false);
+            }
+        }
+        Ok(listed)
+    }
+
+    /// The parent of a folder; the root is its own.
+    ///
+    /// # Errors
+    /// [`VaultError::NotFound`]; errors of the catalogue.
+    pub async fn parent(&self, _ctx: &Context, dir: NodeId) -> Result<NodeId> {
+        Ok(self.inner.catalog.parent(dir).await?)
+    }
+
+    /// The names from the root to a node; `None` for one without a name.
+    ///
+    /// # Errors
+    /// Errors of the catalogue.
+    pub async fn path(&self, _ctx: &Context, node: NodeId) -> Result<Option<Vec<Name>>> {
+        Ok(self.inner.catalog.path(node).await?)
+    }
+
+    /// Makes an empty file under a free name and opens it.
+    ///
+    /// # Errors
+    /// [`VaultError::Exists`] when the name is taken; errors of the catalogue.
+    pub async fn create_file(
+        &self,
+        ctx: &Context,
+        parent: NodeId,
+        name: &Name,
+        mode: u32,
+        access: Access,
+    ) -> Result<(Attr, FileHandle)> {
+        let attr = self
+            .make(ctx, parent, name, NodeKind::File, mode, 0, Vec::new())
+            .await?;
+        // The making has its line in the audit log; the opening is part of it.
+        let handle = self.inner.handle(attr.node, access);
+        handle.begin_empty(&attr).await;
+        Ok((attr, handle))
+    }
+
+    /// Makes a folder.
+    ///
+    /// # Errors
+    /// As for [`create_file`](Self::create_file).
+    pub async fn make_dir(
+        &self,
+        ctx: &Context,
+        parent: NodeId,
+        name: &Name,
+        mode: u32,
+    ) -> Result<Attr> {
+        self.make(ctx, parent, name, NodeKind::Dir, mode, 0, Vec::new())
+            .await
+    }
+
+    /// Makes an empty file, a named pipe, a socket or a device.
+    ///
+    /// # Errors
+    /// As for [`create_file`](Self::create_file); [`VaultError::Invalid`] for folders and links.
+    pub async fn make_node(
+        &self,
+        ctx: &Context,
+        parent: NodeId,
+        name: &Name,
+        kind: NodeKind,
+        mode: u32,
+        rdev: u32,
+    ) -> Result<Attr> {
+        if matches!(kind, NodeKind::Dir | NodeKind::Symlink) {
+            return Err(VaultError::Invalid {
+                what: "folders and links are made otherwise",
+            });
+        }
+        self.make(ctx, parent, name, kind, mode, rdev, Vec::new())
+            .await
+    }
+
+    /// Makes a symbolic link.
+    ///
+    /// # Errors
+    /// As for [`create_file`](Self::create_file); [`VaultError::Invalid`] for an empty target or one over 4,095 bytes.
+    pub async fn make_symlink(
+        &self,
+        ctx: &Context,
+        parent: NodeId,
+        name: &Name,
+        target: &[u8],
+    ) -> Result<Attr> {
+        if target.is_empty() || target.len() > 4095 {
+            return Err(VaultError::Invalid {
+                what: "a link points to a path of 1 to 4,095 bytes",
+            });
+        }
+        self.make(
+            ctx,
+            parent,
+            name,
+            NodeKind::Symlink,
+            0o777,
+            0,
+            target.to_vec(),
+        )
+        .await
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    async fn make(
+        &self,
+        ctx: &Context,
+        parent: NodeId,
+        name: &Name,
+        kind: NodeKind,
+        mode: u32,
+        rdev: u32,
+        target: Vec<u8>,
+    ) -> Result<Attr> {
+        let write = self.write(ctx, Act::Create, Some(parent), name)?;
+        let folder = self
+            .inner
+            .catalog
+            .attr(parent)
+            .await?
+            .ok_or(VaultError::NotFound { what: "folder" })?;
+        // A folder with the set-group-id bit hands its group, and to folders the bit, to what is made in it.
+        let inherits = folder.mode & SETGID != 0;
+        let gid = if inherits { folder.gid } else { ctx.gid };
+        let mode = if inherits && kind == NodeKind::Dir {
+            mode | SETGID
+        } else {
+            mode
+        } & 0o7777;
+        let document = if kind == NodeKind::File {
+            FileId::fresh()?
+        } else {
+            FileId::NIL
+        };
+        let new = NewNode {
+            kind,
+            mode,
+            uid: ctx.uid,
+            gid,
+            rdev,
+            target,
+            document,
+        };
+        Ok(self.inner.catalog.create(parent, name, new, write).await?)
+    }
+
+    /// Where a symbolic link points.
+    ///
+    /// # Errors
+    /// [`VaultError::NotFound`] for what is no link; errors of the catalogue.
+    pub async fn read_link(&self, _ctx: &Context, node: NodeId) -> Result<Vec<u8>> {
+        Ok(self.inner.catalog.read_link(node).await?)
+    }
+
+    /// Gives a node that is no folder a further name.
+    ///
+    /// # Errors
+    /// [`VaultError::Exists`], [`VaultError::IsDir`], [`VaultError::TooManyLinks`]; errors of the catalogue.
+    pub async fn link(
+        &self,
+        ctx: &Context,
+        node: NodeId,
+        parent: NodeId,
+        name: &Name,
+    ) -> Result<Attr> {
+        let write = self.write(ctx, Act::Link, Some(node), name)?;
+        let attr = self.inner.catalog.link(node, parent, name, write).await?;
+        if let Some(file) = self.inner.open_file(node) {
+            file.state.write().await.unlinked = false;
+        }
+        Ok(attr)
+    }
+
+    /// Takes a name away from a node that is no folder. A file that is open lives on without a name until it is closed.
+    ///
+    /// # Errors
+    /// [`VaultError::NotFound`], [`VaultError::IsDir`]; errors of the catalogue.
+    pub async fn remove(&self, ctx: &Context, parent: NodeId, name: &Name) -> Result<()> {
+        let write = self.write(ctx, Act::Remove, Some(parent), name)?;
+        let attr = self
+            .inner
+            .catalog
+            .lookup(parent, name)
+            .await?
+            .ok_or(VaultError::NotFound { what: "file" })?;
+        let keep = self.inner.open_file(attr.node).is_some();
+        let gone = self.inner.catalog.unlink(parent, name, keep, write).await?;
+        self.inner.left_without_name(&gone, keep).await
+    }
+
+    /// Removes an empty folder.
+    ///
+    /// # Errors
+    /// [`VaultError::NotFound`], [`VaultError::NotDir`], [`VaultError::NotEmpty`]; errors of the catalogue.
+    pub async fn remove_dir(&self, ctx: &Context, parent: NodeId, name: &Name) -> Result<()> {
+        let write = self.write(ctx, Act::Remove, Some(parent), name)?;
+        Ok(self.inner.catalog.rmdir(parent, name, write).await?)
+    }
+
+    /// Changes a name, in one transaction. A file that replaces another becomes that document's next version.
+    ///
+    /// # Errors
+    /// [`VaultError::NotFound`], [`VaultError::Exists`], [`VaultError::NotEmpty`], [`VaultError::IsDir`],
+    /// [`VaultError::NotDir`], [`VaultError::Loop`]; errors of the catalogue.
+    pub async fn rename(
+        &self,
+        ctx: &Context,
+        from: (NodeId, &Name),
+        to: (NodeId, &Name),
+        mode: RenameMode,
+    ) -> Result<Renamed> {
+        let mut write = self.write(ctx, Act::Rename, Some(from.0), from.1)?;
+        write.audit.detail = format!("{} → {}", from.1.display(), to.1.display());
+        let replaced = self.inner.catalog.lookup(to.0, to.1).await?;
+        let keep = replaced
+            .as_ref()
+            .is_some_and(|attr| self.inner.open_file(attr.node).is_some());
+        let renamed = self
+            .inner
+            .catalog
+            .rename(from, to, mode, keep, write)
+            .await?;
+        if let (Some(other), RenameMode::Replace) = (&renamed.other, mode) {
+            self.inner.left_without_name(other, keep).await?;
+        }
+        if let Some(file) = self.inner.open_file(renamed.moved.node) {
+            let mut state = file.state.write().await;
+            if state.head == renamed.moved.head {
+                (state.document, state.version) = (renamed.moved.document, renamed.moved.version);
+            }
+        }
+        Ok(renamed)
+    }
+
+    /// Changes mode, owner and times; for the size there is [`truncate`](Self::truncate).
+    ///
+    /// # Errors
+    /// [`VaultError::NotFound`]; errors of the catalogue.
+    pub async fn set_attr(&self, ctx: &Context, node: NodeId, change: &AttrChange) -> Result<Attr> {
+        self.inner.writable()?;
+        let audit = ctx.entry(
+            Act::SetAttr,
+            Some(node),
+            describe(change),
+            self.inner.clock.now(),
+        );
+        let attr = self
+            .inner
+            .catalog
+            .set_attr(
+                node,
+                change,
+                Write {
+                    audit,
+                    durability: Durability::Soon,
+                },
+            )
+            .await?;
+        if let (Some(mtime), Some(file)) = (change.mtime, self.inner.open_file(node)) {
+            // A save to come must not undo it.
+            file.state.write().await.mtime = mtime;
+        }
+        Ok(self.inner.with_open(attr).await)
+    }
+
+    /// Sets a file's size. Saves at once when nobody has the file open.
+    ///
+    /// # Errors
+    /// As for [`FileHandle::write`] and [`FileHandle::flush`].
+    pub async fn truncate(&self, ctx: &Context, node: NodeId, size: u64) -> Result<Attr> {
+        let handle = self.open(ctx, node, Access::READ_WRITE).await?;
+        let changed = async {
+            handle.set_size(ctx, size).await?;
+            handle.flush(ctx).await
+        }
+        .await;
+        let released = handle.release(ctx).await;
+        changed?;
+        released?;
+        self.attr(ctx, node).await
+    }
+
+    /// A node's extended attributes.
+    ///
+    /// # Errors
+    /// [`VaultError::NotFound`]; errors of the catalogue.
+    pub async fn xattrs(&self, _ctx: &Context, node: NodeId) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        Ok(self.inner.catalog.xattrs(node).await?)
+    }
+
+    /// One extended attribute.
+    ///
+    /// # Errors
+    /// [`VaultError::NoXattr`]; errors of the catalogue.
+    pub async fn xattr(&self, _ctx: &Context, node: NodeId, name: &[u8]) -> Result<Vec<u8>> {
+        Ok(self.inner.catalog.xattr(node, name).await?)
+    }
+
+    /// Sets an extended attribute.
+    ///
+    /// # Errors
+    /// [`VaultError::Exists`] and [`VaultError::NoXattr`] as `mode` asks; errors of the catalogue.
+    pub async fn set_xattr(
+        &self,
+        ctx: &Context,
+        node: NodeId,
+        name: &[u8],
+        value: &[u8],
+        mode: XattrMode,
+    ) -> Result<()> {
+        let write = self.write_text(ctx, Act::SetXattr, node, name)?;
+        Ok(self
+            .inner
+            .catalog
+            .set_xattr(node, name, value, mode, write)
+            .await?)
+    }
+
+    /// Removes an extended attribute.
+    ///
+    /// # Errors
+    /// [`VaultError::NoXattr`]; errors of the catalogue.
+    pub async fn remove_xattr(&self, ctx: &Context, node: NodeId, name: &[u8]) -> Result<()> {
+        let write = self.write_text(ctx, Act::SetXattr, node, name)?;
+        Ok(self.inner.catalog.remove_xattr(node, name, write).await?)
+    }
+
+    fn write(&self, ctx: &Context, act: Act, node: Option<NodeId>, name: &Name) -> Result<Write> {
+        self.inner.writable()?;
+        let audit = ctx.entry(act, node, name.display(), self.inner.clock.now());
+        Ok(Write {
+            audit,
+            durability: Durability::Soon,
+        })
+    }
+
+    fn write_text(&self, ctx: &Context, act: Act, node: NodeId, text: &[u8]) -> Result<Write> {
+        self.inner.writable()?;
+        let audit = ctx.entry(
+            act,
+            Some(node),
+            String::from_utf8_lossy(text),
+            self.inner.clock.now(),
+        );
+        Ok(Write {
+            audit,
+            durability: Durability::Soon,
+        })
+    }
+}
+
+impl Inner {
+    /// Attributes with what an open file has not saved yet.
+    async fn with_open(&self, attr: Attr) -> Attr {
+        match self.open_file(attr.node) {
+            Some(file) => live(attr, &*file.state.read().await, false),
+            None => attr,
+        }
+    }
+
+    /// After a name was taken away: an open file that has none left is not saved any more, and forgotten at the last close.
+    async fn left_without_name(&self, attr: &Attr, kept: bool) -> Result<()> {
+        if attr.nlink > 0 || attr.kind == NodeKind::Dir || !kept {
+            return Ok(());
+        }
+        match self.open_file(attr.node) {
+            Some(file) => file.state.write().await.unlinked = true,
+            // Closed in between.
+            None => self.catalog.forget(attr.node).await?,
+        }
+        Ok(())
+    }
+}
+
+impl FileHandle {
+    /// The file was made just now, and is as empty as its state; nothing has to be read.
+    async fn begin_empty(&self, attr: &Attr) {
+        self.file().state.write().await.catch_up(attr, None);
+    }
+}
+
+fn describe(change: &AttrChange) -> String {
+    let mut parts = Vec::new();
+    parts.extend(change.mode.map(|mode| format!("mode {mode:o}")));
+    parts.extend(change.uid.map(|uid| format!("uid {uid}")));
+    parts.extend(change.gid.map(|gid| format!("gid {gid}")));
+    let time = |what: &str, time: &Timestamp| format!("{what} {}.{:09}", time.secs, time.nanos);
+    parts.extend(change.atime.as_ref().map(|at| time("atime", at)));
+    parts.extend(change.mtime.as_ref().map(|at| time("mtime", at)));
+    parts.join(", ")
+}

@@ -1,0 +1,272 @@
+//! [`Vault`]: the servers, the catalogue and the open files of one vault, wired together.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use warifu_core::ids::{Generation, Threshold, VaultId};
+use warifu_core::keys::VaultKey;
+
+use crate::context::{Act, Context};
+use crate::dealing::Patience;
+use crate::error::{Result, VaultError};
+use crate::file::plain::Ledger;
+use crate::file::state::OpenFile;
+use crate::node::NodeId;
+use crate::seam::catalog::{Catalog, Durability};
+use crate::seam::clock::Clock;
+use crate::servers::{ServerSeat, Servers};
+
+pub(crate) mod recover;
+pub(crate) mod settle;
+
+/// What a vault is made of.
+#[derive(Debug)]
+pub struct VaultConfig {
+    /// The vault's id.
+    pub vault: VaultId,
+    /// How many servers are needed, of how many.
+    pub threshold: Threshold,
+    /// The generation in which shares are dealt.
+    pub generation: Generation,
+    /// One seat for each index from 1 to n.
+    pub servers: Vec<ServerSeat>,
+    /// How it is to work.
+    pub options: Options,
+}
+
+/// How a vault works.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Whether `close` waits until shares are on the servers' disks, as `fsync` always does.
+    pub strict: bool,
+    /// How many bytes of contents are kept in RAM before those that the servers have too are dropped. Raised to 64 MiB.
+    pub memory_limit: usize,
+    /// How long an answer of a server is waited for.
+    pub server_timeout: Duration,
+    /// How often what was saved is made safe from a power cut.
+    pub settle_every: Duration,
+    /// How long a save may be silent before others may sweep what it left.
+    pub save_lease: Duration,
+    /// Whether changes are refused.
+    pub read_only: bool,
+    pub(crate) patience: Patience,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            strict: false,
+            memory_limit: 512 << 20,
+            server_timeout: Duration::from_secs(30),
+            settle_every: Duration::from_millis(500),
+            save_lease: Duration::from_secs(600),
+            read_only: false,
+            patience: Patience::default(),
+        }
+    }
+}
+
+const MEMORY_FLOOR: usize = 64 << 20;
+
+/// A change that is lost, because the servers took too few shares of it.
+#[derive(Debug)]
+pub struct Unsaved {
+    /// The file's path.
+    pub path: String,
+    /// Why it could not be saved.
+    pub error: VaultError,
+}
+
+/// A vault at work. Clones are handles of the same one.
+///
+/// A dropped vault stops where it is, as a killed process would; [`shutdown`](Self::shutdown) saves first.
+#[derive(Clone, Debug)]
+pub struct Vault {
+    pub(crate) inner: Arc<Inner>,
+}
+
+/// What all handles of a vault share.
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) vault: VaultId,
+    pub(crate) options: Options,
+    pub(crate) servers: Arc<Servers>,
+    pub(crate) catalog: Arc<dyn Catalog>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) early: Semaphore,
+    open: Mutex<HashMap<NodeId, Arc<OpenFile>>>,
+    ticks: AtomicU64,
+    closing: AtomicBool,
+    unsettled: Mutex<Vec<settle::Unsettled>>,
+    /// Held by a settling from beginning to end.
+    settling: tokio::sync::Mutex<()>,
+    losses: Mutex<Vec<Unsaved>>,
+}
+
+/// A lock that a panic elsewhere has poisoned still guards consistent data here: each is changed in one step.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Vault {
+    /// Opens a vault: wires it together, sweeps what saves that never ended have left, checks the versions that a power
+    /// cut may have swallowed, and begins its housekeeping on the current runtime.
+    ///
+    /// # Errors
+    /// [`VaultError::Invalid`] when the seats are not the indices 1 to n; errors of the catalogue.
+    pub async fn start(
+        config: VaultConfig,
+        key: VaultKey,
+        catalog: Arc<dyn Catalog>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self> {
+        let mut options = config.options;
+        options.memory_limit = options.memory_limit.max(MEMORY_FLOOR);
+        let servers = Servers::new(
+            config.servers,
+            key,
+            config.threshold,
+            config.generation,
+            options.server_timeout,
+        )
+        .ok_or(VaultError::Invalid {
+            what: "a vault needs one server for each share from 1 to n",
+        })?;
+        let inner = Arc::new(Inner {
+            vault: config.vault,
+            options,
+            servers: Arc::new(servers),
+            catalog,
+            clock,
+            ledger: Arc::default(),
+            early: Semaphore::new(6),
+            open: Mutex::default(),
+            ticks: AtomicU64::new(1),
+            closing: AtomicBool::new(false),
+            unsettled: Mutex::default(),
+            settling: tokio::sync::Mutex::default(),
+            losses: Mutex::default(),
+        });
+        if !inner.options.read_only {
+            inner.recover().await?;
+            tokio::spawn(housekeeping(Arc::downgrade(&inner)));
+        }
+        Ok(Self { inner })
+    }
+
+    /// Notes in the audit log that somebody attached to the vault, such as a mount.
+    ///
+    /// # Errors
+    /// When the line cannot be written; then nothing may be done.
+    pub async fn attach(&self, ctx: &Context, detail: &str) -> Result<()> {
+        let now = self.inner.clock.now();
+        Ok(self
+            .inner
+            .catalog
+            .record(
+                vec![ctx.entry(Act::Attach, None, detail, now)],
+                Durability::Soon,
+            )
+            .await?)
+    }
+
+    /// Saves what is open and changed, makes everything safe from a power cut, and ends the housekeeping. Returns what is
+    /// lost: what could not be saved now, and what could not be saved when its last handle was closed.
+    pub async fn shutdown(&self, ctx: &Context) -> Vec<Unsaved> {
+        let inner = &self.inner;
+        let mut unsaved = Vec::new();
+        for file in inner.open_files() {
+            if let Err(error) = inner.save(ctx, &file, Durability::Now).await {
+                unsaved.push(Unsaved {
+                    path: inner.path_text(file.node).await,
+                    error,
+                });
+            }
+        }
+        unsaved.append(&mut lock(&inner.losses));
+        if let Err(error) = inner.settle_now().await {
+            tracing::warn!(%error, "the last versions could not be made safe from a power cut; they are checked at the next start");
+        }
+        inner.closing.store(true, Ordering::Release);
+        unsaved
+    }
+}
+
+impl Inner {
+    pub(crate) fn tick(&self) -> u64 {
+        self.ticks.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn writable(&self) -> Result<()> {
+        if self.options.read_only {
+            return Err(VaultError::ReadOnly);
+        }
+        if self.is_closing() {
+            return Err(VaultError::ShuttingDown);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn registry(&self) -> MutexGuard<'_, HashMap<NodeId, Arc<OpenFile>>> {
+        lock(&self.open)
+    }
+
+    pub(crate) fn open_files(&self) -> Vec<Arc<OpenFile>> {
+        self.registry().values().cloned().collect()
+    }
+
+    pub(crate) fn open_file(&self, node: NodeId) -> Option<Arc<OpenFile>> {
+        self.registry().get(&node).cloned()
+    }
+
+    pub(crate) fn note_loss(&self, path: String, error: VaultError) {
+        lock(&self.losses).push(Unsaved { path, error });
+    }
+
+    /// A node's path for messages to its user; never for a log.
+    pub(crate) async fn path_text(&self, node: NodeId) -> String {
+        match self.catalog.path(node).await {
+            Ok(Some(names)) if names.is_empty() => "/".to_owned(),
+            Ok(Some(names)) => names
+                .iter()
+                .map(|name| format!("/{}", name.display()))
+                .collect(),
+            Ok(None) => "(a removed file)".to_owned(),
+            Err(_) => "(a file whose name the catalogue does not tell)".to_owned(),
+        }
+    }
+}
+
+/// What is done as long as the vault lives: settling, keeping leases, sweeping.
+async fn housekeeping(vault: Weak<Inner>) {
+    const SWEEP_EVERY: Duration = Duration::from_secs(60);
+    let mut since_sweep = Duration::ZERO;
+    loop {
+        let Some(pause) = vault.upgrade().map(|inner| inner.options.settle_every) else {
+            return;
+        };
+        tokio::time::sleep(pause).await;
+        let Some(inner) = vault.upgrade().filter(|inner| !inner.is_closing()) else {
+            return;
+        };
+        if let Err(error) = inner.settle_now().await {
+            tracing::warn!(%error, "what was saved could not be made safe from a power cut yet; trying again");
+        }
+        since_sweep += pause;
+        if since_sweep >= SWEEP_EVERY {
+            since_sweep = Duration::ZERO;
+            inner.renew_leases().await;
+            if let Err(error) = inner.sweep().await {
+                tracing::warn!(%error, "what unfinished saves left could not be swept yet; trying again");
+            }
+        }
+    }
+}

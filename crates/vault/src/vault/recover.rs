@@ -1,0 +1,284 @@
+//! What a start makes good: saves that never ended, and versions that a power cut may have swallowed.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use warifu_core::format::PREFIX_LEN;
+use warifu_core::ids::{ExtentId, FileId, VersionNo};
+
+use super::Inner;
+use crate::context::{Act, Context};
+use crate::dealing;
+use crate::error::{Fault, Result};
+use crate::joining::open_share;
+use crate::seam::catalog::{
+    CatalogError, Durability, ExtentRecord, IndexSet, Intent, Version, Write,
+};
+use crate::servers::Server;
+
+/// How many unsettled versions are checked at a time.
+const BATCH: usize = 256;
+
+/// What became of a version that was not known to be on disk.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    /// Enough shares are there and whole.
+    Whole,
+    /// Too few can be had, and the servers that are missing could not change that.
+    Lost,
+    /// Too few answered to tell.
+    Unknown,
+}
+
+impl Inner {
+    pub(crate) async fn recover(self: &Arc<Self>) -> Result<()> {
+        self.check_unsettled().await?;
+        self.sweep().await
+    }
+
+    /// The vault's own acts, in the audit log.
+    fn own_context() -> Context {
+        Context {
+            actor: "warifu".to_owned(),
+            uid: 0,
+            gid: 0,
+            host: String::new(),
+            program: "warifu".to_owned(),
+            purpose: String::new(),
+        }
+    }
+
+    /// Removes what saves whose lease has ended left on servers.
+    pub(crate) async fn sweep(self: &Arc<Self>) -> Result<()> {
+        for lapsed in self.catalog.lapsed(self.clock.now()).await? {
+            // The extents are put under a new intent before the old one ends, so that there is no moment at which a crash would
+            // leave objects that no intent names. Whoever ends the old intent owns its objects: the saver by committing, or we.
+            let mine = self.intend(lapsed.extents).await?;
+            if !self.catalog.end_save(lapsed.save).await? {
+                self.catalog.end_save(mine.save).await?;
+                continue;
+            }
+            let detail = format!("{} extents of an unfinished save", mine.extents.len());
+            if self.remove_objects(mine).await? {
+                let entry = Self::own_context().entry(Act::Sweep, None, detail, self.clock.now());
+                self.catalog.record(vec![entry], Durability::Soon).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the objects of an intent that turned out to be of no use, and the intent. Whoever ends an intent owns its
+    /// objects, so a new one takes its place first.
+    pub(crate) async fn discard_intent(&self, intent: Intent) {
+        let removed = async {
+            let mine = self.intend(intent.extents).await?;
+            if self.catalog.end_save(intent.save).await? {
+                self.remove_objects(mine).await?;
+            } else {
+                self.catalog.end_save(mine.save).await?;
+            }
+            Result::Ok(())
+        };
+        if let Err(error) = removed.await {
+            tracing::debug!(%error, "extents of no use stay until a sweep");
+        }
+    }
+
+    /// Returns whether all are gone. Where a server did not answer, the intent stays, and is swept when its lease ends.
+    async fn remove_objects(&self, intent: Intent) -> Result<bool> {
+        let mut all_gone = true;
+        for (extent, generation) in &intent.extents {
+            all_gone &= dealing::discard(&self.servers, *extent, *generation).await;
+        }
+        if all_gone {
+            self.catalog.end_save(intent.save).await?;
+        }
+        Ok(all_gone)
+    }
+
+    /// Checks every version that is not known to be on disk, the newest of each document first.
+    async fn check_unsettled(self: &Arc<Self>) -> Result<()> {
+        loop {
+            let versions = self.catalog.unsettled(BATCH).await?;
+            let full = versions.len() == BATCH;
+            let mut by_document: HashMap<FileId, Vec<Version>> = HashMap::new();
+            for version in versions {
+                by_document
+                    .entry(version.document)
+                    .or_default()
+                    .push(version);
+            }
+            let mut settled = 0;
+            for (_, mut versions) in by_document {
+                versions.sort_by_key(|version| std::cmp::Reverse(version.number));
+                settled += self.check_document(versions).await?;
+            }
+            if !full || settled == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Returns how many versions are no longer unsettled.
+    async fn check_document(self: &Arc<Self>, newest_first: Vec<Version>) -> Result<usize> {
+        let mut done = 0;
+        for version in newest_first {
+            let name = (version.document, version.number);
+            match self.verdict(&version).await? {
+                Verdict::Whole => {
+                    let not_safe = dealing::sync(&self.servers, self.options.patience).await;
+                    if not_safe.indices.is_empty() {
+                        self.catalog.settle(&[name]).await?;
+                        done += 1;
+                    } else {
+                        tracing::warn!(version = %version.number, "a version is whole, and some servers cannot promise to keep it yet");
+                    }
+                }
+                Verdict::Lost => {
+                    tracing::warn!(version = %version.number, "a power cut took a version; the one before is current again");
+                    let detail = format!("version {} was not on enough disks", version.number);
+                    let audit =
+                        Self::own_context().entry(Act::Revert, None, detail, self.clock.now());
+                    match self
+                        .catalog
+                        .revert(
+                            name.0,
+                            name.1,
+                            Write {
+                                audit,
+                                durability: Durability::Now,
+                            },
+                        )
+                        .await
+                    {
+                        Ok(_) => done += 1,
+                        // A newer version stands on it; what of it is damaged, `verify` says.
+                        Err(CatalogError::NotFound { .. } | CatalogError::Conflict { .. }) => {
+                            self.catalog.settle(&[name]).await?;
+                            done += 1;
+                        }
+                        Err(error) => return Err(error.into()),
+                    }
+                }
+                Verdict::Unknown => {
+                    tracing::warn!(version = %version.number, "too few servers answer to check a version; it is checked at the next start");
+                }
+            }
+        }
+        Ok(done)
+    }
+
+    async fn verdict(&self, version: &Version) -> Result<Verdict> {
+        let extents: HashSet<ExtentId> = version
+            .head
+            .into_iter()
+            .chain(version.layout.iter().flatten().copied())
+            .collect();
+        let mut verdict = Verdict::Whole;
+        for extent in extents {
+            let Some(record) = self.catalog.extent(extent).await? else {
+                return Ok(Verdict::Lost);
+            };
+            if is_older(&record, version.number) {
+                continue;
+            }
+            match self.check_extent(&record).await? {
+                Verdict::Whole => {}
+                Verdict::Lost => return Ok(Verdict::Lost),
+                Verdict::Unknown => verdict = Verdict::Unknown,
+            }
+        }
+        Ok(verdict)
+    }
+
+    /// Reads all shares of an extent and checks every chunk: after a power cut, an object can be there and be rubbish.
+    async fn check_extent(&self, record: &ExtentRecord) -> Result<Verdict> {
+        let answers =
+            join_all(self.servers.all().iter().map(|server| async move {
+                (server.index(), self.check_share(server, record).await)
+            }))
+            .await;
+        let (mut good, mut unknown) = (0_usize, 0_usize);
+        let mut owed = IndexSet::EMPTY;
+        for (index, answer) in answers {
+            match answer {
+                Ok(()) => good += 1,
+                Err((fault, _)) => {
+                    owed.insert(index);
+                    unknown += usize::from(!matches!(
+                        fault,
+                        Fault::Missing | Fault::Corrupt | Fault::Stale | Fault::Foreign
+                    ));
+                }
+            }
+        }
+        let k = usize::from(record.threshold.k());
+        if good >= k {
+            if owed != record.owed {
+                self.catalog.set_owed(record.extent, owed).await?;
+            }
+            return Ok(Verdict::Whole);
+        }
+        Ok(if good + unknown < k {
+            Verdict::Lost
+        } else {
+            Verdict::Unknown
+        })
+    }
+
+    /// Reads one share and checks every chunk of it.
+    pub(crate) async fn check_share(
+        &self,
+        server: &Arc<Server>,
+        record: &ExtentRecord,
+    ) -> std::result::Result<(), (Fault, String)> {
+        let name = self
+            .servers
+            .object_key(server, record.extent, record.generation);
+        let object = server
+            .ask(server.seat.store.get(&name, None))
+            .await
+            .map_err(|error| (Fault::from(error.kind), error.detail))?;
+        let (vault, extent, generation) = (self.vault, record.extent, record.generation);
+        let len = record.len;
+        let server = Arc::clone(server);
+        tokio::task::spawn_blocking(move || {
+            let share = open_share(&server, vault, extent, generation, &object)?;
+            if share.header().secret_len() != len {
+                return Err((
+                    Fault::Foreign,
+                    "the share of an extent of another length".to_owned(),
+                ));
+            }
+            let body = object.get(PREFIX_LEN..).unwrap_or_default();
+            if object.len() as u64 != share.header().object_len() {
+                return Err((
+                    Fault::Corrupt,
+                    format!(
+                        "{} bytes long instead of {}",
+                        object.len(),
+                        share.header().object_len()
+                    ),
+                ));
+            }
+            share
+                .verify_chunks(0, body)
+                .map_err(|error| (Fault::Corrupt, error.to_string()))
+        })
+        .await
+        .unwrap_or_else(|_| {
+            Err((
+                Fault::Failed,
+                "the check ended without an answer".to_owned(),
+            ))
+        })
+    }
+}
+
+/// Whether the extent was dealt for a version before this one, and so is on disk or checked with that one.
+fn is_older(record: &ExtentRecord, version: VersionNo) -> bool {
+    // The number is a guess made before the switch, and can only be too small when a rename gave the file another
+    // document: then the extent is checked once more than needed.
+    record.version < version && record.kind == warifu_core::format::ExtentKind::Data
+}
