@@ -3,6 +3,7 @@
 //!
 //! Only tests depend on this crate, and they lie in `crates/*/tests/`. It panics where a test should fail.
 
+pub mod catalogs;
 pub mod clock;
 pub mod stores;
 pub mod world;

@@ -1,0 +1,23 @@
+//! The contract of [`Catalog`](warifu_vault::seam::catalog::Catalog), as checks that every implementation passes.
+
+mod lab;
+mod listing;
+mod log;
+mod rename;
+mod saves;
+mod tree;
+mod versions;
+
+use lab::Lab;
+pub use lab::{Chain, Subject, picture};
+
+/// Runs every check, each on a fresh catalogue that `make` makes.
+pub async fn catalog(make: impl Fn() -> Subject) {
+    let fresh = || Lab::new(make());
+    tree::run(&fresh).await;
+    rename::run(&fresh).await;
+    saves::run(&fresh).await;
+    versions::run(&fresh).await;
+    log::run(&fresh).await;
+    listing::run(&fresh).await;
+}

@@ -1,0 +1,259 @@
+//! [`CrashingCatalog`].
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use warifu_core::head::Timestamp;
+use warifu_core::ids::{ExtentId, FileId, Generation, VersionNo};
+use warifu_vault::context::AuditEntry;
+use warifu_vault::node::{Attr, AttrChange, Name, NodeId};
+use warifu_vault::seam::catalog::{
+    AuditRow, Catalog, CatalogError, Commit, Cursor, Durability, ExtentRecord, IndexSet, Intent, Listed, NewNode, RenameMode,
+    Renamed, SaveId, Usage, Version, Write, XattrMode,
+};
+
+use crate::world::World;
+
+/// What a write to the catalogue meets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CatalogFault {
+    /// It is not done, and the caller hears [`CatalogError::NoAnswer`].
+    NoAnswer,
+    /// It is done, and the caller hears [`CatalogError::NoAnswer`].
+    LostReply,
+    /// It is not done: [`CatalogError::Full`].
+    Full,
+}
+
+/// A catalogue whose client dies when its [`World`] says so (every call counts, reads too), and whose writes fail as told.
+/// Clones share everything.
+#[derive(Clone, Debug)]
+pub struct CrashingCatalog {
+    inner: Arc<dyn Catalog>,
+    world: World,
+    script: Arc<Script>,
+}
+
+#[derive(Debug, Default)]
+struct Script {
+    writes: AtomicU64,
+    /// Faults by the number of the write.
+    faults: Mutex<BTreeMap<u64, CatalogFault>>,
+    always: Mutex<Option<CatalogFault>>,
+}
+
+impl CrashingCatalog {
+    /// Wraps a catalogue. Until told otherwise it does what that does.
+    #[must_use]
+    pub fn new(inner: Arc<dyn Catalog>, world: World) -> Self {
+        Self { inner, world, script: Arc::default() }
+    }
+
+    /// How many writes were made so far, done or not.
+    #[must_use]
+    pub fn writes(&self) -> u64 {
+        self.script.writes.load(Ordering::SeqCst)
+    }
+
+    /// Lets one write fail: the first from now on is 1.
+    pub fn fail_write(&self, nth: u64, fault: CatalogFault) {
+        self.script.faults.lock().unwrap_or_else(PoisonError::into_inner).insert(self.writes() + nth, fault);
+    }
+
+    /// Lets every write fail, or (with `None`) none any more but those told by [`fail_write`](Self::fail_write).
+    pub fn fail_writes(&self, fault: Option<CatalogFault>) {
+        *self.script.always.lock().unwrap_or_else(PoisonError::into_inner) = fault;
+    }
+
+    async fn read<T>(&self, act: impl Future<Output = Result<T, CatalogError>>) -> Result<T, CatalogError> {
+        self.world.call(act).await
+    }
+
+    async fn write<T>(&self, act: impl Future<Output = Result<T, CatalogError>>) -> Result<T, CatalogError> {
+        let number = self.script.writes.fetch_add(1, Ordering::SeqCst) + 1;
+        let told = self.script.faults.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
+        let fault = told.or(*self.script.always.lock().unwrap_or_else(PoisonError::into_inner));
+        let silence = || Err(CatalogError::NoAnswer { detail: format!("write {number} met {fault:?}") });
+        self.world
+            .call(async {
+                match fault {
+                    None => act.await,
+                    Some(CatalogFault::NoAnswer) => silence(),
+                    Some(CatalogFault::Full) => Err(CatalogError::Full),
+                    Some(CatalogFault::LostReply) => {
+                        let _done = act.await;
+                        silence()
+                    }
+                }
+            })
+            .await
+    }
+}
+
+#[async_trait]
+impl Catalog for CrashingCatalog {
+    async fn attr(&self, node: NodeId) -> Result<Option<Attr>, CatalogError> {
+        self.read(self.inner.attr(node)).await
+    }
+
+    async fn lookup(&self, parent: NodeId, name: &Name) -> Result<Option<Attr>, CatalogError> {
+        self.read(self.inner.lookup(parent, name)).await
+    }
+
+    async fn list(&self, dir: NodeId, after: Option<Cursor>, limit: usize) -> Result<Vec<Listed>, CatalogError> {
+        self.read(self.inner.list(dir, after, limit)).await
+    }
+
+    async fn path(&self, node: NodeId) -> Result<Option<Vec<Name>>, CatalogError> {
+        self.read(self.inner.path(node)).await
+    }
+
+    async fn parent(&self, dir: NodeId) -> Result<NodeId, CatalogError> {
+        self.read(self.inner.parent(dir)).await
+    }
+
+    async fn read_link(&self, node: NodeId) -> Result<Vec<u8>, CatalogError> {
+        self.read(self.inner.read_link(node)).await
+    }
+
+    async fn xattrs(&self, node: NodeId) -> Result<Vec<(Vec<u8>, Vec<u8>)>, CatalogError> {
+        self.read(self.inner.xattrs(node)).await
+    }
+
+    async fn xattr(&self, node: NodeId, name: &[u8]) -> Result<Vec<u8>, CatalogError> {
+        self.read(self.inner.xattr(node, name)).await
+    }
+
+    async fn current(&self, node: NodeId) -> Result<(Attr, Option<Version>), CatalogError> {
+        self.read(self.inner.current(node)).await
+    }
+
+    async fn version(&self, document: FileId, number: VersionNo) -> Result<Option<Version>, CatalogError> {
+        self.read(self.inner.version(document, number)).await
+    }
+
+    async fn history(&self, document: FileId) -> Result<Vec<Version>, CatalogError> {
+        self.read(self.inner.history(document)).await
+    }
+
+    async fn extent(&self, extent: ExtentId) -> Result<Option<ExtentRecord>, CatalogError> {
+        self.read(self.inner.extent(extent)).await
+    }
+
+    async fn extents(&self, after: Option<ExtentId>, limit: usize) -> Result<Vec<ExtentRecord>, CatalogError> {
+        self.read(self.inner.extents(after, limit)).await
+    }
+
+    async fn owed(&self, after: Option<ExtentId>, limit: usize) -> Result<Vec<ExtentRecord>, CatalogError> {
+        self.read(self.inner.owed(after, limit)).await
+    }
+
+    async fn user_of(&self, extent: ExtentId) -> Result<Option<(Option<NodeId>, FileId, VersionNo)>, CatalogError> {
+        self.read(self.inner.user_of(extent)).await
+    }
+
+    async fn unsettled(&self, limit: usize) -> Result<Vec<Version>, CatalogError> {
+        self.read(self.inner.unsettled(limit)).await
+    }
+
+    async fn lapsed(&self, now: Timestamp) -> Result<Vec<Intent>, CatalogError> {
+        self.read(self.inner.lapsed(now)).await
+    }
+
+    async fn usage(&self) -> Result<Usage, CatalogError> {
+        self.read(self.inner.usage()).await
+    }
+
+    async fn audit(&self, after: u64, limit: usize) -> Result<Vec<AuditRow>, CatalogError> {
+        self.read(self.inner.audit(after, limit)).await
+    }
+
+    async fn create(&self, parent: NodeId, name: &Name, new: NewNode, write: Write) -> Result<Attr, CatalogError> {
+        self.write(self.inner.create(parent, name, new, write)).await
+    }
+
+    async fn link(&self, node: NodeId, parent: NodeId, name: &Name, write: Write) -> Result<Attr, CatalogError> {
+        self.write(self.inner.link(node, parent, name, write)).await
+    }
+
+    async fn unlink(&self, parent: NodeId, name: &Name, keep: bool, write: Write) -> Result<Attr, CatalogError> {
+        self.write(self.inner.unlink(parent, name, keep, write)).await
+    }
+
+    async fn rmdir(&self, parent: NodeId, name: &Name, write: Write) -> Result<(), CatalogError> {
+        self.write(self.inner.rmdir(parent, name, write)).await
+    }
+
+    async fn rename(
+        &self,
+        from: (NodeId, &Name),
+        to: (NodeId, &Name),
+        mode: RenameMode,
+        keep: bool,
+        write: Write,
+    ) -> Result<Renamed, CatalogError> {
+        self.write(self.inner.rename(from, to, mode, keep, write)).await
+    }
+
+    async fn set_attr(&self, node: NodeId, change: &AttrChange, write: Write) -> Result<Attr, CatalogError> {
+        self.write(self.inner.set_attr(node, change, write)).await
+    }
+
+    async fn set_xattr(&self, node: NodeId, name: &[u8], value: &[u8], mode: XattrMode, write: Write) -> Result<(), CatalogError> {
+        self.write(self.inner.set_xattr(node, name, value, mode, write)).await
+    }
+
+    async fn remove_xattr(&self, node: NodeId, name: &[u8], write: Write) -> Result<(), CatalogError> {
+        self.write(self.inner.remove_xattr(node, name, write)).await
+    }
+
+    async fn forget(&self, node: NodeId) -> Result<(), CatalogError> {
+        self.write(self.inner.forget(node)).await
+    }
+
+    async fn forget_nameless(&self) -> Result<u64, CatalogError> {
+        self.write(self.inner.forget_nameless()).await
+    }
+
+    async fn begin_save(&self, intent: &Intent) -> Result<(), CatalogError> {
+        self.write(self.inner.begin_save(intent)).await
+    }
+
+    async fn extend_save(&self, save: SaveId, extents: &[(ExtentId, Generation)], lease_until: Timestamp) -> Result<(), CatalogError> {
+        self.write(self.inner.extend_save(save, extents, lease_until)).await
+    }
+
+    async fn commit_save(&self, node: NodeId, base: Option<ExtentId>, commit: Commit, write: Write) -> Result<Attr, CatalogError> {
+        self.write(self.inner.commit_save(node, base, commit, write)).await
+    }
+
+    async fn commit_new(&self, parent: NodeId, name: &Name, new: NewNode, commit: Commit, write: Write) -> Result<Attr, CatalogError> {
+        self.write(self.inner.commit_new(parent, name, new, commit, write)).await
+    }
+
+    async fn end_save(&self, save: SaveId) -> Result<bool, CatalogError> {
+        self.write(self.inner.end_save(save)).await
+    }
+
+    async fn settle(&self, versions: &[(FileId, VersionNo)]) -> Result<(), CatalogError> {
+        self.write(self.inner.settle(versions)).await
+    }
+
+    async fn revert(&self, document: FileId, version: VersionNo, write: Write) -> Result<VersionNo, CatalogError> {
+        self.write(self.inner.revert(document, version, write)).await
+    }
+
+    async fn set_owed(&self, extent: ExtentId, owed: IndexSet) -> Result<(), CatalogError> {
+        self.write(self.inner.set_owed(extent, owed)).await
+    }
+
+    async fn record(&self, entries: Vec<AuditEntry>, durability: Durability) -> Result<(), CatalogError> {
+        self.write(self.inner.record(entries, durability)).await
+    }
+
+    async fn sync(&self) -> Result<(), CatalogError> {
+        self.write(self.inner.sync()).await
+    }
+}

@@ -1,0 +1,287 @@
+//! [`MemoryCatalog`].
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use warifu_core::head::Timestamp;
+use warifu_core::ids::{ExtentId, FileId, Generation, VersionNo};
+use warifu_vault::context::AuditEntry;
+use warifu_vault::node::{Attr, AttrChange, Name, NodeId};
+use warifu_vault::seam::catalog::{
+    AuditRow, Catalog, CatalogError, Commit, Cursor, Durability, ExtentRecord, IndexSet, Intent, Listed, NewNode, RenameMode,
+    Renamed, SaveId, Usage, Version, Write, XattrMode,
+};
+
+use super::state::State;
+
+/// The in-memory twin: the readable reference of what a catalogue does, and of what a power cut leaves of it.
+/// Clones share everything, as connections to one database do.
+#[derive(Clone)]
+pub struct MemoryCatalog {
+    inner: Arc<Mutex<Inner>>,
+}
+
+struct Inner {
+    now: State,
+    /// What is safe from a power cut.
+    durable: State,
+    /// Every state since then, oldest first, when asked for.
+    since: Option<Vec<State>>,
+}
+
+impl MemoryCatalog {
+    /// An empty catalogue.
+    #[must_use]
+    pub fn new() -> Self {
+        let state = State::new();
+        Self { inner: Arc::new(Mutex::new(Inner { now: state.clone(), durable: state, since: None })) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read<T>(&self, read: impl FnOnce(&State) -> T) -> T {
+        read(&self.lock().now)
+    }
+
+    fn write<T>(&self, durability: Durability, write: impl FnOnce(&mut State) -> Result<T, CatalogError>) -> Result<T, CatalogError> {
+        let mut inner = self.lock();
+        let outcome = write(&mut inner.now)?;
+        let now = inner.now.clone_if(durability == Durability::Now || inner.since.is_some());
+        match (durability, now) {
+            (Durability::Now, Some(now)) => {
+                inner.durable = now;
+                inner.since.iter_mut().for_each(Vec::clear);
+            }
+            (Durability::Soon, Some(now)) => inner.since.iter_mut().for_each(|since| since.push(now.clone())),
+            (_, None) => {}
+        }
+        Ok(outcome)
+    }
+
+    /// The power fails, and nothing was written that did not have to be: what was not synced is forgotten.
+    pub fn power_cut(&self) {
+        let mut inner = self.lock();
+        inner.now = inner.durable.clone();
+        inner.since.iter_mut().for_each(Vec::clear);
+    }
+
+    /// From now on remembers each state since the last sync, so that a power cut can keep some of them. Slow.
+    pub fn remember(&self) {
+        self.lock().since.get_or_insert_default();
+    }
+
+    /// How many writes a power cut would put at risk. Zero unless [`remember`](Self::remember) was called.
+    #[must_use]
+    pub fn at_risk(&self) -> usize {
+        self.lock().since.as_ref().map_or(0, Vec::len)
+    }
+
+    /// The power fails after the first `kept` of the writes at risk had reached the disk by themselves. What survives is
+    /// always a beginning of history, never a later write without an earlier one.
+    pub fn power_cut_after(&self, kept: usize) {
+        let mut inner = self.lock();
+        let state = match kept.checked_sub(1) {
+            None => None,
+            Some(last) => inner.since.as_ref().and_then(|since| since.get(last)).cloned(),
+        };
+        inner.durable = state.unwrap_or_else(|| inner.durable.clone());
+        inner.now = inner.durable.clone();
+        inner.since.iter_mut().for_each(Vec::clear);
+    }
+}
+
+impl State {
+    fn clone_if(&self, wanted: bool) -> Option<Self> {
+        wanted.then(|| self.clone())
+    }
+}
+
+impl Default for MemoryCatalog {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for MemoryCatalog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MemoryCatalog")
+    }
+}
+
+#[async_trait]
+impl Catalog for MemoryCatalog {
+    async fn attr(&self, node: NodeId) -> Result<Option<Attr>, CatalogError> {
+        Ok(self.read(|state| state.attr(node)))
+    }
+
+    async fn lookup(&self, parent: NodeId, name: &Name) -> Result<Option<Attr>, CatalogError> {
+        self.read(|state| state.lookup(parent, name))
+    }
+
+    async fn list(&self, dir: NodeId, after: Option<Cursor>, limit: usize) -> Result<Vec<Listed>, CatalogError> {
+        self.read(|state| state.list(dir, after, limit))
+    }
+
+    async fn path(&self, node: NodeId) -> Result<Option<Vec<Name>>, CatalogError> {
+        Ok(self.read(|state| state.path(node)))
+    }
+
+    async fn parent(&self, dir: NodeId) -> Result<NodeId, CatalogError> {
+        self.read(|state| state.parent(dir))
+    }
+
+    async fn read_link(&self, node: NodeId) -> Result<Vec<u8>, CatalogError> {
+        self.read(|state| state.read_link(node))
+    }
+
+    async fn xattrs(&self, node: NodeId) -> Result<Vec<(Vec<u8>, Vec<u8>)>, CatalogError> {
+        self.read(|state| state.xattrs(node))
+    }
+
+    async fn xattr(&self, node: NodeId, name: &[u8]) -> Result<Vec<u8>, CatalogError> {
+        self.read(|state| state.xattr(node, name))
+    }
+
+    async fn current(&self, node: NodeId) -> Result<(Attr, Option<Version>), CatalogError> {
+        self.read(|state| state.current(node))
+    }
+
+    async fn version(&self, document: FileId, number: VersionNo) -> Result<Option<Version>, CatalogError> {
+        Ok(self.read(|state| state.version(document, number)))
+    }
+
+    async fn history(&self, document: FileId) -> Result<Vec<Version>, CatalogError> {
+        Ok(self.read(|state| state.history(document)))
+    }
+
+    async fn extent(&self, extent: ExtentId) -> Result<Option<ExtentRecord>, CatalogError> {
+        Ok(self.read(|state| state.extent(extent)))
+    }
+
+    async fn extents(&self, after: Option<ExtentId>, limit: usize) -> Result<Vec<ExtentRecord>, CatalogError> {
+        Ok(self.read(|state| state.extents(after, limit, false)))
+    }
+
+    async fn owed(&self, after: Option<ExtentId>, limit: usize) -> Result<Vec<ExtentRecord>, CatalogError> {
+        Ok(self.read(|state| state.extents(after, limit, true)))
+    }
+
+    async fn user_of(&self, extent: ExtentId) -> Result<Option<(Option<NodeId>, FileId, VersionNo)>, CatalogError> {
+        Ok(self.read(|state| state.user_of(extent)))
+    }
+
+    async fn unsettled(&self, limit: usize) -> Result<Vec<Version>, CatalogError> {
+        Ok(self.read(|state| state.unsettled(limit)))
+    }
+
+    async fn lapsed(&self, now: Timestamp) -> Result<Vec<Intent>, CatalogError> {
+        Ok(self.read(|state| state.lapsed(now)))
+    }
+
+    async fn usage(&self) -> Result<Usage, CatalogError> {
+        Ok(self.read(State::usage))
+    }
+
+    async fn audit(&self, after: u64, limit: usize) -> Result<Vec<AuditRow>, CatalogError> {
+        Ok(self.read(|state| state.log(after, limit)))
+    }
+
+    async fn create(&self, parent: NodeId, name: &Name, new: NewNode, write: Write) -> Result<Attr, CatalogError> {
+        self.write(write.durability, |state| state.create(parent, name, &new, &write))
+    }
+
+    async fn link(&self, node: NodeId, parent: NodeId, name: &Name, write: Write) -> Result<Attr, CatalogError> {
+        self.write(write.durability, |state| state.link(node, parent, name, &write))
+    }
+
+    async fn unlink(&self, parent: NodeId, name: &Name, keep: bool, write: Write) -> Result<Attr, CatalogError> {
+        self.write(write.durability, |state| state.unlink(parent, name, keep, &write))
+    }
+
+    async fn rmdir(&self, parent: NodeId, name: &Name, write: Write) -> Result<(), CatalogError> {
+        self.write(write.durability, |state| state.rmdir(parent, name, &write))
+    }
+
+    async fn rename(
+        &self,
+        from: (NodeId, &Name),
+        to: (NodeId, &Name),
+        mode: RenameMode,
+        keep: bool,
+        write: Write,
+    ) -> Result<Renamed, CatalogError> {
+        self.write(write.durability, |state| state.rename(from, to, mode, keep, &write))
+    }
+
+    async fn set_attr(&self, node: NodeId, change: &AttrChange, write: Write) -> Result<Attr, CatalogError> {
+        self.write(write.durability, |state| state.set_attr(node, change, &write))
+    }
+
+    async fn set_xattr(&self, node: NodeId, name: &[u8], value: &[u8], mode: XattrMode, write: Write) -> Result<(), CatalogError> {
+        self.write(write.durability, |state| state.set_xattr(node, name, value, mode, &write))
+    }
+
+    async fn remove_xattr(&self, node: NodeId, name: &[u8], write: Write) -> Result<(), CatalogError> {
+        self.write(write.durability, |state| state.remove_xattr(node, name, &write))
+    }
+
+    async fn forget(&self, node: NodeId) -> Result<(), CatalogError> {
+        self.write(Durability::Soon, |state| {
+            state.forget(node);
+            Ok(())
+        })
+    }
+
+    async fn forget_nameless(&self) -> Result<u64, CatalogError> {
+        self.write(Durability::Soon, |state| Ok(state.forget_nameless()))
+    }
+
+    async fn begin_save(&self, intent: &Intent) -> Result<(), CatalogError> {
+        self.write(Durability::Soon, |state| state.begin(intent))
+    }
+
+    async fn extend_save(&self, save: SaveId, extents: &[(ExtentId, Generation)], lease_until: Timestamp) -> Result<(), CatalogError> {
+        self.write(Durability::Soon, |state| state.extend(save, extents, lease_until))
+    }
+
+    async fn commit_save(&self, node: NodeId, base: Option<ExtentId>, commit: Commit, write: Write) -> Result<Attr, CatalogError> {
+        self.write(write.durability, |state| state.commit_save(node, base, commit, &write))
+    }
+
+    async fn commit_new(&self, parent: NodeId, name: &Name, new: NewNode, commit: Commit, write: Write) -> Result<Attr, CatalogError> {
+        self.write(write.durability, |state| state.commit_new(parent, name, &new, commit, &write))
+    }
+
+    async fn end_save(&self, save: SaveId) -> Result<bool, CatalogError> {
+        self.write(Durability::Soon, |state| Ok(state.end(save)))
+    }
+
+    async fn settle(&self, versions: &[(FileId, VersionNo)]) -> Result<(), CatalogError> {
+        self.write(Durability::Soon, |state| {
+            state.settle(versions);
+            Ok(())
+        })
+    }
+
+    async fn revert(&self, document: FileId, version: VersionNo, write: Write) -> Result<VersionNo, CatalogError> {
+        self.write(write.durability, |state| state.revert(document, version, &write))
+    }
+
+    async fn set_owed(&self, extent: ExtentId, owed: IndexSet) -> Result<(), CatalogError> {
+        self.write(Durability::Soon, |state| state.set_owed(extent, owed))
+    }
+
+    async fn record(&self, entries: Vec<AuditEntry>, durability: Durability) -> Result<(), CatalogError> {
+        self.write(durability, |state| {
+            entries.iter().for_each(|entry| state.record(entry));
+            Ok(())
+        })
+    }
+
+    async fn sync(&self) -> Result<(), CatalogError> {
+        self.write(Durability::Now, |_| Ok(()))
+    }
+}
