@@ -37,7 +37,8 @@ fn main() -> ExitCode {
         Err(error) => return usage(&error),
     };
     QUIET.store(cli.quiet, Ordering::Relaxed);
-    keep_off_disk();
+    // Plaintext passes through this process: neither a core dump nor swap may hold it.
+    let _ = warifu_mount::protect_process();
     // Behind a server that hangs, threads stay in the kernel: what is left of them is not waited for.
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -112,13 +113,4 @@ fn usage(error: &clap::Error) -> ExitCode {
         let _ = std::io::stderr().write_all(failure.render().as_bytes());
     }
     if help { ExitCode::SUCCESS } else { Exit::Usage.into() }
-}
-
-/// Plaintext passes through this process: no core dump may hold it. Whoever traces processes is kept out by the same switch.
-fn keep_off_disk() {
-    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
-    let none = Rlimit { current: Some(0), maximum: Some(0) };
-    // Refused only where a policy forbids even less; the second switch stands alone then.
-    let _ = setrlimit(Resource::Core, none);
-    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }

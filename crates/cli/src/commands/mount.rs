@@ -11,15 +11,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde::{Deserialize, Serialize};
-use warifu::Unsaved;
-use warifu_mount::{Mount, MountError, MountOptions};
+use warifu::Warifu;
+use warifu::store::StoreUrl;
+use warifu_mount::{Ended, Mount, MountError, MountOptions, UmountError};
 
 use self::control::{Control, LostFile, Report};
 use super::{Done, open};
 use crate::args;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::output::{JsonName, json, note, print, shown_path, shown_text};
+use crate::output::{JsonName, json, note, print, shell_word, shown_path, shown_text};
 use crate::words::{say, set_vault, words};
 
 /// How a drive is to be mounted.
@@ -50,7 +51,7 @@ pub async fn run(args: args::Mount) -> Done {
             }
         })
         .await;
-        return served.and_then(|unsaved| if unsaved.is_empty() { Ok(Exit::Ok) } else { Err(lost(&unsaved)) });
+        return served.and_then(|ended| told(&ended));
     }
     let dir = start(wish).await?;
     if !crate::quiet() {
@@ -61,7 +62,7 @@ pub async fn run(args: args::Mount) -> Done {
 
 /// The command that unmounts a drive.
 fn umount_command(dir: &Path) -> String {
-    format!("{} umount {}", crate::words::program(), crate::output::shell_word(dir.as_os_str()))
+    format!("{} umount {}", crate::words::program(), shell_word(dir.as_os_str()))
 }
 
 /// Starts a process in the background that serves the drive; returns when the drive answers.
@@ -121,7 +122,7 @@ async fn background(wish: Wish) -> Done {
     })
     .await;
     match served {
-        Ok(unsaved) if unsaved.is_empty() => Ok(Exit::Ok),
+        Ok(ended) if ended.unsaved.is_empty() => Ok(Exit::Ok),
         // Whoever unmounted has been told; nobody reads our standard error any more.
         Ok(_) => Ok(Exit::Lost),
         Err(failure) => {
@@ -147,13 +148,15 @@ fn let_go() {
     }
 }
 
-/// Mounts the drive, serves it until somebody wants it to end, saves, and returns what is lost.
-async fn serve(wish: Wish, ready: impl FnOnce(&Path)) -> Result<Vec<Unsaved>, Failure> {
+/// Mounts the drive, serves it until somebody wants it to end, saves, and returns what became of it.
+async fn serve(wish: Wish, ready: impl FnOnce(&Path)) -> Result<Ended, Failure> {
     let dir = control::place(&wish.dir);
     let warifu = open(&wish.vault, wish.read_only).await?;
-    let options = MountOptions { allow_other: wish.allow_other, read_only: wish.read_only, ..MountOptions::new(&dir) };
-    let mount = Mount::new(warifu.vault().clone(), options, tokio::runtime::Handle::current());
-    let mounted = match mount {
+    let mut options = MountOptions::new(&dir);
+    options.allow_other = wish.allow_other;
+    options.read_only = wish.read_only;
+    options.keep_out = own_folders(&warifu);
+    let mounted = match Mount::new(warifu.vault().clone(), options, tokio::runtime::Handle::current()).await {
         Ok(mounted) => mounted,
         Err(error) => {
             warifu.close().await;
@@ -163,15 +166,28 @@ async fn serve(wish: Wish, ready: impl FnOnce(&Path)) -> Result<Vec<Unsaved>, Fa
     // Without it the drive works too; only the report of an unmount has nowhere to go.
     let mut control = Control::listen(&dir).ok();
     ready(&dir);
-    let unsaved = tokio::select! {
-        unsaved = mounted.wait() => unsaved,
-        () = crate::stopped() => mounted.unmount().await,
-        () = asked(control.as_mut()) => mounted.unmount().await,
-    };
+    let ended = mounted
+        .until(async {
+            tokio::select! {
+                () = crate::stopped() => {}
+                () = asked(control.as_mut()) => {}
+            }
+        })
+        .await;
     if let Some(control) = control {
-        control.answer(&report(&unsaved)).await;
+        control.answer(&report(&ended)).await;
     }
-    Ok(unsaved)
+    Ok(ended)
+}
+
+/// The folders of the vault itself, which a drive must neither lie in nor cover.
+fn own_folders(warifu: &Warifu) -> Vec<PathBuf> {
+    let base = warifu.path().parent().unwrap_or(Path::new("/"));
+    let servers = warifu.file().servers.iter().filter_map(|server| match StoreUrl::parse(&server.url, base) {
+        Ok(StoreUrl::Directory(path)) => Some(path),
+        _ => None,
+    });
+    servers.collect()
 }
 
 /// Ends when somebody asks over the control socket.
@@ -182,26 +198,86 @@ async fn asked(control: Option<&mut Control>) {
     }
 }
 
-fn report(unsaved: &[Unsaved]) -> Report {
-    let lost = unsaved
+fn report(ended: &Ended) -> Report {
+    let lost = ended
+        .unsaved
         .iter()
         .map(|unsaved| LostFile { path: unsaved.path.clone(), why: Failure::vault(&unsaved.error, &shown_text(&unsaved.path)).what })
         .collect();
-    Report { lost }
+    Report { lost, forced: ended.forced }
 }
 
-fn lost(unsaved: &[Unsaved]) -> Failure {
-    Failure::lost(unsaved)
+/// How a drive ended, told to whoever was there.
+fn told(ended: &Ended) -> Done {
+    if ended.forced && !crate::quiet() {
+        note(&say!("umount-forced"));
+    }
+    if ended.unsaved.is_empty() { Ok(Exit::Ok) } else { Err(Failure::lost(&ended.unsaved)) }
 }
 
 fn mount_failure(error: &MountError, dir: &Path) -> Failure {
     let path = shown_path(dir);
-    Failure::new(Exit::NoMount, format!("{path}: {}", shown_text(&error.to_string())), say!("failed-next"))
+    match error {
+        MountError::NoDevice => Failure::new(Exit::NoMount, say!("mount-no-device"), say!("mount-no-device-next")),
+        MountError::DeviceDenied => Failure::new(Exit::NoMount, say!("mount-denied"), say!("mount-denied-next")),
+        MountError::NoHelper => Failure::new(Exit::NoMount, say!("mount-no-helper"), say!("mount-no-helper-next")),
+        MountError::AllowOtherDenied => {
+            Failure::new(Exit::NoMount, say!("mount-allow-other"), say!("mount-allow-other-next"))
+        }
+        MountError::NoSuchDir { .. } => Failure::new(
+            Exit::NotFound,
+            say!("mount-not-found", dir = path),
+            say!("mount-not-found-next", dir = shell_word(dir.as_os_str())),
+        ),
+        MountError::NotADir { .. } => {
+            Failure::new(Exit::Usage, say!("mount-not-a-folder", dir = path), say!("mount-not-a-folder-next"))
+        }
+        MountError::NotEmpty { .. } => {
+            Failure::new(Exit::Usage, say!("mount-not-empty", dir = path), say!("mount-not-empty-next"))
+        }
+        MountError::AlreadyMounted { .. } => Failure::new(
+            Exit::Exists,
+            say!("mount-taken", dir = path),
+            say!("mount-taken-next", dir = shell_word(dir.as_os_str())),
+        ),
+        MountError::InsideServer { .. } => {
+            Failure::new(Exit::Usage, say!("mount-inside", dir = path), say!("mount-inside-next"))
+        }
+        MountError::Vault(error) => Failure::vault(error, &say!("the-vault")),
+        MountError::Refused { .. } | MountError::Handshake(_) => Failure::new(
+            Exit::NoMount,
+            say!("mount-failed", dir = path, detail = shown_text(&error.to_string())),
+            say!("mount-failed-next"),
+        ),
+        other => Failure::new(
+            Exit::Failed,
+            say!("mount-failed", dir = path, detail = shown_text(&other.to_string())),
+            say!("mount-failed-next"),
+        ),
+    }
+}
+
+fn umount_failure(error: &UmountError, dir: &Path) -> Failure {
+    let path = shown_path(dir);
+    match error {
+        UmountError::NotADrive { .. } => {
+            Failure::new(Exit::NotFound, say!("umount-not-mounted", dir = path), say!("umount-not-mounted-next"))
+        }
+        UmountError::Busy { .. } => Failure::new(Exit::Failed, say!("umount-busy", dir = path), say!("umount-busy-next")),
+        UmountError::NoHelper => Failure::new(Exit::NoMount, say!("mount-no-helper"), say!("mount-no-helper-next")),
+        other => Failure::new(
+            Exit::Failed,
+            say!("umount-failed", dir = path, detail = shown_text(&other.to_string())),
+            say!("umount-busy-next"),
+        ),
+    }
 }
 
 #[derive(Serialize)]
 struct JsonReport {
     unmounted: bool,
+    /// Whether programs still used the drive and were cut off.
+    forced: bool,
     lost: Vec<JsonLost>,
 }
 
@@ -223,7 +299,7 @@ pub async fn umount(args: args::Umount) -> Done {
             let done = tokio::task::spawn_blocking(move || warifu_mount::umount(&place)).await;
             match done {
                 Ok(Ok(())) => Report::default(),
-                Ok(Err(error)) => return Err(mount_failure(&error, &dir)),
+                Ok(Err(error)) => return Err(umount_failure(&error, &dir)),
                 Err(lost) => return Err(std::io::Error::other(lost).into()),
             }
         }
@@ -234,7 +310,10 @@ pub async fn umount(args: args::Umount) -> Done {
             .iter()
             .map(|lost| JsonLost { name: JsonName::new(lost.path.as_bytes()), why: lost.why.clone() })
             .collect();
-        json(&JsonReport { unmounted: true, lost })?;
+        json(&JsonReport { unmounted: true, forced: report.forced, lost })?;
+    }
+    if report.forced && !crate::quiet() {
+        note(&say!("umount-forced"));
     }
     if !report.lost.is_empty() {
         let lines = report.lost.iter().map(|lost| format!("{}: {}", shown_text(&lost.path), shown_text(&lost.why)));

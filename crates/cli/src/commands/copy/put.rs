@@ -290,5 +290,5 @@ fn file_meta(meta: &Metadata) -> FileMeta {
 
 /// How many shares are owed to servers. A save with a server away owes it its shares.
 async fn owed(warifu: &Warifu) -> u64 {
-    warifu.vault().status().await.map_or(0, |status| status.usage.owed_shares)
+    warifu.vault().status(warifu.context()).await.map_or(0, |status| status.usage.owed_shares)
 }

@@ -19,6 +19,8 @@ use tokio::net::{UnixListener, UnixStream};
 pub struct Report {
     /// The files whose last changes could not be saved.
     pub lost: Vec<LostFile>,
+    /// Whether programs still used the drive and were cut off.
+    pub forced: bool,
 }
 
 /// A file whose last changes could not be saved.
