@@ -317,8 +317,7 @@ impl Catalog for SqliteCatalog {
     }
 
     async fn forget_nameless(&self) -> Result<u64, CatalogError> {
-        self.write(Durability::Soon, names::forget_nameless)
-            .await
+        self.write(Durability::Soon, names::forget_nameless).await
     }
 
     async fn begin_save(&self, intent: &Intent) -> Result<(), CatalogError> {
