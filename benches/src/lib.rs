@@ -1,1 +1,1 @@
-//! placeholder
+//! Measurements of warifu beside its peers; see `README.md`.

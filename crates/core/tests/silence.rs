@@ -7,6 +7,7 @@ use warifu_core::format::{Joiner, Suite};
 use warifu_core::head::Head;
 use warifu_core::ids::{Generation, ServerId, Threshold, VaultId};
 use warifu_core::keys::VaultKey;
+use warifu_core::random::NoRandomness;
 use warifu_core::secret::{Secret, SecretBytes};
 use warifu_core::vault_object::deal_vault_key;
 
@@ -32,11 +33,13 @@ fn debug_is_silent() {
         ..Head::default()
     };
     let dealt = Deal::new(dealing(1, 1, Suite::best()), b"gibberish");
+    let secret = Secret::<9>::filled(|bytes| {
+        bytes.copy_from_slice(b"gibberish");
+        Ok::<_, NoRandomness>(())
+    });
+    let secret = secret.unwrap();
     let texts = [
-        format!(
-            "{:?}",
-            Secret::<9>::filled(|bytes| Ok::<_, ()>(bytes.copy_from_slice(b"gibberish"))).unwrap()
-        ),
+        format!("{secret:?}"),
         format!("{:?}", SecretBytes::from_slice(b"gibberish")),
         format!("{key:?}"),
         format!("{:?}", key.seal_key(servers[0])),

@@ -37,7 +37,9 @@ pub enum UrlError {
         scheme: String,
     },
     /// The protocol is unknown.
-    #[error("{scheme}: is no kind of server; known are {SCHEMES} (a folder whose name has a colon is written ./NAME)")]
+    #[error(
+        "{scheme}: is no kind of server; known are {SCHEMES} (a folder whose name has a colon is written ./NAME)"
+    )]
     UnknownScheme {
         /// The scheme asked for.
         scheme: String,
@@ -63,7 +65,9 @@ impl StoreUrl {
         if text.is_empty() {
             return Err(UrlError::Empty);
         }
-        let Some((scheme, rest)) = scheme_of(text) else { return directory(text, base) };
+        let Some((scheme, rest)) = scheme_of(text) else {
+            return directory(text, base);
+        };
         match scheme.as_str() {
             "dir" => directory(rest, base),
             "file" => file(rest),
@@ -90,8 +94,14 @@ fn scheme_of(text: &str) -> Option<(String, &str)> {
 
 /// The scheme as it may be shown: without the `user:password` that could stand before a missing one.
 fn printable(scheme: &str) -> String {
-    let known_form = scheme.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'));
-    if known_form { scheme.to_ascii_lowercase() } else { "what stands before the colon".to_owned() }
+    let known_form = scheme
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'));
+    if known_form {
+        scheme.to_ascii_lowercase()
+    } else {
+        "what stands before the colon".to_owned()
+    }
 }
 
 fn directory(path: &str, base: &Path) -> Result<StoreUrl, UrlError> {
@@ -99,10 +109,14 @@ fn directory(path: &str, base: &Path) -> Result<StoreUrl, UrlError> {
         return Err(UrlError::Empty);
     }
     if path.contains('\0') {
-        return Err(UrlError::BadPath { why: "it holds a zero byte" });
+        return Err(UrlError::BadPath {
+            why: "it holds a zero byte",
+        });
     }
     if path == "~" || path.starts_with("~/") {
-        return Err(UrlError::BadPath { why: "~ means nothing here, write the whole path" });
+        return Err(UrlError::BadPath {
+            why: "~ means nothing here, write the whole path",
+        });
     }
     Ok(StoreUrl::Directory(base.join(path)))
 }
@@ -120,24 +134,34 @@ fn file(rest: &str) -> Result<StoreUrl, UrlError> {
         None => rest,
     };
     if !path.starts_with('/') {
-        return Err(UrlError::BadPath { why: "a file: URL needs an absolute path" });
+        return Err(UrlError::BadPath {
+            why: "a file: URL needs an absolute path",
+        });
     }
     let path = unescape(path)?;
     directory(&path, Path::new("/"))
 }
 
 fn unescape(text: &str) -> Result<String, UrlError> {
-    let bad = UrlError::BadPath { why: "a % must be followed by two hexadecimal digits" };
+    let bad = UrlError::BadPath {
+        why: "a % must be followed by two hexadecimal digits",
+    };
     let mut bytes = Vec::with_capacity(text.len());
     let mut pieces = text.split('%');
     bytes.extend_from_slice(pieces.next().unwrap_or_default().as_bytes());
     for piece in pieces {
-        let digits = piece.get(..2).filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()));
-        let byte = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()).ok_or_else(|| bad.clone())?;
+        let digits = piece
+            .get(..2)
+            .filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()));
+        let byte = digits
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok())
+            .ok_or_else(|| bad.clone())?;
         bytes.push(byte);
         bytes.extend_from_slice(piece.get(2..).unwrap_or_default().as_bytes());
     }
-    String::from_utf8(bytes).map_err(|_| UrlError::BadPath { why: "it is not UTF-8" })
+    String::from_utf8(bytes).map_err(|_| UrlError::BadPath {
+        why: "it is not UTF-8",
+    })
 }
 
 /// Opens a server's store, and checks at once that it is one.
@@ -146,9 +170,9 @@ fn unescape(text: &str) -> Result<String, UrlError> {
 /// When the store is not there or is none; see [`OpenError`].
 pub async fn open_store(url: &StoreUrl) -> Result<Arc<dyn ShareStore>, OpenError> {
     match url {
-        StoreUrl::Directory(path) => {
-            Ok(Arc::new(DirectoryStore::open(path.clone(), Options::default()).await?))
-        }
+        StoreUrl::Directory(path) => Ok(Arc::new(
+            DirectoryStore::open(path.clone(), Options::default()).await?,
+        )),
     }
 }
 
@@ -157,7 +181,9 @@ pub async fn open_store(url: &StoreUrl) -> Result<Arc<dyn ShareStore>, OpenError
 #[must_use]
 pub fn attach_store(url: &StoreUrl) -> Arc<dyn ShareStore> {
     match url {
-        StoreUrl::Directory(path) => Arc::new(DirectoryStore::attach(path.clone(), Options::default())),
+        StoreUrl::Directory(path) => {
+            Arc::new(DirectoryStore::attach(path.clone(), Options::default()))
+        }
     }
 }
 
@@ -167,9 +193,9 @@ pub fn attach_store(url: &StoreUrl) -> Arc<dyn ShareStore> {
 /// When there is something else already; see [`CreateError`].
 pub async fn create_store(url: &StoreUrl) -> Result<Arc<dyn ShareStore>, CreateError> {
     match url {
-        StoreUrl::Directory(path) => {
-            Ok(Arc::new(DirectoryStore::create(path.clone(), Options::default()).await?))
-        }
+        StoreUrl::Directory(path) => Ok(Arc::new(
+            DirectoryStore::create(path.clone(), Options::default()).await?,
+        )),
     }
 }
 
@@ -180,7 +206,9 @@ pub async fn create_store(url: &StoreUrl) -> Result<Arc<dyn ShareStore>, CreateE
 /// What the operating system said, for example that there is nothing.
 pub async fn identity(url: &StoreUrl) -> Result<Identity, OpenError> {
     match url {
-        StoreUrl::Directory(path) => DirectoryStore::identity_of(path.clone(), Options::default()).await,
+        StoreUrl::Directory(path) => {
+            DirectoryStore::identity_of(path.clone(), Options::default()).await
+        }
     }
 }
 
@@ -203,7 +231,10 @@ mod tests {
         assert_eq!(parse("dir:/mnt/nas"), folder("/mnt/nas"));
         assert_eq!(parse("dir:nas"), folder("/srv/office/nas"));
         assert_eq!(parse("DIR:nas"), folder("/srv/office/nas"));
-        assert_eq!(parse("file:///mnt/%E5%89%B2%20%E7%AC%A6"), folder("/mnt/割 符"));
+        assert_eq!(
+            parse("file:///mnt/%E5%89%B2%20%E7%AC%A6"),
+            folder("/mnt/割 符")
+        );
         assert_eq!(parse("file:/mnt/nas"), folder("/mnt/nas"));
         assert_eq!(parse("file://localhost/mnt/nas"), folder("/mnt/nas"));
         assert_eq!(parse("./a:b"), folder("/srv/office/./a:b"));
@@ -212,10 +243,17 @@ mod tests {
 
     #[test]
     fn p10_what_is_not_known_is_named_without_what_may_be_a_password() {
-        for url in ["sftp://me:hunter2@host/x", "webdavs://me:hunter2@host", "s3://key:hunter2@bucket"] {
+        for url in [
+            "sftp://me:hunter2@host/x",
+            "webdavs://me:hunter2@host",
+            "s3://key:hunter2@bucket",
+        ] {
             let error = parse(url).unwrap_err();
             assert!(matches!(error, UrlError::NotBuiltIn { .. }), "{url}");
-            assert!(error.to_string().contains("not built into this version"), "{error}");
+            assert!(
+                error.to_string().contains("not built into this version"),
+                "{error}"
+            );
             assert!(!error.to_string().contains("hunter2"), "{error}");
         }
         for url in ["gopher://x", "host:/srv", "me@host:/srv", "hunter2 x:y"] {
@@ -231,8 +269,20 @@ mod tests {
         assert_eq!(parse("dir:"), Err(UrlError::Empty));
         assert_eq!(parse("file://nas/share"), Err(UrlError::ForeignHost));
         assert_eq!(parse("file://nas"), Err(UrlError::ForeignHost));
-        for url in ["~/x", "file:relative", "file:///a%2", "file:///a%zz", "file:///%ff", "file:///%00", "file:///%+1"] {
-            assert!(matches!(parse(url), Err(UrlError::BadPath { .. })), "{url}: {:?}", parse(url));
+        for url in [
+            "~/x",
+            "file:relative",
+            "file:///a%2",
+            "file:///a%zz",
+            "file:///%ff",
+            "file:///%00",
+            "file:///%+1",
+        ] {
+            assert!(
+                matches!(parse(url), Err(UrlError::BadPath { .. })),
+                "{url}: {:?}",
+                parse(url)
+            );
         }
     }
 

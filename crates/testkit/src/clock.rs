@@ -15,20 +15,31 @@ impl ManualClock {
     /// A clock that shows this many seconds since 1970.
     #[must_use]
     pub fn at(secs: i64) -> Self {
-        Self { now: Mutex::new(Timestamp { secs, nanos: 0 }) }
+        Self {
+            now: Mutex::new(Timestamp { secs, nanos: 0 }),
+        }
     }
 
     /// Sets the time; backwards too, as real clocks are set.
     pub fn set(&self, now: Timestamp) {
-        *self.now.lock().expect("no test panics while it sets the clock") = now;
+        *self
+            .now
+            .lock()
+            .expect("no test panics while it sets the clock") = now;
     }
 
     /// Moves the time on.
     pub fn advance(&self, by: Duration) {
-        let mut now = self.now.lock().expect("no test panics while it sets the clock");
+        let mut now = self
+            .now
+            .lock()
+            .expect("no test panics while it sets the clock");
         let nanos = now.nanos + by.subsec_nanos();
         let secs = i64::try_from(by.as_secs()).expect("a test's time span fits in 63 bits");
-        *now = Timestamp { secs: now.secs + secs + i64::from(nanos / 1_000_000_000), nanos: nanos % 1_000_000_000 };
+        *now = Timestamp {
+            secs: now.secs + secs + i64::from(nanos / 1_000_000_000),
+            nanos: nanos % 1_000_000_000,
+        };
     }
 }
 
@@ -41,7 +52,10 @@ impl Default for ManualClock {
 
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
-        *self.now.lock().expect("no test panics while it sets the clock")
+        *self
+            .now
+            .lock()
+            .expect("no test panics while it sets the clock")
     }
 }
 
@@ -55,7 +69,13 @@ mod tests {
         assert_eq!(clock.now(), clock.now());
         clock.advance(Duration::from_millis(700));
         clock.advance(Duration::from_millis(700));
-        assert_eq!(clock.now(), Timestamp { secs: 6, nanos: 400_000_000 });
+        assert_eq!(
+            clock.now(),
+            Timestamp {
+                secs: 6,
+                nanos: 400_000_000
+            }
+        );
         clock.set(Timestamp { secs: 1, nanos: 0 });
         assert_eq!(clock.now().secs, 1);
     }

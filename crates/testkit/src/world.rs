@@ -158,13 +158,18 @@ mod tests {
         assert_eq!(draw(7, "put"), draw(7, "put"));
         assert_ne!(draw(7, "put"), draw(8, "put"));
         assert_ne!(draw(7, "put"), draw(7, "get"));
-        assert_ne!(World::new(7).draw(&[b"ab", b"c"]), World::new(7).draw(&[b"a", b"bc"]));
+        assert_ne!(
+            World::new(7).draw(&[b"ab", b"c"]),
+            World::new(7).draw(&[b"a", b"bc"])
+        );
     }
 
     #[test]
     fn chances_come_about_as_often_as_they_should() {
         let world = World::new(1);
-        let hits = (0..10_000_u32).filter(|n| world.chance(25, &[&n.to_le_bytes()])).count();
+        let hits = (0..10_000_u32)
+            .filter(|n| world.chance(25, &[&n.to_le_bytes()]))
+            .count();
         assert!((2_300..2_700).contains(&hits), "{hits}");
     }
 
@@ -176,7 +181,9 @@ mod tests {
         let mut returned = 0;
         let client = async {
             for call in 1..=3 {
-                world.call(async { effects.lock().unwrap().push(call) }).await;
+                world
+                    .call(async { effects.lock().unwrap().push(call) })
+                    .await;
                 returned = call;
             }
         };

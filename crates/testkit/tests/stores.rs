@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use warifu_testkit::stores::{
-    Fate, Faults, FaultyStore, Lie, MemoryStore, Method, Rates, State, Trouble, contract, share_name,
+    Fate, Faults, FaultyStore, Lie, MemoryStore, Method, Rates, State, Trouble, contract,
+    share_name,
 };
 use warifu_testkit::world::{Death, World};
 use warifu_vault::seam::store::{Durability, ShareStore, StoreErrorKind};
@@ -18,21 +19,30 @@ fn faulty(seed: u64) -> (Arc<FaultyStore>, Faults, MemoryStore) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_memory_store_keeps_the_contract() {
-    contract::store(async || -> Arc<dyn ShareStore> { Arc::new(MemoryStore::new()) }).await;
+    contract::store(async || Arc::new(MemoryStore::new()) as Arc<dyn ShareStore>).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_faulty_store_without_faults_keeps_the_contract() {
-    contract::store(async || -> Arc<dyn ShareStore> { faulty(1).0 }).await;
+    contract::store(async || faulty(1).0 as Arc<dyn ShareStore>).await;
 }
 
 #[tokio::test]
 async fn a_power_cut_takes_what_was_not_synced_and_nothing_else() {
     let store = MemoryStore::new();
-    store.put_new(&share_name(1), "now".into(), Durability::Now).await.unwrap();
-    store.put_new(&share_name(2), "synced".into(), Durability::Soon).await.unwrap();
+    store
+        .put_new(&share_name(1), "now".into(), Durability::Now)
+        .await
+        .unwrap();
+    store
+        .put_new(&share_name(2), "synced".into(), Durability::Soon)
+        .await
+        .unwrap();
     store.sync().await.unwrap();
-    store.put_new(&share_name(3), "soon".into(), Durability::Soon).await.unwrap();
+    store
+        .put_new(&share_name(3), "soon".into(), Durability::Soon)
+        .await
+        .unwrap();
     store.delete(&share_name(1)).await.unwrap();
     let mut left = vec![share_name(1), share_name(2)];
     left.sort();
@@ -41,7 +51,10 @@ async fn a_power_cut_takes_what_was_not_synced_and_nothing_else() {
 
     // A name used again is the new object or nothing, never the removed one.
     store.delete(&share_name(2)).await.unwrap();
-    store.put_new(&share_name(2), "again".into(), Durability::Soon).await.unwrap();
+    store
+        .put_new(&share_name(2), "again".into(), Durability::Soon)
+        .await
+        .unwrap();
     store.power_cut();
     assert_eq!(store.names(), [share_name(1)]);
 }
@@ -50,7 +63,10 @@ async fn a_power_cut_takes_what_was_not_synced_and_nothing_else() {
 async fn a_power_cut_may_keep_or_tear_what_was_not_synced() {
     let store = MemoryStore::new();
     for number in 1..=3 {
-        store.put_new(&share_name(number), "share".into(), Durability::Soon).await.unwrap();
+        store
+            .put_new(&share_name(number), "share".into(), Durability::Soon)
+            .await
+            .unwrap();
     }
     store.power_cut_with(|name, _| match name {
         name if *name == share_name(1) => Fate::Kept,
@@ -66,7 +82,10 @@ async fn a_power_cut_may_keep_or_tear_what_was_not_synced() {
 async fn damage_is_seen_and_a_snapshot_brings_the_past_back() {
     let store = MemoryStore::new();
     let name = share_name(1);
-    store.put_new(&name, "share".into(), Durability::Now).await.unwrap();
+    store
+        .put_new(&name, "share".into(), Durability::Now)
+        .await
+        .unwrap();
     let past = store.snapshot();
     assert!(store.flip(&name, 12));
     assert_ne!(store.bytes(&name).unwrap(), "share");
@@ -75,7 +94,10 @@ async fn damage_is_seen_and_a_snapshot_brings_the_past_back() {
     store.replace(&name, "rubbish");
     assert_eq!(store.get(&name, None).await.unwrap(), "rubbish");
     assert!(store.lose(&name) && !store.lose(&name) && !store.flip(&name, 0));
-    store.put_new(&share_name(2), "newer".into(), Durability::Now).await.unwrap();
+    store
+        .put_new(&share_name(2), "newer".into(), Durability::Now)
+        .await
+        .unwrap();
     store.roll_back(&past);
     assert_eq!(store.names(), std::slice::from_ref(&name));
     store.wipe();
@@ -87,8 +109,14 @@ async fn damage_is_seen_and_a_snapshot_brings_the_past_back() {
 async fn a_full_memory_store_says_so() {
     let store = MemoryStore::new();
     store.set_capacity(Some(8));
-    store.put_new(&share_name(1), "12345".into(), Durability::Soon).await.unwrap();
-    let error = store.put_new(&share_name(2), "12345".into(), Durability::Soon).await.unwrap_err();
+    store
+        .put_new(&share_name(1), "12345".into(), Durability::Soon)
+        .await
+        .unwrap();
+    let error = store
+        .put_new(&share_name(2), "12345".into(), Durability::Soon)
+        .await
+        .unwrap_err();
     assert_eq!(error.kind, StoreErrorKind::Full);
     assert_eq!(store.space().await.unwrap().free, Some(3));
 }
@@ -97,16 +125,33 @@ async fn a_full_memory_store_says_so() {
 async fn each_state_answers_as_it_should_and_healing_ends_it() {
     let (store, faults, memory) = faulty(1);
     let name = share_name(1);
-    store.put_new(&name, "share".into(), Durability::Now).await.unwrap();
+    store
+        .put_new(&name, "share".into(), Durability::Now)
+        .await
+        .unwrap();
     for (state, read, written) in [
-        (State::Gone, Some(StoreErrorKind::NoAnswer), Some(StoreErrorKind::NoAnswer)),
-        (State::Failing, Some(StoreErrorKind::Failed), Some(StoreErrorKind::Failed)),
+        (
+            State::Gone,
+            Some(StoreErrorKind::NoAnswer),
+            Some(StoreErrorKind::NoAnswer),
+        ),
+        (
+            State::Failing,
+            Some(StoreErrorKind::Failed),
+            Some(StoreErrorKind::Failed),
+        ),
         (State::Full, None, Some(StoreErrorKind::Full)),
         (State::ReadOnly, None, Some(StoreErrorKind::Denied)),
     ] {
         faults.set(state);
-        assert_eq!(store.get(&name, None).await.err().map(|error| error.kind), read, "{state:?}");
-        let put = store.put_new(&share_name(2), "x".into(), Durability::Now).await;
+        assert_eq!(
+            store.get(&name, None).await.err().map(|error| error.kind),
+            read,
+            "{state:?}"
+        );
+        let put = store
+            .put_new(&share_name(2), "x".into(), Durability::Now)
+            .await;
         assert_eq!(put.err().map(|error| error.kind), written, "{state:?}");
     }
     faults.set(State::Hung);
@@ -121,16 +166,28 @@ async fn each_state_answers_as_it_should_and_healing_ends_it() {
 async fn planned_trouble_strikes_the_call_it_was_planned_for() {
     let (store, faults, memory) = faulty(1);
     for number in 0..2 {
-        store.put_new(&share_name(number), "share".into(), Durability::Now).await.unwrap();
+        store
+            .put_new(&share_name(number), "share".into(), Durability::Now)
+            .await
+            .unwrap();
     }
     faults.plan(Method::Put, 2, Trouble::LostReply);
     faults.plan(Method::Get, 1, Trouble::Refused(StoreErrorKind::NotFound));
     faults.plan(Method::Get, 3, Trouble::Late(Duration::from_secs(5)));
-    store.put_new(&share_name(2), "share".into(), Durability::Now).await.unwrap();
-    let lost = store.put_new(&share_name(3), "share".into(), Durability::Now).await.unwrap_err();
+    store
+        .put_new(&share_name(2), "share".into(), Durability::Now)
+        .await
+        .unwrap();
+    let lost = store
+        .put_new(&share_name(3), "share".into(), Durability::Now)
+        .await
+        .unwrap_err();
     assert_eq!(lost.kind, StoreErrorKind::NoAnswer);
     assert_eq!(memory.names().len(), 4, "it took effect");
-    assert_eq!(store.get(&share_name(0), None).await.unwrap_err().kind, StoreErrorKind::NotFound);
+    assert_eq!(
+        store.get(&share_name(0), None).await.unwrap_err().kind,
+        StoreErrorKind::NotFound
+    );
     store.get(&share_name(0), None).await.unwrap();
     let before = tokio::time::Instant::now();
     store.get(&share_name(0), None).await.unwrap();
@@ -142,7 +199,10 @@ async fn planned_trouble_strikes_the_call_it_was_planned_for() {
 async fn every_lie_shows() {
     let (store, faults, memory) = faulty(1);
     for number in 0..5 {
-        store.put_new(&share_name(number), "share".into(), Durability::Soon).await.unwrap();
+        store
+            .put_new(&share_name(number), "share".into(), Durability::Soon)
+            .await
+            .unwrap();
     }
     let listed = async || store.list(None, 10).await.unwrap().objects.len();
 
@@ -159,14 +219,23 @@ async fn every_lie_shows() {
     faults.tell(Lie::ListsWithout(BTreeSet::from([share_name(1)])));
     assert_eq!(listed().await, 4);
     faults.heal();
-    faults.tell(Lie::ListsAlso(BTreeSet::from([share_name(1), share_name(77)])));
+    faults.tell(Lie::ListsAlso(BTreeSet::from([
+        share_name(1),
+        share_name(77),
+    ])));
     assert_eq!(listed().await, 6);
     faults.heal();
     faults.tell(Lie::SkipsSync);
     store.sync().await.unwrap();
     faults.tell(Lie::ForgetsWrites);
-    store.put_new(&share_name(9), "share".into(), Durability::Now).await.unwrap();
-    assert_eq!(store.get(&share_name(9), None).await.unwrap_err().kind, StoreErrorKind::NotFound);
+    store
+        .put_new(&share_name(9), "share".into(), Durability::Now)
+        .await
+        .unwrap();
+    assert_eq!(
+        store.get(&share_name(9), None).await.unwrap_err().kind,
+        StoreErrorKind::NotFound
+    );
     memory.power_cut();
     assert!(memory.names().is_empty(), "the sync was none");
 }
@@ -175,10 +244,20 @@ async fn every_lie_shows() {
 async fn one_seed_gives_the_same_faults_again() {
     async fn world(seed: u64) -> Vec<Option<StoreErrorKind>> {
         let (store, faults, _) = faulty(seed);
-        faults.set_rates(Rates { no_answer: 10, lost_reply: 10, failed: 10, full: 10, flipped_bit: 10, cut_off: 10, late: 10 });
+        faults.set_rates(Rates {
+            no_answer: 10,
+            lost_reply: 10,
+            failed: 10,
+            full: 10,
+            flipped_bit: 10,
+            cut_off: 10,
+            late: 10,
+        });
         let mut seen = Vec::new();
         for number in 0..200 {
-            let put = store.put_new(&share_name(number), "share".into(), Durability::Soon).await;
+            let put = store
+                .put_new(&share_name(number), "share".into(), Durability::Soon)
+                .await;
             seen.push(put.err().map(|error| error.kind));
             let got = store.get(&share_name(number), None).await;
             seen.push(got.err().map(|error| error.kind));
@@ -188,7 +267,11 @@ async fn one_seed_gives_the_same_faults_again() {
     let first = world(42).await;
     assert_eq!(first, world(42).await);
     assert_ne!(first, world(43).await);
-    for kind in [StoreErrorKind::NoAnswer, StoreErrorKind::Failed, StoreErrorKind::Full] {
+    for kind in [
+        StoreErrorKind::NoAnswer,
+        StoreErrorKind::Failed,
+        StoreErrorKind::Full,
+    ] {
         assert!(first.contains(&Some(kind)), "{kind:?}");
     }
 }
@@ -197,18 +280,26 @@ async fn one_seed_gives_the_same_faults_again() {
 async fn a_client_dies_once_for_all_its_servers() {
     let world = World::new(1);
     let memories = [MemoryStore::new(), MemoryStore::new()];
-    let stores: Vec<_> =
-        (0..).zip(&memories).map(|(label, memory)| FaultyStore::new(&world, label, Arc::new(memory.clone())).0).collect();
+    let stores: Vec<_> = (0..)
+        .zip(&memories)
+        .map(|(label, memory)| FaultyStore::new(&world, label, Arc::new(memory.clone())).0)
+        .collect();
     world.die(Death::After(3));
     let client = async {
         for number in 0..9 {
             for store in &stores {
-                store.put_new(&share_name(number), "share".into(), Durability::Now).await.unwrap();
+                store
+                    .put_new(&share_name(number), "share".into(), Durability::Now)
+                    .await
+                    .unwrap();
             }
         }
     };
     tokio::select! { () = client => panic!("the client should have died"), () = world.dead() => {} }
-    assert_eq!((memories[0].names().len(), memories[1].names().len()), (2, 1));
+    assert_eq!(
+        (memories[0].names().len(), memories[1].names().len()),
+        (2, 1)
+    );
     world.revive();
     stores[0].get(&share_name(0), None).await.unwrap();
     assert_eq!(world.calls(), 1);

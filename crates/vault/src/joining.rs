@@ -205,7 +205,10 @@ fn join(shares: &[Fetched], vault: VaultId, extent: ExtentId, generation: Genera
     joiner
         .join_chunks(0, &bodies, secret.expose_mut())
         .map_err(|error| match error {
-            JoinError::Damaged { position, .. } => (position, error.to_string()),
+            // A share that was cut off is as damaged as an altered one: another server's takes its place.
+            JoinError::Damaged { position, .. } | JoinError::BodyLength { position, .. } => {
+                (position, error.to_string())
+            }
             other => (nobody, other.to_string()),
         })?;
     Ok(secret)

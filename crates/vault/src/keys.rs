@@ -250,6 +250,7 @@ pub async fn unlock(servers: &[Candidate], expected: &Expected) -> Result<Unlock
     }
     let generation = objects
         .iter()
+        .filter(|object| object.is_authentic(&key))
         .map(VaultObject::generation)
         .max()
         .unwrap_or(FIRST_GENERATION);

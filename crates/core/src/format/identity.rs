@@ -156,3 +156,46 @@ impl Dealing {
         Some((dealing, ServerId::from_bytes(array(bytes, 24))))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What only a holder of the key can write, and only a later version of warifu does.
+    #[test]
+    fn identities_with_unknown_contents_are_not_guessed_at() {
+        let threshold = Threshold::new(2, 3).unwrap();
+        let read = |bytes: &[u8; IDENTITY_LEN]| {
+            Dealing::from_identity(bytes, threshold, Scheme::Shamir, Suite::ChaCha20Poly1305)
+        };
+        let mut known = [0; IDENTITY_LEN];
+        for (at, byte) in known[4..88].iter_mut().enumerate() {
+            *byte = at as u8 + 1;
+        }
+        for kind in 1..=3 {
+            known[0] = kind;
+            let (dealing, server) = read(&known).unwrap();
+            assert_eq!(dealing.identity(server), known, "every byte is kept");
+        }
+        for kind in [0, 4, 255] {
+            known[0] = kind;
+            assert!(read(&known).is_none(), "kind {kind}");
+        }
+        known[0] = 1;
+        for at in (1..4).chain(88..IDENTITY_LEN) {
+            let mut reserved = known;
+            reserved[at] = 1;
+            assert!(read(&reserved).is_none(), "byte {at}");
+        }
+    }
+
+    #[test]
+    fn no_two_nonces_of_an_object_are_equal() {
+        let mut nonces = alloc::collections::BTreeSet::from([identity_nonce()]);
+        for number in (0..300).chain([1 << 16, 1 << 32, u64::MAX]) {
+            for last in [false, true] {
+                assert!(nonces.insert(chunk_nonce(number, last)));
+            }
+        }
+    }
+}

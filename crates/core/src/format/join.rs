@@ -372,18 +372,6 @@ fn rebuild_into(
     if target.get() > n {
         return Err(RebuildError::Target { target, n });
     }
-    let total = usize::try_from(object_len(secret_len))
-        .map_err(|_| DealError::Length { len: secret_len })?;
-    object.clear();
-    object.resize(total, 0);
-    let sealer = Sealer::new(
-        &dealing,
-        seat,
-        target,
-        secret_len,
-        object,
-        &mut random::fill,
-    )?;
     let whole = chunk_range(secret_len, 0..u64::MAX);
     for (position, (body, share)) in bodies.iter().zip(joiner.shares()).enumerate() {
         if body.len() as u64 != whole.end - whole.start {
@@ -398,6 +386,18 @@ fn rebuild_into(
             .into());
         }
     }
+    let total = usize::try_from(object_len(secret_len))
+        .map_err(|_| DealError::Length { len: secret_len })?;
+    object.clear();
+    object.resize(total, 0);
+    let sealer = Sealer::new(
+        &dealing,
+        seat,
+        target,
+        secret_len,
+        object,
+        &mut random::fill,
+    )?;
     let body = object.get_mut(PREFIX_LEN..).unwrap_or_default();
     let last = body.len().div_ceil(CHUNK + TAG).saturating_sub(1);
     let mut pieces: Vec<&[u8]> = Vec::with_capacity(bodies.len());

@@ -9,7 +9,9 @@ use warifu_vault::seam::store::{StoreError, StoreErrorKind};
 
 use super::list;
 use super::put::{self, is_temp_name};
-use super::root::{MARKER, Mark, OBJECTS, Place, READ_DIR, Root, TMP, has_marker, open_folder, top_entries};
+use super::root::{
+    MARKER, Mark, OBJECTS, Place, READ_DIR, Root, TMP, has_marker, open_folder, top_entries,
+};
 use super::{CreateError, OpenError};
 
 /// So many names of foreign files are told.
@@ -24,27 +26,45 @@ pub(super) fn create(path: &Path) -> Result<Root, CreateError> {
         Err(OpenError::NotAStore { .. }) => {}
         Err(error) => return Err(error.into()),
     }
-    let foreign = foreign_entries(path).map_err(|errno| OpenError::io(path, "cannot list", errno))?;
+    let foreign =
+        foreign_entries(path).map_err(|errno| OpenError::io(path, "cannot list", errno))?;
     if !foreign.is_empty() {
         let more = foreign.len().saturating_sub(NAMES_TOLD);
         let found = foreign.into_iter().take(NAMES_TOLD).collect();
-        return Err(CreateError::NotEmpty { path: path.into(), found, more });
+        return Err(CreateError::NotEmpty {
+            path: path.into(),
+            found,
+            more,
+        });
     }
 
-    let write = |source: StoreError| CreateError::Write { path: path.into(), source };
+    let write = |source: StoreError| CreateError::Write {
+        path: path.into(),
+        source,
+    };
     let root = Root::with(path, dir, Mark::fresh().map_err(write)?)?;
     for folder in [OBJECTS, TMP] {
-        root.make_folder(folder).map_err(|errno| OpenError::io(path, "cannot make folders in", errno))?;
+        root.make_folder(folder)
+            .map_err(|errno| OpenError::io(path, "cannot make folders in", errno))?;
     }
     // The marker comes last: until it is there, a repetition of all this starts anew.
-    let place = Place { path: MARKER.to_owned(), shard: None };
+    let place = Place {
+        path: MARKER.to_owned(),
+        shard: None,
+    };
     match put::write_new(&root, &place, root.mark.line().as_bytes(), true) {
         Ok(_) => {}
         // Somebody else made the store at the same moment.
-        Err(error) if error.kind == StoreErrorKind::AlreadyExists => return unused(Root::open(path)?),
+        Err(error) if error.kind == StoreErrorKind::AlreadyExists => {
+            return unused(Root::open(path)?);
+        }
         Err(error) => return Err(write(error)),
     }
-    if made && let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+    if made
+        && let Some(parent) = path
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty())
+    {
         rustix::fs::openat(CWD, parent, READ_DIR, Mode::empty())
             .and_then(rustix::fs::fsync)
             .map_err(|errno| OpenError::io(parent, "cannot put on disk", errno))?;
@@ -62,15 +82,26 @@ fn make_folder(path: &Path) -> Result<bool, CreateError> {
             path: path.into(),
             parent: path.parent().unwrap_or(Path::new("/")).into(),
         }),
-        Err(source) => Err(OpenError::Io { path: path.into(), doing: "cannot make the folder", source }.into()),
+        Err(source) => Err(OpenError::Io {
+            path: path.into(),
+            doing: "cannot make the folder",
+            source,
+        }
+        .into()),
     }
 }
 
 fn refuse_nested(path: &Path) -> Result<(), CreateError> {
-    let whole = std::fs::canonicalize(path)
-        .map_err(|source| OpenError::Io { path: path.into(), doing: "cannot find", source })?;
+    let whole = std::fs::canonicalize(path).map_err(|source| OpenError::Io {
+        path: path.into(),
+        doing: "cannot find",
+        source,
+    })?;
     match whole.ancestors().skip(1).find(|above| has_marker(above)) {
-        Some(store) => Err(CreateError::Inside { path: path.into(), store: store.into() }),
+        Some(store) => Err(CreateError::Inside {
+            path: path.into(),
+            store: store.into(),
+        }),
         None => Ok(()),
     }
 }
@@ -80,7 +111,10 @@ fn unused(root: Root) -> Result<Root, CreateError> {
     match list::list(&root, None, 1) {
         Ok(page) if page.objects.is_empty() && !page.more => Ok(root),
         Ok(_) => Err(CreateError::InUse { path: root.path }),
-        Err(source) => Err(CreateError::Write { path: root.path, source }),
+        Err(source) => Err(CreateError::Write {
+            path: root.path,
+            source,
+        }),
     }
 }
 

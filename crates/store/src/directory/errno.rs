@@ -43,7 +43,11 @@ mod tests {
     #[test]
     fn an_absent_name_is_never_concluded_from_an_error_number_alone() {
         for raw in 1..200 {
-            assert_ne!(kind_of(Errno::from_raw_os_error(raw)), StoreErrorKind::NotFound, "errno {raw}");
+            assert_ne!(
+                kind_of(Errno::from_raw_os_error(raw)),
+                StoreErrorKind::NotFound,
+                "errno {raw}"
+            );
         }
     }
 

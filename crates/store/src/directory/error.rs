@@ -74,7 +74,11 @@ pub enum OpenError {
 
 impl OpenError {
     pub(super) fn io(path: &Path, doing: &'static str, errno: Errno) -> Self {
-        Self::Io { path: path.into(), doing, source: errno.into() }
+        Self::Io {
+            path: path.into(),
+            doing,
+            source: errno.into(),
+        }
     }
 }
 

@@ -7,11 +7,17 @@ use rustix::io::Errno;
 use warifu_vault::seam::store::{ObjectKey, ObjectStat, Page, StoreError};
 
 use super::errno::failed;
-use super::root::{LOST_FOUND, MARKER, OBJECTS, Place, READ_DIR, Root, TMP, shard_folder, shard_of};
+use super::root::{
+    LOST_FOUND, MARKER, OBJECTS, Place, READ_DIR, Root, TMP, shard_folder, shard_of,
+};
 
 /// One page. Foreign entries are counted in the page that first enters their folder, so that the pages of a whole
 /// listing add up.
-pub(super) fn list(root: &Root, after: Option<&ObjectKey>, limit: usize) -> Result<Page, StoreError> {
+pub(super) fn list(
+    root: &Root,
+    after: Option<&ObjectKey>,
+    limit: usize,
+) -> Result<Page, StoreError> {
     let mut page = Page::default();
     if limit == 0 {
         page.more = true;
@@ -30,7 +36,14 @@ pub(super) fn list(root: &Root, after: Option<&ObjectKey>, limit: usize) -> Resu
                 break;
             }
             let entered_before = after.is_some() && *shard == first_shard;
-            collect(root, Folder::Shard(*shard), after, !entered_before, limit, &mut page)?;
+            collect(
+                root,
+                Folder::Shard(*shard),
+                after,
+                !entered_before,
+                limit,
+                &mut page,
+            )?;
         }
     }
     if page.objects.len() >= limit {
@@ -86,13 +99,21 @@ fn collect(
         let place = Place::of(&key);
         match rustix::fs::statat(&root.dir, &place.path, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile => {
-                page.objects.push((key, ObjectStat { len: u64::try_from(stat.st_size).unwrap_or(0) }));
+                page.objects.push((
+                    key,
+                    ObjectStat {
+                        len: u64::try_from(stat.st_size).unwrap_or(0),
+                    },
+                ));
             }
             Ok(_) => page.foreign += 1,
             // Removed since its name was read.
             Err(Errno::NOENT) => {}
             Err(errno) => {
-                return Err(failed(format_args!("cannot look at {} in {}", place.path, root.path.display()), errno));
+                return Err(failed(
+                    format_args!("cannot look at {} in {}", place.path, root.path.display()),
+                    errno,
+                ));
             }
         }
     }
@@ -110,20 +131,31 @@ fn belongs(folder: Folder, key: &ObjectKey) -> bool {
 
 fn shards(root: &Root, count_foreign: bool, foreign: &mut u64) -> Result<BTreeSet<u8>, StoreError> {
     let mut shards = BTreeSet::new();
-    read_names(root, OBJECTS, |name, kind| match shard_of(name.as_bytes()) {
-        // Not every file system says what an entry is; opening it will.
-        Some(shard) if matches!(kind, FileType::Directory | FileType::Unknown) => {
-            shards.insert(shard);
+    read_names(root, OBJECTS, |name, kind| {
+        match shard_of(name.as_bytes()) {
+            // Not every file system says what an entry is; opening it will.
+            Some(shard) if matches!(kind, FileType::Directory | FileType::Unknown) => {
+                shards.insert(shard);
+            }
+            _ if count_foreign => *foreign += 1,
+            _ => {}
         }
-        _ if count_foreign => *foreign += 1,
-        _ => {}
     })?;
     Ok(shards)
 }
 
 /// Hands over every name in a folder. A folder that is not there has none, provided that the store still is.
-fn read_names(root: &Root, folder: &str, mut each: impl FnMut(&str, FileType)) -> Result<(), StoreError> {
-    let cannot_list = |errno| failed(format_args!("cannot list {folder} in {}", root.path.display()), errno);
+fn read_names(
+    root: &Root,
+    folder: &str,
+    mut each: impl FnMut(&str, FileType),
+) -> Result<(), StoreError> {
+    let cannot_list = |errno| {
+        failed(
+            format_args!("cannot list {folder} in {}", root.path.display()),
+            errno,
+        )
+    };
     let dir = match rustix::fs::openat(&root.dir, folder, READ_DIR, Mode::empty()) {
         Ok(dir) => dir,
         Err(Errno::NOENT) => return root.confirm(),

@@ -59,7 +59,10 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { timeout: Duration::from_secs(30), parallel: 32 }
+        Self {
+            timeout: Duration::from_secs(30),
+            parallel: 32,
+        }
     }
 }
 
@@ -86,7 +89,9 @@ struct Held {
 
 impl fmt::Debug for DirectoryStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DirectoryStore").field("path", &self.shared.path).finish_non_exhaustive()
+        f.debug_struct("DirectoryStore")
+            .field("path", &self.shared.path)
+            .finish_non_exhaustive()
     }
 }
 
@@ -100,7 +105,7 @@ impl DirectoryStore {
         let root = within(options, &path, move || {
             let root = Root::open(&opening)?;
             root.sweep(now_secs());
-            Ok(root)
+            Ok::<_, OpenError>(root)
         })
         .await??;
         Ok(Self::new(path, Some(root), options))
@@ -124,10 +129,19 @@ impl DirectoryStore {
     }
 
     fn new(path: PathBuf, root: Option<Root>, options: Options) -> Self {
+        // A daemon changes its working directory.
+        let path = std::path::absolute(&path).unwrap_or(path);
         let mark = root.as_ref().map(|root| root.mark.clone());
-        let held = Mutex::new(Held { root: root.map(Arc::new), mark });
+        let held = Mutex::new(Held {
+            root: root.map(Arc::new),
+            mark,
+        });
         Self {
-            shared: Arc::new(Shared { path, held, unsynced: Unsynced::default() }),
+            shared: Arc::new(Shared {
+                path,
+                held,
+                unsynced: Unsynced::default(),
+            }),
             options,
             permits: Arc::new(Semaphore::new(options.parallel.max(1))),
             sync_turn: Arc::default(),
@@ -143,7 +157,11 @@ impl DirectoryStore {
         let found = within(options, &path, move || Identity::of(&looking)).await?;
         found.map_err(|source| match source.kind() {
             std::io::ErrorKind::NotFound => OpenError::Missing { path },
-            _ => OpenError::Io { path, doing: "cannot look at", source },
+            _ => OpenError::Io {
+                path,
+                doing: "cannot look at",
+                source,
+            },
         })
     }
 
@@ -161,31 +179,52 @@ impl DirectoryStore {
         let shared = Arc::clone(&self.shared);
         let permits = Arc::clone(&self.permits);
         self.in_time(async move {
-            let Ok(permit) = permits.acquire_owned().await else { return Err(broken(&shared.path)) };
+            let Ok(permit) = permits.acquire_owned().await else {
+                return Err(broken(&shared.path));
+            };
             let worker = Arc::clone(&shared);
             let work = tokio::task::spawn_blocking(move || {
                 let _permit = permit;
                 let root = worker.root()?;
-                work(&worker, &root)
+                let done = work(&worker, &root);
+                if done
+                    .as_ref()
+                    .is_err_and(|error| error.kind == StoreErrorKind::NoAnswer)
+                {
+                    worker.let_go(&root);
+                }
+                done
             });
             work.await.unwrap_or_else(|_| Err(broken(&shared.path)))
         })
         .await
     }
 
-    async fn in_time<T>(&self, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-        tokio::time::timeout(self.options.timeout, work).await.unwrap_or_else(|_| {
-            Err(StoreError::new(
-                StoreErrorKind::NoAnswer,
-                format!("no answer from {} within {} s", self.shared.path.display(), self.options.timeout.as_secs()),
-            ))
-        })
+    async fn in_time<T>(
+        &self,
+        work: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        tokio::time::timeout(self.options.timeout, work)
+            .await
+            .unwrap_or_else(|_| {
+                Err(StoreError::new(
+                    StoreErrorKind::NoAnswer,
+                    format!(
+                        "no answer from {} within {} s",
+                        self.shared.path.display(),
+                        self.options.timeout.as_secs()
+                    ),
+                ))
+            })
     }
 }
 
 /// The thread for a call could not be had or died; what the call did is not known.
 fn broken(path: &Path) -> StoreError {
-    StoreError::new(StoreErrorKind::NoAnswer, format!("a request to {} was broken off", path.display()))
+    StoreError::new(
+        StoreErrorKind::NoAnswer,
+        format!("a request to {} was broken off", path.display()),
+    )
 }
 
 async fn within<T: Send + 'static>(
@@ -195,9 +234,10 @@ async fn within<T: Send + 'static>(
 ) -> Result<T, OpenError> {
     match tokio::time::timeout(options.timeout, tokio::task::spawn_blocking(work)).await {
         Ok(Ok(done)) => Ok(done),
-        Ok(Err(_)) | Err(_) => {
-            Err(OpenError::NoAnswer { path: path.into(), seconds: options.timeout.as_secs() })
-        }
+        Ok(Err(_)) | Err(_) => Err(OpenError::NoAnswer {
+            path: path.into(),
+            seconds: options.timeout.as_secs(),
+        }),
     }
 }
 
@@ -210,6 +250,15 @@ fn now_secs() -> i64 {
 }
 
 impl Shared {
+    /// Opens the folder anew at the next call: a mount that was cut off stays so for descriptors opened before, and a
+    /// new one in its place may have the same numbers.
+    fn let_go(&self, root: &Arc<Root>) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.root.as_ref().is_some_and(|now| Arc::ptr_eq(now, root)) {
+            held.root = None;
+        }
+    }
+
     /// The folder as it is now: the one held when it still lies at the path, or the same store come back.
     fn root(&self) -> Result<Arc<Root>, StoreError> {
         let (held, mark) = {
@@ -238,14 +287,24 @@ impl Shared {
 
 #[async_trait]
 impl ShareStore for DirectoryStore {
-    async fn put_new(&self, name: &ObjectKey, object: Bytes, durability: Durability) -> Result<(), StoreError> {
+    async fn put_new(
+        &self,
+        name: &ObjectKey,
+        object: Bytes,
+        durability: Durability,
+    ) -> Result<(), StoreError> {
         if object.len() > MAX_OBJECT {
-            let detail = format!("an object of {} bytes is larger than any store takes ({MAX_OBJECT})", object.len());
+            let detail = format!(
+                "an object of {} bytes is larger than any store takes ({MAX_OBJECT})",
+                object.len()
+            );
             return Err(StoreError::new(StoreErrorKind::Failed, detail));
         }
         let name = name.clone();
         self.run(move |shared, root| {
             let durable = durability == Durability::Now;
+            // Nothing is written into a folder that was emptied, or made another store, under the same number.
+            root.confirm()?;
             let file = put::write_new(root, &Place::of(&name), &object, durable)?;
             if durable {
                 shared.unsynced.forget(&name);
@@ -271,14 +330,18 @@ impl ShareStore for DirectoryStore {
 
     async fn list(&self, after: Option<&ObjectKey>, limit: usize) -> Result<Page, StoreError> {
         let after = after.cloned();
-        self.run(move |_, root| list::list(root, after.as_ref(), limit)).await
+        self.run(move |_, root| list::list(root, after.as_ref(), limit))
+            .await
     }
 
     async fn delete(&self, name: &ObjectKey) -> Result<(), StoreError> {
         let name = name.clone();
         self.run(move |shared, root| {
             let done = read::delete(root, &name);
-            if done.as_ref().map_or_else(|error| error.kind == StoreErrorKind::NotFound, |()| true) {
+            if done
+                .as_ref()
+                .map_or_else(|error| error.kind == StoreErrorKind::NotFound, |()| true)
+            {
                 shared.unsynced.forget(&name);
             }
             done
@@ -311,8 +374,14 @@ impl ShareStore for DirectoryStore {
 
     async fn space(&self) -> Result<Space, StoreError> {
         self.run(|_, root| {
-            let fs = rustix::fs::fstatvfs(&root.dir)
-                .map_err(|errno| errno::failed(format_args!("cannot ask {} for its room", root.path.display()), errno))?;
+            // The room of whatever lies below an empty mount point is not the server's.
+            root.confirm()?;
+            let fs = rustix::fs::fstatvfs(&root.dir).map_err(|errno| {
+                errno::failed(
+                    format_args!("cannot ask {} for its room", root.path.display()),
+                    errno,
+                )
+            })?;
             Ok(Space {
                 total: Some(fs.f_blocks.saturating_mul(fs.f_frsize)),
                 free: Some(fs.f_bavail.saturating_mul(fs.f_frsize)),

@@ -11,8 +11,11 @@ use super::errno::failed;
 use super::root::{Place, Root, TMP};
 
 const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
-const WRITE_NEW: OFlags =
-    OFlags::WRONLY.union(OFlags::CREATE).union(OFlags::EXCL).union(OFlags::CLOEXEC).union(OFlags::NOFOLLOW);
+const WRITE_NEW: OFlags = OFlags::WRONLY
+    .union(OFlags::CREATE)
+    .union(OFlags::EXCL)
+    .union(OFlags::CLOEXEC)
+    .union(OFlags::NOFOLLOW);
 
 /// How a finished file gets its name without replacing another. Measured once for each folder, never believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +38,11 @@ struct Temp<'a> {
 
 impl<'a> Temp<'a> {
     fn name(root: &'a Root) -> Result<Self, StoreError> {
-        Ok(Self { root, path: format!("{TMP}/{}", random_hex()?), armed: true })
+        Ok(Self {
+            root,
+            path: format!("{TMP}/{}", random_hex()?),
+            armed: true,
+        })
     }
 
     fn create(root: &'a Root) -> Result<(Self, OwnedFd), StoreError> {
@@ -48,7 +55,12 @@ impl<'a> Temp<'a> {
             }
             done => done,
         }
-        .map_err(|errno| failed(format_args!("cannot make a file in {}", root.path.display()), errno))?;
+        .map_err(|errno| {
+            failed(
+                format_args!("cannot make a file in {}", root.path.display()),
+                errno,
+            )
+        })?;
         Ok((temp, file))
     }
 }
@@ -65,7 +77,12 @@ impl Drop for Temp<'_> {
 /// Writes a new file at `place`, and with `durable` puts it and its name on disk.
 ///
 /// The file is returned open for writing, so that a later `fsync` through it learns of every write error since.
-pub(super) fn write_new(root: &Root, place: &Place, bytes: &[u8], durable: bool) -> Result<OwnedFd, StoreError> {
+pub(super) fn write_new(
+    root: &Root,
+    place: &Place,
+    bytes: &[u8],
+    durable: bool,
+) -> Result<OwnedFd, StoreError> {
     let durable_file = durable || !root.local;
     let file = match placing(root)? {
         Placing::Exclusive => write_in_place(root, place, bytes)?,
@@ -86,7 +103,14 @@ pub(super) fn write_new(root: &Root, place: &Place, bytes: &[u8], durable: bool)
     if durable {
         root.sync_folder_of(place).map_err(|errno| {
             let _ = rustix::fs::unlinkat(&root.dir, &place.path, AtFlags::empty());
-            failed(format_args!("cannot put {} of {} on disk", place.path, root.path.display()), errno)
+            failed(
+                format_args!(
+                    "cannot put {} of {} on disk",
+                    place.path,
+                    root.path.display()
+                ),
+                errno,
+            )
         })?;
     }
     Ok(file)
@@ -96,9 +120,16 @@ fn cannot_write(root: &Root, place: &Place, errno: Errno) -> StoreError {
     match errno {
         Errno::EXIST => StoreError::new(
             StoreErrorKind::AlreadyExists,
-            format!("there is already an object {} in {}", place.path, root.path.display()),
+            format!(
+                "there is already an object {} in {}",
+                place.path,
+                root.path.display()
+            ),
         ),
-        errno => failed(format_args!("cannot write {} in {}", place.path, root.path.display()), errno),
+        errno => failed(
+            format_args!("cannot write {} in {}", place.path, root.path.display()),
+            errno,
+        ),
     }
 }
 
@@ -123,28 +154,38 @@ fn in_shard<T>(
 
 fn give_name(root: &Root, temp: &str, place: &Place, placing: Placing) -> Result<(), Errno> {
     match placing {
-        Placing::Rename => {
-            rustix::fs::renameat_with(&root.dir, temp, &root.dir, &place.path, RenameFlags::NOREPLACE)
+        Placing::Rename => rustix::fs::renameat_with(
+            &root.dir,
+            temp,
+            &root.dir,
+            &place.path,
+            RenameFlags::NOREPLACE,
+        ),
+        Placing::Link => {
+            match rustix::fs::linkat(&root.dir, temp, &root.dir, &place.path, AtFlags::empty()) {
+                // NFS repeats a request whose answer was lost; the repetition then finds our own link.
+                Err(Errno::EXIST) if same_file(root, temp, &place.path) => Ok(()),
+                done => done,
+            }
         }
-        Placing::Link => match rustix::fs::linkat(&root.dir, temp, &root.dir, &place.path, AtFlags::empty()) {
-            // NFS repeats a request whose answer was lost; the repetition then finds our own link.
-            Err(Errno::EXIST) if same_file(root, temp, &place.path) => Ok(()),
-            done => done,
-        },
         Placing::Exclusive => Err(Errno::NOSYS),
     }
 }
 
 fn same_file(root: &Root, one: &str, other: &str) -> bool {
     let id = |path: &str| {
-        rustix::fs::statat(&root.dir, path, AtFlags::SYMLINK_NOFOLLOW).map(|stat| (stat.st_dev, stat.st_ino)).ok()
+        rustix::fs::statat(&root.dir, path, AtFlags::SYMLINK_NOFOLLOW)
+            .map(|stat| (stat.st_dev, stat.st_ino))
+            .ok()
     };
     id(one).is_some_and(|found| id(other) == Some(found))
 }
 
 fn write_in_place(root: &Root, place: &Place, bytes: &[u8]) -> Result<OwnedFd, StoreError> {
-    let file = in_shard(root, place, || rustix::fs::openat(&root.dir, &place.path, WRITE_NEW, FILE_MODE))?
-        .map_err(|errno| cannot_write(root, place, errno))?;
+    let file = in_shard(root, place, || {
+        rustix::fs::openat(&root.dir, &place.path, WRITE_NEW, FILE_MODE)
+    })?
+    .map_err(|errno| cannot_write(root, place, errno))?;
     // The name is seen already, so what lies under it is put on disk whatever was asked for.
     fill(&file, bytes, true).map_err(|errno| {
         let _ = rustix::fs::unlinkat(&root.dir, &place.path, AtFlags::empty());
@@ -162,7 +203,11 @@ fn fill(file: &OwnedFd, mut bytes: &[u8], durable: bool) -> Result<(), Errno> {
             Err(errno) => return Err(errno),
         }
     }
-    if durable { rustix::fs::fsync(file) } else { Ok(()) }
+    if durable {
+        rustix::fs::fsync(file)
+    } else {
+        Ok(())
+    }
 }
 
 fn placing(root: &Root) -> Result<Placing, StoreError> {
@@ -181,7 +226,10 @@ fn probe(root: &Root) -> Result<Placing, StoreError> {
         let (temp, _) = Temp::create(root)?;
         let free = Temp::name(root)?;
         let try_to = |path: &str| {
-            let place = Place { path: path.to_owned(), shard: None };
+            let place = Place {
+                path: path.to_owned(),
+                shard: None,
+            };
             give_name(root, &temp.path, &place, placing)
         };
         if try_to(&taken.path) == Err(Errno::EXIST) && try_to(&free.path) == Ok(()) {
@@ -195,7 +243,10 @@ fn probe(root: &Root) -> Result<Placing, StoreError> {
 pub(super) fn random_hex() -> Result<String, StoreError> {
     let mut bytes = [0_u8; 16];
     getrandom::fill(&mut bytes).map_err(|error| {
-        StoreError::new(StoreErrorKind::Failed, format!("the operating system gave no randomness: {error}"))
+        StoreError::new(
+            StoreErrorKind::Failed,
+            format!("the operating system gave no randomness: {error}"),
+        )
     })?;
     let mut text = String::with_capacity(32);
     for byte in bytes {
@@ -237,7 +288,11 @@ mod tests {
                 write_new(&root, &place, b"first", durable).unwrap();
                 let error = write_new(&root, &place, b"second", durable).unwrap_err();
                 assert_eq!(error.kind, StoreErrorKind::AlreadyExists, "{placing:?}");
-                assert_eq!(std::fs::read(dir.path().join(&place.path)).unwrap(), b"first", "{placing:?}");
+                assert_eq!(
+                    std::fs::read(dir.path().join(&place.path)).unwrap(),
+                    b"first",
+                    "{placing:?}"
+                );
                 assert_eq!(temp_files(dir.path()), 0, "{placing:?}");
             }
         }
@@ -256,11 +311,17 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let root = root(dir.path());
         let (temp, _) = Temp::create(&root).unwrap();
-        let place = Place { path: "vault-00000001".into(), shard: None };
+        let place = Place {
+            path: "vault-00000001".into(),
+            shard: None,
+        };
         give_name(&root, &temp.path, &place, Placing::Link).unwrap();
         assert_eq!(give_name(&root, &temp.path, &place, Placing::Link), Ok(()));
         let (other, _) = Temp::create(&root).unwrap();
-        assert_eq!(give_name(&root, &other.path, &place, Placing::Link), Err(Errno::EXIST));
+        assert_eq!(
+            give_name(&root, &other.path, &place, Placing::Link),
+            Err(Errno::EXIST)
+        );
     }
 
     #[test]

@@ -11,9 +11,18 @@ use super::MAX_OBJECT;
 use super::errno::failed;
 use super::root::{Place, READ_FILE, Root};
 
-pub(super) fn get(root: &Root, name: &ObjectKey, range: Option<Range<u64>>) -> Result<Bytes, StoreError> {
+pub(super) fn get(
+    root: &Root,
+    name: &ObjectKey,
+    range: Option<Range<u64>>,
+) -> Result<Bytes, StoreError> {
     let place = Place::of(name);
-    let cannot_read = |errno| failed(format_args!("cannot read {} in {}", place.path, root.path.display()), errno);
+    let cannot_read = |errno| {
+        failed(
+            format_args!("cannot read {} in {}", place.path, root.path.display()),
+            errno,
+        )
+    };
     let file = match rustix::fs::openat(&root.dir, &place.path, READ_FILE, Mode::empty()) {
         Ok(file) => file,
         Err(Errno::NOENT) => return Err(root.absent(name)),
@@ -25,7 +34,10 @@ pub(super) fn get(root: &Root, name: &ObjectKey, range: Option<Range<u64>>) -> R
     if range.start > range.end || range.end > len {
         return Err(StoreError::new(
             StoreErrorKind::OutOfRange,
-            format!("bytes {}..{} were asked of {}, which has {len}", range.start, range.end, place.path),
+            format!(
+                "bytes {}..{} were asked of {}, which has {len}",
+                range.start, range.end, place.path
+            ),
         ));
     }
     let wanted = usize::try_from(range.end - range.start)
@@ -33,9 +45,12 @@ pub(super) fn get(root: &Root, name: &ObjectKey, range: Option<Range<u64>>) -> R
         .filter(|wanted| *wanted <= MAX_OBJECT)
         .ok_or_else(|| not_ours(root, &place, "is larger than any object of warifu"))?;
     let mut bytes = Vec::new();
-    bytes
-        .try_reserve_exact(wanted)
-        .map_err(|error| StoreError::new(StoreErrorKind::Failed, format!("cannot hold {}: {error}", place.path)))?;
+    bytes.try_reserve_exact(wanted).map_err(|error| {
+        StoreError::new(
+            StoreErrorKind::Failed,
+            format!("cannot hold {}: {error}", place.path),
+        )
+    })?;
     while bytes.len() < wanted {
         let offset = range.start.saturating_add(bytes.len() as u64);
         match rustix::io::pread(&file, rustix::buffer::spare_capacity(&mut bytes), offset) {
@@ -51,9 +66,14 @@ pub(super) fn get(root: &Root, name: &ObjectKey, range: Option<Range<u64>>) -> R
 pub(super) fn stat(root: &Root, name: &ObjectKey) -> Result<ObjectStat, StoreError> {
     let place = Place::of(name);
     match rustix::fs::statat(&root.dir, &place.path, AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(stat) => Ok(ObjectStat { len: size_of(root, &place, &stat)? }),
+        Ok(stat) => Ok(ObjectStat {
+            len: size_of(root, &place, &stat)?,
+        }),
         Err(Errno::NOENT) => Err(root.absent(name)),
-        Err(errno) => Err(failed(format_args!("cannot look at {} in {}", place.path, root.path.display()), errno)),
+        Err(errno) => Err(failed(
+            format_args!("cannot look at {} in {}", place.path, root.path.display()),
+            errno,
+        )),
     }
 }
 
@@ -62,7 +82,10 @@ pub(super) fn delete(root: &Root, name: &ObjectKey) -> Result<(), StoreError> {
     match rustix::fs::unlinkat(&root.dir, &place.path, AtFlags::empty()) {
         Ok(()) => Ok(()),
         Err(Errno::NOENT) => Err(root.absent(name)),
-        Err(errno) => Err(failed(format_args!("cannot remove {} in {}", place.path, root.path.display()), errno)),
+        Err(errno) => Err(failed(
+            format_args!("cannot remove {} in {}", place.path, root.path.display()),
+            errno,
+        )),
     }
 }
 
@@ -74,5 +97,8 @@ fn size_of(root: &Root, place: &Place, stat: &rustix::fs::Stat) -> Result<u64, S
 }
 
 fn not_ours(root: &Root, place: &Place, what: &str) -> StoreError {
-    StoreError::new(StoreErrorKind::Failed, format!("{} in {} {what}", place.path, root.path.display()))
+    StoreError::new(
+        StoreErrorKind::Failed,
+        format!("{} in {} {what}", place.path, root.path.display()),
+    )
 }

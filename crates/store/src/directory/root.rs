@@ -26,10 +26,14 @@ pub(super) const LOST_FOUND: &str = "lost+found";
 
 const FORMAT: u32 = 1;
 pub(super) const FOLDER_MODE: Mode = Mode::RWXU;
-pub(super) const READ_DIR: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+pub(super) const READ_DIR: OFlags = OFlags::RDONLY
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::CLOEXEC);
 /// A pipe put in an object's place must not make us wait, and a link must not lead us out of the folder.
-pub(super) const READ_FILE: OFlags =
-    OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK);
+pub(super) const READ_FILE: OFlags = OFlags::RDONLY
+    .union(OFlags::CLOEXEC)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::NONBLOCK);
 /// A temporary file older than this was left by a crash; generous, as a file server's clock is its own.
 const STALE_AFTER_SECS: i64 = 24 * 60 * 60;
 
@@ -53,7 +57,10 @@ impl Identity {
     }
 
     fn from_stat(stat: &rustix::fs::Stat) -> Self {
-        Self { device: stat.st_dev, inode: stat.st_ino }
+        Self {
+            device: stat.st_dev,
+            inode: stat.st_ino,
+        }
     }
 }
 
@@ -76,12 +83,17 @@ impl Mark {
         if words.next() != Some(MARKER) {
             return Err(MarkError::Damaged);
         }
-        let format = words.next().and_then(|word| word.parse::<u32>().ok()).ok_or(MarkError::Damaged)?;
+        let format = words
+            .next()
+            .and_then(|word| word.parse::<u32>().ok())
+            .ok_or(MarkError::Damaged)?;
         if format > FORMAT {
             return Err(MarkError::Newer(format));
         }
         match (words.next(), words.next()) {
-            (Some(mark), None) if mark.len() == 32 && mark.bytes().all(|b| b.is_ascii_hexdigit()) => {
+            (Some(mark), None)
+                if mark.len() == 32 && mark.bytes().all(|b| b.is_ascii_hexdigit()) =>
+            {
                 Ok(Self(mark.to_owned()))
             }
             _ => Err(MarkError::Damaged),
@@ -107,10 +119,14 @@ impl Place {
     pub(super) fn of(name: &ObjectKey) -> Self {
         let text = name.as_str();
         match text.get(..2) {
-            Some(shard) if name.is_share() => {
-                Self { path: format!("{OBJECTS}/{shard}/{text}"), shard: u8::from_str_radix(shard, 16).ok() }
-            }
-            _ => Self { path: text.to_owned(), shard: None },
+            Some(shard) if name.is_share() => Self {
+                path: format!("{OBJECTS}/{shard}/{text}"),
+                shard: u8::from_str_radix(shard, 16).ok(),
+            },
+            _ => Self {
+                path: text.to_owned(),
+                shard: None,
+            },
         }
     }
 
@@ -140,7 +156,10 @@ pub(super) struct Root {
 
 impl fmt::Debug for Root {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Root").field("path", &self.path).field("identity", &self.identity).finish_non_exhaustive()
+        f.debug_struct("Root")
+            .field("path", &self.path)
+            .field("identity", &self.identity)
+            .finish_non_exhaustive()
     }
 }
 
@@ -152,18 +171,29 @@ impl Root {
             Ok(mark) => mark,
             Err(MarkError::Errno(Errno::NOENT)) => {
                 let empty = top_entries(&dir).is_ok_and(|names| names.is_empty());
-                return Err(OpenError::NotAStore { path: path.into(), empty });
+                return Err(OpenError::NotAStore {
+                    path: path.into(),
+                    empty,
+                });
             }
-            Err(MarkError::Errno(errno)) => return Err(OpenError::io(path, "cannot read the marker file of", errno)),
+            Err(MarkError::Errno(errno)) => {
+                return Err(OpenError::io(path, "cannot read the marker file of", errno));
+            }
             Err(MarkError::Damaged) => return Err(OpenError::DamagedMarker { path: path.into() }),
-            Err(MarkError::Newer(version)) => return Err(OpenError::Newer { path: path.into(), version }),
+            Err(MarkError::Newer(version)) => {
+                return Err(OpenError::Newer {
+                    path: path.into(),
+                    version,
+                });
+            }
         };
         Self::with(path, dir, mark)
     }
 
     /// Takes up a folder whose mark is known (or is about to be written).
     pub(super) fn with(path: &Path, dir: OwnedFd, mark: Mark) -> Result<Self, OpenError> {
-        let stat = rustix::fs::fstat(&dir).map_err(|errno| OpenError::io(path, "cannot look at", errno))?;
+        let stat = rustix::fs::fstat(&dir)
+            .map_err(|errno| OpenError::io(path, "cannot look at", errno))?;
         let local = rustix::fs::fstatfs(&dir).is_ok_and(|fs| is_local(fs.f_type));
         Ok(Self {
             path: path.into(),
@@ -180,9 +210,10 @@ impl Root {
     pub(super) fn confirm(&self) -> Result<(), StoreError> {
         match read_mark(&self.dir) {
             Ok(mark) if mark == self.mark => Ok(()),
-            Err(MarkError::Errno(errno)) if errno != Errno::NOENT => {
-                Err(failed(format_args!("cannot read the marker file of {}", self.path.display()), errno))
-            }
+            Err(MarkError::Errno(errno)) if errno != Errno::NOENT => Err(failed(
+                format_args!("cannot read the marker file of {}", self.path.display()),
+                errno,
+            )),
             _ => Err(not_the_store(&self.path)),
         }
     }
@@ -204,11 +235,17 @@ impl Root {
         match self.make_folder(&folder) {
             Err(Errno::NOENT) => {
                 self.confirm()?;
-                self.make_folder(OBJECTS).and_then(|()| self.make_folder(&folder))
+                self.make_folder(OBJECTS)
+                    .and_then(|()| self.make_folder(&folder))
             }
             done => done,
         }
-        .map_err(|errno| failed(format_args!("cannot make the folder {folder} in {}", self.path.display()), errno))
+        .map_err(|errno| {
+            failed(
+                format_args!("cannot make the folder {folder} in {}", self.path.display()),
+                errno,
+            )
+        })
     }
 
     pub(super) fn make_folder(&self, folder: &str) -> Result<(), Errno> {
@@ -221,8 +258,12 @@ impl Root {
     /// Puts the names of the folder that holds `place` on disk, and the folder's own name too.
     pub(super) fn sync_folder_of(&self, place: &Place) -> Result<(), Errno> {
         self.sync_folder(&place.folder())?;
-        let Some(shard) = place.shard else { return Ok(()) };
-        let Some(known) = self.durable_shards.get(usize::from(shard)) else { return Ok(()) };
+        let Some(shard) = place.shard else {
+            return Ok(());
+        };
+        let Some(known) = self.durable_shards.get(usize::from(shard)) else {
+            return Ok(());
+        };
         if !known.load(Ordering::Acquire) {
             // Whoever made the shard folder may not have synced its name yet: another task, or another process.
             let present = self.shards_present();
@@ -237,10 +278,14 @@ impl Root {
     }
 
     fn shards_present(&self) -> Vec<u8> {
-        let Ok(dir) = rustix::fs::openat(&self.dir, OBJECTS, READ_DIR, Mode::empty()).and_then(Dir::new) else {
+        let Ok(dir) =
+            rustix::fs::openat(&self.dir, OBJECTS, READ_DIR, Mode::empty()).and_then(Dir::new)
+        else {
             return Vec::new();
         };
-        dir.flatten().filter_map(|entry| shard_of(entry.file_name().to_bytes())).collect()
+        dir.flatten()
+            .filter_map(|entry| shard_of(entry.file_name().to_bytes()))
+            .collect()
     }
 
     /// Puts a folder's entries on disk.
@@ -255,15 +300,27 @@ impl Root {
 
     /// Removes temporary files that a crash left behind. They are in nobody's way, so failures are only noted.
     pub(super) fn sweep(&self, now_secs: i64) {
-        let Ok(dir) = rustix::fs::openat(&self.dir, TMP, READ_DIR, Mode::empty()).and_then(Dir::new) else { return };
+        let Ok(dir) =
+            rustix::fs::openat(&self.dir, TMP, READ_DIR, Mode::empty()).and_then(Dir::new)
+        else {
+            return;
+        };
         let mut swept = 0_u64;
         for entry in dir.flatten() {
-            let Some(name) = entry.file_name().to_str().ok().filter(|name| put::is_temp_name(name)) else { continue };
+            let Some(name) = entry
+                .file_name()
+                .to_str()
+                .ok()
+                .filter(|name| put::is_temp_name(name))
+            else {
+                continue;
+            };
             let path = format!("{TMP}/{name}");
-            let stale = rustix::fs::statat(&self.dir, &path, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|stat| {
-                FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
-                    && now_secs.saturating_sub(stat.st_mtime) > STALE_AFTER_SECS
-            });
+            let stale =
+                rustix::fs::statat(&self.dir, &path, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|stat| {
+                    FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+                        && now_secs.saturating_sub(stat.st_mtime) > STALE_AFTER_SECS
+                });
             if stale && rustix::fs::unlinkat(&self.dir, &path, AtFlags::empty()).is_ok() {
                 swept += 1;
             }
@@ -276,9 +333,15 @@ impl Root {
 
 /// The two hexadecimal digits that name a shard folder.
 pub(super) fn shard_of(name: &[u8]) -> Option<u8> {
-    let text = std::str::from_utf8(name).ok().filter(|text| text.len() == 2)?;
+    let text = std::str::from_utf8(name)
+        .ok()
+        .filter(|text| text.len() == 2)?;
     let lower = text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    if lower { u8::from_str_radix(text, 16).ok() } else { None }
+    if lower {
+        u8::from_str_radix(text, 16).ok()
+    } else {
+        None
+    }
 }
 
 /// Opens a folder that must be there.
@@ -311,7 +374,8 @@ pub(super) fn has_marker(path: &Path) -> bool {
 }
 
 fn read_mark(dir: &OwnedFd) -> Result<Mark, MarkError> {
-    let file = rustix::fs::openat(dir, MARKER, READ_FILE, Mode::empty()).map_err(MarkError::Errno)?;
+    let file =
+        rustix::fs::openat(dir, MARKER, READ_FILE, Mode::empty()).map_err(MarkError::Errno)?;
     let mut bytes = Vec::with_capacity(256);
     loop {
         match rustix::io::read(&file, rustix::buffer::spare_capacity(&mut bytes)) {
@@ -327,7 +391,10 @@ fn read_mark(dir: &OwnedFd) -> Result<Mark, MarkError> {
 pub(super) fn not_the_store(path: &Path) -> StoreError {
     StoreError::new(
         StoreErrorKind::NoAnswer,
-        format!("the folder {} is not the store that was opened (not mounted?)", path.display()),
+        format!(
+            "the folder {} is not the store that was opened (not mounted?)",
+            path.display()
+        ),
     )
 }
 
@@ -341,9 +408,15 @@ pub(super) fn unopened(error: &OpenError) -> StoreError {
         | OpenError::NoAnswer { .. } => StoreErrorKind::NoAnswer,
         OpenError::Newer { .. } | OpenError::Url(_) => StoreErrorKind::Failed,
         OpenError::Io { source, .. } => {
-            let kind = source.raw_os_error().map_or(StoreErrorKind::Failed, |raw| kind_of(Errno::from_raw_os_error(raw)));
+            let kind = source.raw_os_error().map_or(StoreErrorKind::Failed, |raw| {
+                kind_of(Errno::from_raw_os_error(raw))
+            });
             // A folder that answers EEXIST or ENOSPC to being opened has said nothing that a caller could use.
-            if matches!(kind, StoreErrorKind::Denied | StoreErrorKind::NoAnswer) { kind } else { StoreErrorKind::Failed }
+            if matches!(kind, StoreErrorKind::Denied | StoreErrorKind::NoAnswer) {
+                kind
+            } else {
+                StoreErrorKind::Failed
+            }
         }
     };
     StoreError::new(kind, error.to_string())
@@ -372,12 +445,28 @@ mod tests {
     fn a_marker_is_read_back_and_anything_else_is_refused() {
         let mark = Mark::fresh().unwrap();
         assert!(Mark::parse(mark.line().as_bytes()).is_ok_and(|read| read == mark));
-        for text in ["", "warifu-store", "warifu-store 1", "warifu-store 1 12", "something 1 0123", "warifu-store x y"] {
-            assert!(matches!(Mark::parse(text.as_bytes()), Err(MarkError::Damaged)), "{text:?}");
+        for text in [
+            "",
+            "warifu-store",
+            "warifu-store 1",
+            "warifu-store 1 12",
+            "something 1 0123",
+            "warifu-store x y",
+        ] {
+            assert!(
+                matches!(Mark::parse(text.as_bytes()), Err(MarkError::Damaged)),
+                "{text:?}"
+            );
         }
-        assert!(matches!(Mark::parse(&[0xFF, 0xFE]), Err(MarkError::Damaged)));
+        assert!(matches!(
+            Mark::parse(&[0xFF, 0xFE]),
+            Err(MarkError::Damaged)
+        ));
         let newer = format!("warifu-store 2 {} and-more", "0".repeat(32));
-        assert!(matches!(Mark::parse(newer.as_bytes()), Err(MarkError::Newer(2))));
+        assert!(matches!(
+            Mark::parse(newer.as_bytes()),
+            Err(MarkError::Newer(2))
+        ));
     }
 
     #[test]

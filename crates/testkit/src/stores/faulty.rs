@@ -110,7 +110,9 @@ struct Script {
 
 impl Faults {
     fn script(&self) -> MutexGuard<'_, Script> {
-        self.script.lock().expect("no test panics while it sets faults")
+        self.script
+            .lock()
+            .expect("no test panics while it sets faults")
     }
 
     /// Puts the server in a state.
@@ -178,7 +180,9 @@ impl Faults {
             State::Well => None,
             State::Gone => Some(Trouble::Refused(StoreErrorKind::NoAnswer)),
             State::Hung => Some(Trouble::Hangs),
-            State::Full => (method == Method::Put).then_some(Trouble::Refused(StoreErrorKind::Full)),
+            State::Full => {
+                (method == Method::Put).then_some(Trouble::Refused(StoreErrorKind::Full))
+            }
             State::ReadOnly => changes.then_some(Trouble::Refused(StoreErrorKind::Denied)),
             State::Failing => Some(Trouble::Refused(StoreErrorKind::Failed)),
         };
@@ -189,14 +193,21 @@ impl Faults {
             name.map_or(&[][..], |name| name.as_str().as_bytes()),
             &tries.to_le_bytes(),
         ];
-        let trouble = planned.or(standing).or_else(|| self.by_chance(script.rates, method, &draw));
-        Met { trouble, delay: script.delay, draw: self.world.draw(&draw) }
+        let trouble = planned
+            .or(standing)
+            .or_else(|| self.by_chance(script.rates, method, &draw));
+        Met {
+            trouble,
+            delay: script.delay,
+            draw: self.world.draw(&draw),
+        }
     }
 
     fn by_chance(&self, rates: Rates, method: Method, draw: &[&[u8]; 4]) -> Option<Trouble> {
         let strikes = |percent: u8, what: &str| {
             let [label, method, name, tries] = *draw;
-            self.world.chance(percent, &[what.as_bytes(), label, method, name, tries])
+            self.world
+                .chance(percent, &[what.as_bytes(), label, method, name, tries])
         };
         let reads = method == Method::Get;
         if strikes(rates.no_answer, "no answer") {
@@ -212,7 +223,9 @@ impl Faults {
         } else if reads && strikes(rates.cut_off, "cut off") {
             Some(Trouble::CutOff)
         } else if strikes(rates.late, "late") {
-            Some(Trouble::Late(Duration::from_millis(self.world.draw(draw) % 20 + 1)))
+            Some(Trouble::Late(Duration::from_millis(
+                self.world.draw(draw) % 20 + 1,
+            )))
         } else {
             None
         }
@@ -220,7 +233,11 @@ impl Faults {
 
     fn spoil(&self, object: Bytes, met: &Met) -> Bytes {
         let len = object.len();
-        let at = if len == 0 { 0 } else { (met.draw % len as u64) as usize };
+        let at = if len == 0 {
+            0
+        } else {
+            (met.draw % len as u64) as usize
+        };
         if len > 0 && (met.trouble == Some(Trouble::CutOff) || self.tells(&Lie::CutsOff)) {
             return object.slice(..at);
         }
@@ -276,8 +293,18 @@ impl FaultyStore {
             calls: BTreeMap::new(),
             tries: BTreeMap::new(),
         };
-        let faults = Faults { world: world.clone(), label, script: Arc::new(Mutex::new(script)) };
-        (Arc::new(Self { inner, faults: faults.clone() }), faults)
+        let faults = Faults {
+            world: world.clone(),
+            label,
+            script: Arc::new(Mutex::new(script)),
+        };
+        (
+            Arc::new(Self {
+                inner,
+                faults: faults.clone(),
+            }),
+            faults,
+        )
     }
 
     /// Takes `act` through what the call meets.
@@ -318,7 +345,10 @@ impl FaultyStore {
 
     fn absent(&self, name: &ObjectKey) -> Result<(), StoreError> {
         if self.faults.forgot(name) {
-            return Err(StoreError::new(StoreErrorKind::NotFound, format!("there is no object {name}")));
+            return Err(StoreError::new(
+                StoreErrorKind::NotFound,
+                format!("there is no object {name}"),
+            ));
         }
         Ok(())
     }
@@ -326,7 +356,12 @@ impl FaultyStore {
 
 #[async_trait]
 impl ShareStore for FaultyStore {
-    async fn put_new(&self, name: &ObjectKey, object: Bytes, durability: Durability) -> Result<(), StoreError> {
+    async fn put_new(
+        &self,
+        name: &ObjectKey,
+        object: Bytes,
+        durability: Durability,
+    ) -> Result<(), StoreError> {
         let act = async {
             if self.faults.tells(&Lie::ForgetsWrites) {
                 self.faults.script().forgotten.insert(name.clone());
@@ -357,7 +392,9 @@ impl ShareStore for FaultyStore {
     }
 
     async fn list(&self, after: Option<&ObjectKey>, limit: usize) -> Result<Page, StoreError> {
-        let (done, _) = self.through(Method::List, None, self.inner.list(after, limit)).await;
+        let (done, _) = self
+            .through(Method::List, None, self.inner.list(after, limit))
+            .await;
         let mut page = done?;
         let script = self.faults.script();
         for lie in &script.lies {
@@ -366,14 +403,26 @@ impl ShareStore for FaultyStore {
                     page.objects.clear();
                     page.more = false;
                 }
-                Lie::ListsWithout(hidden) => page.objects.retain(|(name, _)| !hidden.contains(name)),
+                Lie::ListsWithout(hidden) => {
+                    page.objects.retain(|(name, _)| !hidden.contains(name))
+                }
                 Lie::ListsAlso(invented) => {
                     // Into the stretch of names that this page covers, so that the order holds.
-                    let last = page.objects.last().filter(|_| page.more).map(|(name, _)| name.clone());
+                    let last = page
+                        .objects
+                        .last()
+                        .filter(|_| page.more)
+                        .map(|(name, _)| name.clone());
                     let fits = |name: &&ObjectKey| {
-                        after.is_none_or(|after| *name > after) && last.as_ref().is_none_or(|last| *name < last)
+                        after.is_none_or(|after| *name > after)
+                            && last.as_ref().is_none_or(|last| *name < last)
                     };
-                    page.objects.extend(invented.iter().filter(fits).map(|name| (name.clone(), ObjectStat { len: 1 })));
+                    page.objects.extend(
+                        invented
+                            .iter()
+                            .filter(fits)
+                            .map(|name| (name.clone(), ObjectStat { len: 1 })),
+                    );
                     page.objects.sort_by(|(one, _), (other, _)| one.cmp(other));
                     page.objects.dedup_by(|(one, _), (other, _)| one == other);
                 }
@@ -404,6 +453,8 @@ impl ShareStore for FaultyStore {
     }
 
     async fn space(&self) -> Result<Space, StoreError> {
-        self.through(Method::Space, None, self.inner.space()).await.0
+        self.through(Method::Space, None, self.inner.space())
+            .await
+            .0
     }
 }

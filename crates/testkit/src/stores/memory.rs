@@ -45,7 +45,10 @@ struct State {
 
 impl std::fmt::Debug for State {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("State").field("objects", &self.objects.len()).field("calls", &self.calls).finish_non_exhaustive()
+        f.debug_struct("State")
+            .field("objects", &self.objects.len())
+            .field("calls", &self.calls)
+            .finish_non_exhaustive()
     }
 }
 
@@ -74,7 +77,9 @@ impl MemoryStore {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("no test panics inside the memory store")
+        self.state
+            .lock()
+            .expect("no test panics inside the memory store")
     }
 
     fn called(&self, method: Method) -> MutexGuard<'_, State> {
@@ -114,13 +119,19 @@ impl MemoryStore {
     /// Every object's bytes, to search them.
     #[must_use]
     pub fn everything(&self) -> Vec<(ObjectKey, Bytes)> {
-        self.state().objects.iter().map(|(name, bytes)| (name.clone(), bytes.clone())).collect()
+        self.state()
+            .objects
+            .iter()
+            .map(|(name, bytes)| (name.clone(), bytes.clone()))
+            .collect()
     }
 
     /// Changes an object in place, as damage does: on disk too. Says whether it was there.
     pub fn damage(&self, name: &ObjectKey, how: impl FnOnce(&mut Vec<u8>)) -> bool {
         let mut state = self.state();
-        let Some(object) = state.objects.get(name) else { return false };
+        let Some(object) = state.objects.get(name) else {
+            return false;
+        };
         let mut bytes = object.to_vec();
         how(&mut bytes);
         let bytes = Bytes::from(bytes);
@@ -174,7 +185,9 @@ impl MemoryStore {
     /// Copies the server as it is now.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot { objects: self.state().objects.clone() }
+        Snapshot {
+            objects: self.state().objects.clone(),
+        }
     }
 
     /// Puts an old copy in the server's place.
@@ -216,19 +229,36 @@ impl MemoryStore {
 }
 
 fn absent(name: &ObjectKey) -> StoreError {
-    StoreError::new(StoreErrorKind::NotFound, format!("there is no object {name}"))
+    StoreError::new(
+        StoreErrorKind::NotFound,
+        format!("there is no object {name}"),
+    )
 }
 
 #[async_trait]
 impl ShareStore for MemoryStore {
-    async fn put_new(&self, name: &ObjectKey, object: Bytes, durability: Durability) -> Result<(), StoreError> {
+    async fn put_new(
+        &self,
+        name: &ObjectKey,
+        object: Bytes,
+        durability: Durability,
+    ) -> Result<(), StoreError> {
         let mut state = self.called(Method::Put);
         if state.objects.contains_key(name) {
-            return Err(StoreError::new(StoreErrorKind::AlreadyExists, format!("there is already an object {name}")));
+            return Err(StoreError::new(
+                StoreErrorKind::AlreadyExists,
+                format!("there is already an object {name}"),
+            ));
         }
         let used: u64 = state.objects.values().map(|bytes| bytes.len() as u64).sum();
-        if state.capacity.is_some_and(|capacity| used + object.len() as u64 > capacity) {
-            return Err(StoreError::new(StoreErrorKind::Full, "the memory store is full"));
+        if state
+            .capacity
+            .is_some_and(|capacity| used + object.len() as u64 > capacity)
+        {
+            return Err(StoreError::new(
+                StoreErrorKind::Full,
+                "the memory store is full",
+            ));
         }
         state.objects.insert(name.clone(), object.clone());
         match durability {
@@ -245,7 +275,10 @@ impl ShareStore for MemoryStore {
         let len = object.len() as u64;
         let range = range.unwrap_or(0..len);
         if range.start > range.end || range.end > len {
-            let detail = format!("bytes {}..{} were asked of {name}, which has {len}", range.start, range.end);
+            let detail = format!(
+                "bytes {}..{} were asked of {name}, which has {len}",
+                range.start, range.end
+            );
             return Err(StoreError::new(StoreErrorKind::OutOfRange, detail));
         }
         // Both bounds lie within the object's length, which is a usize.
@@ -254,7 +287,13 @@ impl ShareStore for MemoryStore {
 
     async fn stat(&self, name: &ObjectKey) -> Result<ObjectStat, StoreError> {
         let state = self.called(Method::Stat);
-        state.objects.get(name).map(|object| ObjectStat { len: object.len() as u64 }).ok_or_else(|| absent(name))
+        state
+            .objects
+            .get(name)
+            .map(|object| ObjectStat {
+                len: object.len() as u64,
+            })
+            .ok_or_else(|| absent(name))
     }
 
     async fn list(&self, after: Option<&ObjectKey>, limit: usize) -> Result<Page, StoreError> {
@@ -263,15 +302,30 @@ impl ShareStore for MemoryStore {
             .objects
             .iter()
             .filter(|(name, _)| after.is_none_or(|after| *name > after))
-            .map(|(name, bytes)| (name.clone(), ObjectStat { len: bytes.len() as u64 }));
+            .map(|(name, bytes)| {
+                (
+                    name.clone(),
+                    ObjectStat {
+                        len: bytes.len() as u64,
+                    },
+                )
+            });
         let objects = later.by_ref().take(limit).collect();
         let foreign = if after.is_none() { state.foreign } else { 0 };
-        Ok(Page { objects, more: later.next().is_some(), foreign })
+        Ok(Page {
+            objects,
+            more: later.next().is_some(),
+            foreign,
+        })
     }
 
     async fn delete(&self, name: &ObjectKey) -> Result<(), StoreError> {
         let mut state = self.called(Method::Delete);
-        state.objects.remove(name).map(|_| ()).ok_or_else(|| absent(name))
+        state
+            .objects
+            .remove(name)
+            .map(|_| ())
+            .ok_or_else(|| absent(name))
     }
 
     async fn sync(&self) -> Result<(), StoreError> {
@@ -283,6 +337,9 @@ impl ShareStore for MemoryStore {
     async fn space(&self) -> Result<Space, StoreError> {
         let state = self.called(Method::Space);
         let used: u64 = state.objects.values().map(|bytes| bytes.len() as u64).sum();
-        Ok(Space { total: state.capacity, free: state.capacity.map(|capacity| capacity.saturating_sub(used)) })
+        Ok(Space {
+            total: state.capacity,
+            free: state.capacity.map(|capacity| capacity.saturating_sub(used)),
+        })
     }
 }

@@ -30,13 +30,21 @@ pub enum Method {
 
 impl Method {
     /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::Put, Self::Get, Self::Stat, Self::List, Self::Delete, Self::Sync, Self::Space];
+    pub const ALL: [Self; 7] = [
+        Self::Put,
+        Self::Get,
+        Self::Stat,
+        Self::List,
+        Self::Delete,
+        Self::Sync,
+        Self::Space,
+    ];
 }
 
 /// A share object's name made of a number: distinct for distinct numbers, spread over all first digits.
 #[must_use]
 pub fn share_name(number: u64) -> ObjectKey {
     let spread = number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    ObjectKey::parse(&format!("{spread:016x}{:032x}{number:016x}", 0)).expect("64 lower-case hexadecimal digits")
+    ObjectKey::parse(&format!("{spread:016x}{:032x}{number:016x}", 0))
+        .expect("64 lower-case hexadecimal digits")
 }
