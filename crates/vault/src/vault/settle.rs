@@ -86,6 +86,8 @@ impl Inner {
         let listed = lock(&self.unsettled)
             .iter()
             .any(|version| version.head == head);
+        // An empty version has nothing on servers that could be unsettled, and lies in the catalogue all the same.
+        self.catalog.sync().await?;
         if listed { settled } else { Ok(()) }
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use warifu_testkit::stores::{Fate, Lie, State};
 use warifu_vault::node::NodeId;
-use warifu_vault::seam::catalog::RenameMode;
+use warifu_vault::seam::catalog::{Catalog, RenameMode};
 use warifu_vault::verify::VerifyOptions;
 use warifu_vault::{Access, FileHandle, Vault, VaultError};
 
@@ -23,7 +23,7 @@ pub(crate) fn live_through(k: u8, n: u8, ops: &[Op]) -> Outcome {
     let lab = live(Lab::new(k, n));
     lab.memory.remember();
     let mut model = Model::new();
-    let bad = usize::from(n - k);
+    let mut bad = usize::from(n - k);
     let (mut power_failed, mut how) = (false, 0);
     let mut lives = ops.split_inclusive(|op| matches!(op, Op::Restart | Op::Kill | Op::PowerCut { .. }));
     while let Some(ops) = lives.next() {
@@ -45,13 +45,17 @@ pub(crate) fn live_through(k: u8, n: u8, ops: &[Op]) -> Outcome {
                 make_bad(&lab, bad, 0);
                 let found = live(async { contents(&lab.start().await, false).await })?;
                 model.adopt(&found)?;
+                // What the power cut took from good servers nobody has repaired yet: then no bad ones can be afforded.
+                if live(good_servers_owe(&lab, bad)) {
+                    bad = 0;
+                }
                 how = worse;
                 make_bad(&lab, bad, how);
             }
             _ => {}
         }
     }
-    live(end(&lab, &mut model, power_failed, bad))
+    live(end(&lab, &mut model, power_failed, usize::from(n - k)))
 }
 
 fn cut_power(lab: &Lab, seed: u64) {
@@ -64,6 +68,12 @@ fn cut_power(lab: &Lab, seed: u64) {
         });
     }
     lab.memory.power_cut_after(dice.pick(lab.memory.at_risk() + 1));
+}
+
+async fn good_servers_owe(lab: &Lab, bad: usize) -> bool {
+    let degraded = lab.memory.owed(None, usize::MAX).await.unwrap();
+    let owed = degraded.iter().flat_map(|extent| extent.owed.iter());
+    owed.into_iter().any(|index| usize::from(index.get()) > bad)
 }
 
 /// The contents of all files, by the numbers of their names.
