@@ -115,6 +115,11 @@ impl Vault {
         // The making has its line in the audit log; the opening is part of it.
         let handle = self.inner.handle(attr.node, access);
         handle.begin_empty(&attr).await;
+        // Somebody else here may have removed it before it counted as open.
+        let still = self.inner.catalog.attr(attr.node).await?;
+        if still.is_none_or(|attr| attr.nlink == 0) {
+            handle.file().state.write().await.unlinked = true;
+        }
         Ok((attr, handle))
     }
 

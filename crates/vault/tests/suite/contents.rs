@@ -461,3 +461,34 @@ async fn a_file_emptied_while_it_is_saved_stays_empty() {
     same(&get(&vault, "f").await.unwrap(), &[0; 3000], "saved");
     assert_eq!(version(&vault, "f").await, VersionNo(3));
 }
+
+#[tokio::test(start_paused = true)]
+async fn p8_what_is_written_while_a_save_is_under_way_belongs_to_the_next() {
+    for size in [5000, EXTENT + 5000] {
+        let lab = Lab::new(2, 3).await;
+        let vault = lab.start().await;
+        put(&vault, "f", &noise(1, size)).await.unwrap();
+        let slow = std::time::Duration::from_millis(50);
+        lab.faults.iter().for_each(|server| server.set_delay(slow));
+        let handle = std::sync::Arc::new(open(&vault, "f").await.unwrap());
+        handle.write(&ctx(), 0, b"first").await.unwrap();
+        let saver = tokio::spawn({
+            let handle = std::sync::Arc::clone(&handle);
+            async move { handle.flush(&ctx()).await }
+        });
+        tokio::time::sleep(std::time::Duration::from_millis(25)).await;
+        handle.write(&ctx(), 2, b"second").await.unwrap();
+        handle.write(&ctx(), size as u64 - 1, b"end").await.unwrap();
+        saver.await.unwrap().unwrap();
+        let mut first = noise(1, size);
+        first[..5].copy_from_slice(b"first");
+        same(&get(&lab.start().await, "f").await.unwrap(), &first, "one moment");
+        handle.flush(&ctx()).await.unwrap();
+        handle.release(&ctx()).await.unwrap();
+        let mut second = first;
+        second[2..8].copy_from_slice(b"second");
+        second.truncate(size - 1);
+        second.extend_from_slice(b"end");
+        same(&get(&lab.start().await, "f").await.unwrap(), &second, "the next moment");
+    }
+}
