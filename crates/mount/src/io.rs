@@ -9,9 +9,8 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use fuser::{Errno, FopenFlags, INodeNo};
-use warifu_core::secret::SecretBytes;
 use warifu_vault::node::{Attr, AttrChange, Name, NodeId, NodeKind};
-use warifu_vault::{Access, Context, FileHandle, VaultError};
+use warifu_vault::{Access, Context, FileHandle, SecretBytes, VaultError};
 
 use crate::attrs::{has_set_id, ino, without_set_id};
 use crate::caller::Caller;

@@ -12,10 +12,10 @@ use warifu_vault::{Context, Unsaved, Vault, VaultError};
 use crate::caller::{Caller, Callers};
 use crate::device;
 use crate::drive::Drive;
-use crate::fs::Skin;
 use crate::hygiene::{Hygiene, protect_process};
 use crate::lanes::Lanes;
 use crate::point::{self, UmountError};
+use crate::skin::Skin;
 
 /// How long requests under way may take to end when the drive goes. Each server call ends by itself before that.
 const DRAIN: Duration = Duration::from_secs(120);
@@ -50,7 +50,7 @@ pub struct MountOptions {
     pub fsname: String,
     /// Whether the kernel checks permissions by mode and owner. Without it everybody who may use the drive may do all.
     pub default_permissions: bool,
-    /// Folders that the drive must not lie in nor cover: those of the vault's servers, and the vault file's.
+    /// Folders that the drive must not lie in nor cover: those of the vault's servers.
     pub keep_out: Vec<PathBuf>,
     /// How contents are cached by the kernel.
     pub caching: Caching,
