@@ -277,11 +277,7 @@ impl Drive {
     /// Programs ask before each save, so the answer is kept for a moment, and one that is late is not waited for: the last
     /// one known does.
     pub(crate) async fn room(&self) -> Answer<(u64, u64)> {
-        let known = self
-            .room
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let known = *self.room.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((at, room)) = known
             && at.elapsed() < ROOM_KEPT
         {
