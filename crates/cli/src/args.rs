@@ -351,38 +351,40 @@ pub fn command() -> ClapCommand {
 
 /// Lays the Japanese help over the English one.
 fn in_japanese(top: ClapCommand) -> ClapCommand {
-    // -V and --version would clash with `get --version N` if they were global; they belong to the top alone.
-    let top = translated(top, "help-top")
-        .subcommand_help_heading("コマンド")
-        .subcommand_value_name("コマンド")
-        .disable_version_flag(true)
-        .arg(Arg::new("version").short('V').long("version").action(ArgAction::Version).help("版を表示します").help_heading("オプション"));
+    // Usage lines name the whole command only once everything is built.
+    let mut built = top.clone();
+    built.build();
     let names: Vec<String> = top.get_subcommands().map(|command| command.get_name().to_owned()).collect();
+    let top = translated(top, "help-top", &mut built)
+        .help_template("{about-with-newline}\n使い方: {usage}\n\nコマンド:\n{subcommands}\n\nオプション:\n{options}{after-help}")
+        .disable_version_flag(true)
+        .arg(Arg::new("version").short('V').long("version").action(ArgAction::Version).help("版を表示します"));
     names.into_iter().fold(top, |top, name| {
         let id = format!("help-{name}");
-        top.mut_subcommand(name, |command| translated(command, &id))
+        match built.find_subcommand_mut(&name) {
+            Some(built) => top.mut_subcommand(name, |command| translated(command, &id, built)),
+            None => top,
+        }
     })
 }
 
-fn translated(command: ClapCommand, id: &str) -> ClapCommand {
+fn translated(command: ClapCommand, id: &str, built: &mut ClapCommand) -> ClapCommand {
     let about = words().find(id, &[]).unwrap_or_default();
+    let usage = built.render_usage().to_string().trim_start_matches("Usage: ").replace("[OPTIONS]", "[オプション]").replace("<COMMAND>", "<コマンド>");
     let args: Vec<String> = command.get_arguments().map(|arg| arg.get_id().to_string()).collect();
     let command = command
         .about(about)
-        .help_template("{about-with-newline}\n使い方: {usage}\n\n{all-args}{after-help}")
+        .override_usage(usage)
+        .help_template("{about-with-newline}\n使い方: {usage}\n\n引数:\n{positionals}\n\nオプション:\n{options}{after-help}")
         .disable_help_flag(true)
-        .arg(Arg::new("help").short('h').long("help").action(ArgAction::Help).help("この説明を表示します").help_heading("オプション"));
+        .arg(Arg::new("help").short('h').long("help").action(ArgAction::Help).help("この説明を表示します"));
     args.into_iter().fold(command, |command, arg| {
         // Arguments of every command have one translation.
         let own = words().find(&format!("{id}.{arg}"), &[]).or_else(|| words().find(&format!("help-common.{arg}"), &[]));
-        command.mut_arg(arg, |arg| {
-            let heading = if arg.is_positional() { "引数" } else { "オプション" };
-            let arg = arg.help_heading(heading);
-            match own {
-                Some(help) => arg.help(help),
-                None => arg,
-            }
-        })
+        match own {
+            Some(help) => command.mut_arg(arg, |arg| arg.help(help).hide_possible_values(true)),
+            None => command,
+        }
     })
 }
 

@@ -49,7 +49,7 @@ pub use warifu_vault::error::{Fault, ServerFault, VaultError};
 pub use warifu_vault::node::{Attr, AttrChange, BadName, Name, NodeId, NodeKind};
 pub use warifu_vault::seam::catalog::{CatalogError, RenameMode, Version};
 pub use warifu_vault::status::{ServerState, ServerStatus, Status};
-pub use warifu_vault::verify::{Finding, Unreadable, VerifyOptions, VerifyProgress, VerifyReport};
+pub use warifu_vault::verify::{Finding, ServerCount, Unreadable, VerifyOptions, VerifyProgress, VerifyReport};
 pub use warifu_vault::{Access, FileHandle, Unsaved, Vault};
 
 /// File servers: their URLs and what can be wrong with them.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use warifu::{Fault, ServerState, Status, VerifyOptions, VerifyReport, Warifu};
+use warifu::{Fault, ServerCount, ServerState, Status, VerifyOptions, VerifyReport, Warifu};
 
 use super::{Done, with_vault};
 use crate::args;
@@ -272,23 +272,34 @@ const LISTED: usize = 200;
 fn show_report(report: &VerifyReport, deep: bool) -> Result<(), Failure> {
     let file = |name: &str| if name.is_empty() { say!("verify-no-name") } else { shown_text(name) };
     let mut text = String::new();
-    for finding in report.findings.iter().take(LISTED) {
-        let owed = if finding.owed { say!("verify-owed") } else { String::new() };
-        let line = format!(
-            "{}  v{}  {}: {} {owed}",
-            file(&finding.file),
-            finding.version,
-            shown_text(&finding.server),
-            fault(finding.fault),
-        );
-        text.push_str(line.trim_end());
-        if !finding.detail.is_empty() {
+    // A server that is away is one thing to say, not one for each share.
+    let mut silent: BTreeMap<&str, (u64, &str)> = BTreeMap::new();
+    let mut listed = Vec::new();
+    for finding in &report.findings {
+        if finding.fault == Fault::NoAnswer {
+            silent.entry(&finding.server).or_insert((0, &finding.detail)).0 += 1;
+        } else {
+            listed.push(finding);
+        }
+    }
+    for (server, (shares, detail)) in &silent {
+        text.push_str(&say!("verify-silent", server = shown_text(server), shares = *shares, detail = shown_text(detail)));
+        text.push('\n');
+    }
+    for finding in listed.iter().take(LISTED) {
+        let (server, fault) = (shown_text(&finding.server), fault(finding.fault));
+        text.push_str(&format!("{}  v{}  {server}: {fault}", file(&finding.file), finding.version));
+        if finding.owed {
+            text.push_str(&format!(" {}", say!("verify-owed")));
+        }
+        // Where a share is missing, there is nothing more to say of it.
+        if finding.fault != Fault::Missing && !finding.detail.is_empty() {
             text.push_str(&format!(" ({})", shown_text(&finding.detail)));
         }
         text.push('\n');
     }
-    if report.findings.len() > LISTED {
-        text.push_str(&format!("{}\n", say!("verify-more", more = report.findings.len() - LISTED)));
+    if listed.len() > LISTED {
+        text.push_str(&format!("{}\n", say!("verify-more", more = listed.len() - LISTED)));
     }
     for version in &report.unreadable {
         let (name, number) = (file(&version.file), version.version.0);
@@ -300,28 +311,46 @@ fn show_report(report: &VerifyReport, deep: bool) -> Result<(), Failure> {
         text.push('\n');
     }
     for (name, count) in &report.servers {
-        let bad: Vec<String> = count.bad.iter().map(|(found, many)| format!("{} {many}", fault(*found))).collect();
-        let mut line = say!("verify-server", server = shown_text(name), good = count.good);
-        for part in bad {
-            line.push_str(&format!(", {part}"));
-        }
-        if count.orphans > 0 {
-            line.push_str(&format!(", {}", say!("verify-orphans", count = count.orphans)));
-        }
-        if count.foreign > 0 {
-            line.push_str(&format!(", {}", say!("verify-foreign", count = count.foreign)));
-        }
-        text.push_str(&format!("  {line}\n"));
+        text.push_str(&format!("  {}\n", server_line(name, count)));
     }
-    let (verdict, next) = match (report.unreadable.is_empty(), report.is_clean(), deep) {
-        (true, true, true) => (say!("verify-clean-deep", extents = report.extents), None),
-        (true, true, false) => (say!("verify-clean", extents = report.extents), Some(say!("verify-clean-next"))),
-        (true, false, _) => (say!("verify-damage", findings = report.findings.len()), Some(say!("verify-damage-next"))),
-        (false, _, _) => (say!("verify-too-few", files = report.unreadable.len()), Some(say!("verify-too-few-next"))),
-    };
+    let (verdict, next) = verdict(report, deep);
     text.push_str(&format!("{verdict}\n"));
     if let Some(next) = next {
         text.push_str(&format!("{}\n", say!("next", next = next)));
     }
     Ok(print(&text)?)
+}
+
+fn server_line(name: &str, count: &ServerCount) -> String {
+    let mut line = say!("verify-server", server = shown_text(name), good = count.good);
+    for (found, many) in &count.bad {
+        line.push_str(&format!(", {} {many}", fault(*found)));
+    }
+    if count.orphans > 0 {
+        line.push_str(&format!(", {}", say!("verify-orphans", count = count.orphans)));
+    }
+    if count.foreign > 0 {
+        line.push_str(&format!(", {}", say!("verify-foreign", count = count.foreign)));
+    }
+    line
+}
+
+/// What it comes to, and what to do next.
+fn verdict(report: &VerifyReport, deep: bool) -> (String, Option<String>) {
+    if !report.unreadable.is_empty() {
+        return (say!("verify-too-few", files = report.unreadable.len()), Some(say!("verify-too-few-next")));
+    }
+    if report.is_clean() {
+        return if deep {
+            (say!("verify-clean-deep", extents = report.extents), None)
+        } else {
+            (say!("verify-clean", extents = report.extents), Some(say!("verify-clean-next")))
+        };
+    }
+    let next = if report.findings.iter().all(|finding| finding.owed && finding.fault == Fault::Missing) {
+        say!("verify-owed-next")
+    } else {
+        say!("verify-damage-next")
+    };
+    (say!("verify-damage", findings = report.findings.len()), Some(next))
 }

@@ -201,6 +201,8 @@ verify-foreign = { $count } files that are not warifu's
 verify-clean = All { $extents } extents are where they belong.
 verify-clean-next = to read every byte too, add --deep.
 verify-clean-deep = All { $extents } extents are whole on every server.
+verify-silent = { $server }: no answer, so { $shares } shares could not be checked ({ $detail })
+verify-owed-next = these shares were never stored, because the server was away during a save. They are made when the file is saved anew.
 verify-damage = { $findings ->
     [one] 1 share is not as it should be. Every file can still be read.
    *[other] { $findings } shares are not as they should be. Every file can still be read.
