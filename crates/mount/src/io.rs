@@ -4,8 +4,9 @@
 //! quickest for large requests, and no plaintext stays behind in the cache. Only a mapping puts pages there, and they
 //! are dropped at the last close. Elsewhere the cache is used, and dropped in the same way.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
 
 use fuser::{Errno, FopenFlags, INodeNo};
 use warifu_core::secret::SecretBytes;
@@ -23,6 +24,11 @@ pub(crate) const ROOM_BLOCK: u32 = 4096;
 
 /// What a server that does not say how much room it has is taken to have: a pebibyte.
 const UNKNOWN_ROOM: u64 = 1 << 50;
+
+/// How long the room is taken to be what it was.
+const ROOM_KEPT: Duration = Duration::from_secs(2);
+/// How long servers are waited for that have not said how much room they have.
+const ROOM_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What an open answers: the handle's number, and how the kernel is to treat it.
 pub(crate) type Opened = (u64, FopenFlags);
@@ -231,8 +237,8 @@ impl Drive {
         match mode {
             0 => {
                 if end > size {
-                    let free = self.vault.space().await?.free;
-                    if free.is_some_and(|free| end - size > free) {
+                    let (_, free) = self.room().await?;
+                    if (end - size) / u64::from(ROOM_BLOCK) > free {
                         return Err(Errno::ENOSPC.into());
                     }
                     file.handle.set_size(&file.opener, end).await?;
@@ -268,9 +274,30 @@ impl Drive {
     }
 
     /// The room in blocks of [`ROOM_BLOCK`]: all of it and what is free, on the fullest server.
+    ///
+    /// Programs ask before each save, so the answer is kept for a moment, and one that is late is not waited for: the last
+    /// one known does.
     pub(crate) async fn room(&self) -> Answer<(u64, u64)> {
-        let space = self.vault.space().await?;
-        Ok(blocks(space.total, space.free))
+        let known = self
+            .room
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        if let Some((at, room)) = known
+            && at.elapsed() < ROOM_KEPT
+        {
+            return Ok(room);
+        }
+        match tokio::time::timeout(ROOM_PATIENCE, self.vault.space()).await {
+            Ok(space) => {
+                let space = space?;
+                let room = blocks(space.total, space.free);
+                *self.room.lock().unwrap_or_else(PoisonError::into_inner) =
+                    Some((Instant::now(), room));
+                Ok(room)
+            }
+            Err(_) => Ok(known.map_or_else(|| blocks(None, None), |(_, room)| room)),
+        }
     }
 }
 

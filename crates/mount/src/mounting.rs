@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use warifu_vault::{Context, Unsaved, Vault, VaultError};
 
 use crate::caller::{Caller, Callers};
-use crate::device::{self, Attached};
+use crate::device;
 use crate::drive::Drive;
 use crate::fs::Skin;
 use crate::hygiene::{Hygiene, protect_process};
@@ -242,7 +242,7 @@ fn attach(
     dir: &Path,
     options: &MountOptions,
 ) -> Result<(Session<Skin>, Option<(u32, u32)>), MountError> {
-    let Attached { device, reopens } = device::attach(dir, options)?;
+    let device = device::attach(dir, options)?;
     let number = point::mounted_on(dir)
         .ok()
         .flatten()
@@ -255,7 +255,7 @@ fn attach(
     let mut config = Config::default();
     config.acl = acl;
     config.n_threads = Some(options.threads.unwrap_or_else(threads).max(1));
-    config.clone_fd = reopens;
+    config.clone_fd = true;
     match Session::from_fd(skin, device, acl, config) {
         Ok(session) => Ok((session, number)),
         Err(error) => {
@@ -377,7 +377,11 @@ impl Mounted {
 
     /// Whether what is mounted on the folder is this drive, and not what somebody mounted since.
     fn is_ours(dir: &Path, device: Option<(u32, u32)>) -> bool {
-        matches!(point::mounted_on(dir), Ok(Some(mount)) if device.is_none_or(|device| device == mount.device))
+        // The kernel uses the numbers of devices again at once, so the number alone says little.
+        let Ok(Some(mount)) = point::mounted_on(dir) else {
+            return false;
+        };
+        mount.kind == point::KIND && device.is_none_or(|device| device == mount.device)
     }
 
     /// Unmounts unless the drive is in use; false when it is, or cannot be unmounted.
