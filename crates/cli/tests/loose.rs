@@ -18,9 +18,18 @@ fn any_k_shares_give_the_file_back() {
         for (x, y) in [(1, 2), (1, 3), (3, 2)] {
             let share = |index: i32| format!("out/契約書.pdf.{index}.warifu");
             world.ok(["combine", &share(x), &share(y), "-o", "back.pdf"]);
-            assert!(world.read("back.pdf") == data, "{len} bytes from {x} and {y}");
-            let (was, is) = (fs::metadata(world.path("契約書.pdf")).unwrap(), fs::metadata(world.path("back.pdf")).unwrap());
-            assert_eq!((was.mode(), was.mtime(), was.mtime_nsec()), (is.mode(), is.mtime(), is.mtime_nsec()));
+            assert!(
+                world.read("back.pdf") == data,
+                "{len} bytes from {x} and {y}"
+            );
+            let (was, is) = (
+                fs::metadata(world.path("契約書.pdf")).unwrap(),
+                fs::metadata(world.path("back.pdf")).unwrap(),
+            );
+            assert_eq!(
+                (was.mode(), was.mtime(), was.mtime_nsec()),
+                (is.mode(), is.mtime(), is.mtime_nsec())
+            );
             fs::remove_file(world.path("back.pdf")).unwrap();
         }
         fs::remove_dir_all(world.path("out")).unwrap();
@@ -33,7 +42,9 @@ fn shares_are_private_and_nothing_is_overwritten() {
     world.write("a.txt", "text");
     world.ok(["split", "a.txt", "-k", "2", "-n", "2"]);
     for index in 1..=2 {
-        let mode = fs::metadata(world.path(format!("a.txt.{index}.warifu"))).unwrap().mode();
+        let mode = fs::metadata(world.path(format!("a.txt.{index}.warifu")))
+            .unwrap()
+            .mode();
         assert_eq!(mode & 0o777, 0o600);
     }
     let before = world.read("a.txt.1.warifu");
@@ -48,7 +59,14 @@ fn shares_are_private_and_nothing_is_overwritten() {
     assert_eq!(world.read("a.txt"), b"newer");
     world.ok(["combine", "--force", "a.txt.1.warifu"]);
     assert_eq!(world.read("a.txt"), b"text");
-    let leftovers = fs::read_dir(world.dir()).unwrap().filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().starts_with(".warifu-"));
+    let leftovers = fs::read_dir(world.dir()).unwrap().filter(|entry| {
+        entry
+            .as_ref()
+            .unwrap()
+            .file_name()
+            .to_string_lossy()
+            .starts_with(".warifu-")
+    });
     assert_eq!(leftovers.count(), 0);
 }
 
@@ -66,15 +84,33 @@ fn p10_damaged_and_foreign_shares_are_named_and_left_out() {
     let bytes = world.read(share(2));
     world.write(share(2), &bytes[..bytes.len() / 2]);
     world.write("letter.txt", "no share at all");
-    let out = world.run(["combine", &share(1), "letter.txt", &share(2), &share(3), &share(4), "-o", "back"]);
+    let out = world.run([
+        "combine",
+        &share(1),
+        "letter.txt",
+        &share(2),
+        &share(3),
+        &share(4),
+        "-o",
+        "back",
+    ]);
     assert_eq!(out.status.code(), Some(3), "{}", text(&out.stderr));
     let said = text(&out.stderr);
-    assert!(said.contains("a.bin.1.warifu: damaged") && said.contains("letter.txt: not a share"), "{said}");
-    assert!(!said.contains("a.bin.3.warifu") && !said.contains("a.bin.4.warifu"), "{said}");
+    assert!(
+        said.contains("a.bin.1.warifu: damaged") && said.contains("letter.txt: not a share"),
+        "{said}"
+    );
+    assert!(
+        !said.contains("a.bin.3.warifu") && !said.contains("a.bin.4.warifu"),
+        "{said}"
+    );
     assert!(world.read("back") == data);
     // Too few good ones: nothing is written.
     let said = world.ends(5, ["combine", &share(1), &share(2), "-o", "back2"]);
-    assert!(said.contains("2 good shares") && said.contains("Next: "), "{said}");
+    assert!(
+        said.contains("2 good shares") && said.contains("Next: "),
+        "{said}"
+    );
     assert!(!world.path("back2").exists());
     world.ends(5, ["combine", &share(3), &share(3), "-o", "back2"]);
     world.ends(5, ["combine", &share(3), "-o", "back2"]);
@@ -101,6 +137,9 @@ fn what_cannot_be_split_is_refused() {
     world.write("a", "x");
     world.ends(2, ["split", "a", "-k", "3", "-n", "2"]);
     world.ends(4, ["split", "none", "-k", "2", "-n", "3"]);
-    let names: Vec<_> = fs::read_dir(world.dir()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let names: Vec<_> = fs::read_dir(world.dir())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
     assert_eq!(names.len(), 2, "{names:?}");
 }

@@ -22,16 +22,38 @@ fn p4_any_one_server_may_be_away() {
             "b" => "shisho",
             _ => "bunko",
         };
-        assert!(text(&out.stderr).contains(&format!("{name}: no answer")), "{}", text(&out.stderr));
+        assert!(
+            text(&out.stderr).contains(&format!("{name}: no answer")),
+            "{}",
+            text(&out.stderr)
+        );
         let status = world.json(3, ["status", "--json", "office.toml"]);
         assert_eq!(status["spare"], 0);
-        let states: Vec<&str> = status["servers"].as_array().unwrap().iter().map(|server| server["state"].as_str().unwrap()).collect();
-        assert_eq!(states.iter().filter(|state| **state == "no-answer").count(), 1, "{states:?}");
+        let states: Vec<&str> = status["servers"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|server| server["state"].as_str().unwrap())
+            .collect();
+        assert_eq!(
+            states.iter().filter(|state| **state == "no-answer").count(),
+            1,
+            "{states:?}"
+        );
         let report = world.json(3, ["verify", "--json", "office.toml"]);
-        assert_eq!((&report["findings"][0]["server"], &report["findings"][0]["damage"]), (&name.into(), &"no-answer".into()));
+        assert_eq!(
+            (
+                &report["findings"][0]["server"],
+                &report["findings"][0]["damage"]
+            ),
+            (&name.into(), &"no-answer".into())
+        );
         world.back(server);
     }
-    assert_eq!(world.json(0, ["status", "--json", "office.toml"])["spare"], 1);
+    assert_eq!(
+        world.json(0, ["status", "--json", "office.toml"])["spare"],
+        1
+    );
 }
 
 #[test]
@@ -39,10 +61,22 @@ fn too_few_servers_is_said_at_once() {
     let world = World::new();
     world.away("a");
     world.away("c");
-    for args in [vec!["ls", "office.toml"], vec!["status", "office.toml"], vec!["mkdir", "office.toml", "/x"]] {
+    for args in [
+        vec!["ls", "office.toml"],
+        vec!["status", "office.toml"],
+        vec!["mkdir", "office.toml", "/x"],
+    ] {
         let said = world.ends(5, args);
-        assert!(said.contains("2 servers are needed and 1 answered"), "{said}");
-        assert!(said.contains("honcho: no answer") && said.contains("bunko: no answer") && said.contains("Next: "), "{said}");
+        assert!(
+            said.contains("2 servers are needed and 1 answered"),
+            "{said}"
+        );
+        assert!(
+            said.contains("honcho: no answer")
+                && said.contains("bunko: no answer")
+                && said.contains("Next: "),
+            "{said}"
+        );
     }
 }
 
@@ -53,12 +87,22 @@ fn a_save_with_a_server_away_is_degraded_and_says_so() {
     world.write("a.txt", "text");
     let out = world.run(["put", "office.toml", "a.txt", "/"]);
     assert_eq!(out.status.code(), Some(3), "{}", text(&out.stderr));
-    assert!(text(&out.stderr).contains("not every server has its share yet"), "{}", text(&out.stderr));
+    assert!(
+        text(&out.stderr).contains("not every server has its share yet"),
+        "{}",
+        text(&out.stderr)
+    );
     world.back("b");
     let status = world.json(3, ["status", "--json", "office.toml"]);
     assert_eq!(status["owed_shares"], 1);
     let report = world.json(3, ["verify", "--json", "office.toml"]);
-    assert_eq!((&report["findings"][0]["server"], &report["findings"][0]["owed"]), (&"shisho".into(), &true.into()));
+    assert_eq!(
+        (
+            &report["findings"][0]["server"],
+            &report["findings"][0]["owed"]
+        ),
+        (&"shisho".into(), &true.into())
+    );
     assert_eq!(world.ok(["cat", "office.toml", "/a.txt"]), "text");
 }
 
@@ -68,7 +112,10 @@ fn p4_damage_is_named_by_server_file_and_kind() {
     world.write("in/one.bin", noise(100_000));
     world.write("in/two.bin", noise(200_000));
     world.ok(["put", "office.toml", "in", "/in"]);
-    assert_eq!(world.json(0, ["verify", "--deep", "--json", "office.toml"])["clean"], true);
+    assert_eq!(
+        world.json(0, ["verify", "--deep", "--json", "office.toml"])["clean"],
+        true
+    );
     let objects = world.objects("c");
     assert_eq!(objects.len(), 2);
     for object in &objects {
@@ -84,14 +131,34 @@ fn p4_damage_is_named_by_server_file_and_kind() {
         .as_array()
         .unwrap()
         .iter()
-        .map(|finding| (finding["server"].as_str().unwrap(), finding["damage"].as_str().unwrap()))
+        .map(|finding| {
+            (
+                finding["server"].as_str().unwrap(),
+                finding["damage"].as_str().unwrap(),
+            )
+        })
         .collect();
     found.sort_unstable();
-    assert_eq!(found, [("bunko", "corrupt"), ("bunko", "missing")], "{report}");
-    assert!(report["findings"].as_array().unwrap().iter().all(|finding| finding["file"].as_str().unwrap().starts_with("/in/")));
+    assert_eq!(
+        found,
+        [("bunko", "corrupt"), ("bunko", "missing")],
+        "{report}"
+    );
+    assert!(
+        report["findings"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|finding| finding["file"].as_str().unwrap().starts_with("/in/"))
+    );
     let said = world.run(["verify", "--deep", "office.toml"]);
     let said = text(&said.stdout);
-    assert!(said.contains("bunko: damaged") && said.contains("bunko: share missing") && said.contains("Next: "), "{said}");
+    assert!(
+        said.contains("bunko: damaged")
+            && said.contains("bunko: share missing")
+            && said.contains("Next: "),
+        "{said}"
+    );
     world.ok(["get", "office.toml", "/in", "out"]);
     assert_eq!(world.read("out/one.bin"), world.read("in/one.bin"));
     assert_eq!(world.read("out/two.bin"), world.read("in/two.bin"));
@@ -115,11 +182,23 @@ fn p10_two_damaged_of_three_is_an_error_and_never_wrong_bytes() {
     let out = world.run(["get", "office.toml", "/a.bin", "out.bin"]);
     assert_eq!(out.status.code(), Some(5), "{}", text(&out.stderr));
     let said = text(&out.stderr);
-    assert!(said.contains("2 good shares are needed and 1 could be had"), "{said}");
-    assert!(said.contains("honcho: damaged") && said.contains("bunko: damaged"), "{said}");
+    assert!(
+        said.contains("2 good shares are needed and 1 could be had"),
+        "{said}"
+    );
+    assert!(
+        said.contains("honcho: damaged") && said.contains("bunko: damaged"),
+        "{said}"
+    );
     assert!(!world.path("out.bin").exists());
     let report = world.json(5, ["verify", "--deep", "--json", "office.toml"]);
-    assert_eq!((&report["unreadable"][0]["file"], &report["unreadable"][0]["good"]), (&"/a.bin".into(), &1.into()));
+    assert_eq!(
+        (
+            &report["unreadable"][0]["file"],
+            &report["unreadable"][0]["good"]
+        ),
+        (&"/a.bin".into(), &1.into())
+    );
 }
 
 #[test]
@@ -128,17 +207,27 @@ fn p10_servers_of_another_vault_are_refused() {
     world.ok(["init", "other.toml", "-k", "2", "x", "y", "z"]);
     let mine = text(&world.read("office.toml"));
     // All three places lead to the other vault's servers.
-    let wrong = mine.replace("\"a\"", "\"x\"").replace("\"b\"", "\"y\"").replace("\"c\"", "\"z\"");
+    let wrong = mine
+        .replace("\"a\"", "\"x\"")
+        .replace("\"b\"", "\"y\"")
+        .replace("\"c\"", "\"z\"");
     assert_ne!(mine, wrong);
     world.write("office.toml", wrong);
     let said = world.ends(9, ["ls", "office.toml"]);
-    assert!(said.contains("do not hold the key of this vault") && said.contains("not this vault's"), "{said}");
+    assert!(
+        said.contains("do not hold the key of this vault") && said.contains("not this vault's"),
+        "{said}"
+    );
     // One of them only: it takes no part, nothing is written to it, and everything works.
     world.write("office.toml", mine.replace("\"a\"", "\"x\""));
     world.write("f", "text");
     let out = world.run(["put", "office.toml", "f", "/"]);
     assert_eq!(out.status.code(), Some(3), "{}", text(&out.stderr));
-    assert!(text(&out.stderr).contains("honcho: not this vault's"), "{}", text(&out.stderr));
+    assert!(
+        text(&out.stderr).contains("honcho: not this vault's"),
+        "{}",
+        text(&out.stderr)
+    );
     assert!(world.objects("x").is_empty());
     assert_eq!(world.ok(["cat", "office.toml", "/f"]), "text");
 }
@@ -147,17 +236,29 @@ fn p10_servers_of_another_vault_are_refused() {
 fn p10_vault_files_that_are_wrong_are_told_by_line() {
     let world = World::new();
     let good = text(&world.read("office.toml"));
-    world.write("office.toml", good.replace("durability = \"normal\"", "durability = \"sometimes\""));
+    world.write(
+        "office.toml",
+        good.replace("durability = \"normal\"", "durability = \"sometimes\""),
+    );
     let said = world.ends(9, ["ls", "office.toml"]);
-    assert!(said.contains("office.toml, line ") && said.contains("durability is \"sometimes\""), "{said}");
+    assert!(
+        said.contains("office.toml, line ") && said.contains("durability is \"sometimes\""),
+        "{said}"
+    );
     world.write("office.toml", good.replace("format = 1", "format = 7"));
     let said = world.ends(9, ["ls", "office.toml"]);
     assert!(said.contains("newer"), "{said}");
     world.write("office.toml", noise(1000));
     world.ends(9, ["ls", "office.toml"]);
-    world.write("office.toml", good.replace("url = \"a\"", "url = \"sftp://user:hunter2@host/x\""));
+    world.write(
+        "office.toml",
+        good.replace("url = \"a\"", "url = \"sftp://user:hunter2@host/x\""),
+    );
     let said = world.ends(9, ["ls", "office.toml"]);
-    assert!(said.contains("password") && !said.contains("hunter2"), "{said}");
+    assert!(
+        said.contains("password") && !said.contains("hunter2"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -166,7 +267,10 @@ fn a_missing_or_foreign_catalogue_is_told() {
     fs::rename(world.path("office.db"), world.path("kept.db")).unwrap();
     let said = world.ends(4, ["ls", "office.toml"]);
     assert!(said.contains("office.db is missing"), "{said}");
-    assert!(!world.path("office.db").exists(), "no empty catalogue is made in its place");
+    assert!(
+        !world.path("office.db").exists(),
+        "no empty catalogue is made in its place"
+    );
     world.ok(["init", "other.toml", "-k", "1", "x"]);
     fs::copy(world.path("other.db"), world.path("office.db")).unwrap();
     world.ends(9, ["ls", "office.toml"]);

@@ -17,13 +17,23 @@ pub struct World {
 impl World {
     /// Without a vault.
     pub fn empty() -> Self {
-        Self { dir: tempfile::tempdir().unwrap() }
+        Self {
+            dir: tempfile::tempdir().unwrap(),
+        }
     }
 
     /// With a vault.
     pub fn new() -> Self {
         let world = Self::empty();
-        world.ok(["init", "office.toml", "-k", "2", "honcho=a", "shisho=b", "bunko=c"]);
+        world.ok([
+            "init",
+            "office.toml",
+            "-k",
+            "2",
+            "honcho=a",
+            "shisho=b",
+            "bunko=c",
+        ]);
         world
     }
 
@@ -63,7 +73,11 @@ impl World {
         while let Some(folder) = folders.pop() {
             for entry in fs::read_dir(folder).into_iter().flatten() {
                 let path = entry.unwrap().path();
-                if path.is_dir() { folders.push(path) } else { found.push(path) }
+                if path.is_dir() {
+                    folders.push(path)
+                } else {
+                    found.push(path)
+                }
             }
         }
         found.sort();
@@ -73,7 +87,12 @@ impl World {
     /// The program in this folder, in English.
     pub fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new(WARIFU);
-        command.args(args).current_dir(self.dir()).env("LC_ALL", "C.UTF-8").env_remove("LANG").stdin(Stdio::null());
+        command
+            .args(args)
+            .current_dir(self.dir())
+            .env("LC_ALL", "C.UTF-8")
+            .env_remove("LANG")
+            .stdin(Stdio::null());
         command
     }
 
@@ -85,7 +104,12 @@ impl World {
     #[track_caller]
     pub fn ok<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> String {
         let out = self.run(args);
-        assert!(out.status.success(), "{}\n{}", text(&out.stdout), text(&out.stderr));
+        assert!(
+            out.status.success(),
+            "{}\n{}",
+            text(&out.stdout),
+            text(&out.stderr)
+        );
         text(&out.stdout)
     }
 
@@ -93,23 +117,45 @@ impl World {
     #[track_caller]
     pub fn ends<S: AsRef<OsStr>>(&self, code: i32, args: impl IntoIterator<Item = S>) -> String {
         let out = self.run(args);
-        assert_eq!(out.status.code(), Some(code), "{}\n{}", text(&out.stdout), text(&out.stderr));
+        assert_eq!(
+            out.status.code(),
+            Some(code),
+            "{}\n{}",
+            text(&out.stdout),
+            text(&out.stderr)
+        );
         text(&out.stderr)
     }
 
     /// Runs the program and reads its output as JSON; it must end with this code.
     #[track_caller]
-    pub fn json<S: AsRef<OsStr>>(&self, code: i32, args: impl IntoIterator<Item = S>) -> serde_json::Value {
+    pub fn json<S: AsRef<OsStr>>(
+        &self,
+        code: i32,
+        args: impl IntoIterator<Item = S>,
+    ) -> serde_json::Value {
         let out = self.run(args);
-        assert_eq!(out.status.code(), Some(code), "{}\n{}", text(&out.stdout), text(&out.stderr));
-        serde_json::from_slice(&out.stdout).unwrap_or_else(|error| panic!("{error}: {}", text(&out.stdout)))
+        assert_eq!(
+            out.status.code(),
+            Some(code),
+            "{}\n{}",
+            text(&out.stdout),
+            text(&out.stderr)
+        );
+        serde_json::from_slice(&out.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {}", text(&out.stdout)))
     }
 
     /// Runs the program with something on its standard input.
     #[track_caller]
     pub fn feed<S: AsRef<OsStr>>(&self, input: &[u8], args: impl IntoIterator<Item = S>) -> Output {
-        let mut child =
-            self.command(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = self
+            .command(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         child.stdin.take().unwrap().write_all(input).unwrap();
         child.wait_with_output().unwrap()
     }
@@ -134,12 +180,19 @@ pub fn noise(len: usize) -> Vec<u8> {
 
 /// Whether drives can be mounted here. Where they must be (in CI), it is an error if not.
 pub fn can_mount() -> bool {
-    let device = fs::OpenOptions::new().read(true).write(true).open("/dev/fuse").is_ok();
+    let device = fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/fuse")
+        .is_ok();
     let root = rustix::process::geteuid().is_root();
     let helper = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
         .any(|folder| folder.join("fusermount3").is_file());
     let can = device && (root || helper);
-    assert!(can || std::env::var_os("CI").is_none(), "drives must be mountable in CI");
+    assert!(
+        can || std::env::var_os("CI").is_none(),
+        "drives must be mountable in CI"
+    );
     if !can {
         eprintln!("skipped: no drive can be mounted here (/dev/fuse or fusermount3 is missing)");
     }

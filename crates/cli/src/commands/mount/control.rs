@@ -46,7 +46,10 @@ impl Control {
     pub fn listen(dir: &Path) -> io::Result<Self> {
         let listener = StdListener::bind_addr(&address(dir)?)?;
         listener.set_nonblocking(true)?;
-        Ok(Self { listener: UnixListener::from_std(listener)?, waiting: Vec::new() })
+        Ok(Self {
+            listener: UnixListener::from_std(listener)?,
+            waiting: Vec::new(),
+        })
     }
 
     /// Ends when somebody who may ask has asked.
@@ -84,7 +87,9 @@ impl Control {
                 self.waiting.push(stream);
             }
         }
-        let Ok(mut line) = serde_json::to_string(report) else { return };
+        let Ok(mut line) = serde_json::to_string(report) else {
+            return;
+        };
         line.push('\n');
         for mut stream in self.waiting {
             let _ = stream.write_all(line.as_bytes()).await;
@@ -93,7 +98,9 @@ impl Control {
 
     /// Whether somebody listens for whoever wants to unmount this folder.
     pub fn is_there(dir: &Path) -> bool {
-        address(dir).and_then(|address| StdStream::connect_addr(&address)).is_ok()
+        address(dir)
+            .and_then(|address| StdStream::connect_addr(&address))
+            .is_ok()
     }
 
     /// Asks the process behind the drive to save and unmount, and waits for its report. `None` when there is no such process.
@@ -133,7 +140,12 @@ pub fn place(dir: &Path) -> PathBuf {
         return place;
     }
     let absolute = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
-    match (absolute.parent().and_then(|parent| parent.canonicalize().ok()), absolute.file_name()) {
+    match (
+        absolute
+            .parent()
+            .and_then(|parent| parent.canonicalize().ok()),
+        absolute.file_name(),
+    ) {
         (Some(parent), Some(name)) => parent.join(name),
         _ => absolute,
     }
