@@ -25,6 +25,9 @@ struct Item {
     meta: Metadata,
 }
 
+/// How many bytes of a file were put, or why it was left out.
+type PutFile = Result<u64, (PathBuf, String)>;
+
 /// What goes where. Folders come before what is in them.
 #[derive(Default)]
 struct Plan {
@@ -211,7 +214,7 @@ async fn copy_items(
     progress: &Progress,
     tally: &mut Tally,
 ) -> Result<(), Failure> {
-    let mut tasks: JoinSet<Result<Result<u64, (PathBuf, String)>, Failure>> = JoinSet::new();
+    let mut tasks: JoinSet<Result<PutFile, Failure>> = JoinSet::new();
     let mut ended = Vec::new();
     for item in &plan.items {
         if item.meta.is_dir() {
@@ -271,7 +274,7 @@ async fn put_file(
     meta: FileMeta,
     no_clobber: bool,
     progress: &Progress,
-) -> Result<Result<u64, (PathBuf, String)>, Failure> {
+) -> Result<PutFile, Failure> {
     if no_clobber {
         refuse_taken(warifu, to).await?;
     }
