@@ -73,7 +73,7 @@ pub async fn run(args: Init) -> Done {
             n,
             servers,
         })?;
-    } else {
+    } else if !crate::quiet() {
         print(&format!(
             "{}\n",
             say!(
