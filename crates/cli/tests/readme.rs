@@ -15,7 +15,13 @@ fn commands(readme: &str) -> Vec<String> {
         if line.starts_with("```") {
             inside = !inside;
         } else if inside {
-            lines.push(line.split("  #").next().unwrap_or_default().trim_end().to_owned());
+            lines.push(
+                line.split("  #")
+                    .next()
+                    .unwrap_or_default()
+                    .trim_end()
+                    .to_owned(),
+            );
         }
     }
     lines
@@ -30,7 +36,14 @@ fn both_languages_show_the_same_commands_and_sections() {
     let (english, japanese) = (card("README.md"), card("README.ja.md"));
     assert_eq!(commands(&english), commands(&japanese));
     let shape = |text: &str| -> Vec<(usize, usize)> {
-        text.split("\n## ").map(|section| (section.matches("\n- ").count(), section.matches("```").count())).collect()
+        text.split("\n## ")
+            .map(|section| {
+                (
+                    section.matches("\n- ").count(),
+                    section.matches("```").count(),
+                )
+            })
+            .collect()
     };
     assert_eq!(shape(&english), shape(&japanese));
 }
@@ -43,9 +56,16 @@ fn the_commands_run_as_they_stand() {
     std::os::unix::fs::symlink(WARIFU, world.path("bin/warifu")).unwrap();
     world.write("report.docx", noise(20_000));
     world.write("contract.pdf", noise(30_000));
-    let path = format!("{}:{}", world.path("bin").display(), std::env::var("PATH").unwrap());
+    let path = format!(
+        "{}:{}",
+        world.path("bin").display(),
+        std::env::var("PATH").unwrap()
+    );
     let lines = commands(&card("README.md"));
-    let used: Vec<&String> = lines.iter().filter(|line| line.starts_with("warifu ") || line.starts_with("mkdir ")).collect();
+    let used: Vec<&String> = lines
+        .iter()
+        .filter(|line| line.starts_with("warifu ") || line.starts_with("mkdir "))
+        .collect();
     assert!(used.len() > 12, "{lines:?}");
     for line in used {
         if line.contains("~/office") && !can_mount() {
@@ -60,7 +80,12 @@ fn the_commands_run_as_they_stand() {
             .env("LC_ALL", "C.UTF-8")
             .output()
             .unwrap();
-        assert!(out.status.success(), "{line}\n{}{}", text(&out.stdout), text(&out.stderr));
+        assert!(
+            out.status.success(),
+            "{line}\n{}{}",
+            text(&out.stdout),
+            text(&out.stderr)
+        );
     }
     assert_eq!(world.read("old.docx"), world.read("report.docx"));
     assert_eq!(world.read("again.pdf"), world.read("contract.pdf"));

@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 use serde::{Deserialize, Serialize};
 use warifu::Warifu;
 use warifu::store::StoreUrl;
-use warifu_mount::{Ended, Mount, MountError, MountOptions, UmountError};
+use warifu_mount::{Ended, Hygiene, Memory, Mount, MountError, MountOptions, UmountError};
 
 use self::control::{Control, LostFile, Report};
 use super::{Done, open};
@@ -224,6 +224,9 @@ async fn serve(wish: Wish, ready: impl FnOnce(&Path)) -> Result<Ended, Failure> 
             return Err(mount_failure(&error, &dir));
         }
     };
+    if !crate::quiet() {
+        tell_of_swap(mounted.hygiene());
+    }
     // Without it the drive works too; only the report of an unmount has nowhere to go.
     let mut control = Control::listen(&dir).ok();
     ready(&dir);
@@ -239,6 +242,16 @@ async fn serve(wish: Wish, ready: impl FnOnce(&Path)) -> Result<Ended, Failure> 
         control.answer(&report(&ended)).await;
     }
     Ok(ended)
+}
+
+/// Says so where plaintext could get into swap: swap is on, and this user may not lock memory.
+fn tell_of_swap(hygiene: &Hygiene) {
+    // The first line of the table is its heading.
+    let swaps =
+        std::fs::read_to_string("/proc/swaps").map_or(0, |table| table.lines().skip(1).count());
+    if hygiene.memory != Memory::Locked && swaps > 0 {
+        note(&say!("mount-swap"));
+    }
 }
 
 /// The folders of the vault itself, which a drive must neither lie in nor cover.

@@ -224,6 +224,7 @@ umount-no-report = the drive at { $dir } ended without a report: { $detail }
 umount-no-report-next = mount it again and look whether your last changes are there.
 mount-no-device = this machine cannot mount drives: there is no /dev/fuse.
 mount-no-device-next = install the package fuse3 (apt install fuse3), or load the kernel module fuse. put, get and the other commands work without it.
+mount-swap = note: memory cannot be locked here and swap is on, so contents of open files may get into swap. Raise the limit of locked memory (ulimit -l), or turn swap off or encrypt it.
 mount-denied = this user may not use /dev/fuse.
 mount-denied-next = ask root to allow it (mode 0666 on /dev/fuse). put, get and the other commands work without it.
 umount-forced = note: programs still used the drive and were cut off; what they had written until then was saved first.

@@ -203,6 +203,7 @@ umount-no-report = { $dir } のドライブが報告なしに終了しました:
 umount-no-report-next = もう一度マウントして、最後の変更が残っているか確認してください。
 mount-no-device = この計算機ではドライブをマウントできません。/dev/fuse がありません。
 mount-no-device-next = fuse3 パッケージを入れるか（apt install fuse3）、カーネルモジュール fuse を読み込んでください。put や get などはこのままで使えます。
+mount-swap = 注意: メモリを固定できず、スワップが有効なので、開いているファイルの内容がスワップに出ることがあります。固定できるメモリの上限（ulimit -l）を上げるか、スワップを切るか暗号化してください。
 mount-denied = この利用者は /dev/fuse を使えません。
 mount-denied-next = 管理者に許可を求めてください（/dev/fuse の権限を 0666 に）。put や get などはこのままで使えます。
 umount-forced = 注意: ドライブを使用中のプログラムがあり、切り離しました。それまでに書かれた内容は先に保存しました。
