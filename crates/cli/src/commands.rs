@@ -44,7 +44,9 @@ where
 /// Opens a vault, and tells of servers that are away.
 pub async fn open(path: &Path, read_only: bool) -> Result<std::sync::Arc<Warifu>, Failure> {
     let options = OpenOptions::new("warifu").read_only(read_only);
-    let warifu = Warifu::open(path, options).await.map_err(Failure::opening)?;
+    let warifu = Warifu::open(path, options)
+        .await
+        .map_err(Failure::opening)?;
     if !crate::quiet() {
         for fault in warifu.faults() {
             note(&say!("server-away", fault = server_fault(fault)));
@@ -55,5 +57,6 @@ pub async fn open(path: &Path, read_only: bool) -> Result<std::sync::Arc<Warifu>
 
 /// A path of the vault from the command line.
 pub fn vault_path(word: &OsStr) -> Result<VaultPath, Failure> {
-    VaultPath::parse(word.as_bytes()).map_err(|bad| Failure::bad_name(&bad, &shown(word.as_bytes())))
+    VaultPath::parse(word.as_bytes())
+        .map_err(|bad| Failure::bad_name(&bad, &shown(word.as_bytes())))
 }

@@ -49,7 +49,11 @@ struct JsonSkipped {
 impl Tally {
     /// Notes what could not be taken along, and says so.
     fn skip(&mut self, progress: &Progress, path: &[u8], why: String) {
-        progress.note(&say!("skipped", path = crate::output::shown(path), why = why.as_str()));
+        progress.note(&say!(
+            "skipped",
+            path = crate::output::shown(path),
+            why = why.as_str()
+        ));
         self.skipped.push((path.to_vec(), why));
     }
 
@@ -58,9 +62,19 @@ impl Tally {
             let skipped = self
                 .skipped
                 .into_iter()
-                .map(|(path, why)| JsonSkipped { name: JsonName::new(&path), why: shown_text(&why) })
+                .map(|(path, why)| JsonSkipped {
+                    name: JsonName::new(&path),
+                    why: shown_text(&why),
+                })
                 .collect();
-            json(&JsonTally { files: self.files, folders: self.folders, links: self.links, bytes: self.bytes, degraded, skipped })?;
+            json(&JsonTally {
+                files: self.files,
+                folders: self.folders,
+                links: self.links,
+                bytes: self.bytes,
+                degraded,
+                skipped,
+            })?;
         } else if !crate::quiet() {
             note(&say!("copied", amount = amount(self.files, self.bytes)));
             if !self.skipped.is_empty() {
@@ -90,5 +104,8 @@ async fn settle<T: 'static>(
 }
 
 fn timestamp(secs: i64, nanos: i64) -> Timestamp {
-    Timestamp { secs, nanos: u32::try_from(nanos).unwrap_or(0) }
+    Timestamp {
+        secs,
+        nanos: u32::try_from(nanos).unwrap_or(0),
+    }
 }

@@ -20,7 +20,11 @@ struct Stop(Arc<AtomicBool>);
 
 impl Stop {
     fn check(&self) -> Result<(), Failure> {
-        if self.0.load(Ordering::Relaxed) { Err(Failure::interrupted()) } else { Ok(()) }
+        if self.0.load(Ordering::Relaxed) {
+            Err(Failure::interrupted())
+        } else {
+            Ok(())
+        }
     }
 }
 
