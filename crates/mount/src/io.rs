@@ -9,9 +9,8 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use fuser::{Errno, FopenFlags, INodeNo};
-use warifu_core::secret::SecretBytes;
 use warifu_vault::node::{Attr, AttrChange, Name, NodeId, NodeKind};
-use warifu_vault::{Access, Context, FileHandle, VaultError};
+use warifu_vault::{Access, Context, FileHandle, SecretBytes, VaultError};
 
 use crate::attrs::{has_set_id, ino, without_set_id};
 use crate::caller::Caller;
@@ -278,11 +277,7 @@ impl Drive {
     /// Programs ask before each save, so the answer is kept for a moment, and one that is late is not waited for: the last
     /// one known does.
     pub(crate) async fn room(&self) -> Answer<(u64, u64)> {
-        let known = self
-            .room
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let known = *self.room.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((at, room)) = known
             && at.elapsed() < ROOM_KEPT
         {

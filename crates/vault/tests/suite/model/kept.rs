@@ -1,0 +1,1 @@
+//! Sequences that failed once, as short as they could be made.
