@@ -6,6 +6,7 @@ mod exit;
 mod failure;
 mod output;
 mod samples;
+mod stop;
 mod words;
 
 use std::io::Write as _;
@@ -79,23 +80,6 @@ async fn run(command: Command) -> Done {
             clap_complete::generate(args.shell, &mut command, "warifu", &mut std::io::stdout());
             Ok(Exit::Ok)
         }
-    }
-}
-
-/// Ends when the user wants the program to stop.
-pub async fn stopped() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut terminate), Ok(mut hang_up)) = (
-        signal(SignalKind::terminate()),
-        signal(SignalKind::hangup()),
-    ) else {
-        let _ = tokio::signal::ctrl_c().await;
-        return;
-    };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
-        _ = hang_up.recv() => {}
     }
 }
 

@@ -368,3 +368,32 @@ fn two_programs_at_once() {
         );
     }
 }
+
+#[test]
+fn what_is_stopped_half_way_is_taken_back() {
+    use std::io::Write as _;
+    let world = World::new();
+    world.write("old.txt", "old");
+    world.ok(["put", "office.toml", "old.txt", "/old.txt"]);
+    for target in ["/new.bin", "/old.txt"] {
+        let mut child = world
+            .command(["put", "office.toml", "-", target])
+            .stdin(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        // More than one extent, so that some of it is on the servers already; and no end.
+        let mut input = child.stdin.take().unwrap();
+        input.write_all(&noise(6_000_000)).unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        let id = rustix::process::Pid::from_child(&child);
+        rustix::process::kill_process(id, rustix::process::Signal::INT).unwrap();
+        let out = child.wait_with_output().unwrap();
+        drop(input);
+        assert_eq!(out.status.code(), Some(130), "{}", text(&out.stderr));
+        assert_eq!(world.ok(["ls", "office.toml"]), "old.txt\n");
+        assert_eq!(world.ok(["cat", "office.toml", "/old.txt"]), "old");
+    }
+    let report = world.json(0, ["verify", "--deep", "--json", "office.toml"]);
+    assert_eq!(report["servers"]["honcho"]["orphans"], 0, "{report}");
+}

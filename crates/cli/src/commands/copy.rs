@@ -85,22 +85,29 @@ impl Tally {
     }
 }
 
-/// Waits for tasks until fewer than `limit` are at work.
+/// Waits for tasks until fewer than `limit` are at work. When one fails, the others are let finish first: none is cut off
+/// in the middle of a file.
 async fn settle<T: 'static>(
     tasks: &mut JoinSet<Result<T, Failure>>,
     limit: usize,
     mut ended: impl FnMut(T),
 ) -> Result<(), Failure> {
-    while tasks.len() >= limit.max(1) {
-        match tasks.join_next().await {
-            Some(Ok(done)) => ended(done?),
-            Some(Err(lost)) => {
-                return Err(Failure::from(std::io::Error::other(lost)));
+    let mut failure = None;
+    let mut limit = limit.max(1);
+    while tasks.len() >= limit {
+        let failed = match tasks.join_next().await {
+            Some(Ok(Ok(done))) => {
+                ended(done);
+                continue;
             }
+            Some(Ok(Err(failed))) => failed,
+            Some(Err(lost)) => Failure::from(std::io::Error::other(lost)),
             None => break,
-        }
+        };
+        failure.get_or_insert(failed);
+        limit = 1;
     }
-    Ok(())
+    failure.map_or(Ok(()), Err)
 }
 
 fn timestamp(secs: i64, nanos: i64) -> Timestamp {

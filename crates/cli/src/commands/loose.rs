@@ -35,7 +35,7 @@ async fn stoppable(work: impl FnOnce(Stop) -> Done + Send + 'static) -> Done {
     let mut task = tokio::task::spawn_blocking(move || work(for_work));
     let done = tokio::select! {
         done = &mut task => done,
-        () = crate::stopped() => {
+        () = crate::stop::requested() => {
             stop.0.store(true, Ordering::Relaxed);
             task.await
         }

@@ -233,7 +233,7 @@ async fn serve(wish: Wish, ready: impl FnOnce(&Path)) -> Result<Ended, Failure> 
     let ended = mounted
         .until(async {
             tokio::select! {
-                () = crate::stopped() => {}
+                () = crate::stop::requested() => {}
                 () = asked(control.as_mut()) => {}
             }
         })

@@ -6,17 +6,22 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::task::JoinSet;
 use warifu::{AttrChange, FileMeta, Name, NodeKind, VaultError, VaultPath, Warifu};
 
 use super::{AT_ONCE, Tally, settle, timestamp};
 use crate::args::Put;
-use crate::commands::{Done, vault_path, with_vault};
+use crate::commands::{Done, vault_path, with_vault_and_grace};
 use crate::exit::Exit;
 use crate::failure::{About as _, At as _, Failure};
 use crate::output::{Progress, note, shown};
+use crate::stop::{self, Stoppable};
 use crate::words::{say, set_vault};
+
+/// How long a save that is under way may take to end when the user stops the copying.
+const GRACE: Duration = Duration::from_secs(10);
 
 /// Something local, and where it goes.
 struct Item {
@@ -87,7 +92,7 @@ impl Plan {
 pub async fn put(args: Put) -> Done {
     set_vault(&args.vault);
     let vault = args.vault.clone();
-    with_vault(&vault, false, |warifu| put_all(warifu, args)).await
+    with_vault_and_grace(&vault, false, GRACE, |warifu| put_all(warifu, args)).await
 }
 
 async fn put_all(warifu: Arc<Warifu>, args: Put) -> Done {
@@ -192,12 +197,15 @@ async fn put_stdin(warifu: &Warifu, args: &Put, target: VaultPath, into: bool) -
     let attr = warifu
         .copy_in(
             &target,
-            &mut tokio::io::stdin(),
+            &mut Stoppable::new(tokio::io::stdin()),
             FileMeta::default(),
             |bytes| progress.add(bytes),
         )
-        .await
-        .about(&target)?;
+        .await;
+    if attr.is_err() && stop::is_requested() {
+        return Err(Failure::interrupted());
+    }
+    let attr = attr.about(&target)?;
     tally.bytes = attr.size;
     let degraded = owed(warifu).await > owed_before;
     tally.report(Some(degraded), args.json)?;
@@ -217,6 +225,9 @@ async fn copy_items(
     let mut tasks: JoinSet<Result<PutFile, Failure>> = JoinSet::new();
     let mut ended = Vec::new();
     for item in &plan.items {
+        if stop::is_requested() {
+            break;
+        }
         if item.meta.is_dir() {
             make_folder(warifu, item).await?;
             tally.folders += 1;
@@ -239,6 +250,9 @@ async fn copy_items(
         }
     }
     settle(&mut tasks, 1, |done| ended.push(done)).await?;
+    if stop::is_requested() {
+        return Err(Failure::interrupted());
+    }
     for done in ended {
         match done {
             Ok(bytes) => {
@@ -279,7 +293,7 @@ async fn put_file(
         refuse_taken(warifu, to).await?;
     }
     let mut file = match tokio::fs::File::open(&local).await {
-        Ok(file) => file,
+        Ok(file) => Stoppable::new(file),
         Err(error) => return Ok(Err((local, error.to_string()))),
     };
     let mut bytes = 0;
@@ -291,6 +305,7 @@ async fn put_file(
         .await;
     match copied {
         Ok(_) => Ok(Ok(bytes)),
+        Err(_) if stop::is_requested() => Err(Failure::interrupted()),
         Err(warifu::Error::Stream(error)) => Ok(Err((local, error.to_string()))),
         Err(error) => Err(error).about(to),
     }
