@@ -279,7 +279,7 @@ impl Filesystem for Skin {
         data: &[u8],
         write_flags: WriteFlags,
         flags: OpenFlags,
-        _lock_owner: Option<LockOwner>,
+        table: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
         let (drive, caller) = self.asked(request);
@@ -288,6 +288,7 @@ impl Filesystem for Skin {
             append: flags.0 & libc::O_APPEND != 0,
             write_back: write_flags.contains(WriteFlags::FUSE_WRITE_CACHE),
             kill_set_id: write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID),
+            table,
         };
         // The buffer that the request came in is used for the next one as soon as this returns.
         let data = SecretBytes::from_slice(data);
@@ -297,17 +298,17 @@ impl Filesystem for Skin {
 
     fn flush(
         &self,
-        _request: &Request,
+        request: &Request,
         ino: INodeNo,
         handle: FileHandle,
-        _lock_owner: LockOwner,
+        table: LockOwner,
         reply: ReplyEmpty,
     ) {
-        let drive = self.drive();
+        let (drive, caller) = self.asked(request);
         self.answer(
             (Lane::Saves, "flush", ino),
             reply,
-            async move { drive.flush(handle.0).await },
+            async move { drive.flush(handle.0, table, caller).await },
             done,
         );
     }
@@ -516,7 +517,7 @@ impl Filesystem for Skin {
 
     fn fallocate(
         &self,
-        _request: &Request,
+        request: &Request,
         ino: INodeNo,
         handle: FileHandle,
         offset: u64,
@@ -524,8 +525,8 @@ impl Filesystem for Skin {
         mode: i32,
         reply: ReplyEmpty,
     ) {
-        let drive = self.drive();
-        let work = async move { drive.allocate(handle.0, offset, length, mode).await };
+        let (drive, caller) = self.asked(request);
+        let work = async move { drive.allocate(caller, handle.0, offset, length, mode).await };
         self.answer((Lane::Data, "fallocate", ino), reply, work, done);
     }
 

@@ -37,6 +37,7 @@
 
 mod attrs;
 mod caller;
+mod changers;
 mod device;
 mod dirs;
 mod drive;

@@ -53,7 +53,10 @@ impl Drive {
         if let Some(size) = set.size {
             // ftruncate comes with its file, and the size changes in memory until that file is closed; truncate does not.
             match set.handle.map(|number| self.open.file(number)) {
-                Some(Ok(file)) => file.handle.set_size(&file.opener, size).await?,
+                Some(Ok(file)) => {
+                    file.changers.shaped(caller);
+                    file.handle.set_size(&file.opener, size).await?;
+                }
                 Some(Err(_)) | None => {
                     attr = Some(self.vault.truncate(&context, node, size).await?)
                 }

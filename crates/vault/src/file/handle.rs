@@ -177,6 +177,7 @@ impl Inner {
     /// that a save by another handle cannot come between. Changes not saved yet stay; their save will find the conflict.
     async fn open_audited(&self, ctx: &Context, handle: &FileHandle) -> Result<()> {
         let file = &handle.file;
+        let _gate = file.gate.lock().await;
         let (attr, version) = self.current(file.node).await?;
         let act = if handle.access.write {
             Act::OpenWrite
@@ -306,6 +307,8 @@ impl FileHandle {
         if self.released.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
+        // Whoever opens the file meanwhile waits at the gate: what they are about to write is not for this save.
+        let _gate = self.file.gate.lock().await;
         if self.inner.let_go_unless_last(&self.file) {
             return Ok(());
         }

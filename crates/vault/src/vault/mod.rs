@@ -178,6 +178,8 @@ impl Vault {
     /// lost: what could not be saved now, and what could not be saved when its last handle was closed.
     pub async fn shutdown(&self, ctx: &Context) -> Vec<Unsaved> {
         let inner = &self.inner;
+        // From now on writes are refused: none may be acknowledged and not saved.
+        inner.closing.store(true, Ordering::Release);
         let mut unsaved = Vec::new();
         for file in inner.open_files() {
             if let Err(error) = inner.save(ctx, &file, Durability::Now).await {
@@ -191,7 +193,6 @@ impl Vault {
         if let Err(error) = inner.settle_now().await {
             tracing::warn!(%error, "the last versions could not be made safe from a power cut; they are checked at the next start");
         }
-        inner.closing.store(true, Ordering::Release);
         unsaved
     }
 }
