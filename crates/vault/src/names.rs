@@ -442,13 +442,15 @@ impl Inner {
 
     /// After a name was taken away: an open file that has none left is not saved any more, and forgotten at the last close.
     async fn left_without_name(&self, attr: &Attr, kept: bool) -> Result<()> {
-        if attr.nlink > 0 || attr.kind == NodeKind::Dir || !kept {
+        if attr.nlink > 0 || attr.kind == NodeKind::Dir {
             return Ok(());
         }
         match self.open_file(attr.node) {
+            // Perhaps opened in between, and forgotten by the catalogue.
             Some(file) => file.state.write().await.unlinked = true,
             // Closed in between.
-            None => self.catalog.forget(attr.node).await?,
+            None if kept => self.catalog.forget(attr.node).await?,
+            None => {}
         }
         Ok(())
     }

@@ -15,8 +15,9 @@ use std::sync::Arc;
 use futures_util::{TryStreamExt, stream};
 use warifu_core::format::ExtentKind;
 use warifu_core::head::{Content, Head};
-use warifu_core::ids::{ExtentId, Generation, VersionNo};
+use warifu_core::ids::{ExtentId, FileId, Generation, VersionNo};
 
+use super::plain::Plain;
 use super::snapshot::{Moment, Snapshot, deal_data, moment, take_snapshot};
 use super::state::{Attempt, Doubt, FileState, OpenFile, Slot};
 use crate::context::{Act, Context};
@@ -24,7 +25,7 @@ use crate::dealing::{self, Purpose, Put};
 use crate::error::{Result, ServerFault, VaultError};
 use crate::node::Attr;
 use crate::seam::catalog::{
-    CatalogError, Commit, Durability, ExtentRecord, IndexSet, Intent, SaveId, Write,
+    CatalogError, Commit, Durability, ExtentRecord, Intent, SaveId, Write,
 };
 use crate::seam::clock::Timestamp;
 use crate::vault::Inner;
@@ -49,11 +50,34 @@ impl Inner {
             return Ok(());
         }
         let _saving = file.saving.write().await;
+        match self.save_alone(ctx, file, durability).await {
+            // This machine may have slept, and another one swept what had been sent.
+            Err(VaultError::Lapsed) => {
+                self.forget_sent(file).await;
+                self.save_alone(ctx, file, durability).await
+            }
+            other => other,
+        }
+    }
+
+    /// The caller holds `file.saving`.
+    async fn save_alone(
+        self: &Arc<Self>,
+        ctx: &Context,
+        file: &Arc<OpenFile>,
+        durability: Durability,
+    ) -> Result<()> {
         self.resolve_doubt(file).await?;
+        if durability == Durability::Now {
+            self.settle_what_stays(file).await?;
+        }
         self.send_surplus(file).await?;
         let guard = loop {
             match moment(file).await {
-                Moment::Clean if durability == Durability::Now => return self.settle_now().await,
+                Moment::Clean if durability == Durability::Now => {
+                    let head = file.state.read().await.head;
+                    return self.settle_head(head).await;
+                }
                 Moment::Clean => return Ok(()),
                 Moment::Missing(number) => self.load(file, number).await?,
                 Moment::Ready(guard) => break guard,
@@ -93,31 +117,51 @@ impl Inner {
                 .map(|dealt| dealing::put(&self.servers, dealt, at_put, self.options.patience)),
         )
         .await;
-        let stored = self.judge(file, &puts).await;
-        let unsafe_on = match stored {
-            Ok(()) if durability == Durability::Now && has_fresh => {
-                dealing::sync(&self.servers, self.options.patience).await
-            }
-            Ok(()) => dealing::Unsafe::default(),
-            Err(error) => return Err(error),
+        let puts = self.judge(file, puts).await?;
+        let unsafe_on = if durability == Durability::Now && has_fresh {
+            dealing::sync(&self.servers, self.options.patience).await
+        } else {
+            dealing::Unsafe::default()
         };
         let (commit, waste) = self
             .commit_of(ctx, file, &snapshot, &puts, &unsafe_on, durability, now)
             .await?;
         let waste = self.announce_waste(waste).await?;
         *file.doubt.lock().await = Some(Doubt {
+            copy: false,
             snapshot,
             commit: commit.clone(),
             durability,
         });
-        let attr = self.switch(ctx, file, commit, durability, now).await?;
-        self.settle_in(file, &attr).await;
+        match self.switch(ctx, file, commit, durability, now).await? {
+            Some(attr) => self.settle_in(file, attr.document, attr.version).await,
+            None => {
+                *file.doubt.lock().await = None;
+                self.abandon(file).await;
+            }
+        }
         self.watch(file, puts);
         if let Some(waste) = waste {
             let inner = Arc::clone(self);
-            tokio::spawn(async move { inner.discard_intent(waste).await });
+            tokio::spawn(async move { inner.remove_waste(waste).await });
         }
         Ok(())
+    }
+
+    /// What a durable save leaves as it is must be as safe as what it stores.
+    async fn settle_what_stays(&self, file: &OpenFile) -> Result<()> {
+        let base = {
+            let state = file.state.read().await;
+            let stays = state
+                .slots
+                .iter()
+                .any(|slot| matches!(slot, Slot::Stored(_)));
+            (state.needs_saving() && stays).then_some((state.document, state.version))
+        };
+        match base {
+            Some((document, version)) => self.settle_base(document, version).await,
+            None => Ok(()),
+        }
     }
 
     /// Sends changed extents until only a few are left.
@@ -196,8 +240,8 @@ impl Inner {
             self.options.patience,
         )
         .await;
-        self.judge(file, std::slice::from_ref(&put)).await?;
-        {
+        let puts = self.judge(file, vec![put]).await?;
+        if let Some(put) = puts.first() {
             let mut state = file.state.write().await;
             if let Some(plain) = state
                 .buffers
@@ -209,7 +253,7 @@ impl Inner {
                 state.set_slot(number, Slot::Fresh(extent));
             }
         }
-        self.watch(file, vec![put]);
+        self.watch(file, puts);
         Ok(())
     }
 
@@ -259,15 +303,31 @@ impl Inner {
         }
     }
 
-    /// Whether every extent is on at least k servers.
-    async fn judge(&self, file: &OpenFile, puts: &[Put]) -> Result<()> {
+    /// Whether every extent is on at least k servers. If one is not, none is of use, and what servers took is removed: a
+    /// program that tries again and again must not fill the disks of those that have room.
+    async fn judge(self: &Arc<Self>, file: &OpenFile, puts: Vec<Put>) -> Result<Vec<Put>> {
         let k = usize::from(self.servers.threshold.k());
-        match puts.iter().find(|put| put.stored() < k) {
-            None => Ok(()),
-            Some(put) => Err(self
-                .not_stored(file, put.stored(), put.faults.clone())
-                .await),
+        let Some(put) = puts.iter().find(|put| put.stored() < k) else {
+            return Ok(puts);
+        };
+        let (stored, faults) = (put.stored(), put.faults.clone());
+        let waste: Vec<_> = puts
+            .iter()
+            .map(|put| (put.record.extent, put.record.generation))
+            .collect();
+        // Requests under way end here.
+        drop(puts);
+        // Where the catalogue does not answer, they stay with the attempt, and are removed with it.
+        if let Ok(intent) = self.intend(waste).await {
+            if let Some(attempt) = file.attempt.lock().await.as_mut() {
+                attempt
+                    .announced
+                    .retain(|announced| !intent.extents.contains(announced));
+            }
+            let inner = Arc::clone(self);
+            tokio::spawn(async move { inner.remove_waste(intent).await });
         }
+        Err(self.not_stored(file, stored, faults).await)
     }
 
     async fn not_stored(
@@ -400,7 +460,7 @@ impl Inner {
         }
     }
 
-    /// The single switch.
+    /// The single switch. Returns `None` when the file was removed meanwhile.
     async fn switch(
         self: &Arc<Self>,
         ctx: &Context,
@@ -408,7 +468,7 @@ impl Inner {
         commit: Commit,
         durability: Durability,
         now: Timestamp,
-    ) -> Result<Attr> {
+    ) -> Result<Option<Attr>> {
         let (target, base) = {
             let state = file.state.read().await;
             (state.target, state.head)
@@ -425,13 +485,15 @@ impl Inner {
             .commit_save(target, base, commit.clone(), write)
             .await
         {
-            Ok(attr) => Ok(attr),
-            Err(CatalogError::Conflict { .. } | CatalogError::NotFound { .. }) => {
-                self.keep_copy(ctx, file, commit, durability, now).await
-            }
+            Ok(attr) => Ok(Some(attr)),
+            // Removed here while it was being saved: nobody will read it.
+            Err(CatalogError::NotFound { .. }) if file.state.read().await.unlinked => Ok(None),
+            Err(CatalogError::Conflict { .. } | CatalogError::NotFound { .. }) => self
+                .keep_copy(ctx, file, commit, durability, now)
+                .await
+                .map(Some),
             Err(CatalogError::Lapsed) => {
                 *file.doubt.lock().await = None;
-                self.forget_sent(file).await;
                 Err(VaultError::Lapsed)
             }
             Err(error) => Err(error.into()),
@@ -440,29 +502,39 @@ impl Inner {
 
     /// A switch whose answer was lost may have been made. Before anything else is saved, the catalogue is asked.
     async fn resolve_doubt(self: &Arc<Self>, file: &Arc<OpenFile>) -> Result<()> {
-        let Some(head) = file
-            .doubt
-            .lock()
-            .await
-            .as_ref()
-            .map(|doubt| doubt.commit.head)
-        else {
-            return Ok(());
+        let (head, copy) = match &*file.doubt.lock().await {
+            Some(doubt) => (doubt.commit.head, doubt.copy),
+            None => return Ok(()),
         };
-        let target = file.state.read().await.target;
-        let made = match self.catalog.attr(target).await? {
-            Some(attr) if attr.head == head && head.is_some() => Some(attr),
-            _ => None,
+        let (target, version) = {
+            let state = file.state.read().await;
+            (state.target, state.version)
+        };
+        let made = match head {
+            // Whether it is still current does not matter: somebody may have saved upon it since.
+            Some(head) => self.catalog.user_of(head).await?,
+            // Of an empty version nothing is stored by which it could be known again; any other empty one is as good.
+            None => self
+                .catalog
+                .attr(target)
+                .await?
+                .filter(|attr| attr.head.is_none() && attr.version > version)
+                .map(|attr| (Some(attr.node), attr.document, attr.version)),
         };
         match made {
-            Some(attr) => self.settle_in(file, &attr).await,
+            Some((node, document, version)) => {
+                if let (true, Some(node)) = (copy, node) {
+                    file.state.write().await.target = node;
+                }
+                self.settle_in(file, document, version).await;
+            }
             None => *file.doubt.lock().await = None,
         }
         Ok(())
     }
 
     /// After a lapse, what was sent may have been swept: as far as it can still be had, it is sent once more.
-    async fn forget_sent(self: &Arc<Self>, file: &Arc<OpenFile>) {
+    pub(crate) async fn forget_sent(self: &Arc<Self>, file: &Arc<OpenFile>) {
         *file.attempt.lock().await = None;
         let sent: Vec<u64> = {
             let state = file.state.read().await;
@@ -483,23 +555,24 @@ impl Inner {
     }
 
     /// Takes the committed version as the file's base, except where the program has written meanwhile.
-    async fn settle_in(self: &Arc<Self>, file: &OpenFile, attr: &Attr) {
+    async fn settle_in(
+        self: &Arc<Self>,
+        file: &OpenFile,
+        document: FileId,
+        version: VersionNo,
+    ) {
         *file.attempt.lock().await = None;
         let Some(Doubt {
             snapshot,
             commit,
             durability,
+            ..
         }) = file.doubt.lock().await.take()
         else {
             return;
         };
         let mut state = file.state.write().await;
-        (state.version, state.document, state.head) = (attr.version, attr.document, snapshot.head);
-        for (number, stamp) in &snapshot.stamps {
-            if let Some(plain) = state.buffers.get_mut(number) {
-                plain.dirty &= plain.stamp != *stamp;
-            }
-        }
+        (state.version, state.document, state.head) = (version, document, snapshot.head);
         for (number, slot) in snapshot.slots.iter().enumerate() {
             let before = snapshot
                 .slots_before
@@ -507,15 +580,23 @@ impl Inner {
                 .copied()
                 .unwrap_or(Slot::Hole);
             let number = number as u64;
+            let now = state.slot(number);
             // Cut off or punched meanwhile, an extent is a hole now; that it was one before the save does not make it the same.
-            let same = if snapshot.stamps.contains_key(&number) {
-                state.buffers.contains_key(&number)
-                    || (before != Slot::Hole && state.slot(number) == before)
-            } else {
-                state.slot(number) == before
+            let same = match snapshot.stamps.get(&number) {
+                None => now == before,
+                Some(stamp) => {
+                    let counts = |plain: &Plain| plain.dirty || plain.stamp == *stamp;
+                    state.buffers.get(&number).is_some_and(counts)
+                        || (before != Slot::Hole && now == before)
+                }
             };
             if same && number < state.extents() {
                 state.set_slot(number, *slot);
+            }
+        }
+        for (number, stamp) in &snapshot.stamps {
+            if let Some(plain) = state.buffers.get_mut(number) {
+                plain.dirty &= plain.stamp != *stamp;
             }
         }
         let extents = state.extents();
@@ -527,8 +608,9 @@ impl Inner {
         drop(state);
         if durability == Durability::Soon && snapshot.head.is_some() {
             self.note_unsettled(Unsettled {
-                document: attr.document,
-                version: attr.version,
+                document,
+                version,
+                head: snapshot.head,
                 extents: commit.dealt.iter().map(|record| record.extent).collect(),
             });
         }
@@ -554,14 +636,6 @@ impl Inner {
                 }
             });
         }
-    }
-
-    async fn pay(&self, extent: ExtentId, paid: IndexSet) -> Result<()> {
-        let Some(mut record) = self.catalog.extent(extent).await? else {
-            return Ok(());
-        };
-        paid.iter().for_each(|index| record.owed.remove(index));
-        Ok(self.catalog.set_owed(extent, record.owed).await?)
     }
 
     /// Gives up a save for good: removes everything that was sent for it.

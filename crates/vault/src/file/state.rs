@@ -153,6 +153,11 @@ impl FileState {
             .collect()
     }
 
+    /// Whether there is anything to save that anybody could ever read.
+    pub(crate) fn needs_saving(&self) -> bool {
+        self.dirty && !self.unlinked
+    }
+
     /// Notes a change of any kind.
     pub(crate) fn touch(&mut self, now: Timestamp) {
         self.dirty = true;
@@ -187,6 +192,8 @@ pub(crate) struct Attempt {
 
 /// A switch that has been asked for and whose answer has not come.
 pub(crate) struct Doubt {
+    /// Whether it makes a copy, because the file's own version was no longer the one it stands on.
+    pub(crate) copy: bool,
     pub(crate) snapshot: Snapshot,
     pub(crate) commit: Commit,
     pub(crate) durability: Durability,

@@ -265,6 +265,8 @@ async fn a_read_larger_than_the_memory_limit_ends() {
     assert!(vault.memory_in_use().bytes <= 72 << 20, "{:?}", vault.memory_in_use());
     old.release(&ctx()).await.unwrap();
     drop(old);
+    // What was being read ahead goes as well.
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
     assert_eq!(vault.memory_in_use().bytes, 0);
 }
 

@@ -50,7 +50,7 @@ async fn p8_two_who_save_the_same_file_both_keep_their_work() {
         mine.release(&who("hanako")).await.unwrap();
         let third = lab.start().await;
         let copy = the_copy(&third).await;
-        assert_eq!(copy, "list (conflict 2026-09-21 13.33.20 hanako).xlsx");
+        assert_eq!(copy, "list (conflict 2026-09-21 14.13.20 hanako).xlsx");
         for vault in [&here, &there, &third] {
             same(&get(vault, "list.xlsx").await.unwrap(), &expected[0], "the file");
             same(&get(vault, &copy).await.unwrap(), &expected[1], "the copy");

@@ -3,12 +3,18 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use warifu_vault::node::NodeId;
+
 use super::{FILES, SLOTS};
 
 pub(crate) type Bytes = Arc<Vec<u8>>;
 
+/// What is found in a vault: by the number of its name, the node and the contents of each file.
+pub(crate) type Found = BTreeMap<usize, (NodeId, Vec<u8>)>;
+
 #[derive(Clone, Debug)]
 pub(crate) struct File {
+    pub(crate) node: NodeId,
     /// What its open handles see.
     pub(crate) live: Vec<u8>,
     pub(crate) dirty: bool,
@@ -58,9 +64,10 @@ impl Model {
         self.names.values().filter(|named| **named == file).count()
     }
 
-    pub(crate) fn create(&mut self, name: usize) -> usize {
+    pub(crate) fn create(&mut self, name: usize, node: NodeId) {
         let empty: Bytes = Arc::default();
         self.files.push(File {
+            node,
             live: Vec::new(),
             dirty: false,
             saved: Arc::clone(&empty),
@@ -68,9 +75,7 @@ impl Model {
             has_version: false,
             handles: 0,
         });
-        let file = self.files.len() - 1;
-        self.names.insert(name, file);
-        file
+        self.names.insert(name, self.files.len() - 1);
     }
 
     pub(crate) fn save(&mut self, file: usize) {
@@ -145,20 +150,36 @@ impl Model {
         }
     }
 
-    /// Takes over what a power cut has left, if it may have left that.
-    pub(crate) fn adopt(&mut self, found: &BTreeMap<usize, Vec<u8>>) -> Result<(), String> {
+    /// Whether a power cut may have left this. Files of which too few shares can be had for the moment are not in `found`.
+    fn fitting(&self, found: &Found, whole: bool) -> Option<&Moment> {
         let fits = |moment: &&Moment| {
-            moment.0.keys().eq(found.keys())
-                && moment.0.iter().all(|(name, (_, allowed))| allowed.iter().any(|bytes| **bytes == found[name]))
+            let of_moment = |(name, (node, contents)): (&usize, &(NodeId, Vec<u8>))| {
+                let there = moment.0.get(name);
+                there.is_some_and(|(file, allowed)| {
+                    self.files[*file].node == *node && allowed.iter().any(|bytes| **bytes == *contents)
+                })
+            };
+            (!whole || moment.0.keys().eq(found.keys())) && found.iter().all(of_moment)
         };
-        let Some(Moment(moment)) = self.moments.iter().rev().find(fits).cloned() else {
-            let sizes: Vec<_> = found.iter().map(|(name, bytes)| (FILES[*name], bytes.len())).collect();
+        self.moments.iter().rev().find(fits)
+    }
+
+    /// Whether a power cut may have left this, among other things.
+    pub(crate) fn possible(&self, found: &Found) -> Result<(), String> {
+        let fits = self.fitting(found, false).map(|_| ());
+        fits.ok_or_else(|| format!("after a power cut there are impossible files: {:?}", found.keys()))
+    }
+
+    /// Takes over what a power cut has left, if it may have left that.
+    pub(crate) fn adopt(&mut self, found: &Found) -> Result<(), String> {
+        let Some(Moment(moment)) = self.fitting(found, true).cloned() else {
+            let sizes: Vec<_> = found.iter().map(|(name, (_, bytes))| (FILES[*name], bytes.len())).collect();
             let moments: Vec<_> = self.moments.iter().map(Moment::sizes).collect();
             return Err(format!("after a power cut there is {sizes:?}, which is none of {moments:?}"));
         };
         self.names = moment.iter().map(|(name, (file, _))| (*name, *file)).collect();
         self.kill();
-        for (name, bytes) in found {
+        for (name, (_, bytes)) in found {
             let file = &mut self.files[self.names[name]];
             file.saved = Arc::new(bytes.clone());
             file.allowed = vec![Arc::clone(&file.saved)];

@@ -8,9 +8,9 @@ use warifu_vault::seam::catalog::RenameMode;
 use warifu_vault::verify::VerifyOptions;
 use warifu_vault::{Access, FileHandle, Vault, VaultError};
 
-use super::reference::Model;
+use super::reference::{Found, Model};
 use super::{FILES, Op, SLOTS};
-use crate::common::{Dice, Lab, ctx, get, live, name, names, noise, open, read_all};
+use crate::common::{Dice, Lab, ctx, get, live, name, names, noise, open, read_all, stat};
 
 type Outcome = Result<(), String>;
 
@@ -24,17 +24,29 @@ pub(crate) fn live_through(k: u8, n: u8, ops: &[Op]) -> Outcome {
     lab.memory.remember();
     let mut model = Model::new();
     let bad = usize::from(n - k);
-    let mut power_failed = false;
+    let (mut power_failed, mut how) = (false, 0);
     let mut lives = ops.split_inclusive(|op| matches!(op, Op::Restart | Op::Kill | Op::PowerCut { .. }));
     while let Some(ops) = lives.next() {
         live(one_life(&lab, &mut model, ops, bad))?;
+        let told = ops.iter().rev().find_map(|op| match op {
+            Op::Bad { how } => Some(*how),
+            _ => None,
+        });
+        how = told.unwrap_or(how);
         match ops.last() {
             Some(Op::Kill) => model.kill(),
             Some(Op::PowerCut { seed }) => {
                 power_failed = true;
                 cut_power(&lab, *seed);
-                let found = live(async { contents(&lab.start().await).await })?;
+                // With servers away or lying, what was not safe may be out of reach; what is read must be possible all the same.
+                let found = live(async { contents(&lab.start().await, true).await })?;
+                model.possible(&found)?;
+                let worse = std::mem::take(&mut how);
+                make_bad(&lab, bad, 0);
+                let found = live(async { contents(&lab.start().await, false).await })?;
                 model.adopt(&found)?;
+                how = worse;
+                make_bad(&lab, bad, how);
             }
             _ => {}
         }
@@ -55,29 +67,38 @@ fn cut_power(lab: &Lab, seed: u64) {
 }
 
 /// The contents of all files, by the numbers of their names.
-async fn contents(vault: &Vault) -> Result<BTreeMap<usize, Vec<u8>>, String> {
+async fn contents(vault: &Vault, lenient: bool) -> Result<Found, String> {
     let mut all = BTreeMap::new();
     for file in names(vault).await {
         let number = FILES.iter().position(|name| *name == file).ok_or_else(|| format!("there is a file {file}"))?;
-        all.insert(number, get(vault, &file).await.map_err(|error| error.to_string())?);
+        let node = stat(vault, &file).await.node;
+        match get(vault, &file).await {
+            Ok(bytes) => drop(all.insert(number, (node, bytes))),
+            Err(VaultError::TooFewShares { .. }) if lenient => {}
+            Err(error) => return Err(error.to_string()),
+        }
     }
     Ok(all)
 }
 
 async fn compare(vault: &Vault, model: &Model, when: &str) -> Outcome {
-    let found = contents(vault).await.map_err(|error| format!("{when}: {error}"))?;
+    let found = contents(vault, false).await.map_err(|error| format!("{when}: {error}"))?;
     if !found.keys().eq(model.names.keys()) {
         return Err(format!("{when}: there are {:?} instead of {:?}", found.keys(), model.names.keys()));
     }
     for (name, file) in &model.names {
         let file = &model.files[*file];
         let expected = if file.handles > 0 { &file.live } else { &*file.saved };
-        if found[name] != *expected {
-            let at = found[name].iter().zip(expected).position(|(a, b)| a != b);
+        let (node, contents) = &found[name];
+        if *node != file.node {
+            return Err(format!("{when}: {} is another file", FILES[*name]));
+        }
+        if contents != expected {
+            let at = contents.iter().zip(expected).position(|(a, b)| a != b);
             return Err(format!(
                 "{when}: {} has {} bytes instead of {}, first difference at {at:?}",
                 FILES[*name],
-                found[name].len(),
+                contents.len(),
                 expected.len()
             ));
         }
@@ -140,10 +161,11 @@ async fn step(
         Op::Open { slot, file, rewrite } if model.slots[slot].is_none() => {
             let handle = match model.names.get(&file).copied() {
                 None => {
-                    model.create(file);
-                    let (who, file) = (ctx(), name(FILES[file]));
-                    let made = vault.create_file(&who, root, &file, 0o600, Access::READ_WRITE);
-                    made.await.map_err(fail)?.1
+                    let (who, text) = (ctx(), name(FILES[file]));
+                    let made = vault.create_file(&who, root, &text, 0o600, Access::READ_WRITE);
+                    let (attr, handle) = made.await.map_err(fail)?;
+                    model.create(file, attr.node);
+                    handle
                 }
                 Some(_) if rewrite => {
                     let attr = vault.lookup(&ctx(), root, &name(FILES[file])).await.map_err(fail)?;
