@@ -10,6 +10,7 @@ use std::process::Command;
 
 use rig::{Rig, close, errno, noise};
 use rustix::fs::{FallocateFlags, fallocate};
+use warifu_vault::context::Act;
 
 /// Lets another program do something with the file: its `path`, and `os` and `mmap`, are there for the script.
 fn python(file: &std::path::Path, script: &str) {
@@ -474,4 +475,54 @@ fn many_programs_write_different_files_and_parts_at_once() {
     for part in 0..8 {
         assert!(fs::read(rig.at(format!("own {part}"))).unwrap() == noise(part, 200_000));
     }
+}
+
+/// A child that a program starts has a copy of every descriptor, and closes it when it becomes another program.
+#[test]
+fn p5_a_child_started_in_the_middle_of_a_save_does_not_end_it() {
+    let Some(mut rig) = Rig::new() else { return };
+    let path = rig.at("document");
+    std::fs::write(&path, b"the old version").unwrap();
+    let saves = |rig: &Rig| {
+        rig.audit()
+            .iter()
+            .filter(|row| row.entry.act == Act::Save)
+            .count()
+    };
+    let before = saves(&rig);
+
+    let mut file = File::create(&path).unwrap();
+    let child = || {
+        assert!(
+            std::process::Command::new("true")
+                .status()
+                .unwrap()
+                .success()
+        )
+    };
+    child();
+    file.write_all(b"half of the new ").unwrap();
+    child();
+    assert_eq!(saves(&rig), before, "a child's close saved half a document");
+    file.write_all(b"version").unwrap();
+    drop(file);
+    assert_eq!(saves(&rig), before + 1, "the writer's close saves");
+
+    // A program that hands its descriptor to a child which writes: the child's end is a save.
+    let shell = format!(
+        "exec 3>{0}; (echo from the child >&3); echo from the parent >&3",
+        path.display()
+    );
+    assert!(
+        std::process::Command::new("sh")
+            .args(["-c", &shell])
+            .status()
+            .unwrap()
+            .success()
+    );
+    rig.remount();
+    assert_eq!(
+        std::fs::read(&path).unwrap(),
+        b"from the child\nfrom the parent\n"
+    );
 }
