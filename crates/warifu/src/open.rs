@@ -12,7 +12,8 @@ use warifu_store::{StoreUrl, attach_store, create_store};
 use warifu_vault::context::{Act, AuditEntry, Context};
 use warifu_vault::error::{Fault, ServerFault};
 use warifu_vault::keys::{Candidate, Expected, FoundError, UnlockError, found, unlock};
-use warifu_vault::seam::catalog::{Catalog, CatalogError};
+use warifu_vault::node::{AttrChange, NodeId};
+use warifu_vault::seam::catalog::{Catalog, CatalogError, Write};
 use warifu_vault::seam::clock::{Clock, SystemClock};
 use warifu_vault::seam::store::{Durability, ObjectKey};
 use warifu_vault::{Options, ServerSeat, Unsaved, Vault, VaultConfig};
@@ -371,20 +372,32 @@ async fn make_catalog(
         },
     };
     let catalog = SqliteCatalog::create(path, key.catalog_key(file.vault)).map_err(failed)?;
-    let first = AuditEntry {
+    let context = process_context(program);
+    // The root belongs to whoever makes the vault: on a drive of their own they may write.
+    let owner = AttrChange {
+        uid: Some(context.uid),
+        gid: Some(context.gid),
+        ..AttrChange::default()
+    };
+    let audit = AuditEntry {
         at: SystemClock.now(),
-        context: process_context(program),
+        context,
         act: Act::Init,
-        node: None,
+        node: Some(NodeId::ROOT),
         detail: format!(
             "{} servers, threshold {}",
             file.threshold.n(),
             file.threshold.k()
         ),
     };
+    let write = Write {
+        audit,
+        durability: Durability::Now,
+    };
     catalog
-        .record(vec![first], Durability::Now)
+        .set_attr(NodeId::ROOT, &owner, write)
         .await
+        .map(drop)
         .map_err(|source| {
             remove_catalog(path);
             failed(source)
