@@ -39,9 +39,12 @@ struct Office {
 
 impl Office {
     fn new(scratch: &Path) -> Self {
-        let profile = scratch.join("profile");
-        let library = profile.join("user/basic/Standard");
-        fs::create_dir_all(&library).unwrap();
+        let office = Self {
+            profile: scratch.join("profile"),
+        };
+        // LibreOffice makes its profile itself; the macro takes the place of the empty one in it.
+        office.run(&[OsStr::new("--terminate_after_init")]);
+        let library = office.profile.join("user/basic/Standard");
         fs::write(library.join("Module1.xba"), MACRO.replace("@MARK@", MARK)).unwrap();
         fs::write(
             library.join("script.xlb"),
@@ -53,17 +56,7 @@ impl Office {
 "#,
         )
         .unwrap();
-        fs::write(
-            profile.join("user/basic/script.xlc"),
-            r#"<?xml version="1.0" encoding="UTF-8"?>
-<!DOCTYPE library:libraries PUBLIC "-//OpenOffice.org//DTD OfficeDocument 1.0//EN" "libraries.dtd">
-<library:libraries xmlns:library="http://openoffice.org/2000/library" xmlns:xlink="http://www.w3.org/1999/xlink">
- <library:library library:name="Standard" xlink:href="$(USER)/basic/Standard/script.xlb/" xlink:type="simple" library:link="false"/>
-</library:libraries>
-"#,
-        )
-        .unwrap();
-        Self { profile }
+        office
     }
 
     /// Runs LibreOffice for at most two minutes.

@@ -9,11 +9,16 @@ use clap::{Arg, ArgAction, Args, Command as ClapCommand, CommandFactory as _, Pa
 use clap_complete::Shell;
 
 use crate::exit::Exit;
-use crate::words::{Lang, say, words};
+use crate::words::{Lang, Words, say, words};
 
 /// Keeps files as k-of-n shares on several file servers.
 #[derive(Parser, Debug)]
-#[command(name = "warifu", version, max_term_width = 110, arg_required_else_help = true)]
+#[command(
+    name = "warifu",
+    version,
+    max_term_width = 110,
+    arg_required_else_help = true
+)]
 pub struct Cli {
     /// Language of messages.
     #[arg(long, global = true, value_name = "LANG", value_parser = ["ja", "en"])]
@@ -302,12 +307,18 @@ pub struct Completions {
 /// The examples shown below a command's help.
 fn examples(command: &str) -> &'static [&'static str] {
     match command {
-        "quickstart" => &["warifu quickstart", "warifu quickstart /srv/tour --no-mount"],
+        "quickstart" => &[
+            "warifu quickstart",
+            "warifu quickstart /srv/tour --no-mount",
+        ],
         "init" => &[
             "warifu init office.toml --threshold 2 /mnt/server-a /mnt/server-b /mnt/server-c",
             "warifu init office.toml -k 3 honcho=/mnt/a shisho=/mnt/b bunko=/mnt/c kencho=/mnt/d",
         ],
-        "mount" => &["warifu mount office.toml ~/office", "warifu mount office.toml /srv/office --allow-other --foreground"],
+        "mount" => &[
+            "warifu mount office.toml ~/office",
+            "warifu mount office.toml /srv/office --allow-other --foreground",
+        ],
         "umount" => &["warifu umount ~/office"],
         "put" => &[
             "warifu put office.toml report.docx /reports/",
@@ -319,16 +330,37 @@ fn examples(command: &str) -> &'static [&'static str] {
             "warifu get office.toml --version 3 /reports/report.docx old.docx",
             "warifu get office.toml / /tmp/everything",
         ],
-        "ls" => &["warifu ls office.toml", "warifu ls office.toml -l -R /reports", "warifu ls office.toml --json"],
-        "cat" => &["warifu cat office.toml /reports/notes.txt", "warifu cat office.toml --version 2 /a.csv | head"],
-        "rm" => &["warifu rm office.toml /old.docx", "warifu rm office.toml -r /archive/2019"],
-        "mv" => &["warifu mv office.toml /draft.docx /final.docx", "warifu mv office.toml /a.docx /b.docx /archive/"],
+        "ls" => &[
+            "warifu ls office.toml",
+            "warifu ls office.toml -l -R /reports",
+            "warifu ls office.toml --json",
+        ],
+        "cat" => &[
+            "warifu cat office.toml /reports/notes.txt",
+            "warifu cat office.toml --version 2 /a.csv | head",
+        ],
+        "rm" => &[
+            "warifu rm office.toml /old.docx",
+            "warifu rm office.toml -r /archive/2019",
+        ],
+        "mv" => &[
+            "warifu mv office.toml /draft.docx /final.docx",
+            "warifu mv office.toml /a.docx /b.docx /archive/",
+        ],
         "mkdir" => &["warifu mkdir office.toml -p /reports/2026/11"],
         "history" => &["warifu history office.toml /reports/report.docx"],
-        "status" => &["warifu status office.toml", "warifu status office.toml --json"],
-        "verify" => &["warifu verify office.toml", "warifu verify office.toml --deep --json"],
+        "status" => &[
+            "warifu status office.toml",
+            "warifu status office.toml --json",
+        ],
+        "verify" => &[
+            "warifu verify office.toml",
+            "warifu verify office.toml --deep --json",
+        ],
         "split" => &["warifu split contract.pdf -k 2 -n 3 -o /media/usb"],
-        "combine" => &["warifu combine contract.pdf.1.warifu contract.pdf.3.warifu -o contract.pdf"],
+        "combine" => {
+            &["warifu combine contract.pdf.1.warifu contract.pdf.3.warifu -o contract.pdf"]
+        }
         "completions" => &["warifu completions bash > /etc/bash_completion.d/warifu"],
         _ => &[],
     }
@@ -337,63 +369,105 @@ fn examples(command: &str) -> &'static [&'static str] {
 /// The command line's definition, in the language chosen.
 pub fn command() -> ClapCommand {
     let mut top = Cli::command().disable_help_subcommand(true);
-    let exits: Vec<String> =
-        Exit::ALL.iter().map(|(exit, id)| format!("  {:>3}  {}", exit.code(), crate::words::render(id, &[]))).collect();
+    let exits: Vec<String> = Exit::ALL
+        .iter()
+        .map(|(exit, id)| format!("  {:>3}  {}", exit.code(), crate::words::render(id, &[])))
+        .collect();
     top = top.after_help(format!("{}\n{}", say!("help-exit-codes"), exits.join("\n")));
-    let names: Vec<String> = top.get_subcommands().map(|command| command.get_name().to_owned()).collect();
+    let names: Vec<String> = top
+        .get_subcommands()
+        .map(|command| command.get_name().to_owned())
+        .collect();
     for name in names {
-        let lines: Vec<String> = examples(&name).iter().map(|line| format!("  {line}")).collect();
+        let lines: Vec<String> = examples(&name)
+            .iter()
+            .map(|line| format!("  {line}"))
+            .collect();
         let after = format!("{}\n{}", say!("help-examples"), lines.join("\n"));
         top = top.mut_subcommand(name, |command| command.after_help(after));
     }
-    if words().lang() == Lang::Ja { in_japanese(top) } else { top }
+    if words().lang() == Lang::Ja {
+        in_japanese(top, words())
+    } else {
+        top
+    }
 }
 
 /// Lays the Japanese help over the English one.
-fn in_japanese(top: ClapCommand) -> ClapCommand {
-    // -V and --version would clash with `get --version N` if they were global; they belong to the top alone.
-    let top = translated(top, "help-top")
-        .subcommand_help_heading("コマンド")
-        .subcommand_value_name("コマンド")
+fn in_japanese(top: ClapCommand, words: &Words) -> ClapCommand {
+    // Usage lines name the whole command only once everything is built.
+    let mut built = top.clone();
+    built.build();
+    let names: Vec<String> = top
+        .get_subcommands()
+        .map(|command| command.get_name().to_owned())
+        .collect();
+    let top = translated(top, "help-top", &mut built, words)
+        .help_template("{about-with-newline}\n使い方: {usage}\n\nコマンド:\n{subcommands}\n\nオプション:\n{options}{after-help}")
         .disable_version_flag(true)
-        .arg(Arg::new("version").short('V').long("version").action(ArgAction::Version).help("版を表示します").help_heading("オプション"));
-    let names: Vec<String> = top.get_subcommands().map(|command| command.get_name().to_owned()).collect();
+        .arg(Arg::new("version").short('V').long("version").action(ArgAction::Version).help("版を表示します"));
     names.into_iter().fold(top, |top, name| {
         let id = format!("help-{name}");
-        top.mut_subcommand(name, |command| translated(command, &id))
+        match built.find_subcommand_mut(&name) {
+            Some(built) => {
+                top.mut_subcommand(name, |command| translated(command, &id, built, words))
+            }
+            None => top,
+        }
     })
 }
 
-fn translated(command: ClapCommand, id: &str) -> ClapCommand {
-    let about = words().find(id, &[]).unwrap_or_default();
-    let args: Vec<String> = command.get_arguments().map(|arg| arg.get_id().to_string()).collect();
+fn translated(
+    command: ClapCommand,
+    id: &str,
+    built: &mut ClapCommand,
+    words: &Words,
+) -> ClapCommand {
+    let about = words.find(id, &[]).unwrap_or_default();
+    let usage = built
+        .render_usage()
+        .to_string()
+        .trim_start_matches("Usage: ")
+        .replace("[OPTIONS]", "[オプション]")
+        .replace("<COMMAND>", "<コマンド>");
+    let args: Vec<String> = command
+        .get_arguments()
+        .map(|arg| arg.get_id().to_string())
+        .collect();
     let command = command
         .about(about)
-        .help_template("{about-with-newline}\n使い方: {usage}\n\n{all-args}{after-help}")
+        .override_usage(usage)
+        .help_template("{about-with-newline}\n使い方: {usage}\n\n引数:\n{positionals}\n\nオプション:\n{options}{after-help}")
         .disable_help_flag(true)
-        .arg(Arg::new("help").short('h').long("help").action(ArgAction::Help).help("この説明を表示します").help_heading("オプション"));
+        .arg(Arg::new("help").short('h').long("help").action(ArgAction::Help).help("この説明を表示します"));
     args.into_iter().fold(command, |command, arg| {
         // Arguments of every command have one translation.
-        let own = words().find(&format!("{id}.{arg}"), &[]).or_else(|| words().find(&format!("help-common.{arg}"), &[]));
-        command.mut_arg(arg, |arg| {
-            let heading = if arg.is_positional() { "引数" } else { "オプション" };
-            let arg = arg.help_heading(heading);
-            match own {
-                Some(help) => arg.help(help),
-                None => arg,
-            }
-        })
+        let own = words
+            .find(&format!("{id}.{arg}"), &[])
+            .or_else(|| words.find(&format!("help-common.{arg}"), &[]));
+        match own {
+            Some(help) => command.mut_arg(arg, |arg| {
+                let takes_value = arg.get_action().takes_values();
+                let arg = arg.help(help);
+                if takes_value {
+                    arg.hide_possible_values(true)
+                } else {
+                    arg
+                }
+            }),
+            None => command,
+        }
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::words::Words;
 
     #[test]
     fn the_command_line_is_sound() {
         command().debug_assert();
+        in_japanese(Cli::command(), &Words::new(Lang::Ja)).debug_assert();
     }
 
     #[test]
@@ -403,8 +477,14 @@ mod tests {
             let id = format!("help-{}", command.get_name());
             assert!(words.find(&id, &[]).is_some(), "{id}");
             for arg in command.get_arguments().filter(|arg| !arg.is_hide_set()) {
-                let (own, common) = (format!("{id}.{}", arg.get_id()), format!("help-common.{}", arg.get_id()));
-                assert!(words.find(&own, &[]).or(words.find(&common, &[])).is_some(), "{own}");
+                let (own, common) = (
+                    format!("{id}.{}", arg.get_id()),
+                    format!("help-common.{}", arg.get_id()),
+                );
+                assert!(
+                    words.find(&own, &[]).or(words.find(&common, &[])).is_some(),
+                    "{own}"
+                );
             }
         }
     }
@@ -415,7 +495,10 @@ mod tests {
             let lines = examples(command.get_name());
             assert!(!lines.is_empty(), "{} has no example", command.get_name());
             for line in lines {
-                let call = line.split('|').find(|part| part.trim_start().starts_with("warifu")).unwrap();
+                let call = line
+                    .split('|')
+                    .find(|part| part.trim_start().starts_with("warifu"))
+                    .unwrap();
                 let words = call.split('>').next().unwrap().split_whitespace();
                 Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{line}: {error}"));
             }

@@ -56,7 +56,11 @@ impl Exit {
 
     /// The exit code with this number; `Failed` for a number that none has.
     pub fn of_code(code: u8) -> Self {
-        Self::ALL.into_iter().map(|(exit, _)| exit).find(|exit| exit.code() == code).unwrap_or(Self::Failed)
+        Self::ALL
+            .into_iter()
+            .map(|(exit, _)| exit)
+            .find(|exit| exit.code() == code)
+            .unwrap_or(Self::Failed)
     }
 }
 

@@ -6,6 +6,7 @@ mod exit;
 mod failure;
 mod output;
 mod samples;
+mod stop;
 mod words;
 
 use std::io::Write as _;
@@ -30,8 +31,12 @@ pub fn quiet() -> bool {
 }
 
 fn main() -> ExitCode {
-    words::set_language(Lang::choose(std::env::args_os().map(|arg| arg.to_string_lossy().into_owned())));
-    let parsed = args::command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
+    words::set_language(Lang::choose(
+        std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()),
+    ));
+    let parsed = args::command()
+        .try_get_matches()
+        .and_then(|matches| Cli::from_arg_matches(&matches));
     let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
@@ -40,7 +45,10 @@ fn main() -> ExitCode {
     // Plaintext passes through this process: neither a core dump nor swap may hold it.
     let _ = warifu_mount::protect_process();
     // Behind a server that hangs, threads stay in the kernel: what is left of them is not waited for.
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => return finish(Err(error.into())),
     };
@@ -75,20 +83,6 @@ async fn run(command: Command) -> Done {
     }
 }
 
-/// Ends when the user wants the program to stop.
-pub async fn stopped() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut terminate), Ok(mut hang_up)) = (signal(SignalKind::terminate()), signal(SignalKind::hangup())) else {
-        let _ = tokio::signal::ctrl_c().await;
-        return;
-    };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
-        _ = hang_up.recv() => {}
-    }
-}
-
 fn finish(done: Done) -> ExitCode {
     match done {
         Ok(exit) => exit.into(),
@@ -101,16 +95,31 @@ fn finish(done: Done) -> ExitCode {
 
 /// Help and version are no errors; the rest is told in the user's language, with the next step.
 fn usage(error: &clap::Error) -> ExitCode {
-    let help = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+    let help = matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+    );
     let no_command = error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
     if help || no_command || words::words().lang() == Lang::En {
         let _ = error.print();
     } else {
         // clap speaks English only; what it found is in its first line.
         let text = error.render().to_string();
-        let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
-        let failure = Failure::new(Exit::Usage, say!("usage", detail = first), say!("usage-next"));
+        let first = text
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .trim_start_matches("error: ");
+        let failure = Failure::new(
+            Exit::Usage,
+            say!("usage", detail = first),
+            say!("usage-next"),
+        );
         let _ = std::io::stderr().write_all(failure.render().as_bytes());
     }
-    if help { ExitCode::SUCCESS } else { Exit::Usage.into() }
+    if help {
+        ExitCode::SUCCESS
+    } else {
+        Exit::Usage.into()
+    }
 }

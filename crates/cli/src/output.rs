@@ -50,15 +50,24 @@ pub fn shown_path(path: &Path) -> String {
 
 /// Text from elsewhere (a server's answer, another library's error) as it can be shown.
 pub fn shown_text(text: &str) -> String {
-    text.chars().map(|c| if plays_tricks(c) { ' ' } else { c }).collect()
+    text.chars()
+        .map(|c| if plays_tricks(c) { ' ' } else { c })
+        .collect()
 }
 
 /// A word as a POSIX shell reads it back.
 pub fn shell_word(word: &OsStr) -> String {
-    let plain = |c: char| c.is_alphanumeric() || matches!(c, '/' | '.' | '_' | '-' | '+' | ':' | '=' | ',' | '@' | '%');
+    let plain = |c: char| {
+        c.is_alphanumeric()
+            || matches!(c, '/' | '.' | '_' | '-' | '+' | ':' | '=' | ',' | '@' | '%')
+    };
     match word.to_str() {
-        Some(text) if !text.is_empty() && !text.starts_with('-') && text.chars().all(plain) => text.to_owned(),
-        Some(text) if !text.chars().any(char::is_control) => format!("'{}'", text.replace('\'', "'\\''")),
+        Some(text) if !text.is_empty() && !text.starts_with('-') && text.chars().all(plain) => {
+            text.to_owned()
+        }
+        Some(text) if !text.chars().any(char::is_control) => {
+            format!("'{}'", text.replace('\'', "'\\''"))
+        }
         _ => {
             // $'…' is understood by bash, zsh, ksh and, since POSIX 2024, by every sh.
             let mut quoted = String::from("$'");
@@ -109,7 +118,10 @@ pub fn size(bytes: u64) -> String {
 /// A time for people, in the machine's time zone, to the minute.
 pub fn local_time(time: Timestamp) -> String {
     match jiff::Timestamp::new(time.secs, 0) {
-        Ok(at) => at.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M").to_string(),
+        Ok(at) => at
+            .to_zoned(jiff::tz::TimeZone::system())
+            .strftime("%Y-%m-%d %H:%M")
+            .to_string(),
         Err(_) => time.secs.to_string(),
     }
 }
@@ -117,7 +129,8 @@ pub fn local_time(time: Timestamp) -> String {
 /// A time for programs: RFC 3339 in UTC with all its digits.
 pub fn utc_time(time: Timestamp) -> String {
     let nanos = i32::try_from(time.nanos).unwrap_or(0);
-    jiff::Timestamp::new(time.secs, nanos).map_or_else(|_| time.secs.to_string(), |at| at.to_string())
+    jiff::Timestamp::new(time.secs, nanos)
+        .map_or_else(|_| time.secs.to_string(), |at| at.to_string())
 }
 
 /// A name for programs: its text, and its bytes in hexadecimal where the text is not all of it.
@@ -133,8 +146,13 @@ pub struct JsonName {
 impl JsonName {
     /// Of these bytes.
     pub fn new(bytes: &[u8]) -> Self {
-        let hex = std::str::from_utf8(bytes).is_err().then(|| bytes.iter().map(|byte| format!("{byte:02x}")).collect());
-        Self { path: String::from_utf8_lossy(bytes).into_owned(), path_hex: hex }
+        let hex = std::str::from_utf8(bytes)
+            .is_err()
+            .then(|| bytes.iter().map(|byte| format!("{byte:02x}")).collect());
+        Self {
+            path: String::from_utf8_lossy(bytes).into_owned(),
+            path_hex: hex,
+        }
     }
 }
 
@@ -168,14 +186,19 @@ impl Progress {
     pub fn bytes(total: u64, quiet: bool) -> Self {
         let bar = Self::bar(total, quiet);
         let template = "{bar:30} {percent:>3}% {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {wide_msg}";
-        bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+        bar.set_style(
+            ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
+        );
         Self(bar)
     }
 
     /// Of things whose number is not known beforehand.
     pub fn counter(quiet: bool) -> Self {
         let bar = Self::bar(0, quiet);
-        bar.set_style(ProgressStyle::with_template("{spinner} {pos} {wide_msg}").unwrap_or_else(|_| ProgressStyle::default_spinner()));
+        bar.set_style(
+            ProgressStyle::with_template("{spinner} {pos} {wide_msg}")
+                .unwrap_or_else(|_| ProgressStyle::default_spinner()),
+        );
         Self(bar)
     }
 
@@ -231,24 +254,51 @@ mod tests {
         assert_eq!(shown(b"a\x1b[31mred\x07"), "a\\u{1b}[31mred\\u{7}");
         assert_eq!(shown("gpj.\u{202e}exe".as_bytes()), "gpj.\\u{202e}exe");
         assert_eq!(shown(b"\xff\xfe\n\\"), "\\xff\\xfe\\n\\\\");
-        assert_eq!(shown("\u{9b}2J".as_bytes()), "\\u{9b}2J", "C1 controls are controls too");
+        assert_eq!(
+            shown("\u{9b}2J".as_bytes()),
+            "\\u{9b}2J",
+            "C1 controls are controls too"
+        );
     }
 
     #[test]
     fn a_shell_reads_words_back() {
-        for word in ["plain", "/a/b.c", "two words", "it's", "$HOME `x` \"q\" \\", "割符", "-n", "", "line\nbreak", "!"] {
+        for word in [
+            "plain",
+            "/a/b.c",
+            "two words",
+            "it's",
+            "$HOME `x` \"q\" \\",
+            "割符",
+            "-n",
+            "",
+            "line\nbreak",
+            "!",
+        ] {
             let command = format!("printf %s {}", shell_word(OsStr::new(word)));
-            let out = std::process::Command::new("bash").args(["-c", &command]).output().unwrap();
+            let out = std::process::Command::new("bash")
+                .args(["-c", &command])
+                .output()
+                .unwrap();
             assert_eq!(String::from_utf8(out.stdout).unwrap(), word, "{command}");
         }
         let odd = OsStr::from_bytes(b"\xff'\x01");
-        let out = std::process::Command::new("bash").args(["-c", &format!("printf %s {}", shell_word(odd))]).output().unwrap();
+        let out = std::process::Command::new("bash")
+            .args(["-c", &format!("printf %s {}", shell_word(odd))])
+            .output()
+            .unwrap();
         assert_eq!(out.stdout, odd.as_bytes());
     }
 
     #[test]
     fn sizes_read_well() {
-        for (bytes, text) in [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (1_048_575, "1.0 MiB"), (1_572_864, "1.5 MiB")] {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (1_048_575, "1.0 MiB"),
+            (1_572_864, "1.5 MiB"),
+        ] {
             assert_eq!(size(bytes), text);
         }
         assert_eq!(size(u64::MAX), "16.0 EiB");
@@ -256,6 +306,12 @@ mod tests {
 
     #[test]
     fn times_for_programs_keep_their_digits() {
-        assert_eq!(utc_time(Timestamp { secs: 0, nanos: 123_456_789 }), "1970-01-01T00:00:00.123456789Z");
+        assert_eq!(
+            utc_time(Timestamp {
+                secs: 0,
+                nanos: 123_456_789
+            }),
+            "1970-01-01T00:00:00.123456789Z"
+        );
     }
 }

@@ -25,7 +25,11 @@ pub enum Lang {
 impl Lang {
     /// The language of a locale's name such as `ja_JP.UTF-8`.
     fn of_locale(locale: &str) -> Self {
-        if locale == "ja" || locale.starts_with("ja_") || locale.starts_with("ja-") || locale.starts_with("ja.") {
+        if locale == "ja"
+            || locale.starts_with("ja_")
+            || locale.starts_with("ja-")
+            || locale.starts_with("ja.")
+        {
             Self::Ja
         } else {
             Self::En
@@ -85,7 +89,8 @@ impl Words {
         };
         for source in sources {
             // A part that does not parse or is there twice is missing or ignored; a test finds it.
-            let resource = FluentResource::try_new((*source).to_owned()).unwrap_or_else(|(part, _)| part);
+            let resource =
+                FluentResource::try_new((*source).to_owned()).unwrap_or_else(|(part, _)| part);
             let _ = bundle.add_resource(resource);
         }
         Self { lang, bundle }
@@ -106,10 +111,18 @@ impl Words {
         }
         let pattern = match id.split_once('.') {
             None => self.bundle.get_message(id)?.value()?,
-            Some((id, attribute)) => self.bundle.get_message(id)?.get_attribute(attribute)?.value(),
+            Some((id, attribute)) => self
+                .bundle
+                .get_message(id)?
+                .get_attribute(attribute)?
+                .value(),
         };
         let mut errors = Vec::new();
-        Some(self.bundle.format_pattern(pattern, Some(&values), &mut errors).into_owned())
+        Some(
+            self.bundle
+                .format_pattern(pattern, Some(&values), &mut errors)
+                .into_owned(),
+        )
     }
 }
 
@@ -132,16 +145,22 @@ pub fn set_vault(path: &std::path::Path) {
 }
 
 fn vault_words() -> Cow<'static, str> {
-    VAULT.get().map_or(Cow::Borrowed("VAULT"), |path| Cow::Borrowed(path.as_str()))
+    VAULT
+        .get()
+        .map_or(Cow::Borrowed("VAULT"), |path| Cow::Borrowed(path.as_str()))
 }
 
 /// How this program is called from here: `warifu` where that finds it, its path otherwise.
 pub fn program() -> &'static str {
     static PROGRAM: OnceLock<String> = OnceLock::new();
     PROGRAM.get_or_init(|| {
-        let Ok(me) = env::current_exe() else { return "warifu".into() };
+        let Ok(me) = env::current_exe() else {
+            return "warifu".into();
+        };
         let on_path = env::var_os("PATH").is_some_and(|path| {
-            let first = env::split_paths(&path).map(|folder| folder.join("warifu")).find(|file| file.is_file());
+            let first = env::split_paths(&path)
+                .map(|folder| folder.join("warifu"))
+                .find(|file| file.is_file());
             first.and_then(|file| file.canonicalize().ok()) == me.canonicalize().ok()
         });
         if on_path {
@@ -149,7 +168,9 @@ pub fn program() -> &'static str {
         }
         let here = env::current_dir().ok();
         match here.as_deref().and_then(|here| me.strip_prefix(here).ok()) {
-            Some(inside) => crate::output::shell_word(std::path::Path::new(".").join(inside).as_os_str()),
+            Some(inside) => {
+                crate::output::shell_word(std::path::Path::new(".").join(inside).as_os_str())
+            }
             None => crate::output::shell_word(me.as_os_str()),
         }
     })
@@ -178,7 +199,8 @@ mod tests {
 
     /// The messages of a file, with the variables that each uses.
     fn messages(source: &str) -> BTreeMap<String, BTreeSet<String>> {
-        FluentResource::try_new(source.to_owned()).unwrap_or_else(|(_, errors)| panic!("{errors:?}"));
+        FluentResource::try_new(source.to_owned())
+            .unwrap_or_else(|(_, errors)| panic!("{errors:?}"));
         let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         let mut current = String::new();
         for line in source.lines() {
@@ -189,10 +211,16 @@ mod tests {
                 && !line.starts_with([' ', '}', '[', '*'])
             {
                 current = id.to_owned();
-                assert!(found.insert(current.clone(), BTreeSet::new()).is_none(), "{id} is there twice");
+                assert!(
+                    found.insert(current.clone(), BTreeSet::new()).is_none(),
+                    "{id} is there twice"
+                );
             }
             for part in line.split('$').skip(1) {
-                let name: String = part.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+                let name: String = part
+                    .chars()
+                    .take_while(|c| c.is_ascii_alphanumeric() || *c == '_')
+                    .collect();
                 found.get_mut(&current).unwrap().insert(name);
             }
         }
@@ -221,14 +249,24 @@ mod tests {
     fn every_message_used_exists_and_every_one_that_exists_is_used() {
         let known: BTreeSet<String> = messages(EN).into_keys().collect();
         let mut files = Vec::new();
-        sources(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src")), &mut files);
+        sources(
+            Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src")),
+            &mut files,
+        );
         let mut text = String::new();
         for file in files {
             text.push_str(&fs::read_to_string(file).unwrap());
         }
         let mut used = BTreeSet::new();
-        for part in text.split("say!(").skip(1) {
-            let Some(id) = part.trim_start().strip_prefix('"').and_then(|rest| rest.split('"').next()) else { continue };
+        // Put together, so that this line is not found itself.
+        for part in text.split(concat!("say", "!(")).skip(1) {
+            let Some(id) = part
+                .trim_start()
+                .strip_prefix('"')
+                .and_then(|rest| rest.split('"').next())
+            else {
+                continue;
+            };
             if id != "id" {
                 assert!(known.contains(id), "{id} is used and not there");
                 used.insert(id.to_owned());
@@ -236,25 +274,40 @@ mod tests {
         }
         for id in &known {
             // Messages of a family are chosen by a computed id, which stands in the source as a literal all the same.
-            assert!(used.contains(id) || text.contains(&format!("\"{id}\"")), "{id} is there and not used");
+            assert!(
+                used.contains(id) || text.contains(&format!("\"{id}\"")),
+                "{id} is there and not used"
+            );
         }
     }
 
     #[test]
     fn variables_are_filled_without_marks() {
         let words = Words::new(Lang::En);
-        let said = words.find("not-found", &[("subject", "/a b".into())]).unwrap();
-        assert!(said.contains("/a b") && !said.contains(['\u{2068}', '\u{2069}', '{']), "{said}");
+        let said = words
+            .find("not-found", &[("subject", "/a b".into())])
+            .unwrap();
+        assert!(
+            said.contains("/a b") && !said.contains(['\u{2068}', '\u{2069}', '{']),
+            "{said}"
+        );
     }
 
     #[test]
     fn the_locale_chooses_the_language() {
-        for (locale, lang) in
-            [("ja_JP.UTF-8", Lang::Ja), ("ja", Lang::Ja), ("C", Lang::En), ("jav_ID", Lang::En), ("de_DE", Lang::En)]
-        {
+        for (locale, lang) in [
+            ("ja_JP.UTF-8", Lang::Ja),
+            ("ja", Lang::Ja),
+            ("C", Lang::En),
+            ("jav_ID", Lang::En),
+            ("de_DE", Lang::En),
+        ] {
             assert_eq!(Lang::of_locale(locale), lang, "{locale}");
         }
-        assert_eq!(Lang::choose(["x", "--lang", "ja"].map(String::from)), Lang::Ja);
+        assert_eq!(
+            Lang::choose(["x", "--lang", "ja"].map(String::from)),
+            Lang::Ja
+        );
         assert_eq!(Lang::choose(["x", "--lang=en"].map(String::from)), Lang::En);
     }
 }

@@ -8,10 +8,9 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use fuser::{Errno, FopenFlags, INodeNo};
-use warifu_core::secret::SecretBytes;
+use fuser::{Errno, FopenFlags, INodeNo, LockOwner};
 use warifu_vault::node::{Attr, AttrChange, Name, NodeId, NodeKind};
-use warifu_vault::{Access, Context, FileHandle, VaultError};
+use warifu_vault::{Access, Context, FileHandle, SecretBytes, VaultError};
 
 use crate::attrs::{has_set_id, ino, without_set_id};
 use crate::caller::Caller;
@@ -44,6 +43,8 @@ pub(crate) struct WriteAt {
     pub(crate) write_back: bool,
     /// Whether set-id bits must fall.
     pub(crate) kill_set_id: bool,
+    /// The descriptor table of the program that writes, where the kernel names it.
+    pub(crate) table: Option<LockOwner>,
 }
 
 impl Drive {
@@ -54,6 +55,7 @@ impl Drive {
         let (opened, file) = self.keep(handle, context, access);
         if access.truncate {
             self.changed();
+            file.changers.shaped(caller);
             // Emptied by the open itself, so the kernel does not come back about the set-id bits.
             if let Err(refusal) = self.drop_set_id(&file, caller).await {
                 // The kernel will not release what it was never given.
@@ -149,6 +151,9 @@ impl Drive {
         let file = self.open.file(number)?;
         if at.write_back {
             file.node.paged.store(true, Ordering::Relaxed);
+            file.node.written_back.store(true, Ordering::Release);
+        } else {
+            file.changers.wrote(at.table);
         }
         if at.kill_set_id {
             self.drop_set_id(&file, caller).await?;
@@ -190,20 +195,38 @@ impl Drive {
         Ok(())
     }
 
-    /// close(2): saves.
-    pub(crate) async fn flush(&self, number: u64) -> Answer<()> {
+    /// close(2): saves, if it is closed by who changed it.
+    pub(crate) async fn flush(&self, number: u64, table: LockOwner, caller: Caller) -> Answer<()> {
         let file = self.open.file(number)?;
-        file.handle.flush(&file.opener).await?;
-        self.changed();
-        Ok(())
+        if !file.node.written_back.load(Ordering::Acquire) && !file.changers.includes(table, caller)
+        {
+            return Ok(());
+        }
+        self.save(&file, false).await
     }
 
     /// fsync(2): saves, and everything is on disk.
     pub(crate) async fn fsync(&self, number: u64) -> Answer<()> {
         let file = self.open.file(number)?;
-        file.handle.fsync(&file.opener).await?;
+        self.save(&file, true).await
+    }
+
+    async fn save(&self, file: &OpenFile, durable: bool) -> Answer<()> {
+        let written_back = file.node.written_back.swap(false, Ordering::AcqRel);
+        let changers = file.changers.take();
+        let saved = if durable {
+            file.handle.fsync(&file.opener).await
+        } else {
+            file.handle.flush(&file.opener).await
+        };
+        if saved.is_err() {
+            file.changers.put_back(changers);
+            file.node
+                .written_back
+                .fetch_or(written_back, Ordering::AcqRel);
+        }
         self.changed();
-        Ok(())
+        Ok(saved?)
     }
 
     /// The end of a handle. No program hears of an error here; the vault remembers what is lost and names it when it
@@ -223,6 +246,7 @@ impl Drive {
     /// not to fit.
     pub(crate) async fn allocate(
         &self,
+        caller: Caller,
         number: u64,
         offset: u64,
         len: u64,
@@ -234,6 +258,7 @@ impl Drive {
             .filter(|_| len > 0)
             .ok_or(Errno::EINVAL)?;
         let size = file.handle.attr().await?.size;
+        file.changers.shaped(caller);
         match mode {
             0 => {
                 if end > size {
@@ -278,11 +303,7 @@ impl Drive {
     /// Programs ask before each save, so the answer is kept for a moment, and one that is late is not waited for: the last
     /// one known does.
     pub(crate) async fn room(&self) -> Answer<(u64, u64)> {
-        let known = self
-            .room
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let known = *self.room.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((at, room)) = known
             && at.elapsed() < ROOM_KEPT
         {

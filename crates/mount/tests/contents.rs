@@ -7,64 +7,24 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
-use std::ptr::NonNull;
 
 use rig::{Rig, close, errno, noise};
 use rustix::fs::{FallocateFlags, fallocate};
-use rustix::mm::{MapFlags, MsyncFlags, ProtFlags, mmap, msync, munmap};
+use warifu_vault::context::Act;
 
-/// A file mapped into memory.
-struct Map {
-    start: NonNull<u8>,
-    len: usize,
-}
-
-impl Map {
-    fn new(file: &File, len: usize, write: bool, shared: bool) -> rustix::io::Result<Self> {
-        let protection = if write {
-            ProtFlags::READ | ProtFlags::WRITE
-        } else {
-            ProtFlags::READ
-        };
-        let flags = if shared {
-            MapFlags::SHARED
-        } else {
-            MapFlags::PRIVATE
-        };
-        // SAFETY: a fresh mapping at an address of the kernel's choice overlaps nothing.
-        let start = unsafe { mmap(std::ptr::null_mut(), len, protection, flags, file, 0) }?;
-        Ok(Self {
-            start: NonNull::new(start.cast()).unwrap(),
-            len,
-        })
-    }
-
-    fn read(&self) -> Vec<u8> {
-        // SAFETY: the mapping is `len` bytes long; volatile reads, because others write to the file.
-        (0..self.len)
-            .map(|at| unsafe { self.start.as_ptr().add(at).read_volatile() })
-            .collect()
-    }
-
-    fn write(&mut self, at: usize, bytes: &[u8]) {
-        assert!(at + bytes.len() <= self.len);
-        for (offset, byte) in bytes.iter().enumerate() {
-            // SAFETY: within the mapping, as checked, which was made for writing wherever this is called.
-            unsafe { self.start.as_ptr().add(at + offset).write_volatile(*byte) };
-        }
-    }
-
-    fn sync(&self) {
-        // SAFETY: the whole of our own mapping.
-        unsafe { msync(self.start.as_ptr().cast(), self.len, MsyncFlags::SYNC) }.unwrap();
-    }
-}
-
-impl Drop for Map {
-    fn drop(&mut self) {
-        // SAFETY: the whole of our own mapping, used by nobody any more.
-        unsafe { munmap(self.start.as_ptr().cast(), self.len) }.unwrap();
-    }
+/// Lets another program do something with the file: its `path`, and `os` and `mmap`, are there for the script.
+fn python(file: &std::path::Path, script: &str) {
+    let all = format!("import mmap, os, sys\npath = sys.argv[1]\n{script}");
+    let output = Command::new("python3")
+        .args(["-c", &all])
+        .arg(file)
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 fn update(path: impl AsRef<std::path::Path>) -> File {
@@ -270,29 +230,41 @@ fn a_shared_mapping_is_the_file() {
     for mut rig in [Rig::new(), Rig::with_pages()].into_iter().flatten() {
         let len = 300_000;
         fs::write(rig.at("file"), noise(1, len)).unwrap();
-        let file = update(rig.at("file"));
-        let mut map = Map::new(&file, len, true, true).unwrap();
-        assert!(map.read() == noise(1, len));
-        map.write(0, b"first");
-        map.write(150_000, b"middle");
-        map.write(len - 4, b"last");
-        map.sync();
-        // Another program reads what was synced, and a mapping sees what another program wrote.
-        assert_eq!(
-            &fs::read(rig.at("file")).unwrap()[150_000..150_006],
-            b"middle"
+        python(
+            &rig.at("file"),
+            "file = os.open(path, os.O_RDWR)
+whole = os.pread(file, 300000, 0)
+map = mmap.mmap(file, 300000)
+assert map[:] == whole
+map[0:5] = b'first'
+map[150000:150006] = b'middle'
+map[299996:300000] = b'last'
+map.flush()
+# Who reads the file sees what was synced, and a mapping sees what somebody wrote.
+assert open(path, 'rb').read()[150000:150006] == b'middle'
+other = os.open(path, os.O_RDWR)
+os.pwrite(other, b'WRITE', 100)
+os.close(other)
+assert map[100:105] == b'WRITE'
+# A direct read sees what was not synced.
+map[500:506] = b'direct'
+assert os.pread(file, 6, 500) == b'direct'
+# What is changed after the close of the file, and never synced, is written back when the mapping goes. (Python keeps a
+# descriptor of its own as long as the mapping, so that one is closed first.)
+os.close(file)
+for number in os.listdir('/proc/self/fd'):
+    try:
+        if os.readlink('/proc/self/fd/' + number) == path:
+            os.close(int(number))
+    except OSError:
+        pass
+map[200000:200004] = b'late'
+os._exit(0)",
         );
-        let other = update(rig.at("file"));
-        other.write_all_at(b"WRITE", 100).unwrap();
-        assert_eq!(&map.read()[100..105], b"WRITE");
-        drop(other);
-        // What is changed after the close of the file, and never synced, is written back when the mapping goes.
-        drop(file);
-        map.write(200_000, b"late");
-        drop(map);
         let mut expected = noise(1, len);
         expected[..5].copy_from_slice(b"first");
         expected[100..105].copy_from_slice(b"WRITE");
+        expected[500..506].copy_from_slice(b"direct");
         expected[150_000..150_006].copy_from_slice(b"middle");
         expected[200_000..200_004].copy_from_slice(b"late");
         expected[len - 4..].copy_from_slice(b"last");
@@ -306,11 +278,13 @@ fn a_shared_mapping_is_the_file() {
 fn a_private_mapping_changes_nothing() {
     let Some(rig) = Rig::new() else { return };
     fs::write(rig.at("file"), noise(1, 10_000)).unwrap();
-    let file = File::open(rig.at("file")).unwrap();
-    let mut map = Map::new(&file, 10_000, true, false).unwrap();
-    map.write(5, b"mine");
-    assert_eq!(&map.read()[5..9], b"mine");
-    drop((map, file));
+    python(
+        &rig.at("file"),
+        "file = os.open(path, os.O_RDONLY)
+map = mmap.mmap(file, 10000, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+map[5:9] = b'mine'
+assert map[5:9] == b'mine' and os.pread(file, 4, 5) != b'mine'",
+    );
     assert!(fs::read(rig.at("file")).unwrap() == noise(1, 10_000));
 }
 
@@ -501,4 +475,54 @@ fn many_programs_write_different_files_and_parts_at_once() {
     for part in 0..8 {
         assert!(fs::read(rig.at(format!("own {part}"))).unwrap() == noise(part, 200_000));
     }
+}
+
+/// A child that a program starts has a copy of every descriptor, and closes it when it becomes another program.
+#[test]
+fn p5_a_child_started_in_the_middle_of_a_save_does_not_end_it() {
+    let Some(mut rig) = Rig::new() else { return };
+    let path = rig.at("document");
+    std::fs::write(&path, b"the old version").unwrap();
+    let saves = |rig: &Rig| {
+        rig.audit()
+            .iter()
+            .filter(|row| row.entry.act == Act::Save)
+            .count()
+    };
+    let before = saves(&rig);
+
+    let mut file = File::create(&path).unwrap();
+    let child = || {
+        assert!(
+            std::process::Command::new("true")
+                .status()
+                .unwrap()
+                .success()
+        )
+    };
+    child();
+    file.write_all(b"half of the new ").unwrap();
+    child();
+    assert_eq!(saves(&rig), before, "a child's close saved half a document");
+    file.write_all(b"version").unwrap();
+    drop(file);
+    assert_eq!(saves(&rig), before + 1, "the writer's close saves");
+
+    // A program that hands its descriptor to a child which writes: the child's end is a save.
+    let shell = format!(
+        "exec 3>{0}; (echo from the child >&3); echo from the parent >&3",
+        path.display()
+    );
+    assert!(
+        std::process::Command::new("sh")
+            .args(["-c", &shell])
+            .status()
+            .unwrap()
+            .success()
+    );
+    rig.remount();
+    assert_eq!(
+        std::fs::read(&path).unwrap(),
+        b"from the child\nfrom the parent\n"
+    );
 }

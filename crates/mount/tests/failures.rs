@@ -363,6 +363,8 @@ fn serve(drive: &std::path::Path, change: impl FnOnce(&mut Command)) -> (Child, 
     command
         .args(["--exact", "the_mount_process", "--nocapture"])
         .env(DRIVE, drive)
+        // What it leaves behind when it is killed goes with the test's own folder.
+        .env("TMPDIR", drive.parent().unwrap())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped());
     change(&mut command);

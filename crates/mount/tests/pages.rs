@@ -3,11 +3,12 @@
 mod rig;
 
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rig::{Rig, noise};
-use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 const SIZE: usize = 192 << 20;
 
@@ -40,29 +41,29 @@ fn comes_to(before: i64, by: i64) -> bool {
     false
 }
 
-/// Reads every page of a mapping of the file, calls `meanwhile`, and lets go of it.
-fn map_through(file: &File, meanwhile: impl FnOnce()) {
-    // SAFETY: a fresh mapping at an address of the kernel's choice overlaps nothing.
-    let start = unsafe {
-        mmap(
-            std::ptr::null_mut(),
-            SIZE,
-            ProtFlags::READ,
-            MapFlags::SHARED,
-            file,
-            0,
-        )
-    }
-    .unwrap();
-    let mut sum = 0_u64;
-    for at in (0..SIZE).step_by(4096) {
-        // SAFETY: within the mapping, which is SIZE bytes long.
-        sum += u64::from(unsafe { start.cast::<u8>().add(at).read_volatile() });
-    }
-    assert!(sum > 0);
+/// Another program, which reads every page of a mapping of the file; calls `meanwhile` before it ends.
+fn map_through(path: &Path, meanwhile: impl FnOnce()) {
+    let script = "import mmap, os, sys
+file = os.open(sys.argv[1], os.O_RDONLY)
+map = mmap.mmap(file, 0, prot=mmap.PROT_READ)
+assert sum(map[at] for at in range(0, len(map), 4096)) > 0
+print('MAPPED', flush=True)
+sys.stdin.read()";
+    let mut program = Command::new("python3")
+        .args(["-c", script])
+        .arg(path)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(program.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    assert_eq!(line, "MAPPED\n");
     meanwhile();
-    // SAFETY: the whole of our own mapping, used by nobody any more.
-    unsafe { munmap(start, SIZE) }.unwrap();
+    drop(program.stdin.take());
+    assert!(program.wait().unwrap().success());
 }
 
 // One test, because two would disturb each other's measurement.
@@ -81,7 +82,7 @@ fn p6_after_the_last_close_nothing_is_left_in_the_page_cache() {
 
     // A mapping does, which proves that the measurement can see it.
     let before = cached();
-    map_through(&file, || {
+    map_through(&rig.at("large"), || {
         assert!(
             comes_to(before, size),
             "a mapping has no pages, so this test shows nothing"

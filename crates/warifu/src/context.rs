@@ -39,6 +39,13 @@ pub fn group_name(gid: u32) -> String {
 
 /// This machine's name.
 fn host_name() -> String {
-    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    if name.is_empty() { env::var("HOSTNAME").unwrap_or_default() } else { name }
+    let name = rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned();
+    if name.is_empty() {
+        env::var("HOSTNAME").unwrap_or_default()
+    } else {
+        name
+    }
 }

@@ -15,9 +15,17 @@ use crate::{Error, Warifu};
 pub const BLOCK: usize = 1 << 20;
 
 /// For opening a file to read.
-pub const READ: Access = Access { read: true, write: false, truncate: false };
+pub const READ: Access = Access {
+    read: true,
+    write: false,
+    truncate: false,
+};
 /// For opening a file to write anew.
-pub const WRITE: Access = Access { read: false, write: true, truncate: true };
+pub const WRITE: Access = Access {
+    read: false,
+    write: true,
+    truncate: true,
+};
 
 /// Attributes for a file that is written; `None` leaves what the file had, or what a new file gets.
 #[derive(Clone, Copy, Debug, Default)]
@@ -47,7 +55,10 @@ impl Warifu {
         let handle = self.vault().open(self.context(), attr.node, READ).await?;
         let read = async {
             let size = handle.attr().await?.size;
-            let len = usize::try_from(size).map_err(|_| VaultError::TooLarge { size, limit: usize::MAX as u64 })?;
+            let len = usize::try_from(size).map_err(|_| VaultError::TooLarge {
+                size,
+                limit: usize::MAX as u64,
+            })?;
             handle.read(0, len).await
         };
         let read = read.await;
@@ -63,7 +74,13 @@ impl Warifu {
     /// [`Error::Path`], [`Error::Vault`]; the old version is untouched then.
     pub async fn write_file(&self, path: &str, contents: &[u8]) -> Result<Attr, Error> {
         let mut contents = contents;
-        self.copy_in(&VaultPath::parse(path)?, &mut contents, FileMeta::default(), |_| ()).await
+        self.copy_in(
+            &VaultPath::parse(path)?,
+            &mut contents,
+            FileMeta::default(),
+            |_| (),
+        )
+        .await
     }
 
     /// Writes a file from a stream: a new one, or the next version of the one that is there. Nobody sees a part of it:
@@ -94,13 +111,23 @@ impl Warifu {
             None => name.clone(),
             Some(_) => working_name()?,
         };
-        let mode = meta.mode.or(old.as_ref().map(|attr| attr.mode)).unwrap_or(0o644);
-        let (attr, handle) =
-            self.vault().create_file(self.context(), parent.node, &working, mode, WRITE).await?;
-        let written = self.fill(&attr, &handle, from, meta, mode, &mut progress).await;
+        let mode = meta
+            .mode
+            .or(old.as_ref().map(|attr| attr.mode))
+            .unwrap_or(0o644);
+        let (attr, handle) = self
+            .vault()
+            .create_file(self.context(), parent.node, &working, mode, WRITE)
+            .await?;
+        let written = self
+            .fill(&attr, &handle, from, meta, mode, &mut progress)
+            .await;
         if written.is_err() {
             // Removed before it is released, so that no part of it is saved.
-            let _ = self.vault().remove(self.context(), parent.node, &working).await;
+            let _ = self
+                .vault()
+                .remove(self.context(), parent.node, &working)
+                .await;
         }
         let released = handle.release(self.context()).await;
         written?;
@@ -108,12 +135,20 @@ impl Warifu {
         if old.is_some() {
             let renamed = self
                 .vault()
-                .rename(self.context(), (parent.node, &working), (parent.node, name), RenameMode::Replace)
+                .rename(
+                    self.context(),
+                    (parent.node, &working),
+                    (parent.node, name),
+                    RenameMode::Replace,
+                )
                 .await;
             return match renamed {
                 Ok(renamed) => Ok(renamed.moved),
                 Err(error) => {
-                    let _ = self.vault().remove(self.context(), parent.node, &working).await;
+                    let _ = self
+                        .vault()
+                        .remove(self.context(), parent.node, &working)
+                        .await;
                     Err(error.into())
                 }
             };
@@ -134,17 +169,28 @@ impl Warifu {
         let mut offset = 0;
         loop {
             let mut len = 0;
-            while let Some(rest) = block.expose_mut().get_mut(len..).filter(|rest| !rest.is_empty()) {
+            while let Some(rest) = block
+                .expose_mut()
+                .get_mut(len..)
+                .filter(|rest| !rest.is_empty())
+            {
                 match from.read(rest).await.map_err(Error::Stream)? {
                     0 => break,
                     more => len += more,
                 }
             }
-            let Some(data) = block.expose().get(..len).filter(|data| !data.is_empty()) else { break };
+            let Some(data) = block.expose().get(..len).filter(|data| !data.is_empty()) else {
+                break;
+            };
             let mut written = 0;
             while let Some(rest) = data.get(written..).filter(|rest| !rest.is_empty()) {
                 match handle.write(self.context(), offset, rest).await? {
-                    0 => return Err(VaultError::Invalid { what: "nothing was written" }.into()),
+                    0 => {
+                        return Err(VaultError::Invalid {
+                            what: "nothing was written",
+                        }
+                        .into());
+                    }
                     more => {
                         written += more;
                         offset += more as u64;
@@ -153,8 +199,14 @@ impl Warifu {
             }
             progress(len as u64);
         }
-        let change = AttrChange { mode: Some(mode), mtime: meta.mtime, ..AttrChange::default() };
-        self.vault().set_attr(self.context(), attr.node, &change).await?;
+        let change = AttrChange {
+            mode: Some(mode),
+            mtime: meta.mtime,
+            ..AttrChange::default()
+        };
+        self.vault()
+            .set_attr(self.context(), attr.node, &change)
+            .await?;
         handle.flush(self.context()).await?;
         Ok(())
     }
@@ -174,7 +226,11 @@ impl Warifu {
     ) -> Result<u64, Error> {
         let handle = match version {
             None => self.vault().open(self.context(), attr.node, READ).await?,
-            Some(version) => self.vault().open_version(self.context(), attr.node, version).await?,
+            Some(version) => {
+                self.vault()
+                    .open_version(self.context(), attr.node, version)
+                    .await?
+            }
         };
         let copied = async {
             let mut offset = 0;
@@ -204,9 +260,15 @@ impl Warifu {
     pub async fn make_dirs(&self, path: &VaultPath, mode: u32) -> Result<Attr, VaultError> {
         let mut at = self.stat(&VaultPath::ROOT).await?;
         for name in path.names() {
-            at = match self.vault().make_dir(self.context(), at.node, name, mode).await {
+            at = match self
+                .vault()
+                .make_dir(self.context(), at.node, name, mode)
+                .await
+            {
                 // Somebody else may make it at the same moment.
-                Err(VaultError::Exists) => self.vault().lookup(self.context(), at.node, name).await?,
+                Err(VaultError::Exists) => {
+                    self.vault().lookup(self.context(), at.node, name).await?
+                }
                 other => other?,
             };
             if at.kind != NodeKind::Dir {
@@ -224,7 +286,10 @@ impl Warifu {
         let mut entries = Vec::new();
         let mut after = None;
         loop {
-            let page = self.vault().list(self.context(), dir.node, after, LIST_PAGE).await?;
+            let page = self
+                .vault()
+                .list(self.context(), dir.node, after, LIST_PAGE)
+                .await?;
             let more = page.len() == LIST_PAGE;
             after = page.last().map(|entry| entry.cursor);
             entries.extend(page.into_iter().map(|entry| (entry.name, entry.attr)));
@@ -242,7 +307,10 @@ impl Warifu {
     /// As [`stat`](Self::stat).
     pub async fn walk(&self, start: VaultPath) -> Result<Walk<'_>, VaultError> {
         let attr = self.stat(&start).await?;
-        Ok(Walk { warifu: self, waiting: vec![(start, attr)] })
+        Ok(Walk {
+            warifu: self,
+            waiting: vec![(start, attr)],
+        })
     }
 
     /// Removes a file, or a folder with all that is in it.
@@ -250,9 +318,14 @@ impl Warifu {
     /// # Errors
     /// What was not removed stays; the first error is told.
     pub async fn remove_all(&self, path: &VaultPath) -> Result<(), VaultError> {
-        let (folder, name) = path.split().ok_or(VaultError::Invalid { what: "the root cannot be removed" })?;
+        let (folder, name) = path.split().ok_or(VaultError::Invalid {
+            what: "the root cannot be removed",
+        })?;
         let parent = self.stat(&folder).await?;
-        let attr = self.vault().lookup(self.context(), parent.node, name).await?;
+        let attr = self
+            .vault()
+            .lookup(self.context(), parent.node, name)
+            .await?;
         if attr.kind != NodeKind::Dir {
             return self.vault().remove(self.context(), parent.node, name).await;
         }
@@ -270,7 +343,9 @@ impl Warifu {
         }
         // A folder was noted before those in it, so backwards each is empty when its turn comes.
         for (parent, name) in dirs.into_iter().rev() {
-            self.vault().remove_dir(self.context(), parent.node, &name).await?;
+            self.vault()
+                .remove_dir(self.context(), parent.node, &name)
+                .await?;
         }
         Ok(())
     }
@@ -298,14 +373,21 @@ impl Walk<'_> {
     /// # Errors
     /// As [`Warifu::entries`]. The walk can go on without that folder.
     pub async fn next(&mut self) -> Result<Option<(VaultPath, Attr)>, VaultError> {
-        let Some((path, attr)) = self.waiting.pop() else { return Ok(None) };
+        let Some((path, attr)) = self.waiting.pop() else {
+            return Ok(None);
+        };
         if attr.kind == NodeKind::Dir {
             let entries = match self.warifu.entries(&attr).await {
                 // Removed meanwhile.
                 Err(VaultError::NotFound { .. }) => Vec::new(),
                 other => other?,
             };
-            self.waiting.extend(entries.into_iter().rev().map(|(name, attr)| (path.join(name), attr)));
+            self.waiting.extend(
+                entries
+                    .into_iter()
+                    .rev()
+                    .map(|(name, attr)| (path.join(name), attr)),
+            );
         }
         Ok(Some((path, attr)))
     }

@@ -4,7 +4,9 @@ use std::ops::Range;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use warifu_vault::seam::store::{Durability, ObjectKey, ObjectStat, Page, ShareStore, Space, StoreError, StoreErrorKind};
+use warifu_vault::seam::store::{
+    Durability, ObjectKey, ObjectStat, Page, ShareStore, Space, StoreError, StoreErrorKind,
+};
 
 /// Answers every request with [`StoreErrorKind::NoAnswer`]: the server that should be there is not, and what is there
 /// instead must not be written to or believed.
@@ -16,7 +18,10 @@ pub(crate) struct ForeignStore {
 
 impl ForeignStore {
     fn refuse<T>(&self) -> Result<T, StoreError> {
-        Err(StoreError::new(StoreErrorKind::NoAnswer, self.detail.clone()))
+        Err(StoreError::new(
+            StoreErrorKind::NoAnswer,
+            self.detail.clone(),
+        ))
     }
 }
 

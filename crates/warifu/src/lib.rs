@@ -37,19 +37,25 @@ pub use error::Error;
 pub use files::{BLOCK, FileMeta, Walk};
 pub use open::{InitOptions, NewServer, OpenOptions, Warifu};
 pub use path::VaultPath;
-pub use vault_file::{FORMAT, Problem, Retention, SaveDurability, ServerEntry, VaultFile, VaultFileError};
+pub use vault_file::{
+    FORMAT, Problem, Retention, SaveDurability, ServerEntry, VaultFile, VaultFileError,
+};
 
 pub use warifu_core as core;
 pub use warifu_core::format::Scheme;
 pub use warifu_core::head::Timestamp;
-pub use warifu_core::ids::{BadThreshold, FileId, ServerId, ShareIndex, Threshold, VaultId, VersionNo};
+pub use warifu_core::ids::{
+    BadThreshold, FileId, ServerId, ShareIndex, Threshold, VaultId, VersionNo,
+};
 pub use warifu_core::secret::SecretBytes;
 pub use warifu_vault::context::Context;
 pub use warifu_vault::error::{Fault, ServerFault, VaultError};
 pub use warifu_vault::node::{Attr, AttrChange, BadName, Name, NodeId, NodeKind};
 pub use warifu_vault::seam::catalog::{CatalogError, RenameMode, Version};
 pub use warifu_vault::status::{ServerState, ServerStatus, Status};
-pub use warifu_vault::verify::{Finding, Unreadable, VerifyOptions, VerifyProgress, VerifyReport};
+pub use warifu_vault::verify::{
+    Finding, ServerCount, Unreadable, VerifyOptions, VerifyProgress, VerifyReport,
+};
 pub use warifu_vault::{Access, FileHandle, Unsaved, Vault};
 
 /// File servers: their URLs and what can be wrong with them.

@@ -12,7 +12,8 @@ use warifu_store::{StoreUrl, attach_store, create_store};
 use warifu_vault::context::{Act, AuditEntry, Context};
 use warifu_vault::error::{Fault, ServerFault};
 use warifu_vault::keys::{Candidate, Expected, FoundError, UnlockError, found, unlock};
-use warifu_vault::seam::catalog::{Catalog, CatalogError};
+use warifu_vault::node::{AttrChange, NodeId};
+use warifu_vault::seam::catalog::{Catalog, CatalogError, Write};
 use warifu_vault::seam::clock::{Clock, SystemClock};
 use warifu_vault::seam::store::{Durability, ObjectKey};
 use warifu_vault::{Options, ServerSeat, Unsaved, Vault, VaultConfig};
@@ -20,7 +21,9 @@ use warifu_vault::{Options, ServerSeat, Unsaved, Vault, VaultConfig};
 use crate::context::process_context;
 use crate::error::Error;
 use crate::foreign::ForeignStore;
-use crate::vault_file::{Retention, SaveDurability, ServerEntry, VaultFile, VaultFileError, folder_of};
+use crate::vault_file::{
+    Retention, SaveDurability, ServerEntry, VaultFile, VaultFileError, folder_of,
+};
 
 /// A server for a new vault.
 #[derive(Clone, Debug)]
@@ -42,7 +45,10 @@ impl InitOptions {
     /// For a program of this name, as the audit log is to call it.
     #[must_use]
     pub fn new(program: &str) -> Self {
-        Self { program: program.into(), durability: SaveDurability::Normal }
+        Self {
+            program: program.into(),
+            durability: SaveDurability::Normal,
+        }
     }
 
     /// What saves wait for.
@@ -64,7 +70,10 @@ impl OpenOptions {
     /// For a program of this name, as the audit log is to call it.
     #[must_use]
     pub fn new(program: &str) -> Self {
-        Self { program: program.into(), vault: Options::default() }
+        Self {
+            program: program.into(),
+            vault: Options::default(),
+        }
     }
 
     /// Refuses every change.
@@ -116,7 +125,10 @@ impl Warifu {
         if path.symlink_metadata().is_ok() {
             return Err(VaultFileError::Exists { path }.into());
         }
-        let catalog = format!("sqlite:{}.db", path.file_stem().unwrap_or_default().to_string_lossy());
+        let catalog = format!(
+            "sqlite:{}.db",
+            path.file_stem().unwrap_or_default().to_string_lossy()
+        );
         let mut names = BTreeSet::new();
         let mut entries = Vec::new();
         for server in servers {
@@ -130,8 +142,14 @@ impl Warifu {
         for (name, url) in &entries {
             let store = create_store(&parse_url(name, url, folder_of(&path))?)
                 .await
-                .map_err(|source| Error::Create { server: name.clone(), source })?;
-            candidates.push(Candidate { name: name.clone(), store });
+                .map_err(|source| Error::Create {
+                    server: name.clone(),
+                    source,
+                })?;
+            candidates.push(Candidate {
+                name: name.clone(),
+                store,
+            });
         }
         let founded = found(&candidates, threshold).await;
         let founded = match founded {
@@ -141,12 +159,19 @@ impl Warifu {
                 if !matches!(error, FoundError::Taken { .. }) {
                     unfound(&candidates, warifu_vault::keys::FIRST_GENERATION).await;
                 }
-                return Err(Error::Founding { detail: error.to_string() });
+                return Err(Error::Founding {
+                    detail: error.to_string(),
+                });
             }
         };
-        let servers = threshold.indices().zip(&founded.servers).zip(entries).map(|((index, id), (name, url))| {
-            ServerEntry { index, id: *id, name, url }
-        });
+        let servers = threshold.indices().zip(&founded.servers).zip(entries).map(
+            |((index, id), (name, url))| ServerEntry {
+                index,
+                id: *id,
+                name,
+                url,
+            },
+        );
         let file = VaultFile {
             vault: founded.vault,
             threshold,
@@ -184,31 +209,53 @@ impl Warifu {
         let mut candidates = Vec::new();
         for server in &file.servers {
             let store = attach_store(&parse_url(&server.name, &server.url, folder_of(&path))?);
-            candidates.push(Candidate { name: server.name.clone(), store });
+            candidates.push(Candidate {
+                name: server.name.clone(),
+                store,
+            });
         }
         let expected = Expected {
             vault: file.vault,
             threshold: file.threshold,
-            seats: file.servers.iter().map(|server| (server.id, server.index)).collect(),
+            seats: file
+                .servers
+                .iter()
+                .map(|server| (server.id, server.index))
+                .collect(),
         };
         let unlocked = unlock(&candidates, &expected).await.map_err(unlock_error)?;
         let catalog_path = file.catalog_path(&path);
-        let catalog = SqliteCatalog::open(&catalog_path, unlocked.key.catalog_key(file.vault)).map_err(|source| match source {
-            CatalogError::NotFound { .. } => Error::CatalogMissing { path: catalog_path.clone() },
-            source => Error::Catalog { path: catalog_path.clone(), source },
-        })?;
+        let catalog = SqliteCatalog::open(&catalog_path, unlocked.key.catalog_key(file.vault))
+            .map_err(|source| match source {
+                CatalogError::NotFound { .. } => Error::CatalogMissing {
+                    path: catalog_path.clone(),
+                },
+                source => Error::Catalog {
+                    path: catalog_path.clone(),
+                    source,
+                },
+            })?;
         let foreign = |name: &str| {
-            unlocked.faults.iter().find(|fault| fault.server == name && fault.fault == Fault::Foreign)
+            unlocked
+                .faults
+                .iter()
+                .find(|fault| fault.server == name && fault.fault == Fault::Foreign)
         };
-        let seats = file.servers.iter().zip(candidates).map(|(server, candidate)| ServerSeat {
-            id: server.id,
-            index: server.index,
-            name: server.name.clone(),
-            store: match foreign(&server.name) {
-                Some(fault) => Arc::new(ForeignStore { detail: fault.detail.clone() }),
-                None => candidate.store,
-            },
-        });
+        let seats = file
+            .servers
+            .iter()
+            .zip(candidates)
+            .map(|(server, candidate)| ServerSeat {
+                id: server.id,
+                index: server.index,
+                name: server.name.clone(),
+                store: match foreign(&server.name) {
+                    Some(fault) => Arc::new(ForeignStore {
+                        detail: fault.detail.clone(),
+                    }),
+                    None => candidate.store,
+                },
+            });
         let mut vault = options.vault;
         vault.strict = file.durability == SaveDurability::Strict;
         let config = VaultConfig {
@@ -218,10 +265,22 @@ impl Warifu {
             servers: seats.collect(),
             options: vault,
         };
-        let vault = Vault::start(config, unlocked.key, Arc::new(catalog), Arc::new(SystemClock)).await?;
+        let vault = Vault::start(
+            config,
+            unlocked.key,
+            Arc::new(catalog),
+            Arc::new(SystemClock),
+        )
+        .await?;
         let context = process_context(&options.program);
         vault.attach(&context, &options.program).await?;
-        Ok(Self { vault, file, path, context, faults: unlocked.faults })
+        Ok(Self {
+            vault,
+            file,
+            path,
+            context,
+            faults: unlocked.faults,
+        })
     }
 
     /// The vault.
@@ -262,44 +321,87 @@ impl Warifu {
 
 fn unlock_error(error: UnlockError) -> Error {
     match error {
-        UnlockError::TooFewServers { needed, got, faults } => {
-            let foreign = faults.iter().filter(|fault| fault.fault == Fault::Foreign).count();
+        UnlockError::TooFewServers {
+            needed,
+            got,
+            faults,
+        } => {
+            let foreign = faults
+                .iter()
+                .filter(|fault| fault.fault == Fault::Foreign)
+                .count();
             // Not a matter of waiting for servers: those that answer are the wrong ones.
             if foreign > 0 && foreign == faults.len() {
                 Error::WrongVault { faults }
             } else {
-                Error::TooFewServers { needed, got, faults }
+                Error::TooFewServers {
+                    needed,
+                    got,
+                    faults,
+                }
             }
         }
         UnlockError::Mismatch { faults, .. } => Error::WrongVault { faults },
-        other => Error::Founding { detail: other.to_string() },
+        other => Error::Founding {
+            detail: other.to_string(),
+        },
     }
 }
 
 /// Takes back the pieces of a key that no vault file will ever name.
 async fn unfound(servers: &[Candidate], generation: Generation) {
     for server in servers {
-        let _ = server.store.delete(&ObjectKey::vault_object(generation)).await;
+        let _ = server
+            .store
+            .delete(&ObjectKey::vault_object(generation))
+            .await;
     }
 }
 
-async fn make_catalog(path: &Path, key: &VaultKey, file: &VaultFile, program: &str) -> Result<(), Error> {
+async fn make_catalog(
+    path: &Path,
+    key: &VaultKey,
+    file: &VaultFile,
+    program: &str,
+) -> Result<(), Error> {
     let failed = |source| match source {
         CatalogError::Exists => Error::CatalogExists { path: path.into() },
-        source => Error::Catalog { path: path.into(), source },
+        source => Error::Catalog {
+            path: path.into(),
+            source,
+        },
     };
     let catalog = SqliteCatalog::create(path, key.catalog_key(file.vault)).map_err(failed)?;
-    let first = AuditEntry {
-        at: SystemClock.now(),
-        context: process_context(program),
-        act: Act::Init,
-        node: None,
-        detail: format!("{} servers, threshold {}", file.threshold.n(), file.threshold.k()),
+    let context = process_context(program);
+    // The root belongs to whoever makes the vault: on a drive of their own they may write.
+    let owner = AttrChange {
+        uid: Some(context.uid),
+        gid: Some(context.gid),
+        ..AttrChange::default()
     };
-    catalog.record(vec![first], Durability::Now).await.map_err(|source| {
-        remove_catalog(path);
-        failed(source)
-    })
+    let audit = AuditEntry {
+        at: SystemClock.now(),
+        context,
+        act: Act::Init,
+        node: Some(NodeId::ROOT),
+        detail: format!(
+            "{} servers, threshold {}",
+            file.threshold.n(),
+            file.threshold.k()
+        ),
+    };
+    let write = Write {
+        audit,
+        durability: Durability::Now,
+    };
+    catalog
+        .set_attr(NodeId::ROOT, &owner, write)
+        .await
+        .map(drop)
+        .map_err(|source| {
+            remove_catalog(path);
+            failed(source)
+        })
 }
 
 fn remove_catalog(path: &Path) {
@@ -311,28 +413,49 @@ fn remove_catalog(path: &Path) {
 }
 
 fn parse_url(server: &str, url: &str, base: &Path) -> Result<StoreUrl, Error> {
-    StoreUrl::parse(url, base).map_err(|source| Error::Url { server: server.into(), source })
+    StoreUrl::parse(url, base).map_err(|source| Error::Url {
+        server: server.into(),
+        source,
+    })
 }
 
 /// The URL as it stands in the vault file: a folder below the vault file's own is named relative to it, so that both can be
 /// moved together; any other one absolutely.
 fn stored_url(server: &NewServer, vault_file: &Path) -> Result<String, Error> {
-    let here = std::env::current_dir().map_err(|source| VaultFileError::Io { path: ".".into(), source })?;
+    let here = std::env::current_dir().map_err(|source| VaultFileError::Io {
+        path: ".".into(),
+        source,
+    })?;
     match parse_url(&server.name, &server.url, &here)? {
         StoreUrl::Directory(path) => {
             let base = folder_of(vault_file);
-            let inside = path.strip_prefix(base).ok().filter(|inside| !inside.as_os_str().is_empty());
+            let inside = path
+                .strip_prefix(base)
+                .ok()
+                .filter(|inside| !inside.as_os_str().is_empty());
             let text = inside.unwrap_or(&path).to_str().ok_or_else(|| Error::Url {
                 server: server.name.clone(),
-                source: warifu_store::UrlError::BadPath { why: "it is not UTF-8" },
+                source: warifu_store::UrlError::BadPath {
+                    why: "it is not UTF-8",
+                },
             })?;
             // A colon would be taken for the end of a scheme.
-            Ok(if inside.is_some() && text.contains(':') { format!("./{text}") } else { text.to_owned() })
+            Ok(if inside.is_some() && text.contains(':') {
+                format!("./{text}")
+            } else {
+                text.to_owned()
+            })
         }
         _ => Ok(server.url.clone()),
     }
 }
 
 fn absolute(path: &Path) -> Result<PathBuf, Error> {
-    std::path::absolute(path).map_err(|source| VaultFileError::Io { path: path.into(), source }.into())
+    std::path::absolute(path).map_err(|source| {
+        VaultFileError::Io {
+            path: path.into(),
+            source,
+        }
+        .into()
+    })
 }

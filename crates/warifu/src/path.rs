@@ -36,7 +36,9 @@ impl VaultPath {
     /// The folder in which it lies, and its name there; `None` for the root.
     #[must_use]
     pub fn split(&self) -> Option<(Self, &Name)> {
-        self.0.split_last().map(|(name, folder)| (Self(folder.to_vec()), name))
+        self.0
+            .split_last()
+            .map(|(name, folder)| (Self(folder.to_vec()), name))
     }
 
     /// The names from the root.
@@ -57,7 +59,12 @@ impl VaultPath {
         if self.0.is_empty() {
             return b"/".to_vec();
         }
-        self.0.iter().flat_map(|name| [b"/".as_slice(), name.as_bytes()]).flatten().copied().collect()
+        self.0
+            .iter()
+            .flat_map(|name| [b"/".as_slice(), name.as_bytes()])
+            .flatten()
+            .copied()
+            .collect()
     }
 }
 
@@ -80,7 +87,10 @@ mod tests {
         assert_eq!(VaultPath::parse("").unwrap(), VaultPath::ROOT);
         assert_eq!(VaultPath::ROOT.to_bytes(), b"/");
         let (folder, name) = path.split().unwrap();
-        assert_eq!((folder.to_bytes().as_slice(), name.as_bytes()), (b"/a".as_slice(), b"b".as_slice()));
+        assert_eq!(
+            (folder.to_bytes().as_slice(), name.as_bytes()),
+            (b"/a".as_slice(), b"b".as_slice())
+        );
         assert!(VaultPath::ROOT.split().is_none());
         assert!(path.is_within(&folder) && path.is_within(&path) && !folder.is_within(&path));
     }
@@ -89,7 +99,13 @@ mod tests {
     fn impossible_paths_are_refused() {
         assert_eq!(VaultPath::parse("a/../b"), Err(BadName::Impossible));
         assert_eq!(VaultPath::parse("a\0"), Err(BadName::Impossible));
-        assert!(matches!(VaultPath::parse("x".repeat(256)), Err(BadName::TooLong { got: 256, .. })));
-        assert_eq!(VaultPath::parse(b"\xff/\xfe").unwrap().to_bytes(), b"/\xff/\xfe");
+        assert!(matches!(
+            VaultPath::parse("x".repeat(256)),
+            Err(BadName::TooLong { got: 256, .. })
+        ));
+        assert_eq!(
+            VaultPath::parse(b"\xff/\xfe").unwrap().to_bytes(),
+            b"/\xff/\xfe"
+        );
     }
 }

@@ -173,10 +173,19 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Syntax(message) => f.write_str(message),
-            Self::Value { field, found, allowed } => write!(f, "{field} is {found:?}, but must be {allowed}"),
+            Self::Value {
+                field,
+                found,
+                allowed,
+            } => write!(f, "{field} is {found:?}, but must be {allowed}"),
             Self::Twice { field, found } => write!(f, "two servers have the {field} {found:?}"),
-            Self::ServerCount { needed, got } => write!(f, "threshold.n is {needed}, but {got} servers are listed"),
-            Self::Secret { field } => write!(f, "{field} holds a password; secrets must not stand in the vault file"),
+            Self::ServerCount { needed, got } => {
+                write!(f, "threshold.n is {needed}, but {got} servers are listed")
+            }
+            Self::Secret { field } => write!(
+                f,
+                "{field} holds a password; secrets must not stand in the vault file"
+            ),
         }
     }
 }
@@ -238,7 +247,10 @@ impl VaultFile {
                 line: 1,
                 problem: Problem::Syntax("this is not a text file".into()),
             },
-            _ => VaultFileError::Io { path: path.into(), source },
+            _ => VaultFileError::Io {
+                path: path.into(),
+                source,
+            },
         })?;
         Self::parse(&text, path)
     }
@@ -253,22 +265,47 @@ impl VaultFile {
             line: line_of(text, span.start),
             problem,
         };
-        let syntax = |error: toml::de::Error| invalid(error.span().unwrap_or(0..0), Problem::Syntax(error.message().into()));
+        let syntax = |error: toml::de::Error| {
+            invalid(
+                error.span().unwrap_or(0..0),
+                Problem::Syntax(error.message().into()),
+            )
+        };
         // A newer format may have fields that are unknown here: say so instead of complaining about them.
-        if let Ok(FormatOnly { format: Some(found) }) = toml::from_str(text)
+        if let Ok(FormatOnly {
+            format: Some(found),
+        }) = toml::from_str(text)
             && found > FORMAT
         {
-            return Err(VaultFileError::Newer { path: path.into(), found });
+            return Err(VaultFileError::Newer {
+                path: path.into(),
+                found,
+            });
         }
         let raw: Raw = toml::from_str(text).map_err(syntax)?;
         let bad = |field: &Spanned<String>, name, allowed| {
-            invalid(field.span(), Problem::Value { field: name, found: field.get_ref().clone(), allowed })
+            invalid(
+                field.span(),
+                Problem::Value {
+                    field: name,
+                    found: field.get_ref().clone(),
+                    allowed,
+                },
+            )
         };
         if *raw.format.get_ref() != FORMAT {
             let found = raw.format.get_ref().to_string();
-            return Err(invalid(raw.format.span(), Problem::Value { field: "format", found, allowed: "1" }));
+            return Err(invalid(
+                raw.format.span(),
+                Problem::Value {
+                    field: "format",
+                    found,
+                    allowed: "1",
+                },
+            ));
         }
-        let vault = VaultId::from_hex(raw.vault.get_ref()).ok_or_else(|| bad(&raw.vault, "vault", "32 hexadecimal digits"))?;
+        let vault = VaultId::from_hex(raw.vault.get_ref())
+            .ok_or_else(|| bad(&raw.vault, "vault", "32 hexadecimal digits"))?;
         let scheme = match &raw.scheme {
             None => Scheme::Shamir,
             Some(word) if word.get_ref() == "shamir" => Scheme::Shamir,
@@ -290,36 +327,85 @@ impl VaultFile {
         let RawThreshold { k, n } = *raw.threshold.get_ref();
         let threshold = Threshold::new(k, n).map_err(|_| {
             let allowed = "k and n with 1 ≤ k ≤ n ≤ 255";
-            invalid(raw.threshold.span(), Problem::Value { field: "threshold", found: format!("{k} of {n}"), allowed })
+            invalid(
+                raw.threshold.span(),
+                Problem::Value {
+                    field: "threshold",
+                    found: format!("{k} of {n}"),
+                    allowed,
+                },
+            )
         })?;
         if raw.server.len() != usize::from(n) {
             let got = raw.server.len();
-            return Err(invalid(raw.threshold.span(), Problem::ServerCount { needed: n, got }));
+            return Err(invalid(
+                raw.threshold.span(),
+                Problem::ServerCount { needed: n, got },
+            ));
         }
         let catalog = raw.catalog.url.get_ref().clone();
         if catalog.strip_prefix("sqlite:").is_none_or(str::is_empty) {
-            return Err(bad(&raw.catalog.url, "catalog.url", "\"sqlite:\" and a path"));
+            return Err(bad(
+                &raw.catalog.url,
+                "catalog.url",
+                "\"sqlite:\" and a path",
+            ));
         }
         let mut servers = Vec::with_capacity(raw.server.len());
-        let mut seen = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        let mut seen = (
+            BTreeSet::new(),
+            BTreeSet::new(),
+            BTreeSet::new(),
+            BTreeSet::new(),
+        );
         for entry in &raw.server {
-            let RawServer { index, id, name, url } = entry.get_ref();
+            let RawServer {
+                index,
+                id,
+                name,
+                url,
+            } = entry.get_ref();
             let twice = |field, span, found: &dyn fmt::Display| {
-                invalid(span, Problem::Twice { field, found: found.to_string() })
+                invalid(
+                    span,
+                    Problem::Twice {
+                        field,
+                        found: found.to_string(),
+                    },
+                )
             };
-            let place = ShareIndex::new(*index.get_ref()).filter(|place| place.get() <= n).ok_or_else(|| {
-                let found = index.get_ref().to_string();
-                invalid(index.span(), Problem::Value { field: "server.index", found, allowed: "1 to threshold.n" })
-            })?;
-            let server = ServerId::from_hex(id.get_ref()).ok_or_else(|| bad(id, "server.id", "32 hexadecimal digits"))?;
+            let place = ShareIndex::new(*index.get_ref())
+                .filter(|place| place.get() <= n)
+                .ok_or_else(|| {
+                    let found = index.get_ref().to_string();
+                    invalid(
+                        index.span(),
+                        Problem::Value {
+                            field: "server.index",
+                            found,
+                            allowed: "1 to threshold.n",
+                        },
+                    )
+                })?;
+            let server = ServerId::from_hex(id.get_ref())
+                .ok_or_else(|| bad(id, "server.id", "32 hexadecimal digits"))?;
             if name.get_ref().trim().is_empty() || name.get_ref().chars().any(char::is_control) {
-                return Err(bad(name, "server.name", "a word without control characters"));
+                return Err(bad(
+                    name,
+                    "server.name",
+                    "a word without control characters",
+                ));
             }
             if url.get_ref().is_empty() {
                 return Err(bad(url, "server.url", "a folder or a store URL"));
             }
             if has_password(url.get_ref()) {
-                return Err(invalid(url.span(), Problem::Secret { field: "server.url" }));
+                return Err(invalid(
+                    url.span(),
+                    Problem::Secret {
+                        field: "server.url",
+                    },
+                ));
             }
             if !seen.0.insert(place) {
                 return Err(twice("index", index.span(), &place));
@@ -333,10 +419,23 @@ impl VaultFile {
             if !seen.3.insert(url.get_ref().clone()) {
                 return Err(twice("url", url.span(), url.get_ref()));
             }
-            servers.push(ServerEntry { index: place, id: server, name: name.get_ref().clone(), url: url.get_ref().clone() });
+            servers.push(ServerEntry {
+                index: place,
+                id: server,
+                name: name.get_ref().clone(),
+                url: url.get_ref().clone(),
+            });
         }
         servers.sort_by_key(|server| server.index);
-        Ok(Self { vault, threshold, scheme, durability, retention, catalog, servers })
+        Ok(Self {
+            vault,
+            threshold,
+            scheme,
+            durability,
+            retention,
+            catalog,
+            servers,
+        })
     }
 
     /// The file's text, with comments for the person who opens it.
@@ -394,7 +493,10 @@ impl VaultFile {
     pub fn write_new(&self, path: &Path) -> Result<(), VaultFileError> {
         let failed = |source: io::Error| match source.kind() {
             io::ErrorKind::AlreadyExists => VaultFileError::Exists { path: path.into() },
-            _ => VaultFileError::Io { path: path.into(), source },
+            _ => VaultFileError::Io {
+                path: path.into(),
+                source,
+            },
         };
         let folder = folder_of(path);
         let mut temporary = tempfile::Builder::new()
@@ -402,16 +504,26 @@ impl VaultFile {
             .permissions(fs::Permissions::from_mode(0o600))
             .tempfile_in(folder)
             .map_err(failed)?;
-        temporary.write_all(self.render().as_bytes()).map_err(failed)?;
+        temporary
+            .write_all(self.render().as_bytes())
+            .map_err(failed)?;
         temporary.as_file().sync_all().map_err(failed)?;
-        temporary.persist_noclobber(path).map_err(|error| failed(error.error))?;
-        File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)
+        temporary
+            .persist_noclobber(path)
+            .map_err(|error| failed(error.error))?;
+        File::open(folder)
+            .and_then(|folder| folder.sync_all())
+            .map_err(failed)
     }
 
     /// The path of the catalogue of the vault file at `path`.
     #[must_use]
     pub fn catalog_path(&self, path: &Path) -> PathBuf {
-        folder_of(path).join(self.catalog.strip_prefix("sqlite:").unwrap_or(&self.catalog))
+        folder_of(path).join(
+            self.catalog
+                .strip_prefix("sqlite:")
+                .unwrap_or(&self.catalog),
+        )
     }
 }
 
@@ -434,111 +546,4 @@ fn has_password(url: &str) -> bool {
         .and_then(|(_, rest)| rest.split('/').next())
         .and_then(|authority| authority.rsplit_once('@'))
         .is_some_and(|(user, _)| user.contains(':'))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn sample() -> VaultFile {
-        let servers = (1..=3u8)
-            .map(|i| ServerEntry {
-                index: ShareIndex::new(i).unwrap(),
-                id: ServerId::from_bytes([i; 16]),
-                name: format!("庁舎\"{i}\""),
-                url: format!("servers/{i}"),
-            })
-            .collect();
-        VaultFile {
-            vault: VaultId::from_bytes([7; 16]),
-            threshold: Threshold::new(2, 3).unwrap(),
-            scheme: Scheme::Shamir,
-            durability: SaveDurability::Strict,
-            retention: Retention::All,
-            catalog: "sqlite:office.db".into(),
-            servers,
-        }
-    }
-
-    fn problem(text: &str) -> (usize, Problem) {
-        match VaultFile::parse(text, Path::new("office.toml")) {
-            Err(VaultFileError::Invalid { line, problem, .. }) => (line, problem),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    /// The number of the first line that has `text` in it.
-    fn line(whole: &str, text: &str) -> usize {
-        whole.lines().position(|line| line.contains(text)).unwrap() + 1
-    }
-
-    #[test]
-    fn what_is_written_is_read() {
-        let file = sample();
-        assert_eq!(VaultFile::parse(&file.render(), Path::new("x")).unwrap(), file);
-    }
-
-    #[test]
-    fn a_new_file_is_private_and_never_overwrites() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("office.toml");
-        sample().write_new(&path).unwrap();
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(VaultFile::read(&path).unwrap(), sample());
-        let before = fs::read(&path).unwrap();
-        assert!(matches!(sample().write_new(&path), Err(VaultFileError::Exists { .. })));
-        assert_eq!(fs::read(&path).unwrap(), before);
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary file is left");
-    }
-
-    #[test]
-    fn errors_name_line_and_field() {
-        let good = sample().render();
-        let cases: [(&str, &str, &str); 9] = [
-            ("format = 1", "format = 0", "format"),
-            ("vault = \"07", "vault = \"zz", "vault"),
-            ("durability = \"strict\"", "durability = \"maybe\"", "durability"),
-            ("retention = \"all\"", "retention = \"some\"", "retention"),
-            ("scheme = \"shamir\"", "scheme = \"raid\"", "scheme"),
-            ("url = \"sqlite:office.db\"", "url = \"mysql:x\"", "catalog.url"),
-            ("index = 3", "index = 4", "server.index"),
-            ("url = \"servers/3\"", "url = \"\"", "server.url"),
-            ("k = 2", "k = 4", "threshold"),
-        ];
-        for (from, to, expected) in cases {
-            let text = good.replacen(from, to, 1);
-            assert_ne!(text, good, "{from}");
-            let (at, problem) = problem(&text);
-            let Problem::Value { field, .. } = &problem else { panic!("{problem:?}") };
-            assert_eq!(*field, expected);
-            let wanted = if expected == "threshold" { line(&text, "[threshold]") } else { line(&text, to) };
-            assert_eq!(at, wanted, "{problem}");
-        }
-    }
-
-    #[test]
-    fn what_two_servers_share_is_refused() {
-        let good = sample().render();
-        for (from, to, field) in [
-            ("index = 3", "index = 2", "index"),
-            ("servers/3", "servers/1", "url"),
-            ("03030303030303030303030303030303", "02020202020202020202020202020202", "id"),
-        ] {
-            let (_, problem) = problem(&good.replacen(from, to, 1));
-            assert!(matches!(&problem, Problem::Twice { field: f, .. } if *f == field), "{problem:?}");
-        }
-    }
-
-    #[test]
-    fn counts_unknown_fields_secrets_and_newer_formats() {
-        let good = sample().render();
-        assert_eq!(problem(&good.replace("n = 3", "n = 4")).1, Problem::ServerCount { needed: 4, got: 3 });
-        let (at, unknown) = problem(&good.replace("k = 2", "k = 2\nl = 5"));
-        assert!(matches!(&unknown, Problem::Syntax(text) if text.contains('l')), "{unknown:?}");
-        assert_eq!(at, line(&good, "k = 2") + 1);
-        let secret = good.replace("servers/3", "sftp://me:hunter2@host/x");
-        assert!(matches!(problem(&secret).1, Problem::Secret { field: "server.url" }));
-        let newer = good.replace("format = 1", "format = 2\nfuture = true");
-        assert!(matches!(VaultFile::parse(&newer, Path::new("x")), Err(VaultFileError::Newer { found: 2, .. })));
-    }
 }

@@ -49,7 +49,11 @@ struct JsonSkipped {
 impl Tally {
     /// Notes what could not be taken along, and says so.
     fn skip(&mut self, progress: &Progress, path: &[u8], why: String) {
-        progress.note(&say!("skipped", path = crate::output::shown(path), why = why.as_str()));
+        progress.note(&say!(
+            "skipped",
+            path = crate::output::shown(path),
+            why = why.as_str()
+        ));
         self.skipped.push((path.to_vec(), why));
     }
 
@@ -58,9 +62,19 @@ impl Tally {
             let skipped = self
                 .skipped
                 .into_iter()
-                .map(|(path, why)| JsonSkipped { name: JsonName::new(&path), why: shown_text(&why) })
+                .map(|(path, why)| JsonSkipped {
+                    name: JsonName::new(&path),
+                    why: shown_text(&why),
+                })
                 .collect();
-            json(&JsonTally { files: self.files, folders: self.folders, links: self.links, bytes: self.bytes, degraded, skipped })?;
+            json(&JsonTally {
+                files: self.files,
+                folders: self.folders,
+                links: self.links,
+                bytes: self.bytes,
+                degraded,
+                skipped,
+            })?;
         } else if !crate::quiet() {
             note(&say!("copied", amount = amount(self.files, self.bytes)));
             if !self.skipped.is_empty() {
@@ -71,24 +85,34 @@ impl Tally {
     }
 }
 
-/// Waits for tasks until fewer than `limit` are at work.
+/// Waits for tasks until fewer than `limit` are at work. When one fails, the others are let finish first: none is cut off
+/// in the middle of a file.
 async fn settle<T: 'static>(
     tasks: &mut JoinSet<Result<T, Failure>>,
     limit: usize,
     mut ended: impl FnMut(T),
 ) -> Result<(), Failure> {
-    while tasks.len() >= limit.max(1) {
-        match tasks.join_next().await {
-            Some(Ok(done)) => ended(done?),
-            Some(Err(lost)) => {
-                return Err(Failure::from(std::io::Error::other(lost)));
+    let mut failure = None;
+    let mut limit = limit.max(1);
+    while tasks.len() >= limit {
+        let failed = match tasks.join_next().await {
+            Some(Ok(Ok(done))) => {
+                ended(done);
+                continue;
             }
+            Some(Ok(Err(failed))) => failed,
+            Some(Err(lost)) => Failure::from(std::io::Error::other(lost)),
             None => break,
-        }
+        };
+        failure.get_or_insert(failed);
+        limit = 1;
     }
-    Ok(())
+    failure.map_or(Ok(()), Err)
 }
 
 fn timestamp(secs: i64, nanos: i64) -> Timestamp {
-    Timestamp { secs, nanos: u32::try_from(nanos).unwrap_or(0) }
+    Timestamp {
+        secs,
+        nanos: u32::try_from(nanos).unwrap_or(0),
+    }
 }

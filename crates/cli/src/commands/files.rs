@@ -43,7 +43,10 @@ pub async fn ls(args: Ls) -> Done {
         let paths = if args.paths.is_empty() {
             vec![VaultPath::ROOT]
         } else {
-            args.paths.iter().map(|path| vault_path(path)).collect::<Result<_, _>>()?
+            args.paths
+                .iter()
+                .map(|path| vault_path(path))
+                .collect::<Result<_, _>>()?
         };
         let mut all = Vec::new();
         let headings = args.recursive || paths.len() > 1;
@@ -64,8 +67,14 @@ pub async fn ls(args: Ls) -> Done {
                     entries.push(entry(&warifu, path.join(name), attr).await?);
                 }
                 if args.recursive {
-                    let inner = entries.iter().filter(|entry| entry.attr.kind == NodeKind::Dir);
-                    folders.extend(inner.rev().map(|entry| (entry.path.clone(), entry.attr.clone())));
+                    let inner = entries
+                        .iter()
+                        .filter(|entry| entry.attr.kind == NodeKind::Dir);
+                    folders.extend(
+                        inner
+                            .rev()
+                            .map(|entry| (entry.path.clone(), entry.attr.clone())),
+                    );
                 }
                 show(&args, &entries, Some(&path), headings, &mut first)?;
                 if args.json {
@@ -83,7 +92,13 @@ pub async fn ls(args: Ls) -> Done {
 
 async fn entry(warifu: &Warifu, path: VaultPath, attr: Attr) -> Result<Entry, Failure> {
     let target = match attr.kind {
-        NodeKind::Symlink => Some(warifu.vault().read_link(warifu.context(), attr.node).await.about(&path)?),
+        NodeKind::Symlink => Some(
+            warifu
+                .vault()
+                .read_link(warifu.context(), attr.node)
+                .await
+                .about(&path)?,
+        ),
         _ => None,
     };
     Ok(Entry { path, attr, target })
@@ -114,7 +129,13 @@ fn json_entry(entry: &Entry) -> JsonEntry {
 }
 
 /// Prints the entries of one folder, or one file that was named itself.
-fn show(args: &Ls, entries: &[Entry], folder: Option<&VaultPath>, headings: bool, first: &mut bool) -> Result<(), Failure> {
+fn show(
+    args: &Ls,
+    entries: &[Entry],
+    folder: Option<&VaultPath>,
+    headings: bool,
+    first: &mut bool,
+) -> Result<(), Failure> {
     if args.json {
         return Ok(());
     }
@@ -130,7 +151,11 @@ fn show(args: &Ls, entries: &[Entry], folder: Option<&VaultPath>, headings: bool
     };
     if !args.long {
         for entry in entries {
-            let mark = if entry.attr.kind == NodeKind::Dir { "/" } else { "" };
+            let mark = if entry.attr.kind == NodeKind::Dir {
+                "/"
+            } else {
+                ""
+            };
             let _ = writeln!(text, "{}{mark}", name(entry));
         }
         return Ok(print(&text)?);
@@ -139,15 +164,34 @@ fn show(args: &Ls, entries: &[Entry], folder: Option<&VaultPath>, headings: bool
         .iter()
         .map(|entry| {
             let attr = &entry.attr;
-            let version = if attr.kind == NodeKind::File { format!("v{}", attr.version) } else { String::from("-") };
+            let version = if attr.kind == NodeKind::File {
+                format!("v{}", attr.version)
+            } else {
+                String::from("-")
+            };
             let (user, group) = (warifu::user_name(attr.uid), warifu::group_name(attr.gid));
-            [mode_text(attr), shown_text(&user), shown_text(&group), size(attr.size), local_time(attr.mtime), version]
+            [
+                mode_text(attr),
+                shown_text(&user),
+                shown_text(&group),
+                size(attr.size),
+                local_time(attr.mtime),
+                version,
+            ]
         })
         .collect();
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let width = |column: usize| {
+        rows.iter()
+            .map(|row| row[column].chars().count())
+            .max()
+            .unwrap_or(0)
+    };
     let widths: [usize; 6] = std::array::from_fn(width);
     for (entry, [mode, user, group, size, time, version]) in entries.iter().zip(&rows) {
-        let target = entry.target.as_ref().map_or(String::new(), |target| format!(" -> {}", shown(target)));
+        let target = entry
+            .target
+            .as_ref()
+            .map_or(String::new(), |target| format!(" -> {}", shown(target)));
         let _ = writeln!(
             text,
             "{mode}  {user:<u$}  {group:<g$}  {size:>s$}  {time}  {version:>v$}  {}{target}",
@@ -173,7 +217,11 @@ fn mode_text(attr: &Attr) -> String {
         NodeKind::BlockDevice => 'b',
     };
     let mut text = String::from(kind);
-    for (shift, special, letters) in [(6, 0o4000, ('s', 'S')), (3, 0o2000, ('s', 'S')), (0, 0o1000, ('t', 'T'))] {
+    for (shift, special, letters) in [
+        (6, 0o4000, ('s', 'S')),
+        (3, 0o2000, ('s', 'S')),
+        (0, 0o1000, ('t', 'T')),
+    ] {
         let bits = attr.mode >> shift & 7;
         text.push(if bits & 4 == 0 { '-' } else { 'r' });
         text.push(if bits & 2 == 0 { '-' } else { 'w' });
@@ -204,7 +252,11 @@ pub async fn rm(args: Rm) -> Done {
                 Err(VaultError::NotFound { .. }) if args.force => {}
                 Err(VaultError::IsDir) => {
                     let subject = shown(&path.to_bytes());
-                    return Err(Failure::new(Exit::Failed, say!("is-a-folder", subject = subject), say!("rm-folder-next")));
+                    return Err(Failure::new(
+                        Exit::Failed,
+                        say!("is-a-folder", subject = subject),
+                        say!("rm-folder-next"),
+                    ));
                 }
                 other => other.about(&path)?,
             }
@@ -226,22 +278,41 @@ pub async fn mv(args: Mv) -> Done {
         };
         if !into && (args.sources.len() > 1 || args.target.as_bytes().ends_with(b"/")) {
             let subject = shown(&target.to_bytes());
-            return Err(Failure::new(Exit::NotFound, say!("no-such-folder", subject = subject), say!("put-no-folder-next")));
+            return Err(Failure::new(
+                Exit::NotFound,
+                say!("no-such-folder", subject = subject),
+                say!("put-no-folder-next"),
+            ));
         }
-        let mode = if args.no_clobber { RenameMode::NoReplace } else { RenameMode::Replace };
+        let mode = if args.no_clobber {
+            RenameMode::NoReplace
+        } else {
+            RenameMode::Replace
+        };
         for source in &args.sources {
             let from = vault_path(source)?;
             let Some((from_folder, from_name)) = from.split() else {
                 return Err(VaultError::Loop).about(&from);
             };
-            let to = if into { target.join(from_name.clone()) } else { target.clone() };
-            let Some((to_folder, to_name)) = to.split() else { return Err(VaultError::IsDir).about(&to) };
+            let to = if into {
+                target.join(from_name.clone())
+            } else {
+                target.clone()
+            };
+            let Some((to_folder, to_name)) = to.split() else {
+                return Err(VaultError::IsDir).about(&to);
+            };
             warifu.stat(&from).await.about(&from)?;
             let from_node = warifu.stat(&from_folder).await.about(&from_folder)?.node;
             let to_node = warifu.stat(&to_folder).await.about(&to_folder)?.node;
             warifu
                 .vault()
-                .rename(warifu.context(), (from_node, from_name), (to_node, to_name), mode)
+                .rename(
+                    warifu.context(),
+                    (from_node, from_name),
+                    (to_node, to_name),
+                    mode,
+                )
                 .await
                 .about(&to)?;
         }
@@ -260,15 +331,25 @@ pub async fn mkdir(args: Mkdir) -> Done {
                 warifu.make_dirs(&path, 0o755).await.about(&path)?;
                 continue;
             }
-            let Some((folder, name)) = path.split() else { return Err(VaultError::Exists).about(&path) };
+            let Some((folder, name)) = path.split() else {
+                return Err(VaultError::Exists).about(&path);
+            };
             let parent = warifu.stat(&folder).await.map_err(|error| match error {
                 VaultError::NotFound { .. } => {
                     let subject = shown(&folder.to_bytes());
-                    Failure::new(Exit::NotFound, say!("no-such-folder", subject = subject), say!("mkdir-parents-next"))
+                    Failure::new(
+                        Exit::NotFound,
+                        say!("no-such-folder", subject = subject),
+                        say!("mkdir-parents-next"),
+                    )
                 }
                 error => Failure::vault(&error, &shown(&folder.to_bytes())),
             })?;
-            warifu.vault().make_dir(warifu.context(), parent.node, name, 0o755).await.about(&path)?;
+            warifu
+                .vault()
+                .make_dir(warifu.context(), parent.node, name, 0o755)
+                .await
+                .about(&path)?;
         }
         Ok(Exit::Ok)
     })
@@ -296,7 +377,11 @@ pub async fn history(args: History) -> Done {
         if attr.kind != NodeKind::File {
             return Err(VaultError::IsDir).about(&path);
         }
-        let versions = warifu.vault().history(warifu.context(), attr.node).await.about(&path)?;
+        let versions = warifu
+            .vault()
+            .history(warifu.context(), attr.node)
+            .await
+            .about(&path)?;
         if args.json {
             let list: Vec<JsonVersion> = versions
                 .iter()
@@ -315,7 +400,10 @@ pub async fn history(args: History) -> Done {
             return Ok(Exit::Ok);
         }
         if versions.is_empty() {
-            print(&format!("{}\n", say!("history-empty", subject = shown(&path.to_bytes()))))?;
+            print(&format!(
+                "{}\n",
+                say!("history-empty", subject = shown(&path.to_bytes()))
+            ))?;
         }
         for version in versions.iter().rev() {
             let line = say!(
@@ -326,7 +414,11 @@ pub async fn history(args: History) -> Done {
                 author = shown_text(&version.author),
                 host = shown_text(&version.host),
             );
-            let current = if version.number == attr.version { say!("history-current") } else { String::new() };
+            let current = if version.number == attr.version {
+                say!("history-current")
+            } else {
+                String::new()
+            };
             print(format!("{line}  {current}").trim_end())?;
             print("\n")?;
         }

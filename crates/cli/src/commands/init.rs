@@ -30,14 +30,30 @@ struct MadeServer {
 pub async fn run(args: Init) -> Done {
     set_vault(&args.vault);
     let count = args.servers.len();
-    let n = u8::try_from(count)
-        .map_err(|_| Failure::new(Exit::Usage, say!("too-many-servers", n = count), say!("bad-threshold-next")))?;
-    let threshold =
-        Threshold::new(args.threshold, n).map_err(|bad| Failure::opening(warifu::Error::Threshold(bad)))?;
-    let servers = args.servers.iter().enumerate().map(|(position, word)| server(position, word)).collect();
-    let durability = if args.strict { SaveDurability::Strict } else { SaveDurability::Normal };
+    let n = u8::try_from(count).map_err(|_| {
+        Failure::new(
+            Exit::Usage,
+            say!("too-many-servers", n = count),
+            say!("bad-threshold-next"),
+        )
+    })?;
+    let threshold = Threshold::new(args.threshold, n)
+        .map_err(|bad| Failure::opening(warifu::Error::Threshold(bad)))?;
+    let servers = args
+        .servers
+        .iter()
+        .enumerate()
+        .map(|(position, word)| server(position, word))
+        .collect();
+    let durability = if args.strict {
+        SaveDurability::Strict
+    } else {
+        SaveDurability::Normal
+    };
     let options = InitOptions::new("warifu").durability(durability);
-    let file = Warifu::init(&args.vault, threshold, servers, options).await.map_err(Failure::opening)?;
+    let file = Warifu::init(&args.vault, threshold, servers, options)
+        .await
+        .map_err(Failure::opening)?;
     if args.json {
         let servers = file
             .servers
@@ -50,11 +66,29 @@ pub async fn run(args: Init) -> Done {
             })
             .collect();
         let vault_file = args.vault.to_string_lossy().into_owned();
-        json(&Made { vault_file, vault: file.vault.to_string(), k: threshold.k(), n, servers })?;
-    } else {
-        print(&format!("{}\n", say!("init-done", path = shown_path(&args.vault), k = threshold.k(), n = n)))?;
+        json(&Made {
+            vault_file,
+            vault: file.vault.to_string(),
+            k: threshold.k(),
+            n,
+            servers,
+        })?;
+    } else if !crate::quiet() {
+        print(&format!(
+            "{}\n",
+            say!(
+                "init-done",
+                path = shown_path(&args.vault),
+                k = threshold.k(),
+                n = n
+            )
+        ))?;
         for server in &file.servers {
-            print(&format!("  {}  {}\n", shown_text(&server.name), shown_text(&server.url)))?;
+            print(&format!(
+                "  {}  {}\n",
+                shown_text(&server.name),
+                shown_text(&server.url)
+            ))?;
         }
         print(&format!("{}\n", say!("init-next")))?;
     }
@@ -72,9 +106,13 @@ pub async fn run(args: Init) -> Done {
 fn server(position: usize, word: &str) -> NewServer {
     match word.split_once('=') {
         // A path may have a = in it too; a name has no slash.
-        Some((name, url)) if !name.is_empty() && !name.contains(['/', ':']) => {
-            NewServer { name: name.into(), url: url.into() }
-        }
-        _ => NewServer { name: format!("server-{}", position + 1), url: word.into() },
+        Some((name, url)) if !name.is_empty() && !name.contains(['/', ':']) => NewServer {
+            name: name.into(),
+            url: url.into(),
+        },
+        _ => NewServer {
+            name: format!("server-{}", position + 1),
+            url: word.into(),
+        },
     }
 }

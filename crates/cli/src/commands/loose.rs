@@ -20,7 +20,11 @@ struct Stop(Arc<AtomicBool>);
 
 impl Stop {
     fn check(&self) -> Result<(), Failure> {
-        if self.0.load(Ordering::Relaxed) { Err(Failure::interrupted()) } else { Ok(()) }
+        if self.0.load(Ordering::Relaxed) {
+            Err(Failure::interrupted())
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -31,7 +35,7 @@ async fn stoppable(work: impl FnOnce(Stop) -> Done + Send + 'static) -> Done {
     let mut task = tokio::task::spawn_blocking(move || work(for_work));
     let done = tokio::select! {
         done = &mut task => done,
-        () = crate::stopped() => {
+        () = crate::stop::requested() => {
             stop.0.store(true, Ordering::Relaxed);
             task.await
         }

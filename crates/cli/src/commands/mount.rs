@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 use serde::{Deserialize, Serialize};
 use warifu::Warifu;
 use warifu::store::StoreUrl;
-use warifu_mount::{Ended, Mount, MountError, MountOptions, UmountError};
+use warifu_mount::{Ended, Hygiene, Memory, Mount, MountError, MountOptions, UmountError};
 
 use self::control::{Control, LostFile, Report};
 use super::{Done, open};
@@ -35,12 +35,22 @@ pub struct Wish {
 #[derive(Serialize, Deserialize)]
 enum Word {
     Ready,
-    Failed { exit: u8, what: String, details: Vec<String>, next: String },
+    Failed {
+        exit: u8,
+        what: String,
+        details: Vec<String>,
+        next: String,
+    },
 }
 
 pub async fn run(args: args::Mount) -> Done {
     set_vault(&args.vault);
-    let wish = Wish { vault: args.vault, dir: args.dir, allow_other: args.allow_other, read_only: args.read_only };
+    let wish = Wish {
+        vault: args.vault,
+        dir: args.dir,
+        allow_other: args.allow_other,
+        read_only: args.read_only,
+    };
     if args.background_child {
         return background(wish).await;
     }
@@ -55,14 +65,25 @@ pub async fn run(args: args::Mount) -> Done {
     }
     let dir = start(wish).await?;
     if !crate::quiet() {
-        print(&format!("{}\n", say!("mounted", dir = shown_path(&dir), command = umount_command(&dir))))?;
+        print(&format!(
+            "{}\n",
+            say!(
+                "mounted",
+                dir = shown_path(&dir),
+                command = umount_command(&dir)
+            )
+        ))?;
     }
     Ok(Exit::Ok)
 }
 
 /// The command that unmounts a drive.
 fn umount_command(dir: &Path) -> String {
-    format!("{} umount {}", crate::words::program(), shell_word(dir.as_os_str()))
+    format!(
+        "{} umount {}",
+        crate::words::program(),
+        shell_word(dir.as_os_str())
+    )
 }
 
 /// Starts a process in the background that serves the drive; returns when the drive answers.
@@ -71,10 +92,17 @@ pub async fn start(wish: Wish) -> Result<PathBuf, Failure> {
     let shown_dir = wish.dir.clone();
     let work = move || -> Result<(), Failure> {
         let failed = |error: std::io::Error| {
-            Failure::new(Exit::Failed, say!("background-failed", detail = shown_text(&error.to_string())), say!("background-failed-next"))
+            Failure::new(
+                Exit::Failed,
+                say!("background-failed", detail = shown_text(&error.to_string())),
+                say!("background-failed-next"),
+            )
         };
         let mut command = Command::new(std::env::current_exe().map_err(failed)?);
-        command.arg("mount").arg(std::path::absolute(&wish.vault).map_err(failed)?).arg(&dir);
+        command
+            .arg("mount")
+            .arg(std::path::absolute(&wish.vault).map_err(failed)?)
+            .arg(&dir);
         command.args(["--background-child", "--lang", words().lang().as_str()]);
         if wish.allow_other {
             command.arg("--allow-other");
@@ -85,25 +113,47 @@ pub async fn start(wish: Wish) -> Result<PathBuf, Failure> {
         if crate::quiet() {
             command.arg("--quiet");
         }
-        let mut child =
-            command.stdin(Stdio::null()).stdout(Stdio::piped()).current_dir("/").spawn().map_err(failed)?;
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .current_dir("/")
+            .spawn()
+            .map_err(failed)?;
         let mut line = String::new();
         if let Some(out) = child.stdout.take() {
             BufReader::new(out).read_line(&mut line).map_err(failed)?;
         }
         match serde_json::from_str(&line) {
             Ok(Word::Ready) => Ok(()),
-            Ok(Word::Failed { exit, what, details, next }) => {
+            Ok(Word::Failed {
+                exit,
+                what,
+                details,
+                next,
+            }) => {
                 let _ = child.wait();
-                Err(Failure { exit: Exit::of_code(exit), what, details, next })
+                Err(Failure {
+                    exit: Exit::of_code(exit),
+                    what,
+                    details,
+                    next,
+                })
             }
             Err(_) => {
-                let detail = child.wait().map_or_else(|error| error.to_string(), |status| status.to_string());
-                Err(Failure::new(Exit::Failed, say!("background-failed", detail = detail), say!("background-failed-next")))
+                let detail = child
+                    .wait()
+                    .map_or_else(|error| error.to_string(), |status| status.to_string());
+                Err(Failure::new(
+                    Exit::Failed,
+                    say!("background-failed", detail = detail),
+                    say!("background-failed-next"),
+                ))
             }
         }
     };
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|lost| Err(std::io::Error::other(lost).into()))?;
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|lost| Err(std::io::Error::other(lost).into()))?;
     Ok(shown_dir)
 }
 
@@ -127,7 +177,12 @@ async fn background(wish: Wish) -> Done {
         Ok(_) => Ok(Exit::Lost),
         Err(failure) => {
             let exit = failure.exit;
-            tell(&Word::Failed { exit: exit.code(), what: failure.what, details: failure.details, next: failure.next });
+            tell(&Word::Failed {
+                exit: exit.code(),
+                what: failure.what,
+                details: failure.details,
+                next: failure.next,
+            });
             Ok(exit)
         }
     }
@@ -156,20 +211,29 @@ async fn serve(wish: Wish, ready: impl FnOnce(&Path)) -> Result<Ended, Failure> 
     options.allow_other = wish.allow_other;
     options.read_only = wish.read_only;
     options.keep_out = own_folders(&warifu);
-    let mounted = match Mount::new(warifu.vault().clone(), options, tokio::runtime::Handle::current()).await {
+    let mounted = match Mount::new(
+        warifu.vault().clone(),
+        options,
+        tokio::runtime::Handle::current(),
+    )
+    .await
+    {
         Ok(mounted) => mounted,
         Err(error) => {
             warifu.close().await;
             return Err(mount_failure(&error, &dir));
         }
     };
+    if !crate::quiet() {
+        tell_of_swap(mounted.hygiene());
+    }
     // Without it the drive works too; only the report of an unmount has nowhere to go.
     let mut control = Control::listen(&dir).ok();
     ready(&dir);
     let ended = mounted
         .until(async {
             tokio::select! {
-                () = crate::stopped() => {}
+                () = crate::stop::requested() => {}
                 () = asked(control.as_mut()) => {}
             }
         })
@@ -180,12 +244,24 @@ async fn serve(wish: Wish, ready: impl FnOnce(&Path)) -> Result<Ended, Failure> 
     Ok(ended)
 }
 
+/// Says so where plaintext could get into swap: swap is on, and this user may not lock memory.
+fn tell_of_swap(hygiene: &Hygiene) {
+    // The first line of the table is its heading.
+    let swaps =
+        std::fs::read_to_string("/proc/swaps").map_or(0, |table| table.lines().skip(1).count());
+    if hygiene.memory != Memory::Locked && swaps > 0 {
+        note(&say!("mount-swap"));
+    }
+}
+
 /// The folders of the vault itself, which a drive must neither lie in nor cover.
 fn own_folders(warifu: &Warifu) -> Vec<PathBuf> {
     let base = warifu.path().parent().unwrap_or(Path::new("/"));
-    let servers = warifu.file().servers.iter().filter_map(|server| match StoreUrl::parse(&server.url, base) {
-        Ok(StoreUrl::Directory(path)) => Some(path),
-        _ => None,
+    let servers = warifu.file().servers.iter().filter_map(|server| {
+        match StoreUrl::parse(&server.url, base) {
+            Ok(StoreUrl::Directory(path)) => Some(path),
+            _ => None,
+        }
     });
     servers.collect()
 }
@@ -202,9 +278,15 @@ fn report(ended: &Ended) -> Report {
     let lost = ended
         .unsaved
         .iter()
-        .map(|unsaved| LostFile { path: unsaved.path.clone(), why: Failure::vault(&unsaved.error, &shown_text(&unsaved.path)).what })
+        .map(|unsaved| LostFile {
+            path: unsaved.path.clone(),
+            why: Failure::vault(&unsaved.error, &shown_text(&unsaved.path)).what,
+        })
         .collect();
-    Report { lost, forced: ended.forced }
+    Report {
+        lost,
+        forced: ended.forced,
+    }
 }
 
 /// How a drive ended, told to whoever was there.
@@ -212,46 +294,78 @@ fn told(ended: &Ended) -> Done {
     if ended.forced && !crate::quiet() {
         note(&say!("umount-forced"));
     }
-    if ended.unsaved.is_empty() { Ok(Exit::Ok) } else { Err(Failure::lost(&ended.unsaved)) }
+    if ended.unsaved.is_empty() {
+        Ok(Exit::Ok)
+    } else {
+        Err(Failure::lost(&ended.unsaved))
+    }
 }
 
 fn mount_failure(error: &MountError, dir: &Path) -> Failure {
     let path = shown_path(dir);
     match error {
-        MountError::NoDevice => Failure::new(Exit::NoMount, say!("mount-no-device"), say!("mount-no-device-next")),
-        MountError::DeviceDenied => Failure::new(Exit::NoMount, say!("mount-denied"), say!("mount-denied-next")),
-        MountError::NoHelper => Failure::new(Exit::NoMount, say!("mount-no-helper"), say!("mount-no-helper-next")),
-        MountError::AllowOtherDenied => {
-            Failure::new(Exit::NoMount, say!("mount-allow-other"), say!("mount-allow-other-next"))
-        }
+        MountError::NoDevice => Failure::new(
+            Exit::NoMount,
+            say!("mount-no-device"),
+            say!("mount-no-device-next"),
+        ),
+        MountError::DeviceDenied => Failure::new(
+            Exit::NoMount,
+            say!("mount-denied"),
+            say!("mount-denied-next"),
+        ),
+        MountError::NoHelper => Failure::new(
+            Exit::NoMount,
+            say!("mount-no-helper"),
+            say!("mount-no-helper-next"),
+        ),
+        MountError::AllowOtherDenied => Failure::new(
+            Exit::NoMount,
+            say!("mount-allow-other"),
+            say!("mount-allow-other-next"),
+        ),
         MountError::NoSuchDir { .. } => Failure::new(
             Exit::NotFound,
             say!("mount-not-found", dir = path),
             say!("mount-not-found-next", dir = shell_word(dir.as_os_str())),
         ),
-        MountError::NotADir { .. } => {
-            Failure::new(Exit::Usage, say!("mount-not-a-folder", dir = path), say!("mount-not-a-folder-next"))
-        }
-        MountError::NotEmpty { .. } => {
-            Failure::new(Exit::Usage, say!("mount-not-empty", dir = path), say!("mount-not-empty-next"))
-        }
+        MountError::NotADir { .. } => Failure::new(
+            Exit::Usage,
+            say!("mount-not-a-folder", dir = path),
+            say!("mount-not-a-folder-next"),
+        ),
+        MountError::NotEmpty { .. } => Failure::new(
+            Exit::Usage,
+            say!("mount-not-empty", dir = path),
+            say!("mount-not-empty-next"),
+        ),
         MountError::AlreadyMounted { .. } => Failure::new(
             Exit::Exists,
             say!("mount-taken", dir = path),
             say!("mount-taken-next", dir = shell_word(dir.as_os_str())),
         ),
-        MountError::InsideServer { .. } => {
-            Failure::new(Exit::Usage, say!("mount-inside", dir = path), say!("mount-inside-next"))
-        }
+        MountError::InsideServer { .. } => Failure::new(
+            Exit::Usage,
+            say!("mount-inside", dir = path),
+            say!("mount-inside-next"),
+        ),
         MountError::Vault(error) => Failure::vault(error, &say!("the-vault")),
         MountError::Refused { .. } | MountError::Handshake(_) => Failure::new(
             Exit::NoMount,
-            say!("mount-failed", dir = path, detail = shown_text(&error.to_string())),
+            say!(
+                "mount-failed",
+                dir = path,
+                detail = shown_text(&error.to_string())
+            ),
             say!("mount-failed-next"),
         ),
         other => Failure::new(
             Exit::Failed,
-            say!("mount-failed", dir = path, detail = shown_text(&other.to_string())),
+            say!(
+                "mount-failed",
+                dir = path,
+                detail = shown_text(&other.to_string())
+            ),
             say!("mount-failed-next"),
         ),
     }
@@ -260,14 +374,28 @@ fn mount_failure(error: &MountError, dir: &Path) -> Failure {
 fn umount_failure(error: &UmountError, dir: &Path) -> Failure {
     let path = shown_path(dir);
     match error {
-        UmountError::NotADrive { .. } => {
-            Failure::new(Exit::NotFound, say!("umount-not-mounted", dir = path), say!("umount-not-mounted-next"))
-        }
-        UmountError::Busy { .. } => Failure::new(Exit::Failed, say!("umount-busy", dir = path), say!("umount-busy-next")),
-        UmountError::NoHelper => Failure::new(Exit::NoMount, say!("mount-no-helper"), say!("mount-no-helper-next")),
+        UmountError::NotADrive { .. } => Failure::new(
+            Exit::NotFound,
+            say!("umount-not-mounted", dir = path),
+            say!("umount-not-mounted-next"),
+        ),
+        UmountError::Busy { .. } => Failure::new(
+            Exit::Failed,
+            say!("umount-busy", dir = path),
+            say!("umount-busy-next"),
+        ),
+        UmountError::NoHelper => Failure::new(
+            Exit::NoMount,
+            say!("mount-no-helper"),
+            say!("mount-no-helper-next"),
+        ),
         other => Failure::new(
             Exit::Failed,
-            say!("umount-failed", dir = path, detail = shown_text(&other.to_string())),
+            say!(
+                "umount-failed",
+                dir = path,
+                detail = shown_text(&other.to_string())
+            ),
             say!("umount-busy-next"),
         ),
     }
@@ -292,7 +420,15 @@ pub async fn umount(args: args::Umount) -> Done {
     let dir = control::place(&args.dir);
     let report = match Control::ask(&dir).await {
         Some(report) => report.map_err(|detail| {
-            Failure::new(Exit::Failed, say!("umount-no-report", dir = shown_path(&dir), detail = shown_text(&detail)), say!("umount-no-report-next"))
+            Failure::new(
+                Exit::Failed,
+                say!(
+                    "umount-no-report",
+                    dir = shown_path(&dir),
+                    detail = shown_text(&detail)
+                ),
+                say!("umount-no-report-next"),
+            )
         })?,
         None => {
             let place = dir.clone();
@@ -308,19 +444,37 @@ pub async fn umount(args: args::Umount) -> Done {
         let lost = report
             .lost
             .iter()
-            .map(|lost| JsonLost { name: JsonName::new(lost.path.as_bytes()), why: lost.why.clone() })
+            .map(|lost| JsonLost {
+                name: JsonName::new(lost.path.as_bytes()),
+                why: lost.why.clone(),
+            })
             .collect();
-        json(&JsonReport { unmounted: true, forced: report.forced, lost })?;
+        json(&JsonReport {
+            unmounted: true,
+            forced: report.forced,
+            lost,
+        })?;
     }
     if report.forced && !crate::quiet() {
         note(&say!("umount-forced"));
     }
     if !report.lost.is_empty() {
-        let lines = report.lost.iter().map(|lost| format!("{}: {}", shown_text(&lost.path), shown_text(&lost.why)));
-        return Err(Failure::new(Exit::Lost, say!("lost", files = report.lost.len()), say!("lost-next")).with(lines));
+        let lines = report
+            .lost
+            .iter()
+            .map(|lost| format!("{}: {}", shown_text(&lost.path), shown_text(&lost.why)));
+        return Err(Failure::new(
+            Exit::Lost,
+            say!("lost", files = report.lost.len()),
+            say!("lost-next"),
+        )
+        .with(lines));
     }
     if !args.json && !crate::quiet() {
-        print(&format!("{}\n", say!("unmounted", dir = shown_path(&args.dir))))?;
+        print(&format!(
+            "{}\n",
+            say!("unmounted", dir = shown_path(&args.dir))
+        ))?;
     }
     Ok(Exit::Ok)
 }

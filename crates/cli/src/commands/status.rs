@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use warifu::{Fault, ServerState, Status, VerifyOptions, VerifyReport, Warifu};
+use warifu::{Fault, ServerCount, ServerState, Status, VerifyOptions, VerifyReport, Warifu};
 
 use super::{Done, with_vault};
 use crate::args;
@@ -52,7 +52,11 @@ pub async fn status(args: args::Status) -> Done {
             .status(warifu.context())
             .await
             .map_err(|error| Failure::vault(&error, &say!("the-vault")))?;
-        let care = status.usage.owed_shares > 0 || status.servers.iter().any(|server| server.state != ServerState::Normal);
+        let care = status.usage.owed_shares > 0
+            || status
+                .servers
+                .iter()
+                .any(|server| server.state != ServerState::Normal);
         if args.json {
             json(&json_status(&status))?;
         } else {
@@ -129,9 +133,22 @@ fn show_status(warifu: &Warifu, status: &Status) -> Result<(), Failure> {
             ServerState::Full => say!("fault-full"),
             ServerState::Away(found) => fault(*found),
         };
-        let free = server.space.free.map_or(String::new(), |free| say!("status-free", size = size(free)));
-        let url = warifu.file().servers.iter().find(|entry| entry.index == server.index).map_or("", |entry| entry.url.as_str());
-        let line = format!("  {}. {}  {state}  {free}  {}", server.index, shown_text(&server.name), shown_text(url));
+        let free = server
+            .space
+            .free
+            .map_or(String::new(), |free| say!("status-free", size = size(free)));
+        let url = warifu
+            .file()
+            .servers
+            .iter()
+            .find(|entry| entry.index == server.index)
+            .map_or("", |entry| entry.url.as_str());
+        let line = format!(
+            "  {}. {}  {state}  {free}  {}",
+            server.index,
+            shown_text(&server.name),
+            shown_text(url)
+        );
         text.push_str(line.trim_end());
         if !server.detail.is_empty() && server.state != ServerState::Normal {
             text.push_str(&format!("\n       {}", shown_text(&server.detail)));
@@ -148,7 +165,11 @@ fn show_status(warifu: &Warifu, status: &Status) -> Result<(), Failure> {
     ));
     text.push('\n');
     if usage.owed_shares > 0 {
-        text.push_str(&say!("status-owed", shares = usage.owed_shares, extents = usage.degraded_extents));
+        text.push_str(&say!(
+            "status-owed",
+            shares = usage.owed_shares,
+            extents = usage.degraded_extents
+        ));
         text.push('\n');
     }
     let verdict = match status.spare {
@@ -157,9 +178,20 @@ fn show_status(warifu: &Warifu, status: &Status) -> Result<(), Failure> {
         spare => say!("status-spare", spare = spare),
     };
     text.push_str(&format!("{verdict}\n"));
-    if status.servers.iter().any(|server| matches!(server.state, ServerState::Away(_))) {
-        text.push_str(&format!("{}\n", say!("next", next = say!("status-away-next"))));
-    } else if status.servers.iter().any(|server| server.state == ServerState::Full) {
+    if status
+        .servers
+        .iter()
+        .any(|server| matches!(server.state, ServerState::Away(_)))
+    {
+        text.push_str(&format!(
+            "{}\n",
+            say!("next", next = say!("status-away-next"))
+        ));
+    } else if status
+        .servers
+        .iter()
+        .any(|server| server.state == ServerState::Full)
+    {
         text.push_str(&format!("{}\n", say!("next", next = say!("no-room-next"))));
     }
     Ok(print(&text)?)
@@ -208,11 +240,18 @@ pub async fn verify(args: args::Verify) -> Done {
     with_vault(&vault, true, |warifu| async move {
         let progress = Progress::counter(crate::quiet() || args.json);
         let options = VerifyOptions { deep: args.deep };
-        let report = warifu.vault().verify(warifu.context(), options, &|at| progress.set(at.done)).await;
+        let report = warifu
+            .vault()
+            .verify(warifu.context(), options, &|at| progress.set(at.done))
+            .await;
         progress.done();
         let mut report = report.map_err(|error| Failure::vault(&error, &say!("the-vault")))?;
-        report.findings.sort_by(|a, b| (&a.file, a.version, &a.server).cmp(&(&b.file, b.version, &b.server)));
-        report.unreadable.sort_by(|a, b| (&a.file, a.version).cmp(&(&b.file, b.version)));
+        report
+            .findings
+            .sort_by(|a, b| (&a.file, a.version, &a.server).cmp(&(&b.file, b.version, &b.server)));
+        report
+            .unreadable
+            .sort_by(|a, b| (&a.file, a.version).cmp(&(&b.file, b.version)));
         if args.json {
             json(&json_report(&report, args.deep))?;
         } else {
@@ -259,8 +298,20 @@ fn json_report(report: &VerifyReport, deep: bool) -> JsonReport {
             .servers
             .iter()
             .map(|(name, count)| {
-                let bad = count.bad.iter().map(|(fault, count)| (fault_key(*fault), *count)).collect();
-                (name.clone(), JsonCount { good: count.good, bad, orphans: count.orphans, foreign: count.foreign })
+                let bad = count
+                    .bad
+                    .iter()
+                    .map(|(fault, count)| (fault_key(*fault), *count))
+                    .collect();
+                (
+                    name.clone(),
+                    JsonCount {
+                        good: count.good,
+                        bad,
+                        orphans: count.orphans,
+                        foreign: count.foreign,
+                    },
+                )
             })
             .collect(),
     }
@@ -270,58 +321,143 @@ fn json_report(report: &VerifyReport, deep: bool) -> JsonReport {
 const LISTED: usize = 200;
 
 fn show_report(report: &VerifyReport, deep: bool) -> Result<(), Failure> {
-    let file = |name: &str| if name.is_empty() { say!("verify-no-name") } else { shown_text(name) };
+    let file = |name: &str| {
+        if name.is_empty() {
+            say!("verify-no-name")
+        } else {
+            shown_text(name)
+        }
+    };
     let mut text = String::new();
-    for finding in report.findings.iter().take(LISTED) {
-        let owed = if finding.owed { say!("verify-owed") } else { String::new() };
-        let line = format!(
-            "{}  v{}  {}: {} {owed}",
+    // A server that is away is one thing to say, not one for each share.
+    let mut silent: BTreeMap<&str, (u64, &str)> = BTreeMap::new();
+    let mut listed = Vec::new();
+    for finding in &report.findings {
+        if finding.fault == Fault::NoAnswer {
+            silent
+                .entry(&finding.server)
+                .or_insert((0, &finding.detail))
+                .0 += 1;
+        } else {
+            listed.push(finding);
+        }
+    }
+    for (server, (shares, detail)) in &silent {
+        text.push_str(&say!(
+            "verify-silent",
+            server = shown_text(server),
+            shares = *shares,
+            detail = shown_text(detail)
+        ));
+        text.push('\n');
+    }
+    for finding in listed.iter().take(LISTED) {
+        let (server, fault) = (shown_text(&finding.server), fault(finding.fault));
+        text.push_str(&format!(
+            "{}  v{}  {server}: {fault}",
             file(&finding.file),
-            finding.version,
-            shown_text(&finding.server),
-            fault(finding.fault),
-        );
-        text.push_str(line.trim_end());
-        if !finding.detail.is_empty() {
+            finding.version
+        ));
+        if finding.owed {
+            text.push_str(&format!(" {}", say!("verify-owed")));
+        }
+        // Where a share is missing, there is nothing more to say of it.
+        if finding.fault != Fault::Missing && !finding.detail.is_empty() {
             text.push_str(&format!(" ({})", shown_text(&finding.detail)));
         }
         text.push('\n');
     }
-    if report.findings.len() > LISTED {
-        text.push_str(&format!("{}\n", say!("verify-more", more = report.findings.len() - LISTED)));
+    if listed.len() > LISTED {
+        text.push_str(&format!(
+            "{}\n",
+            say!("verify-more", more = listed.len() - LISTED)
+        ));
     }
     for version in &report.unreadable {
         let (name, number) = (file(&version.file), version.version.0);
         text.push_str(&if version.lost {
-            say!("verify-lost", file = name, version = number, needed = version.needed, good = version.good)
+            say!(
+                "verify-lost",
+                file = name,
+                version = number,
+                needed = version.needed,
+                good = version.good
+            )
         } else {
-            say!("verify-unreadable", file = name, version = number, needed = version.needed, good = version.good)
+            say!(
+                "verify-unreadable",
+                file = name,
+                version = number,
+                needed = version.needed,
+                good = version.good
+            )
         });
         text.push('\n');
     }
     for (name, count) in &report.servers {
-        let bad: Vec<String> = count.bad.iter().map(|(found, many)| format!("{} {many}", fault(*found))).collect();
-        let mut line = say!("verify-server", server = shown_text(name), good = count.good);
-        for part in bad {
-            line.push_str(&format!(", {part}"));
-        }
-        if count.orphans > 0 {
-            line.push_str(&format!(", {}", say!("verify-orphans", count = count.orphans)));
-        }
-        if count.foreign > 0 {
-            line.push_str(&format!(", {}", say!("verify-foreign", count = count.foreign)));
-        }
-        text.push_str(&format!("  {line}\n"));
+        text.push_str(&format!("  {}\n", server_line(name, count)));
     }
-    let (verdict, next) = match (report.unreadable.is_empty(), report.is_clean(), deep) {
-        (true, true, true) => (say!("verify-clean-deep", extents = report.extents), None),
-        (true, true, false) => (say!("verify-clean", extents = report.extents), Some(say!("verify-clean-next"))),
-        (true, false, _) => (say!("verify-damage", findings = report.findings.len()), Some(say!("verify-damage-next"))),
-        (false, _, _) => (say!("verify-too-few", files = report.unreadable.len()), Some(say!("verify-too-few-next"))),
-    };
+    let (verdict, next) = verdict(report, deep);
     text.push_str(&format!("{verdict}\n"));
     if let Some(next) = next {
         text.push_str(&format!("{}\n", say!("next", next = next)));
     }
     Ok(print(&text)?)
+}
+
+fn server_line(name: &str, count: &ServerCount) -> String {
+    let mut line = say!(
+        "verify-server",
+        server = shown_text(name),
+        good = count.good
+    );
+    for (found, many) in &count.bad {
+        line.push_str(&format!(", {} {many}", fault(*found)));
+    }
+    if count.orphans > 0 {
+        line.push_str(&format!(
+            ", {}",
+            say!("verify-orphans", count = count.orphans)
+        ));
+    }
+    if count.foreign > 0 {
+        line.push_str(&format!(
+            ", {}",
+            say!("verify-foreign", count = count.foreign)
+        ));
+    }
+    line
+}
+
+/// What it comes to, and what to do next.
+fn verdict(report: &VerifyReport, deep: bool) -> (String, Option<String>) {
+    if !report.unreadable.is_empty() {
+        return (
+            say!("verify-too-few", files = report.unreadable.len()),
+            Some(say!("verify-too-few-next")),
+        );
+    }
+    if report.is_clean() {
+        return if deep {
+            (say!("verify-clean-deep", extents = report.extents), None)
+        } else {
+            (
+                say!("verify-clean", extents = report.extents),
+                Some(say!("verify-clean-next")),
+            )
+        };
+    }
+    let next = if report
+        .findings
+        .iter()
+        .all(|finding| finding.owed && finding.fault == Fault::Missing)
+    {
+        say!("verify-owed-next")
+    } else {
+        say!("verify-damage-next")
+    };
+    (
+        say!("verify-damage", findings = report.findings.len()),
+        Some(next),
+    )
 }

@@ -22,8 +22,14 @@ pub fn letter() -> std::io::Result<Vec<u8>> {
         ("left", "割符町にお住まいの皆さま"),
         ("right", "割符町役場 総務課 防災係"),
         ("title", "防災訓練のお知らせ"),
-        ("left", "日ごろより町の防災活動にご協力いただき、ありがとうございます。"),
-        ("left", "下記のとおり防災訓練を行いますので、ご参加ください。"),
+        (
+            "left",
+            "日ごろより町の防災活動にご協力いただき、ありがとうございます。",
+        ),
+        (
+            "left",
+            "下記のとおり防災訓練を行いますので、ご参加ください。",
+        ),
         ("center", "記"),
         ("left", "1 日時　令和8年12月6日（日）午前9時から11時まで"),
         ("left", "2 場所　割符町立第一小学校 校庭"),
@@ -43,7 +49,8 @@ pub fn letter() -> std::io::Result<Vec<u8>> {
     }
     let head = r#"<?xml version="1.0" encoding="UTF-8" standalone="yes"?>"#;
     let page = r#"<w:sectPr><w:pgSz w:w="11906" w:h="16838"/><w:pgMar w:top="1701" w:right="1701" w:bottom="1701" w:left="1701" w:header="851" w:footer="992" w:gutter="0"/></w:sectPr>"#;
-    let document = format!("{head}\n<w:document xmlns:w=\"{W}\"><w:body>{body}{page}</w:body></w:document>");
+    let document =
+        format!("{head}\n<w:document xmlns:w=\"{W}\"><w:body>{body}{page}</w:body></w:document>");
     let styles = format!("{head}\n<w:styles xmlns:w=\"{W}\">{STYLES}</w:styles>");
     package(&[
         ("[Content_Types].xml", CONTENT_TYPES),

@@ -36,11 +36,26 @@ pub const WORD: &str = "割符町";
 /// All sample documents.
 pub fn all() -> std::io::Result<Vec<Sample>> {
     Ok(vec![
-        Sample { path: README, contents: readme().into_bytes() },
-        Sample { path: LETTER, contents: docx::letter()? },
-        Sample { path: TABLE, contents: xlsx::table()? },
-        Sample { path: CSV, contents: csv().into_bytes() },
-        Sample { path: LEAFLET, contents: pdf::leaflet() },
+        Sample {
+            path: README,
+            contents: readme().into_bytes(),
+        },
+        Sample {
+            path: LETTER,
+            contents: docx::letter()?,
+        },
+        Sample {
+            path: TABLE,
+            contents: xlsx::table()?,
+        },
+        Sample {
+            path: CSV,
+            contents: csv().into_bytes(),
+        },
+        Sample {
+            path: LEAFLET,
+            contents: pdf::leaflet(),
+        },
     ])
 }
 
@@ -84,9 +99,12 @@ fn csv() -> String {
 fn package(parts: &[(&str, &str)]) -> std::io::Result<Vec<u8>> {
     let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
     // One fixed date, so that the documents are the same bytes each time.
-    let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored).last_modified_time(zip::DateTime::default());
+    let options = SimpleFileOptions::default()
+        .compression_method(CompressionMethod::Stored)
+        .last_modified_time(zip::DateTime::default());
     for (name, text) in parts {
-        zip.start_file(*name, options).map_err(std::io::Error::from)?;
+        zip.start_file(*name, options)
+            .map_err(std::io::Error::from)?;
         zip.write_all(text.as_bytes())?;
     }
     Ok(zip.finish().map_err(std::io::Error::from)?.into_inner())
@@ -94,7 +112,10 @@ fn package(parts: &[(&str, &str)]) -> std::io::Result<Vec<u8>> {
 
 /// Text as it stands in XML.
 fn xml(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
 }
 
 #[cfg(test)]
@@ -102,13 +123,19 @@ mod tests {
     use super::*;
 
     fn holds(haystack: &[u8], needle: &str) -> bool {
-        haystack.windows(needle.len()).any(|window| window == needle.as_bytes())
+        haystack
+            .windows(needle.len())
+            .any(|window| window == needle.as_bytes())
     }
 
     #[test]
     fn samples_are_what_they_say_and_small() {
         for sample in all().unwrap() {
-            assert!(sample.contents.len() > 300 && sample.contents.len() < 40_000, "{}", sample.path);
+            assert!(
+                sample.contents.len() > 300 && sample.contents.len() < 40_000,
+                "{}",
+                sample.path
+            );
             let start: &[u8] = match sample.path.rsplit('.').next().unwrap() {
                 "docx" | "xlsx" => b"PK\x03\x04",
                 "pdf" => b"%PDF-1.",
@@ -116,7 +143,12 @@ mod tests {
                 _ => b"warifu",
             };
             assert!(sample.contents.starts_with(start), "{}", sample.path);
-            assert_eq!(holds(&sample.contents, WORD), sample.path != LEAFLET, "{}", sample.path);
+            assert_eq!(
+                holds(&sample.contents, WORD),
+                sample.path != LEAFLET,
+                "{}",
+                sample.path
+            );
         }
     }
 

@@ -6,7 +6,11 @@ use std::fmt::Write as _;
 
 /// A leaflet of one page.
 pub fn leaflet() -> Vec<u8> {
-    let japanese = ["割符（わりふ）", "一つの印を二つに割り、合わせて初めて意味をなす札。", "ファイルも同じように割って、別々のサーバに預けます。"];
+    let japanese = [
+        "割符（わりふ）",
+        "一つの印を二つに割り、合わせて初めて意味をなす札。",
+        "ファイルも同じように割って、別々のサーバに預けます。",
+    ];
     let english = [
         "warifu: a split tally, two halves that mean something only when they meet.",
         "A file becomes n shares on n servers. Any k of them give it back;",
@@ -15,7 +19,11 @@ pub fn leaflet() -> Vec<u8> {
     let mut page = String::from("BT\n/J 24 Tf\n1 0 0 1 72 740 Tm\n");
     for (position, line) in japanese.iter().enumerate() {
         let _ = writeln!(page, "<{}> Tj", utf16_hex(line));
-        let _ = writeln!(page, "/J 12 Tf\n0 {} Td", if position == 0 { -44 } else { -22 });
+        let _ = writeln!(
+            page,
+            "/J 12 Tf\n0 {} Td",
+            if position == 0 { -44 } else { -22 }
+        );
     }
     page.push_str("/L 12 Tf\n0 -16 Td\n");
     for line in english {
@@ -48,7 +56,11 @@ pub fn leaflet() -> Vec<u8> {
     for place in places {
         let _ = writeln!(end, "{place:010} 00000 n ");
     }
-    let _ = write!(end, "trailer\n<< /Size {} /Root 1 0 R >>\nstartxref\n{table}\n%%EOF\n", objects.len() + 1);
+    let _ = write!(
+        end,
+        "trailer\n<< /Size {} /Root 1 0 R >>\nstartxref\n{table}\n%%EOF\n",
+        objects.len() + 1
+    );
     file.extend_from_slice(end.as_bytes());
     file
 }

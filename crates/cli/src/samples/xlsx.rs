@@ -24,7 +24,10 @@ pub fn table() -> std::io::Result<Vec<u8>> {
     }
     rows.push_str("</row>");
     for (row, (date, district, subject, days, state)) in (2..).zip(ROWS) {
-        rows.push_str(&format!(r#"<row r="{row}"><c r="A{row}" s="2"><v>{}</v></c>"#, serial(date)));
+        rows.push_str(&format!(
+            r#"<row r="{row}"><c r="A{row}" s="2"><v>{}</v></c>"#,
+            serial(date)
+        ));
         rows.push_str(&text_cell('B', row, 0, district));
         rows.push_str(&text_cell('C', row, 0, subject));
         rows.push_str(&format!(r#"<c r="D{row}"><v>{days}</v></c>"#));
@@ -34,10 +37,15 @@ pub fn table() -> std::io::Result<Vec<u8>> {
     let last = ROWS.len() + 1;
     let sum: u32 = ROWS.iter().map(|row| row.3).sum();
     let row = last + 1;
-    rows.push_str(&format!(r#"<row r="{row}">{}<c r="D{row}" s="1"><f>SUM(D2:D{last})</f><v>{sum}</v></c></row>"#, text_cell('A', row, 1, "合計")));
+    rows.push_str(&format!(
+        r#"<row r="{row}">{}<c r="D{row}" s="1"><f>SUM(D2:D{last})</f><v>{sum}</v></c></row>"#,
+        text_cell('A', row, 1, "合計")
+    ));
     let head = r#"<?xml version="1.0" encoding="UTF-8" standalone="yes"?>"#;
     let columns = r#"<cols><col min="1" max="1" width="12" customWidth="1"/><col min="2" max="2" width="18" customWidth="1"/><col min="3" max="3" width="24" customWidth="1"/></cols>"#;
-    let sheet = format!("{head}\n<worksheet xmlns=\"{MAIN}\">{columns}<sheetData>{rows}</sheetData></worksheet>");
+    let sheet = format!(
+        "{head}\n<worksheet xmlns=\"{MAIN}\">{columns}<sheetData>{rows}</sheetData></worksheet>"
+    );
     let workbook = format!(
         "{head}\n<workbook xmlns=\"{MAIN}\" xmlns:r=\"http://schemas.openxmlformats.org/officeDocument/2006/relationships\"><sheets><sheet name=\"相談一覧\" sheetId=\"1\" r:id=\"rId1\"/></sheets></workbook>"
     );
@@ -53,13 +61,19 @@ pub fn table() -> std::io::Result<Vec<u8>> {
 }
 
 fn text_cell(column: char, row: usize, style: u32, text: &str) -> String {
-    format!(r#"<c r="{column}{row}" s="{style}" t="inlineStr"><is><t>{}</t></is></c>"#, xml(text))
+    format!(
+        r#"<c r="{column}{row}" s="{style}" t="inlineStr"><is><t>{}</t></is></c>"#,
+        xml(text)
+    )
 }
 
 /// A date as Excel counts it: days since the end of 1899.
 fn serial(date: &str) -> i64 {
     let zero = jiff::civil::date(1899, 12, 30);
-    date.parse::<jiff::civil::Date>().ok().and_then(|date| date.since(zero).ok()).map_or(0, |span| span.get_days().into())
+    date.parse::<jiff::civil::Date>()
+        .ok()
+        .and_then(|date| date.since(zero).ok())
+        .map_or(0, |span| span.get_days().into())
 }
 
 #[cfg(test)]

@@ -201,6 +201,8 @@ verify-foreign = { $count } files that are not warifu's
 verify-clean = All { $extents } extents are where they belong.
 verify-clean-next = to read every byte too, add --deep.
 verify-clean-deep = All { $extents } extents are whole on every server.
+verify-silent = { $server }: no answer, so { $shares } shares could not be checked ({ $detail })
+verify-owed-next = these shares were never stored, because the server was away during a save. They are made when the file is saved anew.
 verify-damage = { $findings ->
     [one] 1 share is not as it should be. Every file can still be read.
    *[other] { $findings } shares are not as they should be. Every file can still be read.
@@ -222,6 +224,7 @@ umount-no-report = the drive at { $dir } ended without a report: { $detail }
 umount-no-report-next = mount it again and look whether your last changes are there.
 mount-no-device = this machine cannot mount drives: there is no /dev/fuse.
 mount-no-device-next = install the package fuse3 (apt install fuse3), or load the kernel module fuse. put, get and the other commands work without it.
+mount-swap = note: memory cannot be locked here and swap is on, so contents of open files may get into swap. Raise the limit of locked memory (ulimit -l), or turn swap off or encrypt it.
 mount-denied = this user may not use /dev/fuse.
 mount-denied-next = ask root to allow it (mode 0666 on /dev/fuse). put, get and the other commands work without it.
 umount-forced = note: programs still used the drive and were cut off; what they had written until then was saved first.

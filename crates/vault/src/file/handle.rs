@@ -224,6 +224,7 @@ impl Inner {
     /// that a save by another handle cannot come between. Changes not saved yet stay; their save will find the conflict.
     async fn open_audited(&self, ctx: &Context, handle: &FileHandle) -> Result<()> {
         let file = &handle.file;
+        let _gate = file.gate.lock().await;
         let (attr, version) = self.current(file.node).await?;
         let act = if handle.access.write {
             Act::OpenWrite
@@ -363,6 +364,8 @@ impl FileHandle {
             Durability::Soon
         };
         let (inner, file) = (&self.inner, &self.file);
+        // Whoever opens the file meanwhile waits at the gate: what they are about to write is not for this save.
+        let _gate = file.gate.lock().await;
         let mut last = Last::Stays;
         loop {
             match inner.end_handle(file, last) {

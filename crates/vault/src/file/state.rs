@@ -212,6 +212,8 @@ pub(crate) struct OpenFile {
     pub(crate) state: Arc<RwLock<FileState>>,
     /// Held by a save from beginning to end, and shared by extents sent early: a save begins when they have ended.
     pub(crate) saving: RwLock<()>,
+    /// Held while a handle is opened, and while the last one is released.
+    pub(crate) gate: tokio::sync::Mutex<()>,
     /// The attempt to save that is under way, once an extent has been dealt for it.
     pub(crate) attempt: tokio::sync::Mutex<Option<Attempt>>,
     pub(crate) doubt: tokio::sync::Mutex<Option<Doubt>>,
@@ -231,6 +233,7 @@ impl OpenFile {
             node,
             state: Arc::new(RwLock::new(state)),
             saving: RwLock::new(()),
+            gate: tokio::sync::Mutex::new(()),
             attempt: tokio::sync::Mutex::new(None),
             doubt: tokio::sync::Mutex::new(None),
             fetching: Mutex::new(HashMap::new()),

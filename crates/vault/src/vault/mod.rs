@@ -184,6 +184,8 @@ impl Vault {
     /// lost: what could not be saved now, and what could not be saved when its last handle was closed.
     pub async fn shutdown(&self, ctx: &Context) -> Vec<Unsaved> {
         let inner = &self.inner;
+        // From now on writes are refused: none may be acknowledged and not saved.
+        inner.closing.store(true, Ordering::Release);
         let mut unsaved = Vec::new();
         for file in inner.open_files() {
             if let Err(error) = inner.save(ctx, &file, Durability::Now).await {
@@ -197,7 +199,6 @@ impl Vault {
         if let Err(error) = self.sync().await {
             tracing::warn!(%error, "the last versions could not be made safe from a power cut; they are checked at the next start");
         }
-        inner.closing.store(true, Ordering::Release);
         unsaved
     }
 }

@@ -38,7 +38,11 @@ async fn get_all(warifu: Arc<Warifu>, args: Get) -> Done {
     let into = args.target.is_dir();
     if !into && (args.sources.len() > 1 || args.target.as_os_str().as_bytes().ends_with(b"/")) {
         let path = crate::output::shown_path(&args.target);
-        return Err(Failure::new(Exit::NotFound, say!("get-no-folder", path = path.as_str()), say!("get-no-folder-next")));
+        return Err(Failure::new(
+            Exit::NotFound,
+            say!("get-no-folder", path = path.as_str()),
+            say!("get-no-folder-next"),
+        ));
     }
     let mut items = Vec::new();
     for source in &args.sources {
@@ -57,10 +61,18 @@ async fn get_all(warifu: Arc<Warifu>, args: Get) -> Done {
             for name in path.names().iter().skip(from.names().len()) {
                 place.push(OsStr::from_bytes(name.as_bytes()));
             }
-            items.push(Item { from: path, attr, local: place });
+            items.push(Item {
+                from: path,
+                attr,
+                local: place,
+            });
         }
     }
-    let total = items.iter().filter(|item| item.attr.kind == NodeKind::File).map(|item| item.attr.size).sum();
+    let total = items
+        .iter()
+        .filter(|item| item.attr.kind == NodeKind::File)
+        .map(|item| item.attr.size)
+        .sum();
     let progress = Progress::bytes(total, crate::quiet() || args.json);
     let mut tally = Tally::default();
     let copied = copy_items(&warifu, &items, version, args.force, &progress, &mut tally).await;
@@ -88,16 +100,27 @@ async fn copy_items(
                 tally.folders += 1;
             }
             NodeKind::Symlink => {
-                let target = warifu.vault().read_link(warifu.context(), item.attr.node).await.about(&item.from)?;
-                make_link(&PathBuf::from(std::ffi::OsString::from_vec(target)), &item.local, force)?;
+                let target = warifu
+                    .vault()
+                    .read_link(warifu.context(), item.attr.node)
+                    .await
+                    .about(&item.from)?;
+                make_link(
+                    &PathBuf::from(std::ffi::OsString::from_vec(target)),
+                    &item.local,
+                    force,
+                )?;
                 tally.links += 1;
             }
             NodeKind::File => {
                 settle(&mut tasks, AT_ONCE, |bytes| ended.push(bytes)).await?;
                 progress.at(&item.from.to_bytes());
                 let (warifu, progress) = (warifu.clone(), progress.clone());
-                let (from, attr, local) = (item.from.clone(), item.attr.clone(), item.local.clone());
-                tasks.spawn(async move { get_file(&warifu, &from, &attr, version, &local, force, &progress).await });
+                let (from, attr, local) =
+                    (item.from.clone(), item.attr.clone(), item.local.clone());
+                tasks.spawn(async move {
+                    get_file(&warifu, &from, &attr, version, &local, force, &progress).await
+                });
             }
             NodeKind::Fifo | NodeKind::Socket | NodeKind::CharDevice | NodeKind::BlockDevice => {
                 tally.skip(progress, &item.from.to_bytes(), say!("skip-special"));
@@ -108,10 +131,16 @@ async fn copy_items(
     tally.files += ended.len() as u64;
     tally.bytes += ended.iter().sum::<u64>();
     // Last, because putting something into a folder changes its time; the inner ones first, because a mode may lock us out.
-    for item in items.iter().rev().filter(|item| item.attr.kind == NodeKind::Dir && !item.from.names().is_empty()) {
+    for item in items
+        .iter()
+        .rev()
+        .filter(|item| item.attr.kind == NodeKind::Dir && !item.from.names().is_empty())
+    {
         let folder = File::open(&item.local).at(&item.local)?;
         folder.set_times(times(item.attr.mtime)).at(&item.local)?;
-        folder.set_permissions(Permissions::from_mode(item.attr.mode & 0o777)).at(&item.local)?;
+        folder
+            .set_permissions(Permissions::from_mode(item.attr.mode & 0o777))
+            .at(&item.local)?;
     }
     Ok(())
 }
@@ -130,20 +159,32 @@ async fn get_file(
     if !force && fs::symlink_metadata(local).is_ok() {
         return Err(Failure::local(local, &io::ErrorKind::AlreadyExists.into()));
     }
-    let temporary = tempfile::Builder::new().prefix(".warifu-").tempfile_in(folder_of(local)).at(local)?;
+    let temporary = tempfile::Builder::new()
+        .prefix(".warifu-")
+        .tempfile_in(folder_of(local))
+        .at(local)?;
     let mut to = tokio::fs::File::from_std(temporary.as_file().try_clone().at(local)?);
-    let copied = warifu.copy_out(attr, version, &mut to, |more| progress.add(more)).await;
+    let copied = warifu
+        .copy_out(attr, version, &mut to, |more| progress.add(more))
+        .await;
     let bytes = match copied {
         Ok(bytes) => bytes,
         Err(warifu::Error::Stream(error)) => return Err(Failure::local(local, &error)),
         Err(error) => return Err(error).about(from),
     };
     // The right to act as another user is not handed on with a copy.
-    temporary.as_file().set_permissions(Permissions::from_mode(attr.mode & 0o777)).at(local)?;
+    temporary
+        .as_file()
+        .set_permissions(Permissions::from_mode(attr.mode & 0o777))
+        .at(local)?;
     if version.is_none() {
         temporary.as_file().set_times(times(attr.mtime)).at(local)?;
     }
-    let kept = if force { temporary.persist(local) } else { temporary.persist_noclobber(local) };
+    let kept = if force {
+        temporary.persist(local)
+    } else {
+        temporary.persist_noclobber(local)
+    };
     kept.map_err(|error| Failure::local(local, &error.error))?;
     Ok(bytes)
 }
@@ -152,7 +193,11 @@ fn make_folder(local: &Path) -> Result<(), Failure> {
     match fs::DirBuilder::new().mode(0o700).create(local) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             // Never through a link: the copy would land somewhere else.
-            if fs::symlink_metadata(local).at(local)?.is_dir() { Ok(()) } else { Err(Failure::local(local, &error)) }
+            if fs::symlink_metadata(local).at(local)?.is_dir() {
+                Ok(())
+            } else {
+                Err(Failure::local(local, &error))
+            }
         }
         other => other.at(local),
     }
@@ -169,14 +214,19 @@ fn make_link(target: &Path, local: &Path, force: bool) -> Result<(), Failure> {
 }
 
 fn folder_of(path: &Path) -> &Path {
-    path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."))
+    path.parent()
+        .filter(|folder| *folder != Path::new(""))
+        .unwrap_or(Path::new("."))
 }
 
 fn times(time: Timestamp) -> FileTimes {
     let nanos = Duration::from_nanos(time.nanos.into());
     let seconds = Duration::from_secs(time.secs.unsigned_abs());
-    let at: Option<SystemTime> =
-        if time.secs >= 0 { UNIX_EPOCH.checked_add(seconds) } else { UNIX_EPOCH.checked_sub(seconds) };
+    let at: Option<SystemTime> = if time.secs >= 0 {
+        UNIX_EPOCH.checked_add(seconds)
+    } else {
+        UNIX_EPOCH.checked_sub(seconds)
+    };
     match at.and_then(|at| at.checked_add(nanos)) {
         Some(at) => FileTimes::new().set_modified(at),
         None => FileTimes::new(),
@@ -191,9 +241,14 @@ pub async fn cat(args: Cat) -> Done {
         for path in &args.paths {
             let path = vault_path(path)?;
             let attr = warifu.stat(&path).await.about(&path)?;
-            match warifu.copy_out(&attr, args.number.map(VersionNo), &mut out, |_| ()).await {
+            match warifu
+                .copy_out(&attr, args.number.map(VersionNo), &mut out, |_| ())
+                .await
+            {
                 // A reader that has seen enough (`| head`) is no error.
-                Err(warifu::Error::Stream(error)) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(Exit::Ok),
+                Err(warifu::Error::Stream(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+                    return Ok(Exit::Ok);
+                }
                 other => other.about(&path)?,
             };
         }

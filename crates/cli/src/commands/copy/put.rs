@@ -6,17 +6,22 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::task::JoinSet;
 use warifu::{AttrChange, FileMeta, Name, NodeKind, VaultError, VaultPath, Warifu};
 
 use super::{AT_ONCE, Tally, settle, timestamp};
 use crate::args::Put;
-use crate::commands::{Done, vault_path, with_vault};
+use crate::commands::{Done, vault_path, with_vault_and_grace};
 use crate::exit::Exit;
 use crate::failure::{About as _, At as _, Failure};
 use crate::output::{Progress, note, shown};
+use crate::stop::{self, Stoppable};
 use crate::words::{say, set_vault};
+
+/// How long a save that is under way may take to end when the user stops the copying.
+const GRACE: Duration = Duration::from_secs(10);
 
 /// Something local, and where it goes.
 struct Item {
@@ -24,6 +29,9 @@ struct Item {
     to: VaultPath,
     meta: Metadata,
 }
+
+/// How many bytes of a file were put, or why it was left out.
+type PutFile = Result<u64, (PathBuf, String)>;
 
 /// What goes where. Folders come before what is in them.
 #[derive(Default)]
@@ -47,8 +55,16 @@ impl Plan {
             self.skipped.push((local, say!("skip-special")));
             return;
         }
-        let inside = if meta.is_dir() { Some(fs::read_dir(&local)) } else { None };
-        self.items.push(Item { local: local.clone(), to: to.clone(), meta });
+        let inside = if meta.is_dir() {
+            Some(fs::read_dir(&local))
+        } else {
+            None
+        };
+        self.items.push(Item {
+            local: local.clone(),
+            to: to.clone(),
+            meta,
+        });
         let Some(inside) = inside else { return };
         let listed = inside.and_then(|entries| entries.collect::<Result<Vec<_>, _>>());
         let mut entries = match listed {
@@ -61,7 +77,10 @@ impl Plan {
         entries.sort_by_key(std::fs::DirEntry::file_name);
         for entry in entries {
             let path = entry.path();
-            match (Name::new(entry.file_name().as_bytes()), fs::symlink_metadata(&path)) {
+            match (
+                Name::new(entry.file_name().as_bytes()),
+                fs::symlink_metadata(&path),
+            ) {
                 (Ok(name), Ok(meta)) => self.add_known(path, to.join(name), meta),
                 (Ok(_), Err(error)) => self.skipped.push((path, error.to_string())),
                 (Err(bad), _) => self.skipped.push((path, bad.to_string())),
@@ -73,7 +92,7 @@ impl Plan {
 pub async fn put(args: Put) -> Done {
     set_vault(&args.vault);
     let vault = args.vault.clone();
-    with_vault(&vault, false, |warifu| put_all(warifu, args)).await
+    with_vault_and_grace(&vault, false, GRACE, |warifu| put_all(warifu, args)).await
 }
 
 async fn put_all(warifu: Arc<Warifu>, args: Put) -> Done {
@@ -111,7 +130,12 @@ async fn put_all(warifu: Arc<Warifu>, args: Put) -> Done {
 }
 
 /// Finds out whether the target is a folder to put things into (and makes what is missing, where that was asked for).
-async fn target_folder(warifu: &Warifu, target: &VaultPath, wants_folder: bool, parents: bool) -> Result<bool, Failure> {
+async fn target_folder(
+    warifu: &Warifu,
+    target: &VaultPath,
+    wants_folder: bool,
+    parents: bool,
+) -> Result<bool, Failure> {
     match warifu.stat(target).await {
         Ok(attr) if attr.kind == NodeKind::Dir => return Ok(true),
         Ok(_) if wants_folder => return Err(VaultError::NotDir).about(target),
@@ -126,7 +150,9 @@ async fn target_folder(warifu: &Warifu, target: &VaultPath, wants_folder: bool, 
         warifu.make_dirs(target, 0o755).await.about(target)?;
         return Ok(true);
     }
-    let Some((folder, _)) = target.split() else { return Ok(true) };
+    let Some((folder, _)) = target.split() else {
+        return Ok(true);
+    };
     if parents {
         warifu.make_dirs(&folder, 0o755).await.about(&folder)?;
     } else {
@@ -140,7 +166,11 @@ async fn target_folder(warifu: &Warifu, target: &VaultPath, wants_folder: bool, 
 
 fn folder_missing(folder: &VaultPath) -> Failure {
     let folder = shown(&folder.to_bytes());
-    Failure::new(Exit::NotFound, say!("not-found", subject = folder.as_str()), say!("put-no-folder-next"))
+    Failure::new(
+        Exit::NotFound,
+        say!("not-found", subject = folder.as_str()),
+        say!("put-no-folder-next"),
+    )
 }
 
 fn name_of(name: &OsStr) -> Result<Name, Failure> {
@@ -149,18 +179,33 @@ fn name_of(name: &OsStr) -> Result<Name, Failure> {
 
 async fn put_stdin(warifu: &Warifu, args: &Put, target: VaultPath, into: bool) -> Done {
     if args.sources.len() > 1 || into {
-        return Err(Failure::new(Exit::Usage, say!("put-stdin-name"), say!("put-stdin-name-next")));
+        return Err(Failure::new(
+            Exit::Usage,
+            say!("put-stdin-name"),
+            say!("put-stdin-name-next"),
+        ));
     }
     if args.no_clobber {
         refuse_taken(warifu, &target).await?;
     }
     let progress = Progress::bytes(0, true);
-    let mut tally = Tally { files: 1, ..Tally::default() };
+    let mut tally = Tally {
+        files: 1,
+        ..Tally::default()
+    };
     let owed_before = owed(warifu).await;
     let attr = warifu
-        .copy_in(&target, &mut tokio::io::stdin(), FileMeta::default(), |bytes| progress.add(bytes))
-        .await
-        .about(&target)?;
+        .copy_in(
+            &target,
+            &mut Stoppable::new(tokio::io::stdin()),
+            FileMeta::default(),
+            |bytes| progress.add(bytes),
+        )
+        .await;
+    if attr.is_err() && stop::is_requested() {
+        return Err(Failure::interrupted());
+    }
+    let attr = attr.about(&target)?;
     tally.bytes = attr.size;
     let degraded = owed(warifu).await > owed_before;
     tally.report(Some(degraded), args.json)?;
@@ -177,9 +222,12 @@ async fn copy_items(
     progress: &Progress,
     tally: &mut Tally,
 ) -> Result<(), Failure> {
-    let mut tasks: JoinSet<Result<Result<u64, (PathBuf, String)>, Failure>> = JoinSet::new();
+    let mut tasks: JoinSet<Result<PutFile, Failure>> = JoinSet::new();
     let mut ended = Vec::new();
     for item in &plan.items {
+        if stop::is_requested() {
+            break;
+        }
         if item.meta.is_dir() {
             make_folder(warifu, item).await?;
             tally.folders += 1;
@@ -190,11 +238,21 @@ async fn copy_items(
             settle(&mut tasks, AT_ONCE, |done| ended.push(done)).await?;
             progress.at(item.local.as_os_str().as_bytes());
             let (warifu, progress) = (warifu.clone(), progress.clone());
-            let (local, to, meta, no_clobber) = (item.local.clone(), item.to.clone(), file_meta(&item.meta), args.no_clobber);
-            tasks.spawn(async move { put_file(&warifu, local, &to, meta, no_clobber, &progress).await });
+            let (local, to, meta, no_clobber) = (
+                item.local.clone(),
+                item.to.clone(),
+                file_meta(&item.meta),
+                args.no_clobber,
+            );
+            tasks.spawn(
+                async move { put_file(&warifu, local, &to, meta, no_clobber, &progress).await },
+            );
         }
     }
     settle(&mut tasks, 1, |done| ended.push(done)).await?;
+    if stop::is_requested() {
+        return Err(Failure::interrupted());
+    }
     for done in ended {
         match done {
             Ok(bytes) => {
@@ -208,8 +266,16 @@ async fn copy_items(
     for item in plan.items.iter().rev().filter(|item| item.meta.is_dir()) {
         let attr = warifu.stat(&item.to).await.about(&item.to)?;
         let meta = file_meta(&item.meta);
-        let change = AttrChange { mode: meta.mode, mtime: meta.mtime, ..AttrChange::default() };
-        warifu.vault().set_attr(warifu.context(), attr.node, &change).await.about(&item.to)?;
+        let change = AttrChange {
+            mode: meta.mode,
+            mtime: meta.mtime,
+            ..AttrChange::default()
+        };
+        warifu
+            .vault()
+            .set_attr(warifu.context(), attr.node, &change)
+            .await
+            .about(&item.to)?;
     }
     Ok(())
 }
@@ -222,12 +288,12 @@ async fn put_file(
     meta: FileMeta,
     no_clobber: bool,
     progress: &Progress,
-) -> Result<Result<u64, (PathBuf, String)>, Failure> {
+) -> Result<PutFile, Failure> {
     if no_clobber {
         refuse_taken(warifu, to).await?;
     }
     let mut file = match tokio::fs::File::open(&local).await {
-        Ok(file) => file,
+        Ok(file) => Stoppable::new(file),
         Err(error) => return Ok(Err((local, error.to_string()))),
     };
     let mut bytes = 0;
@@ -239,6 +305,7 @@ async fn put_file(
         .await;
     match copied {
         Ok(_) => Ok(Ok(bytes)),
+        Err(_) if stop::is_requested() => Err(Failure::interrupted()),
         Err(warifu::Error::Stream(error)) => Ok(Err((local, error.to_string()))),
         Err(error) => Err(error).about(to),
     }
@@ -253,10 +320,16 @@ async fn refuse_taken(warifu: &Warifu, to: &VaultPath) -> Result<(), Failure> {
 }
 
 async fn make_folder(warifu: &Warifu, item: &Item) -> Result<(), Failure> {
-    let Some((folder, name)) = item.to.split() else { return Ok(()) };
+    let Some((folder, name)) = item.to.split() else {
+        return Ok(());
+    };
     let parent = warifu.stat(&folder).await.about(&folder)?;
     // Ours to write into until its own mode is set at the end.
-    match warifu.vault().make_dir(warifu.context(), parent.node, name, 0o700).await {
+    match warifu
+        .vault()
+        .make_dir(warifu.context(), parent.node, name, 0o700)
+        .await
+    {
         Ok(_) => Ok(()),
         Err(VaultError::Exists) => match warifu.stat(&item.to).await.about(&item.to)?.kind {
             NodeKind::Dir => Ok(()),
@@ -268,27 +341,54 @@ async fn make_folder(warifu: &Warifu, item: &Item) -> Result<(), Failure> {
 
 async fn make_link(warifu: &Warifu, item: &Item, no_clobber: bool) -> Result<(), Failure> {
     let target = fs::read_link(&item.local).at(&item.local)?;
-    let Some((folder, name)) = item.to.split() else { return Err(VaultError::IsDir).about(&item.to) };
+    let Some((folder, name)) = item.to.split() else {
+        return Err(VaultError::IsDir).about(&item.to);
+    };
     let parent = warifu.stat(&folder).await.about(&folder)?;
-    let make = || warifu.vault().make_symlink(warifu.context(), parent.node, name, target.as_os_str().as_bytes());
+    let make = || {
+        warifu.vault().make_symlink(
+            warifu.context(),
+            parent.node,
+            name,
+            target.as_os_str().as_bytes(),
+        )
+    };
     let attr = match make().await {
         Err(VaultError::Exists) if !no_clobber => {
-            warifu.vault().remove(warifu.context(), parent.node, name).await.about(&item.to)?;
+            warifu
+                .vault()
+                .remove(warifu.context(), parent.node, name)
+                .await
+                .about(&item.to)?;
             make().await
         }
         other => other,
     }
     .about(&item.to)?;
-    let change = AttrChange { mtime: file_meta(&item.meta).mtime, ..AttrChange::default() };
-    warifu.vault().set_attr(warifu.context(), attr.node, &change).await.about(&item.to)?;
+    let change = AttrChange {
+        mtime: file_meta(&item.meta).mtime,
+        ..AttrChange::default()
+    };
+    warifu
+        .vault()
+        .set_attr(warifu.context(), attr.node, &change)
+        .await
+        .about(&item.to)?;
     Ok(())
 }
 
 fn file_meta(meta: &Metadata) -> FileMeta {
-    FileMeta { mode: Some(meta.permissions().mode() & 0o7777), mtime: Some(timestamp(meta.mtime(), meta.mtime_nsec())) }
+    FileMeta {
+        mode: Some(meta.permissions().mode() & 0o7777),
+        mtime: Some(timestamp(meta.mtime(), meta.mtime_nsec())),
+    }
 }
 
 /// How many shares are owed to servers. A save with a server away owes it its shares.
 async fn owed(warifu: &Warifu) -> u64 {
-    warifu.vault().status(warifu.context()).await.map_or(0, |status| status.usage.owed_shares)
+    warifu
+        .vault()
+        .status(warifu.context())
+        .await
+        .map_or(0, |status| status.usage.owed_shares)
 }

@@ -26,16 +26,23 @@ pub async fn split(args: Split) -> Done {
 }
 
 fn split_file(args: &Split, stop: &Stop) -> Done {
-    let threshold = Threshold::new(args.k, args.n).map_err(|bad| Failure::opening(warifu::Error::Threshold(bad)))?;
+    let threshold = Threshold::new(args.k, args.n)
+        .map_err(|bad| Failure::opening(warifu::Error::Threshold(bad)))?;
     let mut file = File::open(&args.file).at(&args.file)?;
     let meta = file.metadata().at(&args.file)?;
     if !meta.is_file() {
         let path = shown_path(&args.file);
-        return Err(Failure::new(Exit::Usage, say!("split-not-a-file", path = path), say!("split-not-a-file-next")));
+        return Err(Failure::new(
+            Exit::Usage,
+            say!("split-not-a-file", path = path),
+            say!("split-not-a-file-next"),
+        ));
     }
     let folder = args.output.clone().unwrap_or_else(|| PathBuf::from("."));
     fs::create_dir_all(&folder).at(&folder)?;
-    let paths: Vec<PathBuf> = (1..=args.n).map(|index| folder.join(share_name(&args.file, index))).collect();
+    let paths: Vec<PathBuf> = (1..=args.n)
+        .map(|index| folder.join(share_name(&args.file, index)))
+        .collect();
     for path in &paths {
         if path.symlink_metadata().is_ok() {
             return Err(Failure::local(path, &io::ErrorKind::AlreadyExists.into()));
@@ -43,10 +50,24 @@ fn split_file(args: &Split, stop: &Stop) -> Done {
     }
     let mut shares = Vec::with_capacity(paths.len());
     for _ in &paths {
-        shares.push(tempfile::Builder::new().prefix(".warifu-").tempfile_in(&folder).at(&folder)?);
+        shares.push(
+            tempfile::Builder::new()
+                .prefix(".warifu-")
+                .tempfile_in(&folder)
+                .at(&folder)?,
+        );
     }
     let progress = Progress::bytes(meta.len(), crate::quiet());
-    let dealt = deal(threshold, &mut file, &meta, args, &mut shares, &folder, &progress, stop);
+    let dealt = deal(
+        threshold,
+        &mut file,
+        &meta,
+        args,
+        &mut shares,
+        &folder,
+        &progress,
+        stop,
+    );
     progress.done();
     dealt?;
     for (share, path) in shares.iter().zip(&paths) {
@@ -61,9 +82,14 @@ fn split_file(args: &Split, stop: &Stop) -> Done {
             return Err(Failure::local(path, &error.error));
         }
     }
-    File::open(&folder).and_then(|folder| folder.sync_all()).at(&folder)?;
+    File::open(&folder)
+        .and_then(|folder| folder.sync_all())
+        .at(&folder)?;
     if !crate::quiet() {
-        print(&format!("{}\n", say!("split-done", k = threshold.k(), n = threshold.n())))?;
+        print(&format!(
+            "{}\n",
+            say!("split-done", k = threshold.k(), n = threshold.n())
+        ))?;
         for path in &paths {
             print(&format!("  {}\n", shown_path(path)))?;
         }
@@ -82,19 +108,24 @@ fn deal(
     progress: &Progress,
     stop: &Stop,
 ) -> Result<(), Failure> {
-    let mut dealer = LooseDealer::new(threshold, head(&args.file, meta)).map_err(|error| dealing(&args.file, &error))?;
+    let mut dealer = LooseDealer::new(threshold, head(&args.file, meta))
+        .map_err(|error| dealing(&args.file, &error))?;
     append(shares, dealer.blocks(), folder)?;
     let mut extent = SecretBytes::with_len(EXTENT_MAX);
     let mut left = meta.len();
     while left > 0 {
         stop.check()?;
         let want = usize::try_from(left).unwrap_or(EXTENT_MAX).min(EXTENT_MAX);
-        let Some(bytes) = extent.expose_mut().get_mut(..want) else { break };
+        let Some(bytes) = extent.expose_mut().get_mut(..want) else {
+            break;
+        };
         file.read_exact(bytes).map_err(|error| match error.kind() {
             io::ErrorKind::UnexpectedEof => changed(&args.file),
             _ => Failure::local(&args.file, &error),
         })?;
-        let blocks = dealer.push(bytes).map_err(|error| dealing(&args.file, &error))?;
+        let blocks = dealer
+            .push(bytes)
+            .map_err(|error| dealing(&args.file, &error))?;
         append(shares, blocks, folder)?;
         left -= want as u64;
         progress.add(want as u64);
@@ -114,9 +145,16 @@ fn append(shares: &mut [NamedTempFile], blocks: &[Vec<u8>], folder: &Path) -> Re
 
 fn head(path: &Path, meta: &Metadata) -> Head {
     let context = process_context("warifu");
-    let time = |secs, nanos: i64| Timestamp { secs, nanos: u32::try_from(nanos).unwrap_or(0) };
+    let time = |secs, nanos: i64| Timestamp {
+        secs,
+        nanos: u32::try_from(nanos).unwrap_or(0),
+    };
     Head {
-        path: path.file_name().map(|name| name.as_bytes().to_vec()).into_iter().collect(),
+        path: path
+            .file_name()
+            .map(|name| name.as_bytes().to_vec())
+            .into_iter()
+            .collect(),
         mode: meta.mode(),
         uid: meta.uid(),
         gid: meta.gid(),
@@ -137,13 +175,21 @@ fn share_name(path: &Path, index: u8) -> OsString {
 }
 
 fn changed(path: &Path) -> Failure {
-    Failure::new(Exit::Failed, say!("split-changed", path = shown_path(path)), say!("try-again-next"))
+    Failure::new(
+        Exit::Failed,
+        say!("split-changed", path = shown_path(path)),
+        say!("try-again-next"),
+    )
 }
 
 fn dealing(path: &Path, error: &LooseDealError) -> Failure {
     Failure::new(
         Exit::Failed,
-        say!("failed", subject = shown_path(path), detail = shown_text(&error.to_string())),
+        say!(
+            "failed",
+            subject = shown_path(path),
+            detail = shown_text(&error.to_string())
+        ),
         say!("failed-next"),
     )
 }

@@ -32,11 +32,10 @@ pub struct LostFile {
     pub why: String,
 }
 
-const REQUEST: &str = "umount\n";
-
 /// The process's end of the socket.
 pub struct Control {
     listener: UnixListener,
+    request: Vec<u8>,
     /// Those who asked and wait for the report.
     waiting: Vec<UnixStream>,
 }
@@ -46,7 +45,11 @@ impl Control {
     pub fn listen(dir: &Path) -> io::Result<Self> {
         let listener = StdListener::bind_addr(&address(dir)?)?;
         listener.set_nonblocking(true)?;
-        Ok(Self { listener: UnixListener::from_std(listener)?, waiting: Vec::new() })
+        Ok(Self {
+            listener: UnixListener::from_std(listener)?,
+            request: request(dir),
+            waiting: Vec::new(),
+        })
     }
 
     /// Ends when somebody who may ask has asked.
@@ -64,10 +67,10 @@ impl Control {
                 continue;
             }
             let mut stream = BufReader::new(stream);
-            let mut line = String::new();
+            let mut line = Vec::new();
             let patience = std::time::Duration::from_secs(2);
-            let read = tokio::time::timeout(patience, stream.read_line(&mut line)).await;
-            if matches!(read, Ok(Ok(_))) && line == REQUEST {
+            let read = tokio::time::timeout(patience, stream.read_until(b'\n', &mut line)).await;
+            if matches!(read, Ok(Ok(_))) && line == self.request {
                 self.waiting.push(stream.into_inner());
                 return;
             }
@@ -84,7 +87,9 @@ impl Control {
                 self.waiting.push(stream);
             }
         }
-        let Ok(mut line) = serde_json::to_string(report) else { return };
+        let Ok(mut line) = serde_json::to_string(report) else {
+            return;
+        };
         line.push('\n');
         for mut stream in self.waiting {
             let _ = stream.write_all(line.as_bytes()).await;
@@ -93,7 +98,9 @@ impl Control {
 
     /// Whether somebody listens for whoever wants to unmount this folder.
     pub fn is_there(dir: &Path) -> bool {
-        address(dir).and_then(|address| StdStream::connect_addr(&address)).is_ok()
+        address(dir)
+            .and_then(|address| StdStream::connect_addr(&address))
+            .is_ok()
     }
 
     /// Asks the process behind the drive to save and unmount, and waits for its report. `None` when there is no such process.
@@ -102,12 +109,16 @@ impl Control {
         stream.set_nonblocking(true).ok()?;
         let stream = UnixStream::from_std(stream).ok()?;
         is_one_of_us(&stream).then_some(())?;
-        Some(converse(stream).await.map_err(|error| error.to_string()))
+        Some(
+            converse(stream, &request(dir))
+                .await
+                .map_err(|error| error.to_string()),
+        )
     }
 }
 
-async fn converse(mut stream: UnixStream) -> io::Result<Report> {
-    stream.write_all(REQUEST.as_bytes()).await?;
+async fn converse(mut stream: UnixStream, request: &[u8]) -> io::Result<Report> {
+    stream.write_all(request).await?;
     let mut line = String::new();
     BufReader::new(stream).read_line(&mut line).await?;
     if line.is_empty() {
@@ -122,9 +133,28 @@ fn is_one_of_us(stream: &UnixStream) -> bool {
     socket_peercred(stream).is_ok_and(|peer| peer.uid == me || peer.uid.is_root() || me.is_root())
 }
 
+/// The socket's name. Two folders could in theory have one name, so the request says which is meant.
 fn address(dir: &Path) -> io::Result<SocketAddr> {
-    let digest = blake3::hash(dir.as_os_str().as_bytes()).to_hex();
-    SocketAddr::from_abstract_name(format!("warifu-drive-{digest}"))
+    // FNV-1a: the same in every build, and nothing rests on its strength.
+    let digest = dir
+        .as_os_str()
+        .as_bytes()
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |digest, byte| {
+            (digest ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+    SocketAddr::from_abstract_name(format!("warifu-drive-{digest:016x}"))
+}
+
+/// What is sent by whoever wants to unmount.
+fn request(dir: &Path) -> Vec<u8> {
+    let escaped: String = dir
+        .as_os_str()
+        .as_bytes()
+        .iter()
+        .map(|byte| byte.escape_ascii().to_string())
+        .collect();
+    format!("umount {escaped}\n").into_bytes()
 }
 
 /// The mount point's one name: absolute and without links, also where the drive in it has died and answers no more.
@@ -133,7 +163,12 @@ pub fn place(dir: &Path) -> PathBuf {
         return place;
     }
     let absolute = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
-    match (absolute.parent().and_then(|parent| parent.canonicalize().ok()), absolute.file_name()) {
+    match (
+        absolute
+            .parent()
+            .and_then(|parent| parent.canonicalize().ok()),
+        absolute.file_name(),
+    ) {
         (Some(parent), Some(name)) => parent.join(name),
         _ => absolute,
     }
