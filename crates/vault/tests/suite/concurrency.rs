@@ -59,7 +59,11 @@ async fn many_tasks_write_and_save_one_file() {
         expected.extend(task.await.unwrap());
     }
     same(&get(&vault, "f").await.unwrap(), &expected, "here");
-    same(&get(&lab.start().await, "f").await.unwrap(), &expected, "elsewhere");
+    same(
+        &get(&lab.start().await, "f").await.unwrap(),
+        &expected,
+        "elsewhere",
+    );
     assert_eq!(names(&vault).await, ["f"], "nobody conflicts with himself");
     assert_closed(&vault).await;
     vault.sync().await.unwrap();
@@ -115,7 +119,9 @@ async fn what_is_written_while_the_last_handle_is_saved_is_saved_too() {
     let lab = Lab::new(2, 3).await;
     let vault = lab.start().await;
     put(&vault, "f", b"old").await.unwrap();
-    lab.faults.iter().for_each(|server| server.set_delay(Duration::from_millis(50)));
+    lab.faults
+        .iter()
+        .for_each(|server| server.set_delay(Duration::from_millis(50)));
     let one = open(&vault, "f").await.unwrap();
     one.write(&ctx(), 0, b"one").await.unwrap();
     let closing = tokio::spawn(async move { one.release(&ctx()).await });
@@ -135,7 +141,9 @@ async fn what_is_written_while_the_last_handle_is_saved_is_saved_too() {
 async fn opens_reads_and_removals_during_saves() {
     let lab = Lab::new(2, 3).await;
     let vault = lab.start().await;
-    lab.faults.iter().for_each(|server| server.set_delay(Duration::from_millis(2)));
+    lab.faults
+        .iter()
+        .for_each(|server| server.set_delay(Duration::from_millis(2)));
     let mut running = Vec::new();
     for task in 0..6_u64 {
         let vault = vault.clone();
@@ -146,7 +154,11 @@ async fn opens_reads_and_removals_during_saves() {
                 let done = match dice.roll(4) {
                     0 => put(&vault, &file, &noise(7, 5000)).await,
                     1 => get(&vault, &file).await.map(|bytes| {
-                        assert!(bytes.is_empty() || bytes == noise(7, 5000), "{} bytes", bytes.len());
+                        assert!(
+                            bytes.is_empty() || bytes == noise(7, 5000),
+                            "{} bytes",
+                            bytes.len()
+                        );
                     }),
                     2 => vault.remove(&ctx(), NodeId::ROOT, &name(&file)).await,
                     _ => match open(&vault, &file).await {
@@ -158,7 +170,11 @@ async fn opens_reads_and_removals_during_saves() {
                         Err(error) => Err(error),
                     },
                 };
-                let fine = matches!(done, Ok(()) | Err(VaultError::NotFound { .. } | VaultError::Stale | VaultError::Exists));
+                let fine = matches!(
+                    done,
+                    Ok(())
+                        | Err(VaultError::NotFound { .. } | VaultError::Stale | VaultError::Exists)
+                );
                 assert!(fine, "{done:?}");
             }
         }));
@@ -167,7 +183,11 @@ async fn opens_reads_and_removals_during_saves() {
         task.await.unwrap();
     }
     let left = names(&vault).await;
-    assert!(left.iter().all(|name| ["f0", "f1", "f2"].contains(&name.as_str())), "{left:?}");
+    assert!(
+        left.iter()
+            .all(|name| ["f0", "f1", "f2"].contains(&name.as_str())),
+        "{left:?}"
+    );
     assert_closed(&vault).await;
     lab.heal();
     vault.sync().await.unwrap();
@@ -189,22 +209,37 @@ async fn handles_dropped_without_a_release_leave_nothing_behind() {
         drop(handle);
         tokio::time::sleep(Duration::from_secs(1)).await;
         assert_closed(&vault).await;
-        assert_eq!(get(&vault, "f").await.unwrap(), b"old", "as a killed program would leave it");
+        assert_eq!(
+            get(&vault, "f").await.unwrap(),
+            b"old",
+            "as a killed program would leave it"
+        );
     }
     // One that is open elsewhere keeps everything.
-    let (one, two) = (open(&vault, "f").await.unwrap(), open(&vault, "f").await.unwrap());
+    let (one, two) = (
+        open(&vault, "f").await.unwrap(),
+        open(&vault, "f").await.unwrap(),
+    );
     one.write(&ctx(), 0, b"new").await.unwrap();
     drop(one);
     tokio::time::sleep(Duration::from_secs(1)).await;
     two.release(&ctx()).await.unwrap();
     assert_eq!(get(&vault, "f").await.unwrap(), b"new");
     // An open that nobody waits for.
-    lab.faults.iter().for_each(|server| server.set_delay(Duration::from_millis(50)));
-    let node = vault.lookup(&ctx(), NodeId::ROOT, &name("f")).await.unwrap().node;
+    lab.faults
+        .iter()
+        .for_each(|server| server.set_delay(Duration::from_millis(50)));
+    let node = vault
+        .lookup(&ctx(), NodeId::ROOT, &name("f"))
+        .await
+        .unwrap()
+        .node;
     for polls in 0..6 {
         let mut opening = Box::pin(vault.open(ctx_static(), node, Access::READ));
         for _ in 0..polls {
-            let pending = tokio::time::timeout(Duration::ZERO, &mut opening).await.is_err();
+            let pending = tokio::time::timeout(Duration::ZERO, &mut opening)
+                .await
+                .is_err();
             if !pending {
                 break;
             }
@@ -238,7 +273,10 @@ async fn readers_of_a_file_that_is_saved_see_one_moment_of_each_extent() {
             while !stop.load(std::sync::atomic::Ordering::Relaxed) {
                 let reader = open(&vault, "f").await.unwrap();
                 let got = reader.read(0, 50_000).await.unwrap();
-                assert!(got.expose().iter().all(|byte| *byte == got.expose()[0]), "torn");
+                assert!(
+                    got.expose().iter().all(|byte| *byte == got.expose()[0]),
+                    "torn"
+                );
                 reader.release(&ctx()).await.unwrap();
             }
         }));

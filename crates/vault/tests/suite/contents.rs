@@ -7,8 +7,8 @@ use warifu_vault::seam::catalog::Catalog;
 use warifu_vault::{Access, VaultError};
 
 use crate::common::{
-    Dice, EXTENT, Lab, ctx, get, name, names, noise, open, put, read_all, rewrite, same, stat,
-    version, who, write_all,
+    EXTENT, Lab, ctx, get, name, names, noise, open, put, read_all, rewrite, same, stat, version,
+    who, write_all,
 };
 
 #[tokio::test(start_paused = true)]
@@ -32,13 +32,21 @@ async fn every_size_comes_back_in_this_life_and_the_next() {
         let file = format!("f{size}");
         put(&vault, &file, &noise(seed, size)).await.unwrap();
         assert_eq!(stat(&vault, &file).await.size, size as u64);
-        same(&get(&vault, &file).await.unwrap(), &noise(seed, size), &file);
+        same(
+            &get(&vault, &file).await.unwrap(),
+            &noise(seed, size),
+            &file,
+        );
     }
     assert!(vault.shutdown(&ctx()).await.is_empty());
     let vault = lab.start().await;
     for (seed, size) in (0_u64..).zip(sizes) {
         let file = format!("f{size}");
-        same(&get(&vault, &file).await.unwrap(), &noise(seed, size), &file);
+        same(
+            &get(&vault, &file).await.unwrap(),
+            &noise(seed, size),
+            &file,
+        );
     }
     assert_eq!(names(&vault).await.len(), sizes.len());
     lab.assert_tidy("after all sizes").await;
@@ -53,7 +61,11 @@ async fn small_files_are_one_object_on_each_server_and_empty_ones_none() {
     put(&vault, "small", &noise(1, 30_000)).await.unwrap();
     assert_eq!(lab.expected(0).await.0.len(), 1);
     put(&vault, "large", &noise(2, EXTENT + 1)).await.unwrap();
-    assert_eq!(lab.expected(0).await.0.len(), 1 + 3, "two extents and a head");
+    assert_eq!(
+        lab.expected(0).await.0.len(),
+        1 + 3,
+        "two extents and a head"
+    );
     lab.assert_tidy("after three files").await;
 }
 
@@ -94,11 +106,18 @@ async fn one_changed_extent_of_a_large_file_is_sent_alone() {
     vault.sync().await.unwrap();
     lab.servers.iter().for_each(|server| server.reset_calls());
     let handle = open(&vault, "f").await.unwrap();
-    handle.write(&ctx(), EXTENT as u64 + 9, b"changed").await.unwrap();
+    handle
+        .write(&ctx(), EXTENT as u64 + 9, b"changed")
+        .await
+        .unwrap();
     expected[EXTENT + 9..EXTENT + 16].copy_from_slice(b"changed");
     handle.flush(&ctx()).await.unwrap();
     handle.release(&ctx()).await.unwrap();
-    assert_eq!(lab.servers[0].calls(Method::Put), 2, "the extent and the head");
+    assert_eq!(
+        lab.servers[0].calls(Method::Put),
+        2,
+        "the extent and the head"
+    );
     same(&get(&vault, "f").await.unwrap(), &expected, "f");
     assert_eq!(lab.servers[0].calls(Method::Delete), 0);
     lab.assert_tidy("after the change").await;
@@ -110,7 +129,10 @@ async fn sparse_files_hold_zeros_and_store_none() {
     let vault = lab.start().await;
     let handle = rewrite(&vault, "sparse").await.unwrap();
     handle.set_size(&ctx(), 1 << 40).await.unwrap();
-    handle.write(&ctx(), (1 << 39) + 3, b"island").await.unwrap();
+    handle
+        .write(&ctx(), (1 << 39) + 3, b"island")
+        .await
+        .unwrap();
     handle.flush(&ctx()).await.unwrap();
     assert_eq!(handle.attr().await.unwrap().size, 1 << 40);
     handle.release(&ctx()).await.unwrap();
@@ -119,14 +141,21 @@ async fn sparse_files_hold_zeros_and_store_none() {
     let handle = open(&again, "sparse").await.unwrap();
     let island = handle.read((1 << 39) - 1, 12).await.unwrap();
     assert_eq!(island.expose(), b"\0\0\0\0island\0\0");
-    assert_eq!(handle.read((1 << 40) - 3, 10).await.unwrap().expose(), [0; 3]);
+    assert_eq!(
+        handle.read((1 << 40) - 3, 10).await.unwrap().expose(),
+        [0; 3]
+    );
     assert!(handle.read(1 << 40, 10).await.unwrap().is_empty());
     // A hole that is filled with zeros is still a hole, and one extent of data made zeros becomes one.
     handle.write(&ctx(), 5, &[0; 5000]).await.unwrap();
     handle.write(&ctx(), (1 << 39) + 3, &[0; 6]).await.unwrap();
     handle.flush(&ctx()).await.unwrap();
     handle.release(&ctx()).await.unwrap();
-    let current = lab.memory.current(stat(&again, "sparse").await.node).await.unwrap();
+    let current = lab
+        .memory
+        .current(stat(&again, "sparse").await.node)
+        .await
+        .unwrap();
     assert!(current.1.unwrap().layout.iter().all(Option::is_none));
 }
 
@@ -157,7 +186,11 @@ async fn what_is_cut_off_comes_back_as_zeros() {
             handle.set_size(&ctx(), data.len() as u64).await.unwrap();
             let mut expected = data.clone();
             expected[cut..].fill(0);
-            same(&read_all(&handle).await.unwrap(), &expected, "before the save");
+            same(
+                &read_all(&handle).await.unwrap(),
+                &expected,
+                "before the save",
+            );
             handle.flush(&ctx()).await.unwrap();
             handle.release(&ctx()).await.unwrap();
             let what = format!("cut to {cut}, saved between: {saved_between}");
@@ -176,7 +209,10 @@ async fn a_file_moves_between_its_head_and_extents_and_back() {
     put(&vault, "f", &expected).await.unwrap();
     // Out of the head, without the old bytes having been read by anybody.
     let handle = open(&vault, "f").await.unwrap();
-    handle.write(&ctx(), EXTENT as u64 + 100, b"far").await.unwrap();
+    handle
+        .write(&ctx(), EXTENT as u64 + 100, b"far")
+        .await
+        .unwrap();
     handle.flush(&ctx()).await.unwrap();
     handle.release(&ctx()).await.unwrap();
     expected.resize(EXTENT + 100, 0);
@@ -192,9 +228,20 @@ async fn a_file_moves_between_its_head_and_extents_and_back() {
     expected[0] = b'x';
     same(&get(&vault, "f").await.unwrap(), &expected, "in the head");
     let node = stat(&vault, "f").await.node;
-    assert!(lab.memory.current(node).await.unwrap().1.unwrap().is_inline());
+    assert!(
+        lab.memory
+            .current(node)
+            .await
+            .unwrap()
+            .1
+            .unwrap()
+            .is_inline()
+    );
     // Grown by its size alone: the head's bytes move, although nobody touched them.
-    vault.truncate(&ctx(), node, 2 * EXTENT as u64).await.unwrap();
+    vault
+        .truncate(&ctx(), node, 2 * EXTENT as u64)
+        .await
+        .unwrap();
     expected.resize(2 * EXTENT, 0);
     let again = lab.start().await;
     same(&get(&again, "f").await.unwrap(), &expected, "grown");
@@ -202,7 +249,10 @@ async fn a_file_moves_between_its_head_and_extents_and_back() {
     for piece in 0..5_u64 {
         let handle = open(&again, "f").await.unwrap();
         let end = handle.attr().await.unwrap().size;
-        handle.write(&ctx(), end, &noise(piece, 70_000)).await.unwrap();
+        handle
+            .write(&ctx(), end, &noise(piece, 70_000))
+            .await
+            .unwrap();
         handle.flush(&ctx()).await.unwrap();
         handle.release(&ctx()).await.unwrap();
         expected.extend_from_slice(&noise(piece, 70_000));
@@ -220,8 +270,15 @@ async fn handles_of_one_file_see_each_other_and_old_versions_stay() {
     let writer = open(&vault, "f").await.unwrap();
     let reader = vault.open(&who("taro"), node, Access::READ).await.unwrap();
     write_all(&writer, &two).await.unwrap();
-    same(&read_all(&reader).await.unwrap(), &two, "unsaved, by the other handle");
-    assert_eq!(vault.attr(&ctx(), node).await.unwrap().size, two.len() as u64);
+    same(
+        &read_all(&reader).await.unwrap(),
+        &two,
+        "unsaved, by the other handle",
+    );
+    assert_eq!(
+        vault.attr(&ctx(), node).await.unwrap().size,
+        two.len() as u64
+    );
     assert_eq!(stat(&vault, "f").await.size, two.len() as u64);
     assert!(matches!(
         reader.write(&ctx(), 0, b"x").await,
@@ -233,10 +290,16 @@ async fn handles_of_one_file_see_each_other_and_old_versions_stay() {
     assert_eq!(history.len(), 2, "the last release saved");
     assert_eq!((history[0].size, history[1].size), (6000, two.len() as u64));
     for (number, bytes) in [(1, &one), (2, &two)] {
-        let old = vault.open_version(&ctx(), node, VersionNo(number)).await.unwrap();
+        let old = vault
+            .open_version(&ctx(), node, VersionNo(number))
+            .await
+            .unwrap();
         same(&read_all(&old).await.unwrap(), bytes, "an old version");
         assert_eq!(old.attr().await.unwrap().size, bytes.len() as u64);
-        assert!(matches!(old.write(&ctx(), 0, b"x").await, Err(VaultError::NotOpenForThis)));
+        assert!(matches!(
+            old.write(&ctx(), 0, b"x").await,
+            Err(VaultError::NotOpenForThis)
+        ));
         old.release(&ctx()).await.unwrap();
     }
     assert!(matches!(
@@ -246,145 +309,22 @@ async fn handles_of_one_file_see_each_other_and_old_versions_stay() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_read_larger_than_the_memory_limit_ends() {
-    let mut lab = Lab::new(1, 1).await;
-    lab.options.memory_limit = 0; // raised to its floor of 64 MiB
-    let vault = lab.start().await;
-    let data = noise(9, 18 * EXTENT);
-    put(&vault, "f", &data).await.unwrap();
-    let handle = open(&vault, "f").await.unwrap();
-    let read = tokio::time::timeout(std::time::Duration::from_secs(3600), handle.read(0, usize::MAX));
-    let got = read.await.expect("it ends").unwrap();
-    same(got.expose(), &data, "at once");
-    drop(got);
-    assert!(vault.memory_in_use().bytes <= 68 << 20, "{:?}", vault.memory_in_use());
-    handle.release(&ctx()).await.unwrap();
-    let node = stat(&vault, "f").await.node;
-    let old = vault.open_version(&ctx(), node, VersionNo(1)).await.unwrap();
-    same(&read_all(&old).await.unwrap(), &data, "as an old version");
-    assert!(vault.memory_in_use().bytes <= 72 << 20, "{:?}", vault.memory_in_use());
-    old.release(&ctx()).await.unwrap();
-    drop(old);
-    // What was being read ahead goes as well.
-    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
-    assert_eq!(vault.memory_in_use().bytes, 0);
-}
-
-#[tokio::test(start_paused = true)]
-async fn writes_beyond_the_memory_limit_go_to_the_servers_before_the_save() {
-    let mut lab = Lab::new(1, 2).await;
-    lab.options.memory_limit = 0;
-    let vault = lab.start().await;
-    // Every extent is left unfilled by one byte, so that none is sent for being full.
-    let handle = rewrite(&vault, "f").await.unwrap();
-    let mut expected = vec![0; 20 * EXTENT];
-    for extent in 0..20 {
-        let part = noise(extent as u64, EXTENT - 1);
-        handle.write(&ctx(), (extent * EXTENT) as u64, &part).await.unwrap();
-        expected[extent * EXTENT..(extent + 1) * EXTENT - 1].copy_from_slice(&part);
-        assert!(vault.memory_in_use().bytes <= 68 << 20, "{:?}", vault.memory_in_use());
-    }
-    expected.truncate(20 * EXTENT - 1);
-    same(&read_all(&handle).await.unwrap(), &expected, "before the save");
-    handle.flush(&ctx()).await.unwrap();
-    handle.release(&ctx()).await.unwrap();
-    let again = lab.start().await;
-    same(&get(&again, "f").await.unwrap(), &expected, "after the save");
-    lab.assert_tidy("after the save").await;
-}
-
-/// Random reads, writes, cuts and holes against bytes in RAM, with saves, reopening and restarts between.
-async fn like_bytes_in_ram(seed: u64, steps: usize, pressure: bool) {
-    let mut dice = Dice::new(seed);
-    let mut lab = Lab::new(2, 3).await;
-    lab.options.memory_limit = 0;
-    let mut vault = lab.start().await;
-    let mut handle = rewrite(&vault, "f").await.unwrap();
-    let mut model: Vec<u8> = Vec::new();
-    let limit = if pressure { 18 * EXTENT } else { 3 * EXTENT } as u64;
-    for step in 0..steps {
-        let at = match dice.roll(3) {
-            0 => dice.roll(limit),
-            1 => (dice.roll(3) * EXTENT as u64 + dice.roll(20)).saturating_sub(10),
-            _ => dice.roll(model.len() as u64 + 10_000),
-        };
-        let at = at.min(limit);
-        let most = [10, 5000, EXTENT as u64 * 2][dice.pick(3)];
-        let len = usize::try_from(dice.roll(most)).unwrap();
-        match dice.roll(12) {
-            0..=4 => {
-                let bytes = if dice.chance(10) { vec![0; len] } else { noise(dice.next(), len) };
-                handle.write(&ctx(), at, &bytes).await.unwrap();
-                let end = usize::try_from(at).unwrap() + len;
-                if len > 0 {
-                    model.resize(end.max(model.len()), 0);
-                    model[end - len..end].copy_from_slice(&bytes);
-                }
-            }
-            5 => {
-                handle.set_size(&ctx(), at).await.unwrap();
-                model.resize(usize::try_from(at).unwrap(), 0);
-            }
-            6 => {
-                handle.punch(&ctx(), at, len as u64).await.unwrap();
-                let begin = usize::try_from(at).unwrap().min(model.len());
-                let end = (begin + len).min(model.len());
-                if usize::try_from(at).unwrap() < model.len() {
-                    model[begin..end].fill(0);
-                }
-            }
-            7..=8 => {
-                let got = handle.read(at, len).await.unwrap();
-                let begin = usize::try_from(at).unwrap().min(model.len());
-                let end = (begin + len).min(model.len());
-                same(got.expose(), &model[begin..end], &format!("seed {seed}, step {step}"));
-            }
-            9 => handle.flush(&ctx()).await.unwrap(),
-            10 => {
-                handle.release(&ctx()).await.unwrap();
-                handle = open(&vault, "f").await.unwrap();
-            }
-            _ => {
-                handle.release(&ctx()).await.unwrap();
-                vault = lab.start().await;
-                handle = open(&vault, "f").await.unwrap();
-            }
-        }
-        let size = handle.attr().await.unwrap().size;
-        assert_eq!(size, model.len() as u64, "seed {seed}, step {step}");
-    }
-    same(&read_all(&handle).await.unwrap(), &model, &format!("seed {seed}, at the end"));
-    handle.release(&ctx()).await.unwrap();
-    let vault = lab.start().await;
-    same(&get(&vault, "f").await.unwrap(), &model, &format!("seed {seed}, restarted"));
-    lab.let_leases_end();
-    drop(lab.start().await);
-    lab.assert_tidy(&format!("seed {seed}")).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn contents_behave_like_bytes_in_ram() {
-    for seed in 0..12 {
-        like_bytes_in_ram(seed, 40, false).await;
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn contents_behave_like_bytes_in_ram_when_memory_is_short() {
-    like_bytes_in_ram(100, 60, true).await;
-}
-
-#[tokio::test(start_paused = true)]
 async fn what_makes_no_sense_is_refused() {
     let lab = Lab::new(2, 3).await;
     let vault = lab.start().await;
-    let dir = vault.make_dir(&ctx(), NodeId::ROOT, &name("d"), 0o755).await.unwrap();
+    let dir = vault
+        .make_dir(&ctx(), NodeId::ROOT, &name("d"), 0o755)
+        .await
+        .unwrap();
     let link = vault
         .make_symlink(&ctx(), NodeId::ROOT, &name("l"), b"d")
         .await
         .unwrap();
     let is = |answer: Result<warifu_vault::FileHandle, VaultError>| answer.map(|_| ()).unwrap_err();
-    assert!(matches!(is(vault.open(&ctx(), dir.node, Access::READ).await), VaultError::IsDir));
+    assert!(matches!(
+        is(vault.open(&ctx(), dir.node, Access::READ).await),
+        VaultError::IsDir
+    ));
     assert!(matches!(
         is(vault.open(&ctx(), link.node, Access::READ).await),
         VaultError::Invalid { .. }
@@ -401,94 +341,25 @@ async fn what_makes_no_sense_is_refused() {
         handle.write(&ctx(), u64::MAX, b"x").await.map(|_| ()),
         handle.set_size(&ctx(), limit + 1).await,
     ] {
-        assert!(matches!(answer, Err(VaultError::TooLarge { .. })), "{answer:?}");
+        assert!(
+            matches!(answer, Err(VaultError::TooLarge { .. })),
+            "{answer:?}"
+        );
     }
     assert!(handle.read(u64::MAX, usize::MAX).await.unwrap().is_empty());
     handle.punch(&ctx(), u64::MAX, u64::MAX).await.unwrap();
     handle.release(&ctx()).await.unwrap();
-    assert_eq!(vault.memory_in_use(), warifu_vault::status::Memory::default());
+    assert_eq!(
+        vault.memory_in_use(),
+        warifu_vault::status::Memory::default()
+    );
     let mut options = lab.options.clone();
     options.read_only = true;
     let reader = lab.start_with(options).await.unwrap();
     assert_eq!(get(&reader, "f").await.unwrap(), b"x");
     assert!(matches!(is(open(&reader, "f").await), VaultError::ReadOnly));
-    assert!(matches!(put(&reader, "g", b"").await, Err(VaultError::ReadOnly)));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_file_rewritten_while_its_extent_is_being_sent_keeps_the_new_bytes() {
-    let lab = Lab::new(2, 3).await;
-    let vault = lab.start().await;
-    let slow = std::time::Duration::from_millis(50);
-    lab.faults.iter().for_each(|server| server.set_delay(slow));
-    let handle = rewrite(&vault, "f").await.unwrap();
-    // Fills the extent, which is therefore sent at once.
-    handle.write(&ctx(), 0, &noise(1, EXTENT)).await.unwrap();
-    tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-    // Under way: the file is emptied and filled again, with as many writes as before.
-    handle.set_size(&ctx(), 0).await.unwrap();
-    handle.write(&ctx(), 0, &noise(2, EXTENT)).await.unwrap();
-    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
-    handle.write(&ctx(), EXTENT as u64, b"tail").await.unwrap();
-    handle.flush(&ctx()).await.unwrap();
-    handle.release(&ctx()).await.unwrap();
-    let mut expected = noise(2, EXTENT);
-    expected.extend_from_slice(b"tail");
-    let again = lab.start().await;
-    same(&get(&again, "f").await.unwrap(), &expected, "rewritten");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_file_emptied_while_it_is_saved_stays_empty() {
-    let lab = Lab::new(2, 3).await;
-    let vault = lab.start().await;
-    put(&vault, "f", &noise(1, 5000)).await.unwrap();
-    let slow = std::time::Duration::from_millis(50);
-    lab.faults.iter().for_each(|server| server.set_delay(slow));
-    let handle = std::sync::Arc::new(open(&vault, "f").await.unwrap());
-    handle.write(&ctx(), 0, &noise(2, 5000)).await.unwrap();
-    let saver = tokio::spawn({
-        let handle = std::sync::Arc::clone(&handle);
-        async move { handle.flush(&ctx()).await }
-    });
-    tokio::time::sleep(std::time::Duration::from_millis(25)).await;
-    handle.set_size(&ctx(), 0).await.unwrap();
-    handle.set_size(&ctx(), 3000).await.unwrap();
-    saver.await.unwrap().unwrap();
-    same(&read_all(&handle).await.unwrap(), &[0; 3000], "open");
-    handle.flush(&ctx()).await.unwrap();
-    handle.release(&ctx()).await.unwrap();
-    same(&get(&vault, "f").await.unwrap(), &[0; 3000], "saved");
-    assert_eq!(version(&vault, "f").await, VersionNo(3));
-}
-
-#[tokio::test(start_paused = true)]
-async fn p8_what_is_written_while_a_save_is_under_way_belongs_to_the_next() {
-    for size in [5000, EXTENT + 5000] {
-        let lab = Lab::new(2, 3).await;
-        let vault = lab.start().await;
-        put(&vault, "f", &noise(1, size)).await.unwrap();
-        let slow = std::time::Duration::from_millis(50);
-        lab.faults.iter().for_each(|server| server.set_delay(slow));
-        let handle = std::sync::Arc::new(open(&vault, "f").await.unwrap());
-        handle.write(&ctx(), 0, b"first").await.unwrap();
-        let saver = tokio::spawn({
-            let handle = std::sync::Arc::clone(&handle);
-            async move { handle.flush(&ctx()).await }
-        });
-        tokio::time::sleep(std::time::Duration::from_millis(25)).await;
-        handle.write(&ctx(), 2, b"second").await.unwrap();
-        handle.write(&ctx(), size as u64 - 1, b"end").await.unwrap();
-        saver.await.unwrap().unwrap();
-        let mut first = noise(1, size);
-        first[..5].copy_from_slice(b"first");
-        same(&get(&lab.start().await, "f").await.unwrap(), &first, "one moment");
-        handle.flush(&ctx()).await.unwrap();
-        handle.release(&ctx()).await.unwrap();
-        let mut second = first;
-        second[2..8].copy_from_slice(b"second");
-        second.truncate(size - 1);
-        second.extend_from_slice(b"end");
-        same(&get(&lab.start().await, "f").await.unwrap(), &second, "the next moment");
-    }
+    assert!(matches!(
+        put(&reader, "g", b"").await,
+        Err(VaultError::ReadOnly)
+    ));
 }

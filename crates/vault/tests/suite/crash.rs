@@ -80,7 +80,13 @@ fn others() -> Vec<u8> {
     noise(3, 4000)
 }
 
-async fn act(story: Story, lab: &Lab, vault: &Vault, durable: bool, told: &Told) -> Result<(), VaultError> {
+async fn act(
+    story: Story,
+    lab: &Lab,
+    vault: &Vault,
+    durable: bool,
+    told: &Told,
+) -> Result<(), VaultError> {
     let bytes = new(story);
     let handle = match story {
         Story::Small => {
@@ -106,7 +112,9 @@ async fn act(story: Story, lab: &Lab, vault: &Vault, durable: bool, told: &Told)
         }
         Story::RenameOver | Story::LargeRenameOver | Story::Abandoned => {
             let (file, access) = (name("tmp"), Access::READ_WRITE);
-            let (_, handle) = vault.create_file(&ctx(), NodeId::ROOT, &file, 0o600, access).await?;
+            let (_, handle) = vault
+                .create_file(&ctx(), NodeId::ROOT, &file, 0o600, access)
+                .await?;
             write_all(&handle, &bytes).await?;
             handle
         }
@@ -141,7 +149,12 @@ async fn act(story: Story, lab: &Lab, vault: &Vault, durable: bool, told: &Told)
     if matches!(story, Story::RenameOver | Story::LargeRenameOver) {
         let (from, to) = (name("tmp"), name("f"));
         vault
-            .rename(&ctx(), (NodeId::ROOT, &from), (NodeId::ROOT, &to), RenameMode::Replace)
+            .rename(
+                &ctx(),
+                (NodeId::ROOT, &from),
+                (NodeId::ROOT, &to),
+                RenameMode::Replace,
+            )
             .await?;
         told.renamed.set(true);
     }
@@ -173,7 +186,10 @@ fn check(story: Story, files: &BTreeMap<String, Vec<u8>>, told: &Told, power: Po
                 assert_eq!(rest, <[&String; 0]>::default());
             }
             if let Some(tmp) = files.get("tmp") {
-                assert!(tmp.is_empty() || *tmp == new, "the new file is whole or empty");
+                assert!(
+                    tmp.is_empty() || *tmp == new,
+                    "the new file is whole or empty"
+                );
                 rest.retain(|name| *name != "tmp");
             }
             let there = *f == new || files.get("tmp") == Some(&new);
@@ -187,7 +203,10 @@ fn check(story: Story, files: &BTreeMap<String, Vec<u8>>, told: &Told, power: Po
                 same(f, &others(), "what the other machine saved and was told");
             }
             if let [copy] = rest[..] {
-                assert!(copy.starts_with("f (conflict ") && copy.ends_with(" hanako)"), "{copy}");
+                assert!(
+                    copy.starts_with("f (conflict ") && copy.ends_with(" hanako)"),
+                    "{copy}"
+                );
                 // Its name may be safe when its first version is not.
                 let lost = power != Power::Stays && files[copy].is_empty();
                 if saved || !lost {
@@ -202,7 +221,10 @@ fn check(story: Story, files: &BTreeMap<String, Vec<u8>>, told: &Told, power: Po
             same(f, &old, "the bystander");
             let tmp = files.get("tmp");
             assert!(tmp.is_none_or(Vec::is_empty), "it was never saved");
-            assert!(!(told.saved.get() && power == Power::Stays && tmp.is_some()), "it was removed");
+            assert!(
+                !(told.saved.get() && power == Power::Stays && tmp.is_some()),
+                "it was removed"
+            );
             rest.retain(|name| *name != "tmp");
         }
     }
@@ -212,14 +234,23 @@ fn check(story: Story, files: &BTreeMap<String, Vec<u8>>, told: &Told, power: Po
 async fn everything(vault: &Vault) -> BTreeMap<String, Vec<u8>> {
     let mut files = BTreeMap::new();
     for file in names(vault).await {
-        let bytes = get(vault, &file).await.unwrap_or_else(|error| panic!("{file}: {error}"));
+        let bytes = get(vault, &file)
+            .await
+            .unwrap_or_else(|error| panic!("{file}: {error}"));
         files.insert(file, bytes);
     }
     files
 }
 
 /// One client's death and what comes after it. Returns how many calls the story made, when it came to its end.
-fn one_death(story: Story, durable: bool, death: Option<Death>, power: Power, gone: Option<usize>, seed: u64) -> Option<u64> {
+fn one_death(
+    story: Story,
+    durable: bool,
+    death: Option<Death>,
+    power: Power,
+    gone: Option<usize>,
+    seed: u64,
+) -> Option<u64> {
     let lab = live(async {
         let lab = Lab::new(2, 3).await;
         if power == Power::FailsByChance {
@@ -256,7 +287,8 @@ fn one_death(story: Story, durable: bool, death: Option<Death>, power: Power, go
                     _ => Fate::Torn(dice.pick(bytes.len())),
                 });
             }
-            lab.memory.power_cut_after(dice.pick(lab.memory.at_risk() + 1));
+            lab.memory
+                .power_cut_after(dice.pick(lab.memory.at_risk() + 1));
         }
     }
     if let Some(gone) = gone {
@@ -295,7 +327,10 @@ fn one_death(story: Story, durable: bool, death: Option<Death>, power: Power, go
             return;
         }
         // What the power cut let survive on servers and not in the catalogue is at least found and counted.
-        let report = vault.verify(&ctx(), Default::default(), &|_| ()).await.unwrap();
+        let report = vault
+            .verify(&ctx(), Default::default(), &|_| ())
+            .await
+            .unwrap();
         for (place, count) in report.servers.values().enumerate() {
             assert_eq!(count.orphans, lab.orphans(place).await.len() as u64);
         }
@@ -311,7 +346,10 @@ fn every_step(story: Story) {
         assert!(calls > 5, "{calls} calls are too few to be true");
         for call in 1..=calls {
             for (after, death) in [(0, Death::Before(call)), (1, Death::After(call))] {
-                let large = matches!(story, Story::Large | Story::OneExtent | Story::LargeRenameOver | Story::Abandoned);
+                let large = matches!(
+                    story,
+                    Story::Large | Story::OneExtent | Story::LargeRenameOver | Story::Abandoned
+                );
                 let powers = [Power::Stays, Power::Fails, Power::FailsByChance];
                 for (variant, power) in (0..).zip(powers) {
                     let seed = call * 8 + after * 4 + variant;
@@ -325,8 +363,12 @@ fn every_step(story: Story) {
                         (false, _) => &[None, Some((seed % 3) as usize)],
                     };
                     for gone in gones {
-                        let what = format!("{story:?}, durable: {durable}, {death:?} of {calls}, power {power:?}, gone: {gone:?}");
-                        let died = std::panic::catch_unwind(|| one_death(story, durable, Some(death), power, *gone, seed));
+                        let what = format!(
+                            "{story:?}, durable: {durable}, {death:?} of {calls}, power {power:?}, gone: {gone:?}"
+                        );
+                        let died = std::panic::catch_unwind(|| {
+                            one_death(story, durable, Some(death), power, *gone, seed)
+                        });
                         died.unwrap_or_else(|_| panic!("{what}"));
                     }
                 }

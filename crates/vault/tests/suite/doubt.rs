@@ -64,18 +64,32 @@ async fn one_fault(fault: CatalogFault, nth: u64, bytes: &[u8], old: &[u8]) -> b
     }
     if let Err(error) = &first {
         assert!(matches!(error, VaultError::Catalog(_)), "{what}: {error}");
-        same(&read_open(&handle).await, bytes, "the handle keeps its changes");
+        same(
+            &read_open(&handle).await,
+            bytes,
+            "the handle keeps its changes",
+        );
     }
-    handle.flush(&ctx()).await.unwrap_or_else(|error| panic!("{what}: again: {error}"));
+    handle
+        .flush(&ctx())
+        .await
+        .unwrap_or_else(|error| panic!("{what}: again: {error}"));
     // And a third save stands on the second.
     handle.write(&ctx(), 3, b"third").await.unwrap();
-    handle.flush(&ctx()).await.unwrap_or_else(|error| panic!("{what}: third: {error}"));
+    handle
+        .flush(&ctx())
+        .await
+        .unwrap_or_else(|error| panic!("{what}: third: {error}"));
     let mut third = bytes.to_vec();
     third.resize(third.len().max(8), 0);
     third[3..8].copy_from_slice(b"third");
     handle.release(&ctx()).await.unwrap();
     assert_eq!(names(&vault).await, ["f"], "{what}: no copy");
-    assert_eq!(version(&vault, "f").await, VersionNo(3), "{what}: saved once each");
+    assert_eq!(
+        version(&vault, "f").await,
+        VersionNo(3),
+        "{what}: saved once each"
+    );
     pause().await;
     let again = lab.start().await;
     same(&get(&again, "f").await.unwrap(), &third, &what);
@@ -92,8 +106,16 @@ async fn read_open(handle: &FileHandle) -> Vec<u8> {
 #[tokio::test(start_paused = true)]
 async fn p5_p8_a_switch_whose_answer_is_lost_is_not_made_twice() {
     let (small, large) = (noise(1, 5000), noise(2, EXTENT + 5000));
-    for (bytes, old) in [(&small[..], &small[..100]), (&large, &large[..50]), (b"", b"old")] {
-        for fault in [CatalogFault::LostReply, CatalogFault::NoAnswer, CatalogFault::Full] {
+    for (bytes, old) in [
+        (&small[..], &small[..100]),
+        (&large, &large[..50]),
+        (b"", b"old"),
+    ] {
+        for fault in [
+            CatalogFault::LostReply,
+            CatalogFault::NoAnswer,
+            CatalogFault::Full,
+        ] {
             let mut nth = 1;
             while one_fault(fault, nth, bytes, old).await {
                 nth += 1;
@@ -116,9 +138,13 @@ async fn p8_a_copy_whose_answer_is_lost_is_not_made_twice() {
             put(&lab.start().await, "f", b"theirs").await.unwrap();
             lab.catalog.fail_write(nth, fault);
             let _may_fail = mine.flush(&ctx()).await;
-            mine.flush(&ctx()).await.unwrap_or_else(|error| panic!("{what}: {error}"));
+            mine.flush(&ctx())
+                .await
+                .unwrap_or_else(|error| panic!("{what}: {error}"));
             mine.write(&ctx(), 4, b" too").await.unwrap();
-            mine.release(&ctx()).await.unwrap_or_else(|error| panic!("{what}: {error}"));
+            mine.release(&ctx())
+                .await
+                .unwrap_or_else(|error| panic!("{what}: {error}"));
             let names = names(&vault).await;
             assert_eq!(names.len(), 2, "{what}: {names:?}");
             assert_eq!(get(&vault, "f").await.unwrap(), b"theirs", "{what}");
@@ -162,7 +188,10 @@ async fn a_save_whose_lease_ended_is_made_again() {
         lab.faults[0].plan(Method::Put, 1, Trouble::Refused(StoreErrorKind::Full));
         lab.faults[1].plan(Method::Put, 1, Trouble::Refused(StoreErrorKind::Full));
         let first = handle.flush(&ctx()).await;
-        assert!(matches!(first, Err(VaultError::NotStored { full: true, .. })), "{first:?}");
+        assert!(
+            matches!(first, Err(VaultError::NotStored { full: true, .. })),
+            "{first:?}"
+        );
         // The machine sleeps; another one sweeps what it left.
         lab.let_leases_end();
         drop(lab.start().await);
@@ -198,6 +227,13 @@ async fn a_save_dropped_half_way_can_be_made_again() {
         lab.let_leases_end();
         drop(lab.start().await);
         lab.assert_tidy(&format!("{millis} ms")).await;
-        assert_eq!(vault.lookup(&ctx(), NodeId::ROOT, &name("f")).await.unwrap().version, VersionNo(2));
+        assert_eq!(
+            vault
+                .lookup(&ctx(), NodeId::ROOT, &name("f"))
+                .await
+                .unwrap()
+                .version,
+            VersionNo(2)
+        );
     }
 }

@@ -5,7 +5,9 @@ use warifu_vault::node::NodeId;
 use warifu_vault::seam::catalog::{Catalog, RenameMode};
 use warifu_vault::{Options, VaultError};
 
-use crate::common::{EXTENT, Lab, ctx, get, live, name, names, noise, open, put, rewrite, same, version, write_all};
+use crate::common::{
+    EXTENT, Lab, ctx, get, live, name, names, noise, open, put, rewrite, same, version, write_all,
+};
 
 /// A file of three extents, safe on disk, and saved again in whole without time for anything to be synced.
 async fn rewritten(lab: &Lab) -> (warifu_vault::Vault, Vec<u8>, Vec<u8>) {
@@ -24,14 +26,24 @@ fn p5_fsync_covers_extents_of_earlier_saves() {
             let lab = Lab::new(2, 3).await;
             let (vault, _, mut new) = rewritten(&lab).await;
             let handle = open(&vault, "f").await.unwrap();
-            handle.write(&ctx(), EXTENT as u64, b"changed").await.unwrap();
+            handle
+                .write(&ctx(), EXTENT as u64, b"changed")
+                .await
+                .unwrap();
             new[EXTENT..EXTENT + 7].copy_from_slice(b"changed");
             handle.fsync(&ctx()).await.unwrap();
             (lab, new)
         });
         lab.power_cut();
-        gone.into_iter().for_each(|gone: usize| lab.faults[gone].set(State::Gone));
-        live(async { same(&get(&lab.start().await, "f").await.unwrap(), &expected, "fsynced") });
+        gone.into_iter()
+            .for_each(|gone: usize| lab.faults[gone].set(State::Gone));
+        live(async {
+            same(
+                &get(&lab.start().await, "f").await.unwrap(),
+                &expected,
+                "fsynced",
+            )
+        });
     }
 }
 
@@ -53,7 +65,13 @@ fn p5_fsync_covers_extents_that_another_machine_saved() {
         (lab, new)
     });
     lab.power_cut();
-    live(async { same(&get(&lab.start().await, "f").await.unwrap(), &expected, "fsynced") });
+    live(async {
+        same(
+            &get(&lab.start().await, "f").await.unwrap(),
+            &expected,
+            "fsynced",
+        )
+    });
 }
 
 #[test]
@@ -64,17 +82,40 @@ fn p5_versions_on_versions_that_a_power_cut_took_are_taken_back_together() {
         // What is there now is what the power cut takes; what is saved after it happens to be on disk.
         let doomed: Vec<_> = lab.servers.iter().map(MemoryStore::names).collect();
         let handle = open(&vault, "f").await.unwrap();
-        handle.write(&ctx(), EXTENT as u64, b"changed").await.unwrap();
+        handle
+            .write(&ctx(), EXTENT as u64, b"changed")
+            .await
+            .unwrap();
         handle.flush(&ctx()).await.unwrap();
         for (server, doomed) in lab.servers.iter().zip(doomed) {
-            server.power_cut_with(|name, _| if doomed.contains(name) { Fate::Lost } else { Fate::Kept });
+            server.power_cut_with(|name, _| {
+                if doomed.contains(name) {
+                    Fate::Lost
+                } else {
+                    Fate::Kept
+                }
+            });
         }
         (lab, old)
     });
     live(async {
         let vault = lab.start().await;
         same(&get(&vault, "f").await.unwrap(), &old, "the old version");
-        assert_eq!(vault.history(&ctx(), vault.lookup(&ctx(), NodeId::ROOT, &name("f")).await.unwrap().node).await.unwrap().len(), 1);
+        assert_eq!(
+            vault
+                .history(
+                    &ctx(),
+                    vault
+                        .lookup(&ctx(), NodeId::ROOT, &name("f"))
+                        .await
+                        .unwrap()
+                        .node
+                )
+                .await
+                .unwrap()
+                .len(),
+            1
+        );
     });
 }
 
@@ -92,14 +133,34 @@ fn p5_a_large_file_renamed_over_another_is_checked_in_whole() {
         vault.sync().await.unwrap();
         put(&vault, "tmp", &noise(2, EXTENT + 9)).await.unwrap();
         let (from, to) = (name("tmp"), name("f"));
-        vault.rename(&ctx(), (NodeId::ROOT, &from), (NodeId::ROOT, &to), RenameMode::Replace).await.unwrap();
+        vault
+            .rename(
+                &ctx(),
+                (NodeId::ROOT, &from),
+                (NodeId::ROOT, &to),
+                RenameMode::Replace,
+            )
+            .await
+            .unwrap();
         // The head, which is small, was written already; the extents were not.
         for server in &lab.servers {
-            server.power_cut_with(|_, bytes| if bytes.len() < 9000 { Fate::Kept } else { Fate::Torn(1000) });
+            server.power_cut_with(|_, bytes| {
+                if bytes.len() < 9000 {
+                    Fate::Kept
+                } else {
+                    Fate::Torn(1000)
+                }
+            });
         }
         (lab, old)
     });
-    live(async { same(&get(&lab.start().await, "f").await.unwrap(), &old, "the old version") });
+    live(async {
+        same(
+            &get(&lab.start().await, "f").await.unwrap(),
+            &old,
+            "the old version",
+        )
+    });
 }
 
 #[test]
@@ -144,8 +205,19 @@ fn p5_names_survive_a_power_cut_after_a_second_and_a_shutdown() {
             put(&vault, "g", b"saved").await.unwrap();
             vault.sync().await.unwrap();
             let (from, to) = (name("f"), name("renamed"));
-            vault.rename(&ctx(), (NodeId::ROOT, &from), (NodeId::ROOT, &to), RenameMode::NoReplace).await.unwrap();
-            vault.remove(&ctx(), NodeId::ROOT, &name("g")).await.unwrap();
+            vault
+                .rename(
+                    &ctx(),
+                    (NodeId::ROOT, &from),
+                    (NodeId::ROOT, &to),
+                    RenameMode::NoReplace,
+                )
+                .await
+                .unwrap();
+            vault
+                .remove(&ctx(), NodeId::ROOT, &name("g"))
+                .await
+                .unwrap();
             if shut_down {
                 assert!(vault.shutdown(&ctx()).await.is_empty());
             } else {
@@ -194,7 +266,17 @@ fn p5_too_few_servers_to_check_a_version_is_not_a_lost_version() {
             let vault = lab.start().await;
             assert_eq!(lab.memory.usage().await.unwrap().unsettled, 1);
             let error = get(&vault, "f").await.unwrap_err();
-            assert!(matches!(error, VaultError::TooFewShares { got: 1, needed: 2, .. }), "{error}");
+            assert!(
+                matches!(
+                    error,
+                    VaultError::TooFewShares {
+                        got: 1,
+                        needed: 2,
+                        ..
+                    }
+                ),
+                "{error}"
+            );
         });
     }
     lab.heal();

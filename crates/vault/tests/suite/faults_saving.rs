@@ -11,7 +11,9 @@ use warifu_vault::verify::VerifyOptions;
 use warifu_vault::{Vault, VaultError};
 
 use crate::common::lab::server_name;
-use crate::common::{EXTENT, Lab, ctx, get, noise, open, put, read_all, rewrite, same, version, write_all};
+use crate::common::{
+    EXTENT, Lab, ctx, get, noise, open, put, read_all, rewrite, same, version, write_all,
+};
 
 async fn owed(vault: &Vault) -> u64 {
     vault.status(&ctx()).await.unwrap().usage.owed_shares
@@ -37,19 +39,38 @@ async fn p5_a_save_without_one_server_is_degraded_and_said_so() {
                 put(&vault, "f", &noise(1, size)).await.unwrap();
                 vault.sync().await.unwrap();
                 assert_eq!(owed(&vault).await, extents, "{what}");
-                let report = vault.verify(&ctx(), VerifyOptions::default(), &|_| ()).await.unwrap();
-                let of_new: Vec<_> = report.findings.iter().filter(|finding| finding.owed).collect();
+                let report = vault
+                    .verify(&ctx(), VerifyOptions::default(), &|_| ())
+                    .await
+                    .unwrap();
+                let of_new: Vec<_> = report
+                    .findings
+                    .iter()
+                    .filter(|finding| finding.owed)
+                    .collect();
                 assert_eq!(of_new.len() as u64, extents, "{what}");
                 for finding in of_new {
-                    assert_eq!((finding.server.as_str(), finding.fault), (server_name(place).as_str(), fault), "{what}");
+                    assert_eq!(
+                        (finding.server.as_str(), finding.fault),
+                        (server_name(place).as_str(), fault),
+                        "{what}"
+                    );
                     assert_eq!(finding.file, "/f");
                 }
                 // Any two that took it give it back, to another machine as well.
-                same(&get(&lab.start().await, "f").await.unwrap(), &noise(1, size), &what);
+                same(
+                    &get(&lab.start().await, "f").await.unwrap(),
+                    &noise(1, size),
+                    &what,
+                );
                 let status = vault.status(&ctx()).await.unwrap();
                 let shown = &status.servers[place].state;
                 let away = matches!(state, State::Gone | State::Hung | State::Failing);
-                assert_eq!(matches!(shown, ServerState::Away(_)), away, "{what}: {shown:?}");
+                assert_eq!(
+                    matches!(shown, ServerState::Away(_)),
+                    away,
+                    "{what}: {shown:?}"
+                );
                 assert_eq!(status.spare, if away { 0 } else { 1 }, "{what}");
             }
         }
@@ -64,11 +85,20 @@ async fn p4_a_server_that_forgets_what_it_acknowledged_is_found() {
     put(&vault, "f", &noise(1, EXTENT + 1)).await.unwrap();
     // What is not settled yet the next start checks, and finds; this is about what it takes for granted.
     vault.sync().await.unwrap();
-    same(&get(&lab.start().await, "f").await.unwrap(), &noise(1, EXTENT + 1), "f");
+    same(
+        &get(&lab.start().await, "f").await.unwrap(),
+        &noise(1, EXTENT + 1),
+        "f",
+    );
     for deep in [false, true] {
-        let report = vault.verify(&ctx(), VerifyOptions { deep }, &|_| ()).await.unwrap();
+        let report = vault
+            .verify(&ctx(), VerifyOptions { deep }, &|_| ())
+            .await
+            .unwrap();
         assert_eq!(report.findings.len(), 3);
-        assert!(report.findings.iter().all(|finding| finding.server == "A" && finding.fault == Fault::Missing && !finding.owed));
+        assert!(report.findings.iter().all(|finding| finding.server == "A"
+            && finding.fault == Fault::Missing
+            && !finding.owed));
     }
 }
 
@@ -93,28 +123,58 @@ async fn p5_a_save_that_cannot_be_stored_fails_and_can_be_made_again() {
             write_all(&handle, &noise(1, size)).await.unwrap();
             for turn in 0..5 {
                 let error = handle.flush(&ctx()).await.unwrap_err();
-                let VaultError::NotStored { file, needed, got, full, faults } = &error else {
+                let VaultError::NotStored {
+                    file,
+                    needed,
+                    got,
+                    full,
+                    faults,
+                } = &error
+                else {
                     panic!("{what}: {error}");
                 };
-                assert_eq!((file.as_str(), *needed, *got, *full), ("/f", 2, 1, room), "{what}, try {turn}");
+                assert_eq!(
+                    (file.as_str(), *needed, *got, *full),
+                    ("/f", 2, 1, room),
+                    "{what}, try {turn}"
+                );
                 let mut blamed: Vec<_> = faults.iter().map(|fault| fault.server.as_str()).collect();
                 blamed.sort_unstable();
                 assert_eq!(blamed, ["A", "C"], "{what}: {error}");
-                same(&read_all(&handle).await.unwrap(), &noise(1, size), "the handle keeps its changes");
+                same(
+                    &read_all(&handle).await.unwrap(),
+                    &noise(1, size),
+                    "the handle keeps its changes",
+                );
             }
             // The old version is there, for everybody else too.
             sleep(Duration::from_secs(120)).await;
-            let objects = |server: &MemoryStore| server.names().iter().filter(|name| name.is_share()).count();
-            assert!(objects(&lab.servers[1]) <= 4, "{what}: failed saves pile up: {}", objects(&lab.servers[1]));
+            let objects =
+                |server: &MemoryStore| server.names().iter().filter(|name| name.is_share()).count();
+            assert!(
+                objects(&lab.servers[1]) <= 4,
+                "{what}: failed saves pile up: {}",
+                objects(&lab.servers[1])
+            );
             lab.heal();
             let mut options = lab.options.clone();
             options.read_only = true;
-            assert_eq!(get(&lab.start_with(options).await.unwrap(), "f").await.unwrap(), b"old", "{what}");
+            assert_eq!(
+                get(&lab.start_with(options).await.unwrap(), "f")
+                    .await
+                    .unwrap(),
+                b"old",
+                "{what}"
+            );
             assert_eq!(version(&vault, "f").await.0, 1);
             // Now there is room.
             handle.flush(&ctx()).await.unwrap();
             handle.release(&ctx()).await.unwrap();
-            same(&get(&lab.start().await, "f").await.unwrap(), &noise(1, size), &what);
+            same(
+                &get(&lab.start().await, "f").await.unwrap(),
+                &noise(1, size),
+                &what,
+            );
             vault.sync().await.unwrap();
             lab.let_leases_end();
             drop(lab.start().await);
@@ -133,20 +193,30 @@ async fn p5_a_save_lost_at_the_last_close_is_named() {
     lab.faults[0].set(State::Gone);
     lab.faults[1].set(State::Gone);
     let error = handle.release(&ctx()).await.unwrap_err();
-    assert!(matches!(error, VaultError::NotStored { got: 1, .. }), "{error}");
+    assert!(
+        matches!(error, VaultError::NotStored { got: 1, .. }),
+        "{error}"
+    );
     lab.heal();
     assert_eq!(get(&vault, "f").await.unwrap(), b"old");
     let lost = vault.shutdown(&ctx()).await;
     assert_eq!(lost.len(), 1);
     assert_eq!(lost[0].path, "/f");
-    assert!(lost[0].error.to_string().contains("A: no answer"), "{}", lost[0].error);
+    assert!(
+        lost[0].error.to_string().contains("A: no answer"),
+        "{}",
+        lost[0].error
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn p5_a_shutdown_saves_what_is_open_and_names_what_it_cannot() {
     let lab = Lab::new(2, 3).await;
     let vault = lab.start().await;
-    let handles = [rewrite(&vault, "f").await.unwrap(), rewrite(&vault, "g").await.unwrap()];
+    let handles = [
+        rewrite(&vault, "f").await.unwrap(),
+        rewrite(&vault, "g").await.unwrap(),
+    ];
     write_all(&handles[0], b"saved").await.unwrap();
     assert!(vault.shutdown(&ctx()).await.is_empty());
     assert_eq!(get(&lab.start().await, "f").await.unwrap(), b"saved");
@@ -155,8 +225,16 @@ async fn p5_a_shutdown_saves_what_is_open_and_names_what_it_cannot() {
     handle.write(&ctx(), 0, b"lost").await.unwrap();
     lab.faults.iter().for_each(|server| server.set(State::Gone));
     let lost = vault.shutdown(&ctx()).await;
-    assert_eq!(lost.iter().map(|lost| lost.path.as_str()).collect::<Vec<_>>(), ["/g"]);
-    assert!(matches!(rewrite(&vault, "h").await, Err(VaultError::ShuttingDown)));
+    assert_eq!(
+        lost.iter()
+            .map(|lost| lost.path.as_str())
+            .collect::<Vec<_>>(),
+        ["/g"]
+    );
+    assert!(matches!(
+        rewrite(&vault, "h").await,
+        Err(VaultError::ShuttingDown)
+    ));
 }
 
 #[tokio::test(start_paused = true)]
@@ -170,7 +248,10 @@ async fn one_server_for_all_and_all_for_one() {
             lab.faults[place].set(State::Gone);
             let saved = put(&vault, "g", b"g").await;
             if k == n {
-                assert!(matches!(saved, Err(VaultError::NotStored { full: false, .. })), "{k} of {n}: {saved:?}");
+                assert!(
+                    matches!(saved, Err(VaultError::NotStored { full: false, .. })),
+                    "{k} of {n}: {saved:?}"
+                );
             } else {
                 saved.unwrap();
             }
@@ -198,7 +279,11 @@ async fn late_answers_pay_what_was_owed() {
             // They are as safe from a power cut as the others.
             lab.power_cut();
             lab.faults[0].set(State::Gone);
-            same(&get(&lab.start().await, "f").await.unwrap(), &noise(1, size), "after the power cut");
+            same(
+                &get(&lab.start().await, "f").await.unwrap(),
+                &noise(1, size),
+                "after the power cut",
+            );
         }
     }
 }
@@ -216,21 +301,36 @@ async fn a_hanging_server_does_not_make_each_save_wait_for_it() {
             put(&vault, "f", &noise(turn, 5000)).await.unwrap();
             let took = begin.elapsed();
             let limit = if turn == 0 { 5500 } else { 600 };
-            assert!(took < Duration::from_millis(limit), "{k} of {n}, save {turn}: {took:?}");
+            assert!(
+                took < Duration::from_millis(limit),
+                "{k} of {n}, save {turn}: {took:?}"
+            );
         }
         let begin = Instant::now();
         let handle = open(&vault, "f").await.unwrap();
         handle.write(&ctx(), 0, b"x").await.unwrap();
         handle.fsync(&ctx()).await.unwrap();
         handle.release(&ctx()).await.unwrap();
-        assert!(begin.elapsed() < Duration::from_millis(1500), "{:?}", begin.elapsed());
+        assert!(
+            begin.elapsed() < Duration::from_millis(1500),
+            "{:?}",
+            begin.elapsed()
+        );
         // When it is back, saves are whole again.
         lab.heal();
         sleep(Duration::from_secs(60)).await;
         put(&vault, "g", b"g").await.unwrap();
         let node = crate::common::stat(&vault, "g").await.node;
         let head = lab.memory.current(node).await.unwrap().0.head.unwrap();
-        assert!(lab.memory.extent(head).await.unwrap().unwrap().owed.is_empty());
+        assert!(
+            lab.memory
+                .extent(head)
+                .await
+                .unwrap()
+                .unwrap()
+                .owed
+                .is_empty()
+        );
     }
 }
 
@@ -243,7 +343,17 @@ async fn a_full_disk_is_told_from_other_failures() {
     lab.servers[0].set_capacity(Some(9000));
     lab.servers[1].set_capacity(Some(9000));
     let error = put(&vault, "f", &noise(1, 50_000)).await.unwrap_err();
-    assert!(matches!(error, VaultError::NotStored { full: true, got: 1, .. }), "{error}");
+    assert!(
+        matches!(
+            error,
+            VaultError::NotStored {
+                full: true,
+                got: 1,
+                ..
+            }
+        ),
+        "{error}"
+    );
     let status = vault.status(&ctx()).await.unwrap();
     assert_eq!(status.servers[0].state, ServerState::Full);
     assert_eq!(vault.space().await.unwrap().total, Some(9000));
@@ -252,11 +362,31 @@ async fn a_full_disk_is_told_from_other_failures() {
     lab.servers[1].set_capacity(None);
     lab.faults[1].set(State::Gone);
     let error = put(&vault, "f", &noise(1, 50_000)).await.unwrap_err();
-    assert!(matches!(error, VaultError::NotStored { full: true, got: 1, .. }), "{error}");
+    assert!(
+        matches!(
+            error,
+            VaultError::NotStored {
+                full: true,
+                got: 1,
+                ..
+            }
+        ),
+        "{error}"
+    );
     // With all others gone, room alone would not help.
     lab.faults[2].set(State::Gone);
     let error = put(&vault, "f", &noise(1, 50_000)).await.unwrap_err();
-    assert!(matches!(error, VaultError::NotStored { full: false, got: 0, .. }), "{error}");
+    assert!(
+        matches!(
+            error,
+            VaultError::NotStored {
+                full: false,
+                got: 0,
+                ..
+            }
+        ),
+        "{error}"
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,7 +7,9 @@ use warifu_core::keys::VaultKey;
 use warifu_testkit::stores::{FaultyStore, MemoryStore, Method, State};
 use warifu_testkit::world::World;
 use warifu_vault::error::Fault;
-use warifu_vault::keys::{Candidate, Expected, FIRST_GENERATION, FoundError, UnlockError, found, unlock};
+use warifu_vault::keys::{
+    Candidate, Expected, FIRST_GENERATION, FoundError, UnlockError, found, unlock,
+};
 use warifu_vault::seam::store::ObjectKey;
 use warifu_vault::{Vault, VaultConfig, VaultError};
 
@@ -17,7 +19,10 @@ use crate::common::{Lab, ctx, get, names, put};
 fn candidates(lab: &Lab) -> Vec<Candidate> {
     let stores = lab.stores.iter().enumerate();
     stores
-        .map(|(place, store)| Candidate { name: server_name(place), store: store.clone() })
+        .map(|(place, store)| Candidate {
+            name: server_name(place),
+            store: store.clone(),
+        })
         .collect()
 }
 
@@ -25,7 +30,12 @@ fn expected(lab: &Lab) -> Expected {
     Expected {
         vault: lab.vault,
         threshold: lab.threshold,
-        seats: lab.ids.iter().copied().zip(lab.threshold.indices()).collect(),
+        seats: lab
+            .ids
+            .iter()
+            .copied()
+            .zip(lab.threshold.indices())
+            .collect(),
     }
 }
 
@@ -47,9 +57,24 @@ async fn p10_a_wrong_key_reads_nothing_and_changes_nothing() {
         options: lab.options.clone(),
     };
     let wrong = VaultKey::generate().unwrap();
-    let vault = Vault::start(config, wrong, Arc::new(lab.catalog.clone()), lab.clock.clone()).await.unwrap();
+    let vault = Vault::start(
+        config,
+        wrong,
+        Arc::new(lab.catalog.clone()),
+        lab.clock.clone(),
+    )
+    .await
+    .unwrap();
     let error = get(&vault, "f").await.unwrap_err();
-    let VaultError::TooFewShares { needed: 2, got: 0, faults, .. } = &error else { panic!("{error}") };
+    let VaultError::TooFewShares {
+        needed: 2,
+        got: 0,
+        faults,
+        ..
+    } = &error
+    else {
+        panic!("{error}")
+    };
     assert_eq!(faults.len(), 3);
     drop(vault);
     assert_eq!(get(&lab.start().await, "f").await.unwrap(), b"secret");
@@ -64,9 +89,21 @@ async fn p3_p10_fewer_than_k_servers_do_not_unlock() {
             for faults in &lab.faults[usize::from(k) - 1..] {
                 faults.set(state);
             }
-            let error = unlock(&candidates(&lab), &expected(&lab)).await.unwrap_err();
-            let UnlockError::TooFewServers { needed, got, faults } = &error else { panic!("{error}") };
-            assert_eq!((*needed, *got, faults.len()), (k, usize::from(k) - 1, usize::from(n - k) + 1));
+            let error = unlock(&candidates(&lab), &expected(&lab))
+                .await
+                .unwrap_err();
+            let UnlockError::TooFewServers {
+                needed,
+                got,
+                faults,
+            } = &error
+            else {
+                panic!("{error}")
+            };
+            assert_eq!(
+                (*needed, *got, faults.len()),
+                (k, usize::from(k) - 1, usize::from(n - k) + 1)
+            );
             // One more is enough, and those that were not needed are named.
             lab.faults[usize::from(k) - 1].heal();
             let unlocked = unlock(&candidates(&lab), &expected(&lab)).await.unwrap();
@@ -79,14 +116,27 @@ async fn p3_p10_fewer_than_k_servers_do_not_unlock() {
 #[tokio::test(start_paused = true)]
 async fn p4_servers_that_lie_when_a_vault_is_unlocked_are_named() {
     let other = Lab::new(2, 3).await;
-    let cases: [(&str, Fault, fn(&Lab, &Lab)); 8] = [
-        ("missing", Fault::Missing, |lab, _| assert!(lab.servers[1].lose(&piece()))),
-        ("cut off", Fault::Corrupt, |lab, _| assert!(lab.servers[1].truncate(&piece(), 100))),
-        ("no object at all", Fault::Corrupt, |lab, _| lab.servers[1].replace(&piece(), "rubbish")),
-        ("a false piece", Fault::Corrupt, |lab, _| assert!(lab.servers[1].flip(&piece(), 50))),
-        ("a false check", Fault::Corrupt, |lab, _| assert!(lab.servers[1].flip(&piece(), 85))),
+    type Strike = fn(&Lab, &Lab);
+    let cases: [(&str, Fault, Strike); 8] = [
+        ("missing", Fault::Missing, |lab, _| {
+            assert!(lab.servers[1].lose(&piece()))
+        }),
+        ("cut off", Fault::Corrupt, |lab, _| {
+            assert!(lab.servers[1].truncate(&piece(), 100))
+        }),
+        ("no object at all", Fault::Corrupt, |lab, _| {
+            lab.servers[1].replace(&piece(), "rubbish")
+        }),
+        ("a false piece", Fault::Corrupt, |lab, _| {
+            assert!(lab.servers[1].flip(&piece(), 50))
+        }),
+        ("a false check", Fault::Corrupt, |lab, _| {
+            assert!(lab.servers[1].flip(&piece(), 85))
+        }),
         // A generation that nobody dealt would make every share look missing.
-        ("a false generation", Fault::Corrupt, |lab, _| assert!(lab.servers[1].flip(&piece(), 13))),
+        ("a false generation", Fault::Corrupt, |lab, _| {
+            assert!(lab.servers[1].flip(&piece(), 13))
+        }),
         ("another server's", Fault::Foreign, |lab, _| {
             lab.servers[1].replace(&piece(), lab.servers[0].bytes(&piece()).unwrap());
         }),
@@ -98,8 +148,14 @@ async fn p4_servers_that_lie_when_a_vault_is_unlocked_are_named() {
         let lab = Lab::new(2, 3).await;
         put(&lab.start().await, "f", b"secret").await.unwrap();
         strike(&lab, &other);
-        let unlocked = unlock(&candidates(&lab), &expected(&lab)).await.unwrap_or_else(|error| panic!("{what}: {error}"));
-        let named: Vec<_> = unlocked.faults.iter().map(|fault| (fault.server.as_str(), fault.fault)).collect();
+        let unlocked = unlock(&candidates(&lab), &expected(&lab))
+            .await
+            .unwrap_or_else(|error| panic!("{what}: {error}"));
+        let named: Vec<_> = unlocked
+            .faults
+            .iter()
+            .map(|fault| (fault.server.as_str(), fault.fault))
+            .collect();
         assert_eq!(named, [("B", fault)], "{what}");
         assert_eq!(unlocked.generation, FIRST_GENERATION, "{what}");
         let config = VaultConfig {
@@ -109,12 +165,27 @@ async fn p4_servers_that_lie_when_a_vault_is_unlocked_are_named() {
             servers: lab.seats(),
             options: lab.options.clone(),
         };
-        let vault = Vault::start(config, unlocked.key, Arc::new(lab.catalog.clone()), lab.clock.clone()).await.unwrap();
+        let vault = Vault::start(
+            config,
+            unlocked.key,
+            Arc::new(lab.catalog.clone()),
+            lab.clock.clone(),
+        )
+        .await
+        .unwrap();
         assert_eq!(get(&vault, "f").await.unwrap(), b"secret", "{what}");
         // Two liars among three: no key, and nothing guessed.
         lab.servers[2].flip(&piece(), 60);
-        let error = unlock(&candidates(&lab), &expected(&lab)).await.unwrap_err();
-        assert!(matches!(error, UnlockError::TooFewServers { .. } | UnlockError::Mismatch { .. }), "{what}: {error}");
+        let error = unlock(&candidates(&lab), &expected(&lab))
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(
+                error,
+                UnlockError::TooFewServers { .. } | UnlockError::Mismatch { .. }
+            ),
+            "{what}: {error}"
+        );
     }
 }
 
@@ -130,10 +201,15 @@ async fn a_vault_is_founded_on_free_servers_only_and_all_or_none_are_written() {
             if label == place {
                 faults.set(state);
             }
-            servers.push(Candidate { name: server_name(usize::try_from(label).unwrap()), store });
+            servers.push(Candidate {
+                name: server_name(usize::try_from(label).unwrap()),
+                store,
+            });
         }
         let error = found(&servers, threshold).await.unwrap_err();
-        let FoundError::Server(fault) = &error else { panic!("{error}") };
+        let FoundError::Server(fault) = &error else {
+            panic!("{error}")
+        };
         assert_eq!(fault.server, server_name(usize::try_from(place).unwrap()));
         for memory in &memories {
             assert_eq!((memory.names().len(), memory.calls(Method::Put)), (0, 0));
@@ -141,9 +217,15 @@ async fn a_vault_is_founded_on_free_servers_only_and_all_or_none_are_written() {
     }
     let lab = Lab::new(2, 3).await;
     let error = found(&candidates(&lab), threshold).await.unwrap_err();
-    assert!(matches!(&error, FoundError::Taken { server } if server == "A"), "{error}");
+    assert!(
+        matches!(&error, FoundError::Taken { server } if server == "A"),
+        "{error}"
+    );
     let error = found(&candidates(&lab)[..2], threshold).await.unwrap_err();
-    assert!(matches!(error, FoundError::Servers { needed: 3, got: 2 }), "{error}");
+    assert!(
+        matches!(error, FoundError::Servers { needed: 3, got: 2 }),
+        "{error}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -163,7 +245,13 @@ async fn p10_seats_that_do_not_fit_are_refused() {
             servers,
             options: lab.options.clone(),
         };
-        let started = Vault::start(config, lab.key().await, Arc::new(lab.catalog.clone()), lab.clock.clone()).await;
+        let started = Vault::start(
+            config,
+            lab.key().await,
+            Arc::new(lab.catalog.clone()),
+            lab.clock.clone(),
+        )
+        .await;
         assert!(matches!(started, Err(VaultError::Invalid { .. })));
     }
     // Two servers that changed places are found out share by share.
@@ -174,6 +262,13 @@ async fn p10_seats_that_do_not_fit_are_refused() {
     lab.servers[0].roll_back(&two);
     lab.servers[1].roll_back(&one);
     let vault = lab.start().await;
-    assert!(matches!(get(&vault, "f").await, Err(VaultError::TooFewShares { got: 1, needed: 2, .. })));
+    assert!(matches!(
+        get(&vault, "f").await,
+        Err(VaultError::TooFewShares {
+            got: 1,
+            needed: 2,
+            ..
+        })
+    ));
     assert_eq!(names(&vault).await, ["f"]);
 }

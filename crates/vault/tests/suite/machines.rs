@@ -32,8 +32,14 @@ async fn p8_two_who_save_the_same_file_both_keep_their_work() {
     for size in [3000, 2 * EXTENT + 3000] {
         let (lab, here, there) = two(size).await;
         let node = stat(&here, "list.xlsx").await.node;
-        let mine = here.open(&who("hanako"), node, Access::READ_WRITE).await.unwrap();
-        let theirs = there.open(&who("taro"), node, Access::READ_WRITE).await.unwrap();
+        let mine = here
+            .open(&who("hanako"), node, Access::READ_WRITE)
+            .await
+            .unwrap();
+        let theirs = there
+            .open(&who("taro"), node, Access::READ_WRITE)
+            .await
+            .unwrap();
         mine.write(&who("hanako"), 10, b"hanako's").await.unwrap();
         theirs.write(&who("taro"), 10, b"taro's..").await.unwrap();
         let mut expected = [noise(0, size), noise(0, size)];
@@ -52,16 +58,30 @@ async fn p8_two_who_save_the_same_file_both_keep_their_work() {
         let copy = the_copy(&third).await;
         assert_eq!(copy, "list (conflict 2026-09-21 14.13.20 hanako).xlsx");
         for vault in [&here, &there, &third] {
-            same(&get(vault, "list.xlsx").await.unwrap(), &expected[0], "the file");
+            same(
+                &get(vault, "list.xlsx").await.unwrap(),
+                &expected[0],
+                "the file",
+            );
             same(&get(vault, &copy).await.unwrap(), &expected[1], "the copy");
         }
         assert_eq!(version(&third, "list.xlsx").await.0, 3);
-        assert_eq!(version(&third, &copy).await.0, 2, "later saves by the same handle go to the copy");
+        assert_eq!(
+            version(&third, &copy).await.0,
+            2,
+            "later saves by the same handle go to the copy"
+        );
         let (file, kept) = (stat(&third, "list.xlsx").await, stat(&third, &copy).await);
         assert_ne!(file.document, kept.document);
-        assert_eq!((file.mode, file.uid, file.gid), (kept.mode, kept.uid, kept.gid));
+        assert_eq!(
+            (file.mode, file.uid, file.gid),
+            (kept.mode, kept.uid, kept.gid)
+        );
         let log = lab.memory.audit(0, 1000).await.unwrap();
-        let conflicts: Vec<_> = log.iter().filter(|row| row.entry.act == Act::Conflict).collect();
+        let conflicts: Vec<_> = log
+            .iter()
+            .filter(|row| row.entry.act == Act::Conflict)
+            .collect();
         assert_eq!(conflicts.len(), 1);
         assert_eq!(conflicts[0].entry.context.actor, "hanako");
         assert!(conflicts[0].entry.detail.contains(&copy));
@@ -99,18 +119,34 @@ async fn what_one_machine_closed_the_next_open_on_another_sees() {
     let (_lab, here, there) = two(3000).await;
     for size in [3001, EXTENT + 1, 10, 0, 7] {
         put(&there, "list.xlsx", &noise(1, size)).await.unwrap();
-        same(&get(&here, "list.xlsx").await.unwrap(), &noise(1, size), "closed there, opened here");
+        same(
+            &get(&here, "list.xlsx").await.unwrap(),
+            &noise(1, size),
+            "closed there, opened here",
+        );
         assert_eq!(stat(&here, "list.xlsx").await.size, size as u64);
     }
     // A handle that was open all the time follows when the file is opened again.
     let reader = open(&here, "list.xlsx").await.unwrap();
     same(&read_all(&reader).await.unwrap(), &noise(1, 7), "before");
     put(&there, "list.xlsx", &noise(2, 9000)).await.unwrap();
-    same(&get(&here, "list.xlsx").await.unwrap(), &noise(2, 9000), "opened again");
-    same(&read_all(&reader).await.unwrap(), &noise(2, 9000), "the same file");
+    same(
+        &get(&here, "list.xlsx").await.unwrap(),
+        &noise(2, 9000),
+        "opened again",
+    );
+    same(
+        &read_all(&reader).await.unwrap(),
+        &noise(2, 9000),
+        "the same file",
+    );
     reader.write(&ctx(), 0, b"mine").await.unwrap();
     reader.release(&ctx()).await.unwrap();
-    assert_eq!(names(&here).await, ["list.xlsx"], "it stood on the newest version");
+    assert_eq!(
+        names(&here).await,
+        ["list.xlsx"],
+        "it stood on the newest version"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -124,7 +160,10 @@ async fn unsaved_changes_survive_an_open_that_finds_a_newer_version() {
     again.release(&ctx()).await.unwrap();
     writer.release(&ctx()).await.unwrap();
     assert_eq!(get(&here, "list.xlsx").await.unwrap(), b"theirs");
-    assert_eq!(get(&here, &the_copy(&here).await).await.unwrap()[..4], *b"mine");
+    assert_eq!(
+        get(&here, &the_copy(&here).await).await.unwrap()[..4],
+        *b"mine"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -134,21 +173,35 @@ async fn p8_changes_to_a_file_removed_elsewhere_are_kept() {
         let (lab, here, there) = two(size).await;
         let handle = open(&here, "list.xlsx").await.unwrap();
         handle.write(&ctx(), 0, b"mine").await.unwrap();
-        there.remove(&ctx(), NodeId::ROOT, &name("list.xlsx")).await.unwrap();
+        there
+            .remove(&ctx(), NodeId::ROOT, &name("list.xlsx"))
+            .await
+            .unwrap();
         assert!(names(&here).await.is_empty());
         handle.release(&ctx()).await.unwrap();
         let kept = the_copy(&here).await;
         assert!(kept.starts_with("recovered (conflict "), "{kept}");
         let mut expected = noise(0, size);
         expected[..4].copy_from_slice(b"mine");
-        same(&get(&lab.start().await, &kept).await.unwrap(), &expected, "kept");
+        same(
+            &get(&lab.start().await, &kept).await.unwrap(),
+            &expected,
+            "kept",
+        );
     }
     // Without changes nothing comes back.
     let (_lab, here, there) = two(100).await;
     let handle = open(&here, "list.xlsx").await.unwrap();
     assert_eq!(read_all(&handle).await.unwrap().len(), 100);
-    there.remove(&ctx(), NodeId::ROOT, &name("list.xlsx")).await.unwrap();
-    assert_eq!(read_all(&handle).await.unwrap().len(), 100, "what is in RAM can be read");
+    there
+        .remove(&ctx(), NodeId::ROOT, &name("list.xlsx"))
+        .await
+        .unwrap();
+    assert_eq!(
+        read_all(&handle).await.unwrap().len(),
+        100,
+        "what is in RAM can be read"
+    );
     handle.release(&ctx()).await.unwrap();
     assert!(names(&here).await.is_empty());
 }
@@ -160,7 +213,12 @@ async fn p8_changes_follow_a_file_renamed_elsewhere() {
     handle.write(&ctx(), 0, b"mine").await.unwrap();
     let (from, to) = (name("list.xlsx"), name("moved.xlsx"));
     there
-        .rename(&ctx(), (NodeId::ROOT, &from), (NodeId::ROOT, &to), RenameMode::Replace)
+        .rename(
+            &ctx(),
+            (NodeId::ROOT, &from),
+            (NodeId::ROOT, &to),
+            RenameMode::Replace,
+        )
         .await
         .unwrap();
     handle.release(&ctx()).await.unwrap();
@@ -176,7 +234,12 @@ async fn p8_changes_to_a_file_replaced_elsewhere_are_kept() {
     put(&there, "tmp", b"theirs").await.unwrap();
     let (from, to) = (name("tmp"), name("list.xlsx"));
     there
-        .rename(&ctx(), (NodeId::ROOT, &from), (NodeId::ROOT, &to), RenameMode::Replace)
+        .rename(
+            &ctx(),
+            (NodeId::ROOT, &from),
+            (NodeId::ROOT, &to),
+            RenameMode::Replace,
+        )
         .await
         .unwrap();
     handle.release(&ctx()).await.unwrap();
@@ -190,8 +253,15 @@ async fn p8_a_copy_lies_beside_its_file_or_where_everybody_looks() {
     for folder_goes in [false, true] {
         let lab = Lab::new(2, 3).await;
         let (here, there) = (lab.start().await, lab.start().await);
-        let folder = here.make_dir(&ctx(), NodeId::ROOT, &name("office"), 0o755).await.unwrap().node;
-        let (_, first) = here.create_file(&ctx(), folder, &name("f"), 0o640, Access::READ_WRITE).await.unwrap();
+        let folder = here
+            .make_dir(&ctx(), NodeId::ROOT, &name("office"), 0o755)
+            .await
+            .unwrap()
+            .node;
+        let (_, first) = here
+            .create_file(&ctx(), folder, &name("f"), 0o640, Access::READ_WRITE)
+            .await
+            .unwrap();
         first.write(&ctx(), 0, b"base").await.unwrap();
         first.release(&ctx()).await.unwrap();
         let node = here.lookup(&ctx(), folder, &name("f")).await.unwrap().node;
@@ -199,7 +269,10 @@ async fn p8_a_copy_lies_beside_its_file_or_where_everybody_looks() {
         mine.write(&ctx(), 0, b"mine").await.unwrap();
         if folder_goes {
             there.remove(&ctx(), folder, &name("f")).await.unwrap();
-            there.remove_dir(&ctx(), NodeId::ROOT, &name("office")).await.unwrap();
+            there
+                .remove_dir(&ctx(), NodeId::ROOT, &name("office"))
+                .await
+                .unwrap();
         } else {
             let theirs = there.open(&ctx(), node, Access::READ_WRITE).await.unwrap();
             theirs.write(&ctx(), 0, b"them").await.unwrap();
@@ -208,7 +281,9 @@ async fn p8_a_copy_lies_beside_its_file_or_where_everybody_looks() {
         mine.release(&ctx()).await.unwrap();
         let place = if folder_goes { NodeId::ROOT } else { folder };
         let listed = there.list(&ctx(), place, None, 100).await.unwrap();
-        let copies = listed.iter().filter(|entry| entry.name.display().contains("conflict"));
+        let copies = listed
+            .iter()
+            .filter(|entry| entry.name.display().contains("conflict"));
         assert_eq!(copies.count(), 1, "folder goes: {folder_goes}");
     }
 }
@@ -221,16 +296,34 @@ async fn p8_history_and_identity_survive_saving_by_rename() {
         put(&here, "tmp", &noise(turn, EXTENT + 5)).await.unwrap();
         let (from, to) = (name("tmp"), name("list.xlsx"));
         let renamed = here
-            .rename(&ctx(), (NodeId::ROOT, &from), (NodeId::ROOT, &to), RenameMode::Replace)
+            .rename(
+                &ctx(),
+                (NodeId::ROOT, &from),
+                (NodeId::ROOT, &to),
+                RenameMode::Replace,
+            )
             .await
             .unwrap();
         assert_eq!(renamed.moved.document, before.document);
     }
     let node = stat(&there, "list.xlsx").await.node;
     let history = there.history(&ctx(), node).await.unwrap();
-    assert_eq!(history.iter().map(|version| version.size).collect::<Vec<_>>(), [100, EXTENT as u64 + 5, EXTENT as u64 + 5, EXTENT as u64 + 5]);
-    let old = there.open_version(&ctx(), node, history[0].number).await.unwrap();
-    same(&read_all(&old).await.unwrap(), &noise(0, 100), "the first version");
+    assert_eq!(
+        history
+            .iter()
+            .map(|version| version.size)
+            .collect::<Vec<_>>(),
+        [100, EXTENT as u64 + 5, EXTENT as u64 + 5, EXTENT as u64 + 5]
+    );
+    let old = there
+        .open_version(&ctx(), node, history[0].number)
+        .await
+        .unwrap();
+    same(
+        &read_all(&old).await.unwrap(),
+        &noise(0, 100),
+        "the first version",
+    );
     old.release(&ctx()).await.unwrap();
     assert_eq!(names(&there).await, ["list.xlsx"]);
 }
@@ -240,11 +333,27 @@ async fn a_file_renamed_over_by_its_own_machine_while_both_are_open() {
     let (lab, here, _there) = two(100).await;
     let old = open(&here, "list.xlsx").await.unwrap();
     old.write(&ctx(), 0, b"too late").await.unwrap();
-    let (_, new) = here.create_file(&ctx(), NodeId::ROOT, &name("tmp"), 0o600, Access::READ_WRITE).await.unwrap();
+    let (_, new) = here
+        .create_file(
+            &ctx(),
+            NodeId::ROOT,
+            &name("tmp"),
+            0o600,
+            Access::READ_WRITE,
+        )
+        .await
+        .unwrap();
     new.write(&ctx(), 0, b"new").await.unwrap();
     new.flush(&ctx()).await.unwrap();
     let (from, to) = (name("tmp"), name("list.xlsx"));
-    here.rename(&ctx(), (NodeId::ROOT, &from), (NodeId::ROOT, &to), RenameMode::Replace).await.unwrap();
+    here.rename(
+        &ctx(),
+        (NodeId::ROOT, &from),
+        (NodeId::ROOT, &to),
+        RenameMode::Replace,
+    )
+    .await
+    .unwrap();
     // The replaced file lives on without a name, and what is written to it goes with it.
     assert_eq!(old.read(0, 8).await.unwrap().expose(), b"too late");
     old.flush(&ctx()).await.unwrap();

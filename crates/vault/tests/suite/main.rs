@@ -5,6 +5,7 @@ mod common;
 mod audit;
 mod concurrency;
 mod contents;
+mod contents_under_pressure;
 mod crash;
 mod doubt;
 mod durability;

@@ -85,7 +85,12 @@ impl Lab {
         let expected = Expected {
             vault: self.vault,
             threshold: self.threshold,
-            seats: self.ids.iter().copied().zip(self.threshold.indices()).collect(),
+            seats: self
+                .ids
+                .iter()
+                .copied()
+                .zip(self.threshold.indices())
+                .collect(),
         };
         unlock(&self.safe, &expected).await.unwrap().key
     }

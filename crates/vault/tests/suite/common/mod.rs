@@ -81,13 +81,7 @@ pub async fn rewrite(vault: &Vault, file: &str) -> Result<FileHandle, VaultError
         Ok(attr) => vault.open(&ctx(), attr.node, Access::REWRITE).await,
         Err(VaultError::NotFound { .. }) => {
             let made = vault
-                .create_file(
-                    &ctx(),
-                    NodeId::ROOT,
-                    &name(file),
-                    0o640,
-                    Access::READ_WRITE,
-                )
+                .create_file(&ctx(), NodeId::ROOT, &name(file), 0o640, Access::READ_WRITE)
                 .await?;
             Ok(made.1)
         }

@@ -14,10 +14,18 @@ fn is_fine(ops: &[Op]) {
 #[test]
 fn p5_fsync_after_a_file_was_emptied_and_closed() {
     is_fine(&[
-        Open { slot: 1, file: 3, rewrite: false },
+        Open {
+            slot: 1,
+            file: 3,
+            rewrite: false,
+        },
         Truncate { file: 3, size: 45 },
         Restart,
-        Open { slot: 0, file: 3, rewrite: true },
+        Open {
+            slot: 0,
+            file: 3,
+            rewrite: true,
+        },
         Flush { slot: 0 },
         Fsync { slot: 0 },
         PowerCut { seed: 460 },
@@ -28,7 +36,11 @@ fn p5_fsync_after_a_file_was_emptied_and_closed() {
 #[test]
 fn p5_a_power_cut_while_a_server_hangs() {
     is_fine(&[
-        Open { slot: 1, file: 2, rewrite: false },
+        Open {
+            slot: 1,
+            file: 2,
+            rewrite: false,
+        },
         Bad { how: 2 },
         Cut { slot: 1, size: 73 },
         Release { slot: 1 },
@@ -40,8 +52,16 @@ fn p5_a_power_cut_while_a_server_hangs() {
 #[test]
 fn p5_links_and_removals_before_a_power_cut() {
     is_fine(&[
-        Open { slot: 1, file: 2, rewrite: false },
-        Open { slot: 3, file: 0, rewrite: false },
+        Open {
+            slot: 1,
+            file: 2,
+            rewrite: false,
+        },
+        Open {
+            slot: 3,
+            file: 0,
+            rewrite: false,
+        },
         Sync,
         Remove { file: 0 },
         Link { from: 2, to: 0 },

@@ -16,30 +16,68 @@ pub(crate) const SLOTS: usize = 4;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Op {
     /// Opens a file into a slot, making it if need be.
-    Open { slot: usize, file: usize, rewrite: bool },
-    Write { slot: usize, at: u64, len: usize, seed: u64 },
-    Cut { slot: usize, size: u64 },
-    Read { slot: usize },
-    Flush { slot: usize },
-    Fsync { slot: usize },
-    Release { slot: usize },
-    Truncate { file: usize, size: u64 },
-    Rename { from: usize, to: usize },
-    Exchange { from: usize, to: usize },
-    Remove { file: usize },
-    Link { from: usize, to: usize },
+    Open {
+        slot: usize,
+        file: usize,
+        rewrite: bool,
+    },
+    Write {
+        slot: usize,
+        at: u64,
+        len: usize,
+        seed: u64,
+    },
+    Cut {
+        slot: usize,
+        size: u64,
+    },
+    Read {
+        slot: usize,
+    },
+    Flush {
+        slot: usize,
+    },
+    Fsync {
+        slot: usize,
+    },
+    Release {
+        slot: usize,
+    },
+    Truncate {
+        file: usize,
+        size: u64,
+    },
+    Rename {
+        from: usize,
+        to: usize,
+    },
+    Exchange {
+        from: usize,
+        to: usize,
+    },
+    Remove {
+        file: usize,
+    },
+    Link {
+        from: usize,
+        to: usize,
+    },
     /// Everything done so far is made safe.
     Sync,
     /// A second passes.
     Wait,
     /// The bad servers get worse, or well (0).
-    Bad { how: u64 },
+    Bad {
+        how: u64,
+    },
     /// A clean end and a new start.
     Restart,
     /// The client is killed and started again.
     Kill,
     /// The same, and the power fails everywhere.
-    PowerCut { seed: u64 },
+    PowerCut {
+        seed: u64,
+    },
 }
 
 /// A life that follows from a seed.
@@ -50,28 +88,52 @@ pub(crate) fn life(seed: u64, steps: usize) -> Vec<Op> {
     while ops.len() < steps {
         let slot = dice.pick(SLOTS);
         let (file, other) = (dice.pick(FILES.len()), dice.pick(FILES.len()));
-        let near = if large && dice.chance(30) { EXTENT as u64 - 50 } else { 0 };
+        let near = if large && dice.chance(30) {
+            EXTENT as u64 - 50
+        } else {
+            0
+        };
         let most = if dice.chance(20) { 60_000 } else { 100 };
         let size = near + dice.roll(most);
         ops.push(match dice.roll(100) {
-            0..=17 => Op::Open { slot, file, rewrite: dice.chance(30) },
-            18..=37 => Op::Write { slot, at: size, len: dice.pick(300), seed: dice.roll(1000) },
+            0..=17 => Op::Open {
+                slot,
+                file,
+                rewrite: dice.chance(30),
+            },
+            18..=37 => Op::Write {
+                slot,
+                at: size,
+                len: dice.pick(300),
+                seed: dice.roll(1000),
+            },
             38..=41 => Op::Cut { slot, size },
             42..=47 => Op::Read { slot },
             48..=54 => Op::Flush { slot },
             55..=59 => Op::Fsync { slot },
             60..=69 => Op::Release { slot },
             70..=72 => Op::Truncate { file, size },
-            73..=78 => Op::Rename { from: file, to: other },
-            79 => Op::Exchange { from: file, to: other },
+            73..=78 => Op::Rename {
+                from: file,
+                to: other,
+            },
+            79 => Op::Exchange {
+                from: file,
+                to: other,
+            },
             80..=82 => Op::Remove { file },
-            83..=84 => Op::Link { from: file, to: other },
+            83..=84 => Op::Link {
+                from: file,
+                to: other,
+            },
             85..=86 => Op::Sync,
             87 => Op::Wait,
             88..=90 => Op::Bad { how: dice.roll(9) },
             91..=93 => Op::Restart,
             94..=96 => Op::Kill,
-            _ => Op::PowerCut { seed: dice.roll(1000) },
+            _ => Op::PowerCut {
+                seed: dice.roll(1000),
+            },
         });
     }
     ops
@@ -110,7 +172,8 @@ fn seeds() -> (std::ops::Range<u64>, usize) {
         }
         Err(_) => 0..300,
     };
-    let steps = std::env::var("WARIFU_MODEL_STEPS").map_or(50, |text| text.parse().expect("a number"));
+    let steps =
+        std::env::var("WARIFU_MODEL_STEPS").map_or(50, |text| text.parse().expect("a number"));
     (range, steps)
 }
 

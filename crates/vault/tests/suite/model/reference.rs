@@ -42,7 +42,12 @@ pub(crate) struct Model {
 
 impl Model {
     pub(crate) fn new() -> Self {
-        let mut model = Self { files: Vec::new(), names: BTreeMap::new(), slots: [None; SLOTS], moments: Vec::new() };
+        let mut model = Self {
+            files: Vec::new(),
+            names: BTreeMap::new(),
+            slots: [None; SLOTS],
+            moments: Vec::new(),
+        };
         model.remember();
         model
     }
@@ -50,7 +55,11 @@ impl Model {
     /// Notes the moment, as one that a power cut may return to.
     pub(crate) fn remember(&mut self) {
         let allowed = |file: &usize| self.files[*file].allowed.clone();
-        let now = self.names.iter().map(|(name, file)| (*name, (*file, allowed(file)))).collect();
+        let now = self
+            .names
+            .iter()
+            .map(|(name, file)| (*name, (*file, allowed(file))))
+            .collect();
         self.moments.push(Moment(now));
     }
 
@@ -115,7 +124,9 @@ impl Model {
     }
 
     pub(crate) fn release(&mut self, slot: usize) {
-        let Some(file) = self.slots[slot].take() else { return };
+        let Some(file) = self.slots[slot].take() else {
+            return;
+        };
         self.files[file].handles -= 1;
         if self.files[file].handles == 0 {
             self.save(file);
@@ -123,7 +134,9 @@ impl Model {
     }
 
     pub(crate) fn rename(&mut self, from: usize, to: usize) {
-        let Some(moved) = self.names.get(&from).copied() else { return };
+        let Some(moved) = self.names.get(&from).copied() else {
+            return;
+        };
         match self.names.get(&to).copied() {
             Some(other) if other == moved => return,
             Some(other) if self.links(other) == 1 && self.files[other].has_version => {
@@ -156,7 +169,8 @@ impl Model {
             let of_moment = |(name, (node, contents)): (&usize, &(NodeId, Vec<u8>))| {
                 let there = moment.0.get(name);
                 there.is_some_and(|(file, allowed)| {
-                    self.files[*file].node == *node && allowed.iter().any(|bytes| **bytes == *contents)
+                    self.files[*file].node == *node
+                        && allowed.iter().any(|bytes| **bytes == *contents)
                 })
             };
             (!whole || moment.0.keys().eq(found.keys())) && found.iter().all(of_moment)
@@ -167,17 +181,30 @@ impl Model {
     /// Whether a power cut may have left this, among other things.
     pub(crate) fn possible(&self, found: &Found) -> Result<(), String> {
         let fits = self.fitting(found, false).map(|_| ());
-        fits.ok_or_else(|| format!("after a power cut there are impossible files: {:?}", found.keys()))
+        fits.ok_or_else(|| {
+            format!(
+                "after a power cut there are impossible files: {:?}",
+                found.keys()
+            )
+        })
     }
 
     /// Takes over what a power cut has left, if it may have left that.
     pub(crate) fn adopt(&mut self, found: &Found) -> Result<(), String> {
         let Some(Moment(moment)) = self.fitting(found, true).cloned() else {
-            let sizes: Vec<_> = found.iter().map(|(name, (_, bytes))| (FILES[*name], bytes.len())).collect();
+            let sizes: Vec<_> = found
+                .iter()
+                .map(|(name, (_, bytes))| (FILES[*name], bytes.len()))
+                .collect();
             let moments: Vec<_> = self.moments.iter().map(Moment::sizes).collect();
-            return Err(format!("after a power cut there is {sizes:?}, which is none of {moments:?}"));
+            return Err(format!(
+                "after a power cut there is {sizes:?}, which is none of {moments:?}"
+            ));
         };
-        self.names = moment.iter().map(|(name, (file, _))| (*name, *file)).collect();
+        self.names = moment
+            .iter()
+            .map(|(name, (file, _))| (*name, *file))
+            .collect();
         self.kill();
         for (name, (_, bytes)) in found {
             let file = &mut self.files[self.names[name]];
@@ -195,6 +222,13 @@ impl Model {
 impl Moment {
     fn sizes(&self) -> Vec<(&'static str, Vec<usize>)> {
         let files = self.0.iter();
-        files.map(|(name, (_, allowed))| (FILES[*name], allowed.iter().map(|bytes| bytes.len()).collect())).collect()
+        files
+            .map(|(name, (_, allowed))| {
+                (
+                    FILES[*name],
+                    allowed.iter().map(|bytes| bytes.len()).collect(),
+                )
+            })
+            .collect()
     }
 }

@@ -25,8 +25,9 @@ pub(crate) fn live_through(k: u8, n: u8, ops: &[Op]) -> Outcome {
     let mut model = Model::new();
     let mut bad = usize::from(n - k);
     let (mut power_failed, mut how) = (false, 0);
-    let mut lives = ops.split_inclusive(|op| matches!(op, Op::Restart | Op::Kill | Op::PowerCut { .. }));
-    while let Some(ops) = lives.next() {
+    let lives =
+        ops.split_inclusive(|op| matches!(op, Op::Restart | Op::Kill | Op::PowerCut { .. }));
+    for ops in lives {
         live(one_life(&lab, &mut model, ops, bad))?;
         let told = ops.iter().rev().find_map(|op| match op {
             Op::Bad { how } => Some(*how),
@@ -67,7 +68,8 @@ fn cut_power(lab: &Lab, seed: u64) {
             _ => Fate::Lost,
         });
     }
-    lab.memory.power_cut_after(dice.pick(lab.memory.at_risk() + 1));
+    lab.memory
+        .power_cut_after(dice.pick(lab.memory.at_risk() + 1));
 }
 
 async fn good_servers_owe(lab: &Lab, bad: usize) -> bool {
@@ -80,7 +82,10 @@ async fn good_servers_owe(lab: &Lab, bad: usize) -> bool {
 async fn contents(vault: &Vault, lenient: bool) -> Result<Found, String> {
     let mut all = BTreeMap::new();
     for file in names(vault).await {
-        let number = FILES.iter().position(|name| *name == file).ok_or_else(|| format!("there is a file {file}"))?;
+        let number = FILES
+            .iter()
+            .position(|name| *name == file)
+            .ok_or_else(|| format!("there is a file {file}"))?;
         let node = stat(vault, &file).await.node;
         match get(vault, &file).await {
             Ok(bytes) => drop(all.insert(number, (node, bytes))),
@@ -92,13 +97,23 @@ async fn contents(vault: &Vault, lenient: bool) -> Result<Found, String> {
 }
 
 async fn compare(vault: &Vault, model: &Model, when: &str) -> Outcome {
-    let found = contents(vault, false).await.map_err(|error| format!("{when}: {error}"))?;
+    let found = contents(vault, false)
+        .await
+        .map_err(|error| format!("{when}: {error}"))?;
     if !found.keys().eq(model.names.keys()) {
-        return Err(format!("{when}: there are {:?} instead of {:?}", found.keys(), model.names.keys()));
+        return Err(format!(
+            "{when}: there are {:?} instead of {:?}",
+            found.keys(),
+            model.names.keys()
+        ));
     }
     for (name, file) in &model.names {
         let file = &model.files[*file];
-        let expected = if file.handles > 0 { &file.live } else { &*file.saved };
+        let expected = if file.handles > 0 {
+            &file.live
+        } else {
+            &*file.saved
+        };
         let (node, contents) = &found[name];
         if *node != file.node {
             return Err(format!("{when}: {} is another file", FILES[*name]));
@@ -134,18 +149,26 @@ fn make_bad(lab: &Lab, bad: usize, how: u64) {
 }
 
 async fn one_life(lab: &Lab, model: &mut Model, ops: &[Op], bad: usize) -> Outcome {
-    let vault = lab.try_start().await.map_err(|error| format!("start: {error}"))?;
+    let vault = lab
+        .try_start()
+        .await
+        .map_err(|error| format!("start: {error}"))?;
     compare(&vault, model, "after the start").await?;
     let mut handles: [Option<FileHandle>; SLOTS] = [const { None }; SLOTS];
     for op in ops {
         step(lab, &vault, model, &mut handles, op, bad).await?;
         model.remember();
         for (slot, handle) in handles.iter().enumerate() {
-            let (Some(handle), Some(file)) = (handle, model.slots[slot]) else { continue };
+            let (Some(handle), Some(file)) = (handle, model.slots[slot]) else {
+                continue;
+            };
             let attr = handle.attr().await.map_err(|error| told(op, &error))?;
             let size = model.files[file].live.len() as u64;
             if attr.size != size {
-                return Err(format!("after {op:?}: slot {slot} has {} bytes instead of {size}", attr.size));
+                return Err(format!(
+                    "after {op:?}: slot {slot} has {} bytes instead of {size}",
+                    attr.size
+                ));
             }
         }
     }
@@ -168,7 +191,11 @@ async fn step(
         other => Err(format!("{op:?}: {other:?}, possible: {possible}")),
     };
     match *op {
-        Op::Open { slot, file, rewrite } if model.slots[slot].is_none() => {
+        Op::Open {
+            slot,
+            file,
+            rewrite,
+        } if model.slots[slot].is_none() => {
             let handle = match model.names.get(&file).copied() {
                 None => {
                     let (who, text) = (ctx(), name(FILES[file]));
@@ -178,8 +205,14 @@ async fn step(
                     handle
                 }
                 Some(_) if rewrite => {
-                    let attr = vault.lookup(&ctx(), root, &name(FILES[file])).await.map_err(fail)?;
-                    vault.open(&ctx(), attr.node, Access::REWRITE).await.map_err(fail)?
+                    let attr = vault
+                        .lookup(&ctx(), root, &name(FILES[file]))
+                        .await
+                        .map_err(fail)?;
+                    vault
+                        .open(&ctx(), attr.node, Access::REWRITE)
+                        .await
+                        .map_err(fail)?
                 }
                 Some(_) => open(vault, FILES[file]).await.map_err(fail)?,
             };
@@ -196,9 +229,18 @@ async fn step(
             model.slots[slot] = Some(number);
             handles[slot] = Some(handle);
         }
-        Op::Write { slot, at, len, seed } => {
+        Op::Write {
+            slot,
+            at,
+            len,
+            seed,
+        } => {
             if let (Some(handle), Some(file)) = (&handles[slot], model.slots[slot]) {
-                let bytes = if seed % 20 == 0 { vec![0; len] } else { noise(seed, len) };
+                let bytes = if seed % 20 == 0 {
+                    vec![0; len]
+                } else {
+                    noise(seed, len)
+                };
                 handle.write(&ctx(), at, &bytes).await.map_err(fail)?;
                 if len > 0 {
                     let (file, at) = (&mut model.files[file], usize::try_from(at).unwrap());
@@ -217,10 +259,10 @@ async fn step(
             }
         }
         Op::Read { slot } => {
-            if let (Some(handle), Some(file)) = (&handles[slot], model.slots[slot]) {
-                if read_all(handle).await.map_err(fail)? != model.files[file].live {
-                    return Err(format!("{op:?}: other bytes than were written"));
-                }
+            if let (Some(handle), Some(file)) = (&handles[slot], model.slots[slot])
+                && read_all(handle).await.map_err(fail)? != model.files[file].live
+            {
+                return Err(format!("{op:?}: other bytes than were written"));
             }
         }
         Op::Flush { slot } => {
@@ -243,8 +285,14 @@ async fn step(
         }
         Op::Truncate { file, size } => {
             if let Some(number) = model.names.get(&file).copied() {
-                let attr = vault.lookup(&ctx(), root, &name(FILES[file])).await.map_err(fail)?;
-                vault.truncate(&ctx(), attr.node, size).await.map_err(fail)?;
+                let attr = vault
+                    .lookup(&ctx(), root, &name(FILES[file]))
+                    .await
+                    .map_err(fail)?;
+                vault
+                    .truncate(&ctx(), attr.node, size)
+                    .await
+                    .map_err(fail)?;
                 let file = &mut model.files[number];
                 if file.handles == 0 {
                     file.live = file.saved.to_vec();
@@ -257,14 +305,31 @@ async fn step(
         Op::Rename { from, to } => {
             let possible = model.names.contains_key(&from);
             let names = (name(FILES[from]), name(FILES[to]));
-            let renamed = vault.rename(&ctx(), (root, &names.0), (root, &names.1), RenameMode::Replace).await;
+            let renamed = vault
+                .rename(
+                    &ctx(),
+                    (root, &names.0),
+                    (root, &names.1),
+                    RenameMode::Replace,
+                )
+                .await;
             expect(renamed.map(drop), possible)?;
             model.rename(from, to);
         }
         Op::Exchange { from, to } => {
-            let files = (model.names.get(&from).copied(), model.names.get(&to).copied());
+            let files = (
+                model.names.get(&from).copied(),
+                model.names.get(&to).copied(),
+            );
             let names = (name(FILES[from]), name(FILES[to]));
-            let renamed = vault.rename(&ctx(), (root, &names.0), (root, &names.1), RenameMode::Exchange).await;
+            let renamed = vault
+                .rename(
+                    &ctx(),
+                    (root, &names.0),
+                    (root, &names.1),
+                    RenameMode::Exchange,
+                )
+                .await;
             expect(renamed.map(drop), files.0.is_some() && files.1.is_some())?;
             if let (Some(one), Some(other)) = files {
                 model.names.insert(from, other);
@@ -276,8 +341,13 @@ async fn step(
             expect(removed, model.names.remove(&file).is_some())?;
         }
         Op::Link { from, to } => {
-            let Some(number) = model.names.get(&from).copied() else { return Ok(()) };
-            let attr = vault.lookup(&ctx(), root, &name(FILES[from])).await.map_err(fail)?;
+            let Some(number) = model.names.get(&from).copied() else {
+                return Ok(());
+            };
+            let attr = vault
+                .lookup(&ctx(), root, &name(FILES[from]))
+                .await
+                .map_err(fail)?;
             let linked = vault.link(&ctx(), attr.node, root, &name(FILES[to])).await;
             expect(linked.map(drop), !model.names.contains_key(&to))?;
             model.names.entry(to).or_insert(number);
@@ -309,13 +379,26 @@ async fn end(lab: &Lab, model: &mut Model, power_failed: bool, bad: usize) -> Ou
     lab.heal();
     for _ in 0..2 {
         lab.let_leases_end();
-        let vault = lab.try_start().await.map_err(|error| format!("at the end: {error}"))?;
+        let vault = lab
+            .try_start()
+            .await
+            .map_err(|error| format!("at the end: {error}"))?;
         compare(&vault, model, "at the end").await?;
-        vault.sync().await.map_err(|error| format!("at the end: {error}"))?;
-        let report = vault.verify(&ctx(), VerifyOptions { deep: true }, &|_| ()).await.map_err(|error| error.to_string())?;
+        vault
+            .sync()
+            .await
+            .map_err(|error| format!("at the end: {error}"))?;
+        let report = vault
+            .verify(&ctx(), VerifyOptions { deep: true }, &|_| ())
+            .await
+            .map_err(|error| error.to_string())?;
         let bad: Vec<_> = (0..bad).map(crate::common::lab::server_name).collect();
         // A power cut may take what older versions, which are not current any more, were made of.
-        if let Some(finding) = report.findings.iter().find(|finding| !power_failed && !bad.contains(&finding.server)) {
+        if let Some(finding) = report
+            .findings
+            .iter()
+            .find(|finding| !power_failed && !bad.contains(&finding.server))
+        {
             return Err(format!("at the end: {finding:?}"));
         }
         tokio::time::sleep(std::time::Duration::from_secs(1)).await;
@@ -327,7 +410,10 @@ async fn end(lab: &Lab, model: &mut Model, power_failed: bool, bad: usize) -> Ou
     for server in 0..lab.servers.len() {
         let orphans = lab.orphans(server).await.len();
         if orphans > 0 && !power_failed {
-            return Err(format!("at the end: {orphans} orphans on {}", crate::common::lab::server_name(server)));
+            return Err(format!(
+                "at the end: {orphans} orphans on {}",
+                crate::common::lab::server_name(server)
+            ));
         }
     }
     Ok(())
