@@ -138,7 +138,7 @@ impl Inner {
         self.watch(file, puts);
         if let Some(waste) = waste {
             let inner = Arc::clone(self);
-            tokio::spawn(async move { inner.remove_waste(waste).await });
+            self.tidy_up(async move { inner.remove_waste(waste).await });
         }
         Ok(())
     }
@@ -320,7 +320,7 @@ impl Inner {
                     .retain(|announced| !intent.extents.contains(announced));
             }
             let inner = Arc::clone(self);
-            tokio::spawn(async move { inner.remove_waste(intent).await });
+            self.tidy_up(async move { inner.remove_waste(intent).await });
         }
         Err(self.not_stored(file, stored, faults).await)
     }
@@ -442,6 +442,6 @@ impl Inner {
             lease_until: self.lease(),
         };
         let inner = Arc::clone(self);
-        tokio::spawn(async move { inner.discard_intent(intent).await });
+        self.tidy_up(async move { inner.discard_intent(intent).await });
     }
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use warifu_core::ids::{Generation, Threshold, VaultId};
 use warifu_core::keys::VaultKey;
 
@@ -69,6 +70,9 @@ impl Default for Options {
     }
 }
 
+/// How long a shutdown waits for the removal of what saves left.
+const TIDY_AT_END: Duration = Duration::from_secs(5);
+
 const MEMORY_FLOOR: usize = 64 << 20;
 
 /// A change that is lost, because the servers took too few shares of it.
@@ -105,6 +109,8 @@ pub(crate) struct Inner {
     /// Held by a settling from beginning to end.
     settling: tokio::sync::Mutex<()>,
     losses: Mutex<Vec<Unsaved>>,
+    /// Removals of what saves left, under way.
+    tidying: Mutex<JoinSet<()>>,
     /// Held while the set of shares that an extent is owed is read and replaced.
     pub(crate) owing: tokio::sync::Mutex<()>,
     /// Old versions that are open: not in `open`, since nobody shares them.
@@ -154,6 +160,7 @@ impl Vault {
             unsettled: Mutex::default(),
             settling: tokio::sync::Mutex::default(),
             losses: Mutex::default(),
+            tidying: Mutex::default(),
             owing: tokio::sync::Mutex::default(),
             frozen: Mutex::default(),
         });
@@ -199,11 +206,23 @@ impl Vault {
         if let Err(error) = self.sync().await {
             tracing::warn!(%error, "the last versions could not be made safe from a power cut; they are checked at the next start");
         }
+        let mut tidying = std::mem::take(&mut *lock(&inner.tidying));
+        let tidied = async { while tidying.join_next().await.is_some() {} };
+        if tokio::time::timeout(TIDY_AT_END, tidied).await.is_err() {
+            tracing::warn!("some objects of saves that came to nothing are left for a sweep");
+        }
         unsaved
     }
 }
 
 impl Inner {
+    /// Does in the background what nobody waits for: removing what saves left. A shutdown waits for it, for a while.
+    pub(crate) fn tidy_up(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let mut tidying = lock(&self.tidying);
+        while tidying.try_join_next().is_some() {}
+        tidying.spawn(work);
+    }
+
     pub(crate) fn tick(&self) -> u64 {
         self.ticks.fetch_add(1, Ordering::Relaxed)
     }
