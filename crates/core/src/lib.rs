@@ -19,18 +19,19 @@
 //! | [`vault_object`]      | the vault key in k-of-n pieces                                           |
 //! | [`loose`]             | shares as single files, without a vault                                  |
 //! | [`secret`]            | bytes that are erased                                                    |
+//! | [`engine`]            | which instructions compute all this                                      |
 //! | [`ids`]               | who and which                                                            |
 //!
 //! The bytes are described in `FORMAT.md`. Without the default feature `std` the crate needs only `alloc` and a source for
 //! `getrandom`; AES-256-GCM is then missing and ChaCha20-Poly1305 is used.
 #![cfg_attr(not(feature = "std"), no_std)]
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 extern crate alloc;
 #[cfg(all(test, not(feature = "std")))]
 extern crate std;
 
 mod coefficients;
-mod engine;
+pub mod engine;
 pub mod format;
 pub mod gf256;
 #[cfg(test)]

@@ -28,16 +28,19 @@
 //! ```
 
 pub mod bare;
+mod fresh;
+mod splitter;
 
 use alloc::vec::Vec;
 
 use zeroize::Zeroize;
 
-use crate::coefficients::{Coefficients, Entropy};
-use crate::gf256::{inv, mul, mul_acc, mul_add};
+pub(crate) use self::splitter::Splitter;
+use crate::coefficients::Entropy;
+use crate::engine::Engine;
+use crate::gf256::{inv, mul};
 use crate::ids::{ShareIndex, Threshold};
-use crate::random::{self, NoRandomness};
-use crate::secret::SecretBytes;
+use crate::random::NoRandomness;
 
 /// Why bytes could not be shared or joined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -90,7 +93,9 @@ pub fn split_into(
     secret: &[u8],
     shares: &mut [&mut [u8]],
 ) -> Result<(), ShamirError> {
-    split_with(threshold, secret, shares, &mut random::fill)
+    split_with(threshold, secret, shares, &mut |key| {
+        fresh::fill(key, secret)
+    })
 }
 
 pub(crate) fn split_with(
@@ -98,6 +103,20 @@ pub(crate) fn split_with(
     secret: &[u8],
     shares: &mut [&mut [u8]],
     entropy: Entropy<'_>,
+) -> Result<(), ShamirError> {
+    check_places(threshold, secret.len(), shares)?;
+    let mut splitter = Splitter::new(threshold, secret.len(), entropy)?;
+    if let Err(error) = splitter.share(secret, shares, 0, entropy) {
+        shares.iter_mut().for_each(|share| share.zeroize());
+        return Err(error.into());
+    }
+    Ok(())
+}
+
+fn check_places(
+    threshold: Threshold,
+    expected: usize,
+    shares: &[&mut [u8]],
 ) -> Result<(), ShamirError> {
     let needed = usize::from(threshold.n());
     if shares.len() != needed {
@@ -107,91 +126,15 @@ pub(crate) fn split_with(
         });
     }
     for (position, share) in shares.iter().enumerate() {
-        if share.len() != secret.len() {
+        if share.len() != expected {
             return Err(ShamirError::Lengths {
-                expected: secret.len(),
+                expected,
                 got: share.len(),
                 position,
             });
         }
     }
-    let mut splitter = Splitter::new(threshold, secret.len(), entropy)?;
-    let block_len = splitter.block_len();
-    for (number, block) in secret.chunks(block_len).enumerate() {
-        if let Err(error) = splitter.draw(block.len(), entropy) {
-            shares.iter_mut().for_each(|share| share.zeroize());
-            return Err(error.into());
-        }
-        let start = number * block_len;
-        for (index, share) in threshold.indices().zip(shares.iter_mut()) {
-            splitter.evaluate(index, block, &mut share[start..start + block.len()]);
-        }
-    }
     Ok(())
-}
-
-/// Shares block by block: the coefficients of one block stay in the processor's cache while all shares are taken.
-pub(crate) struct Splitter {
-    coefficients: Coefficients,
-    /// k − 1 runs of one block: the coefficients of x, x², …
-    drawn: SecretBytes,
-    degree: usize,
-    block_len: usize,
-}
-
-impl Splitter {
-    /// `longest` is the longest piece that will be shared at once: no more memory than that needs is taken.
-    pub(crate) fn new(
-        threshold: Threshold,
-        longest: usize,
-        entropy: Entropy<'_>,
-    ) -> Result<Self, NoRandomness> {
-        let degree = usize::from(threshold.k()) - 1;
-        // Whole blocks of the cipher and of the kernels; about 64 KiB of coefficients unless k is very large.
-        let block_len = (65536 / degree.max(1)).clamp(512, 16384) & !63;
-        let block_len = block_len.min(longest.next_multiple_of(64)).max(64);
-        Ok(Self {
-            coefficients: Coefficients::new(entropy)?,
-            drawn: SecretBytes::with_len(degree * block_len),
-            degree,
-            block_len,
-        })
-    }
-
-    /// The longest block that can be drawn for.
-    pub(crate) fn block_len(&self) -> usize {
-        self.block_len
-    }
-
-    /// Draws fresh coefficients for a block of `len` bytes, at most [`block_len`](Self::block_len).
-    pub(crate) fn draw(&mut self, len: usize, entropy: Entropy<'_>) -> Result<(), NoRandomness> {
-        // Whole cipher blocks, so that no half-used key stream waits in the cipher's buffer.
-        let wanted = (self.degree * len)
-            .next_multiple_of(64)
-            .min(self.drawn.len());
-        self.coefficients
-            .fill(&mut self.drawn.expose_mut()[..wanted], entropy)
-    }
-
-    /// The share at `index` of the block for which coefficients were drawn last.
-    pub(crate) fn evaluate(&self, index: ShareIndex, block: &[u8], share: &mut [u8]) {
-        let drawn = &self.drawn.expose()[..self.degree * block.len()];
-        evaluate(index, block, drawn, share);
-    }
-}
-
-/// `share = block + c₁·x + c₂·x² + …` by Horner's rule; `coefficients` holds c₁, c₂, … each as long as the block.
-fn evaluate(index: ShareIndex, block: &[u8], coefficients: &[u8], share: &mut [u8]) {
-    let mut runs = coefficients.chunks_exact(block.len().max(1)).rev();
-    let Some(leading) = runs.next() else {
-        share.copy_from_slice(block);
-        return;
-    };
-    share.copy_from_slice(leading);
-    for run in runs {
-        mul_add(share, index.get(), run);
-    }
-    mul_add(share, index.get(), block);
 }
 
 /// Lagrange's weights: what each of k shares is multiplied by so that the sum is the polynomial's value at one point.
@@ -269,13 +212,10 @@ impl Weights {
                 got: out.len(),
             });
         }
-        // Block by block, so that the sum stays in cache while the shares pass.
+        let engine = Engine::current();
+        // Block by block, so that the sum stays in cache where an engine passes over it more than once.
         for (number, out) in out.chunks_mut(16384).enumerate() {
-            let start = number * 16384;
-            out.fill(0);
-            for (weight, share) in self.0.iter().zip(shares) {
-                mul_acc(out, &share[start..start + out.len()], *weight);
-            }
+            engine.combine(&self.0, shares, number * 16384, out, false);
         }
         Ok(())
     }

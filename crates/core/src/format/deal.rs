@@ -142,7 +142,8 @@ fn fill(
         .zip(dealing.threshold.indices())
         .zip(&mut *objects)
     {
-        object.clear();
+        // Every byte is written below, so what was there need not be.
+        object.truncate(total);
         object.resize(total, 0);
         sealers.push(Sealer::new(dealing, seat, index, len, object, entropy)?);
     }
@@ -151,18 +152,11 @@ fn fill(
         Scheme::Shamir => {}
     }
     let mut splitter = Splitter::new(dealing.threshold, secret.len().min(CHUNK), entropy)?;
-    let block_len = splitter.block_len();
     let chunks = secret.chunks(CHUNK);
     let last = chunks.len().saturating_sub(1);
     for (number, chunk) in chunks.enumerate() {
         let start = PREFIX_LEN + number * (CHUNK + TAG);
-        for (block_number, block) in chunk.chunks(block_len).enumerate() {
-            splitter.draw(block.len(), entropy)?;
-            let at = start + block_number * block_len;
-            for (sealer, object) in sealers.iter().zip(&mut *objects) {
-                splitter.evaluate(sealer.index, block, &mut object[at..at + block.len()]);
-            }
-        }
+        splitter.share(chunk, objects, start, entropy)?;
         for (sealer, object) in sealers.iter().zip(&mut *objects) {
             let sealed = &mut object[start..start + chunk.len() + TAG];
             sealer.seal_chunk(number as u64, number == last, sealed)?;
@@ -173,7 +167,6 @@ fn fill(
 
 /// Seals the chunks of one share.
 pub(super) struct Sealer {
-    index: ShareIndex,
     cipher: Cipher,
     binding: Binding,
 }
@@ -203,7 +196,6 @@ impl Sealer {
         second.copy_from_slice(&sealed);
         rest[..TAG].copy_from_slice(&tag);
         Ok(Self {
-            index,
             cipher,
             binding: binding(&header, &identity),
         })

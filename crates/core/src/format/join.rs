@@ -9,7 +9,7 @@ use super::deal::{DealError, Sealer, Seat};
 use super::identity::Dealing;
 use super::open::{Layout, OpenShare};
 use super::sizes::{CHUNK, PREFIX_LEN, chunk_range, object_len};
-use crate::gf256::mul_acc;
+use crate::engine::Engine;
 use crate::ids::ShareIndex;
 use crate::random;
 use crate::seal::TAG;
@@ -132,11 +132,16 @@ pub enum JoinError {
     },
 }
 
+/// How many shares are opened before they are added up.
+const GROUP: usize = 8;
+
 /// Exactly k shares that belong together.
 pub struct Joiner {
     shares: Vec<OpenShare>,
     weights: Weights,
+    /// Room for one chunk of each share of a group.
     scratch: SecretBytes,
+    engine: Engine,
     first: Dealing,
     secret_len: u64,
 }
@@ -181,7 +186,10 @@ impl Joiner {
         }
         let (dealing, secret_len) = (*first.dealing(), first.header().secret_len());
         Ok(Self {
-            scratch: SecretBytes::with_len(usize::try_from(secret_len).unwrap_or(CHUNK).min(CHUNK)),
+            scratch: SecretBytes::with_len(
+                usize::try_from(secret_len).unwrap_or(CHUNK).min(CHUNK) * needed.min(GROUP),
+            ),
+            engine: Engine::current(),
             shares,
             weights,
             first: dealing,
@@ -260,24 +268,27 @@ impl Joiner {
             .zip((0..).step_by(CHUNK + TAG))
             .zip(out.chunks_mut(CHUNK))
         {
-            out.fill(0);
-            let weighted = self.weights.as_slice().iter().zip(&self.shares).zip(bodies);
-            for (position, ((weight, share), body)) in weighted.enumerate() {
-                let damaged = JoinError::Damaged {
-                    position,
-                    index: share.index(),
-                    chunk,
-                };
-                let sealed = body.get(start..start + out.len() + TAG).ok_or(damaged)?;
-                let plain = self
-                    .scratch
-                    .expose_mut()
-                    .get_mut(..out.len())
-                    .ok_or(damaged)?;
-                share
-                    .open_chunk(chunk, sealed, plain)
-                    .map_err(|_| damaged)?;
-                mul_acc(out, plain, *weight);
+            let sealed_len = out.len() + TAG;
+            // So many shares at a time that they stay in cache until they are added up.
+            let groups = (self.weights.as_slice().chunks(GROUP))
+                .zip(self.shares.chunks(GROUP))
+                .zip(bodies.chunks(GROUP));
+            for (number, ((weights, shares), bodies)) in groups.enumerate() {
+                let mut opened = [&[] as &[u8]; GROUP];
+                let rooms = self.scratch.expose_mut().chunks_mut(out.len());
+                for (at, ((share, body), room)) in shares.iter().zip(bodies).zip(rooms).enumerate()
+                {
+                    let damaged = JoinError::Damaged {
+                        position: number * GROUP + at,
+                        index: share.index(),
+                        chunk,
+                    };
+                    let sealed = body.get(start..start + sealed_len).ok_or(damaged)?;
+                    share.open_chunk(chunk, sealed, room).map_err(|_| damaged)?;
+                    opened[at] = room;
+                }
+                self.engine
+                    .combine(weights, &opened[..weights.len()], 0, out, number > 0);
             }
         }
         Ok(())

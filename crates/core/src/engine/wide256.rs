@@ -1,0 +1,327 @@
+//! The two engines with 32 bytes in a register. They differ in how a register is multiplied by a public factor: `avx2` by two
+//! shuffles, which look each nibble's product up among 16 in a register, `gfni256` by one affine map.
+//!
+//! The key stream is written to a piece of memory that stays in the nearest cache, strip by strip, and is erased
+//! in the end.
+
+use core::arch::x86_64::*;
+
+use super::aes::Aes;
+use super::tables::{MATRICES, NIBBLES, Nibbles};
+use super::{BLOCK, Places, STRIP, Stream, UNIT, Views};
+
+/// Bytes in a register.
+const WIDTH: usize = 32;
+/// Registers taken together, so that one need not wait for another.
+const GROUP: usize = 4;
+
+/// The proof that the processor has AVX2 and AES.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Avx2(pub(super) Aes);
+
+/// The proof that the processor has AVX2, GFNI and AES.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Gfni256(pub(super) Aes);
+
+impl Avx2 {
+    pub(super) fn detect() -> Option<Self> {
+        Aes::detect()
+            .filter(|_| std::is_x86_feature_detected!("avx2"))
+            .map(Self)
+    }
+
+    pub(super) fn combine(self, views: &Views<'_>, out: &mut [u8], add: bool) {
+        assert!(views.len >= out.len(), "each view covers the result");
+        // SAFETY: `self` exists only where `detect` found the instructions; each view has as many bytes as `out`.
+        unsafe { avx2::combine(views, out.as_mut_ptr(), out.len(), add) }
+    }
+
+    pub(super) fn split(self, stream: &mut Stream, secret: &[u8], places: &Places<'_>) {
+        assert!(places.len >= secret.len(), "each place takes the share");
+        // SAFETY: `self` exists only where `detect` found the instructions; each place has as many bytes as `secret`, and
+        // none overlaps another or the secret, since they are borrowed apart.
+        unsafe { avx2::split(self.0, stream, secret, places) }
+    }
+}
+
+impl Gfni256 {
+    pub(super) fn detect() -> Option<Self> {
+        let has = std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("gfni");
+        Aes::detect().filter(|_| has).map(Self)
+    }
+
+    pub(super) fn combine(self, views: &Views<'_>, out: &mut [u8], add: bool) {
+        assert!(views.len >= out.len(), "each view covers the result");
+        // SAFETY: as for `Avx2`.
+        unsafe { gfni::combine(views, out.as_mut_ptr(), out.len(), add) }
+    }
+
+    pub(super) fn split(self, stream: &mut Stream, secret: &[u8], places: &Places<'_>) {
+        assert!(places.len >= secret.len(), "each place takes the share");
+        // SAFETY: as for `Avx2`.
+        unsafe { gfni::split(self.0, stream, secret, places) }
+    }
+}
+
+/// A factor as the shuffles take it: each table in both halves of a register.
+#[derive(Clone, Copy)]
+struct Tables {
+    low: __m256i,
+    high: __m256i,
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn tables(factor: u8) -> Tables {
+    let Nibbles { low, high } = &NIBBLES[usize::from(factor)];
+    // SAFETY: both tables have 16 bytes; the instruction asks for no alignment.
+    let (low, high) = unsafe {
+        (
+            _mm_loadu_si128(low.as_ptr().cast()),
+            _mm_loadu_si128(high.as_ptr().cast()),
+        )
+    };
+    Tables {
+        low: _mm256_broadcastsi128_si256(low),
+        high: _mm256_broadcastsi128_si256(high),
+    }
+}
+
+/// The secret nibbles choose among the 16 bytes of one register, which takes the same time for all of them.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn shuffled(bytes: __m256i, tables: Tables) -> __m256i {
+    let nibble = _mm256_set1_epi8(15);
+    let low = _mm256_and_si256(bytes, nibble);
+    let high = _mm256_and_si256(_mm256_srli_epi64::<4>(bytes), nibble);
+    _mm256_xor_si256(
+        _mm256_shuffle_epi8(tables.low, low),
+        _mm256_shuffle_epi8(tables.high, high),
+    )
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn matrix(factor: u8) -> __m256i {
+    _mm256_set1_epi64x(MATRICES[usize::from(factor)] as i64)
+}
+
+#[inline]
+#[target_feature(enable = "avx2,gfni")]
+fn mapped(bytes: __m256i, matrix: __m256i) -> __m256i {
+    _mm256_gf2p8affine_epi64_epi8::<0>(bytes, matrix)
+}
+
+/// `N` registers from `at` on.
+///
+/// # Safety
+/// There must be `32 · N` bytes to read.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn load<const N: usize>(at: *const u8) -> [__m256i; N] {
+    let mut vectors = [_mm256_setzero_si256(); N];
+    for (number, vector) in vectors.iter_mut().enumerate() {
+        // SAFETY: the caller's promise; the instruction asks for no alignment.
+        *vector = unsafe { _mm256_loadu_si256(at.add(number * WIDTH).cast()) };
+    }
+    vectors
+}
+
+/// # Safety
+/// There must be `32 · N` bytes to write.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn store<const N: usize>(at: *mut u8, vectors: [__m256i; N]) {
+    for (number, vector) in vectors.into_iter().enumerate() {
+        // SAFETY: the caller's promise; the instruction asks for no alignment.
+        unsafe { _mm256_storeu_si256(at.add(number * WIDTH).cast(), vector) };
+    }
+}
+
+/// Fewer bytes than a register has, zeros behind them.
+///
+/// # Safety
+/// There must be `len` bytes to read, at most 32.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn load_some(at: *const u8, len: usize) -> [__m256i; 1] {
+    let mut bytes = [0_u8; WIDTH];
+    // SAFETY: the caller's promise; `bytes` has 32 bytes of its own.
+    unsafe {
+        core::ptr::copy_nonoverlapping(at, bytes.as_mut_ptr(), len);
+        load(bytes.as_ptr())
+    }
+}
+
+/// # Safety
+/// There must be `len` bytes to write, at most 32.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn store_some(at: *mut u8, len: usize, vector: [__m256i; 1]) {
+    let mut bytes = [0_u8; WIDTH];
+    // SAFETY: the caller's promise; `bytes` has 32 bytes of its own.
+    unsafe {
+        store(bytes.as_mut_ptr(), vector);
+        core::ptr::copy_nonoverlapping(bytes.as_ptr(), at, len);
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn sum<const N: usize>(mut one: [__m256i; N], other: [__m256i; N]) -> [__m256i; N] {
+    for (one, other) in one.iter_mut().zip(other) {
+        *one = _mm256_xor_si256(*one, other);
+    }
+    one
+}
+
+macro_rules! kernels {
+    ($name:ident, $features:literal, $factor:ty, $prepare:ident, $product:ident) => {
+        mod $name {
+            use super::*;
+
+            /// `acc · factor + addend`.
+            #[inline]
+            #[target_feature(enable = $features)]
+            fn step<const N: usize>(
+                mut acc: [__m256i; N],
+                factor: $factor,
+                addend: [__m256i; N],
+            ) -> [__m256i; N] {
+                for (acc, addend) in acc.iter_mut().zip(addend) {
+                    *acc = _mm256_xor_si256($product(*acc, factor), addend);
+                }
+                acc
+            }
+
+            /// # Safety
+            /// Each view must have `len` bytes to read, `out` as many to write.
+            #[target_feature(enable = $features)]
+            pub(super) unsafe fn combine(views: &Views<'_>, out: *mut u8, len: usize, add: bool) {
+                let sources = views.weights.iter().zip(&views.start);
+                let mut at = 0;
+                while at + GROUP * WIDTH <= len {
+                    let mut acc = [_mm256_setzero_si256(); GROUP];
+                    if add {
+                        // SAFETY: a whole group is left.
+                        acc = unsafe { load(out.add(at)) };
+                    }
+                    for (weight, start) in sources.clone() {
+                        // SAFETY: a whole group is left, in this view as in all.
+                        let share = unsafe { load(start.add(at)) };
+                        acc = step(share, $prepare(*weight), acc);
+                    }
+                    // SAFETY: a whole group is left.
+                    unsafe { store(out.add(at), acc) };
+                    at += GROUP * WIDTH;
+                }
+                while at < len {
+                    let some = (len - at).min(WIDTH);
+                    let mut acc = [_mm256_setzero_si256()];
+                    if add {
+                        // SAFETY: so many bytes are left.
+                        acc = unsafe { load_some(out.add(at), some) };
+                    }
+                    for (weight, start) in sources.clone() {
+                        // SAFETY: so many bytes are left, in this view as in all.
+                        let share = unsafe { load_some(start.add(at), some) };
+                        acc = step(share, $prepare(*weight), acc);
+                    }
+                    // SAFETY: so many bytes are left.
+                    unsafe { store_some(out.add(at), some, acc) };
+                    at += WIDTH;
+                }
+            }
+
+            /// # Safety
+            /// Each place must have as many bytes to write as `secret` has, and overlap neither it nor another.
+            #[target_feature(enable = $features)]
+            pub(super) unsafe fn split(
+                aes: Aes,
+                stream: &mut Stream,
+                secret: &[u8],
+                places: &Places<'_>,
+            ) {
+                let places = &places.start[..places.count];
+                let mut counter = stream.counter;
+                let mut start = 0;
+                for strip in secret.chunks(STRIP) {
+                    let width = strip.len().next_multiple_of(UNIT);
+                    let runs = &mut stream.scratch.expose_mut()[..stream.degree * width];
+                    aes.fill(stream.keys.expose(), counter, runs);
+                    counter += (runs.len() / BLOCK) as u64;
+                    let mut at = 0;
+                    while at + GROUP * WIDTH <= strip.len() {
+                        // SAFETY: a whole group is left, in the secret and so in all places and runs.
+                        unsafe {
+                            let block = load::<GROUP>(strip.as_ptr().add(at));
+                            shares(block, runs, width, at, places, |place, value| {
+                                store(place.add(start + at), value);
+                            });
+                        }
+                        at += GROUP * WIDTH;
+                    }
+                    while at < strip.len() {
+                        let some = (strip.len() - at).min(WIDTH);
+                        // SAFETY: so many bytes are left, in the secret and so in all places; the runs have whole units.
+                        unsafe {
+                            let block = load_some(strip.as_ptr().add(at), some);
+                            shares(block, runs, width, at, places, |place, value| {
+                                store_some(place.add(start + at), some, value);
+                            });
+                        }
+                        at += WIDTH;
+                    }
+                    start += STRIP;
+                }
+            }
+
+            /// Gives `put` all shares of `block`, whose coefficients are at `at` in the runs, in turn.
+            ///
+            /// # Safety
+            /// Each run, of `width` bytes, must go on for `32 · N` bytes from `at`.
+            #[inline]
+            #[target_feature(enable = $features)]
+            unsafe fn shares<const N: usize>(
+                block: [__m256i; N],
+                runs: &[u8],
+                width: usize,
+                at: usize,
+                places: &[*mut u8],
+                put: impl Fn(*mut u8, [__m256i; N]),
+            ) {
+                let coefficients = runs.chunks_exact(width).rev();
+                let mut ones = [_mm256_setzero_si256(); N];
+                for run in coefficients.clone() {
+                    // SAFETY: the caller's promise.
+                    ones = sum(ones, unsafe { load(run.as_ptr().add(at)) });
+                }
+                // With one or two coefficients the values at 2m and 2m + 1 differ by their sum, since (x + 1)² = x² + 1.
+                let few = coefficients.len() <= 2;
+                let mut even = block;
+                for (index, place) in (1..=u8::MAX).zip(places) {
+                    if index == 1 || few && index % 2 == 1 {
+                        put(*place, sum(even, ones));
+                        continue;
+                    }
+                    let factor = $prepare(index);
+                    let mut value = [_mm256_setzero_si256(); N];
+                    for (number, run) in coefficients.clone().enumerate() {
+                        // SAFETY: the caller's promise.
+                        let run = unsafe { load(run.as_ptr().add(at)) };
+                        value = if number == 0 {
+                            run
+                        } else {
+                            step(value, factor, run)
+                        };
+                    }
+                    even = step(value, factor, block);
+                    put(*place, even);
+                }
+            }
+        }
+    };
+}
+
+kernels!(avx2, "avx2", Tables, tables, shuffled);
+kernels!(gfni, "avx2,gfni", __m256i, matrix, mapped);
