@@ -174,8 +174,12 @@ impl Engine {
                 if !add {
                     out.fill(0);
                 }
-                for (weight, share) in weights.iter().zip(shares) {
-                    portable::mul_acc(out, &share[at..at + out.len()], *weight);
+                // Block by block, so that the sum stays in cache while the shares pass.
+                for (number, out) in out.chunks_mut(16384).enumerate() {
+                    let at = at + number * 16384;
+                    for (weight, share) in weights.iter().zip(shares) {
+                        portable::mul_acc(out, &share[at..at + out.len()], *weight);
+                    }
                 }
             }
             #[cfg(all(feature = "std", target_arch = "x86_64"))]
@@ -259,29 +263,29 @@ impl Stream {
     }
 }
 
-/// Shares to be added up, each with its weight.
+/// Shares to be added up, each with its weight: `len` bytes of each from `at` on.
 #[cfg_attr(not(feature = "std"), allow(dead_code))]
-pub(crate) struct Views<'a> {
+struct Views<'a> {
     weights: &'a [u8],
-    /// Each of `len` bytes.
-    start: [*const u8; MOST],
-    len: usize,
-    borrow: PhantomData<&'a [u8]>,
+    shares: &'a [&'a [u8]],
+    at: usize,
 }
 
 impl<'a> Views<'a> {
-    /// `len` bytes of each share from `at` on.
-    fn new(weights: &'a [u8], shares: &[&'a [u8]], at: usize, len: usize) -> Self {
-        let mut start = [core::ptr::null(); MOST];
-        for (start, share) in start[..weights.len()].iter_mut().zip(shares) {
-            *start = share[at..at + len].as_ptr();
-        }
+    fn new(weights: &'a [u8], shares: &'a [&'a [u8]], at: usize, len: usize) -> Self {
+        let fits = |share: &&[u8]| at.checked_add(len).is_some_and(|end| end <= share.len());
+        assert!(shares.iter().all(fits), "each share covers the result");
         Self {
             weights,
-            start,
-            len,
-            borrow: PhantomData,
+            shares,
+            at,
         }
+    }
+
+    /// Where the bytes of a share begin.
+    #[inline(always)]
+    fn start(&self, number: usize) -> *const u8 {
+        self.shares[number][self.at..].as_ptr()
     }
 }
 

@@ -1,4 +1,8 @@
 //! AES-256 by the processor's own instructions: the expansion of the key, and the key stream for the engines of 256 bits.
+#![allow(
+    clippy::needless_range_loop,
+    reason = "the adapters of iterators are not always compiled into a function with features of its own"
+)]
 
 use core::arch::x86_64::*;
 
@@ -105,56 +109,57 @@ pub(super) fn round_key(keys: &[u8; 240], number: usize) -> __m128i {
 
 #[target_feature(enable = "aes,sse2")]
 fn fill_narrow(keys: &[u8; 240], counter: u64, out: &mut [u8]) {
-    const LANES: usize = 8;
+    const LANES: usize = UNIT / BLOCK;
     let mut block = counter;
-    for piece in out.chunks_mut(LANES * BLOCK) {
-        let first = round_key(keys, 0);
-        let mut state = [first; LANES];
-        for (lane, state) in (0..).zip(&mut state) {
-            let number = block.wrapping_add(lane);
-            *state = _mm_xor_si128(*state, _mm_set_epi64x(0, number as i64));
+    // Two units at once would be as many chains as the processor can overlap; it overlaps units by itself.
+    for unit in out.as_chunks_mut::<UNIT>().0 {
+        let mut state = [round_key(keys, 0); LANES];
+        for lane in 0..LANES {
+            let number = _mm_set_epi64x(0, block.wrapping_add(lane as u64) as i64);
+            state[lane] = _mm_xor_si128(state[lane], number);
         }
         for round in 1..14 {
             let key = round_key(keys, round);
-            for state in &mut state {
-                *state = _mm_aesenc_si128(*state, key);
+            for lane in 0..LANES {
+                state[lane] = _mm_aesenc_si128(state[lane], key);
             }
         }
         let key = round_key(keys, 14);
-        for (state, place) in state.iter().zip(piece.as_chunks_mut::<BLOCK>().0) {
-            let done = _mm_aesenclast_si128(*state, key);
-            // SAFETY: the place has 16 bytes; the instruction asks for no alignment.
-            unsafe { _mm_storeu_si128(place.as_mut_ptr().cast(), done) };
+        for lane in 0..LANES {
+            let done = _mm_aesenclast_si128(state[lane], key);
+            // SAFETY: the unit has four blocks; the instruction asks for no alignment.
+            unsafe { _mm_storeu_si128(unit.as_mut_ptr().add(lane * BLOCK).cast(), done) };
         }
         block = block.wrapping_add(LANES as u64);
     }
 }
 
-#[target_feature(enable = "vaes,avx2")]
+#[target_feature(enable = "vaes,avx2,aes")]
 fn fill_wide(keys: &[u8; 240], counter: u64, out: &mut [u8]) {
     const LANES: usize = 8;
     const WIDE: usize = 2 * BLOCK;
     let mut block = counter;
-    for piece in out.chunks_mut(LANES * WIDE) {
-        let first = _mm256_broadcastsi128_si256(round_key(keys, 0));
-        let mut state = [first; LANES];
-        for (lane, state) in (0..).zip(&mut state) {
-            let number = block.wrapping_add(2 * lane) as i64;
-            let numbers = _mm256_set_epi64x(0, number.wrapping_add(1), 0, number);
-            *state = _mm256_xor_si256(*state, numbers);
+    let (whole, rest) = out.as_chunks_mut::<{ LANES * WIDE }>();
+    for piece in whole {
+        let mut state = [_mm256_broadcastsi128_si256(round_key(keys, 0)); LANES];
+        let mut numbers = _mm256_set_epi64x(0, block.wrapping_add(1) as i64, 0, block as i64);
+        for lane in 0..LANES {
+            state[lane] = _mm256_xor_si256(state[lane], numbers);
+            numbers = _mm256_add_epi64(numbers, _mm256_set_epi64x(0, 2, 0, 2));
         }
         for round in 1..14 {
             let key = _mm256_broadcastsi128_si256(round_key(keys, round));
-            for state in &mut state {
-                *state = _mm256_aesenc_epi128(*state, key);
+            for lane in 0..LANES {
+                state[lane] = _mm256_aesenc_epi128(state[lane], key);
             }
         }
         let key = _mm256_broadcastsi128_si256(round_key(keys, 14));
-        for (state, place) in state.iter().zip(piece.as_chunks_mut::<WIDE>().0) {
-            let done = _mm256_aesenclast_epi128(*state, key);
-            // SAFETY: the place has 32 bytes; the instruction asks for no alignment.
-            unsafe { _mm256_storeu_si256(place.as_mut_ptr().cast(), done) };
+        for lane in 0..LANES {
+            let done = _mm256_aesenclast_epi128(state[lane], key);
+            // SAFETY: the piece has eight times 32 bytes; the instruction asks for no alignment.
+            unsafe { _mm256_storeu_si256(piece.as_mut_ptr().add(lane * WIDE).cast(), done) };
         }
         block = block.wrapping_add(2 * LANES as u64);
     }
+    fill_narrow(keys, block, rest);
 }

@@ -6,7 +6,7 @@
 use core::arch::x86_64::*;
 
 use super::aes::{Aes, round_key};
-use super::tables::MATRICES;
+use super::tables::{CLASSES, MATRICES};
 use super::{Places, STRIP, Stream, UNIT, Views};
 
 /// Registers of one strip.
@@ -26,8 +26,7 @@ impl Gfni512 {
     }
 
     pub(super) fn combine(self, views: &Views<'_>, out: &mut [u8], add: bool) {
-        assert!(views.len >= out.len(), "each view covers the result");
-        // SAFETY: `self` exists only where `detect` found the instructions; each view has as many bytes as `out`.
+        // SAFETY: `self` exists only where `detect` found the instructions; `Views::new` has checked that each view has as many bytes as `out`.
         unsafe { combine(views, out.as_mut_ptr(), out.len(), add) }
     }
 
@@ -68,10 +67,19 @@ unsafe fn store<const N: usize>(at: *mut u8, vectors: [__m512i; N]) {
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn sum<const N: usize>(mut one: [__m512i; N], other: [__m512i; N]) -> [__m512i; N] {
-    for (one, other) in one.iter_mut().zip(other) {
-        *one = _mm512_xor_si512(*one, other);
+    for lane in 0..N {
+        one[lane] = _mm512_xor_si512(one[lane], other[lane]);
     }
     one
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,gfni")]
+fn product<const N: usize>(mut bytes: [__m512i; N], matrix: __m512i) -> [__m512i; N] {
+    for bytes in &mut bytes {
+        *bytes = _mm512_gf2p8affine_epi64_epi8::<0>(*bytes, matrix);
+    }
+    bytes
 }
 
 /// `acc · factor + addend`, the factor as its matrix.
@@ -82,8 +90,11 @@ fn step<const N: usize>(
     matrix: __m512i,
     addend: [__m512i; N],
 ) -> [__m512i; N] {
-    for (acc, addend) in acc.iter_mut().zip(addend) {
-        *acc = _mm512_xor_si512(_mm512_gf2p8affine_epi64_epi8::<0>(*acc, matrix), addend);
+    for lane in 0..N {
+        acc[lane] = _mm512_xor_si512(
+            _mm512_gf2p8affine_epi64_epi8::<0>(acc[lane], matrix),
+            addend[lane],
+        );
     }
     acc
 }
@@ -107,38 +118,103 @@ const fn lanes(len: usize) -> u64 {
 /// Each view must have `len` bytes to read, `out` as many to write.
 #[target_feature(enable = "avx512f,avx512bw,gfni")]
 unsafe fn combine(views: &Views<'_>, out: *mut u8, len: usize, add: bool) {
-    let sources = views.weights.iter().zip(&views.start);
+    // So few that their matrices stay in registers.
+    // SAFETY: the caller's promise.
+    unsafe {
+        match (views.weights.len(), add) {
+            (1, true) => fixed::<1, true>(views, out, len),
+            (1, false) => fixed::<1, false>(views, out, len),
+            (2, false) => fixed::<2, false>(views, out, len),
+            (3, false) => fixed::<3, false>(views, out, len),
+            (4, false) => fixed::<4, false>(views, out, len),
+            (5, false) => fixed::<5, false>(views, out, len),
+            (6, false) => fixed::<6, false>(views, out, len),
+            (7, false) => fixed::<7, false>(views, out, len),
+            (8, false) => fixed::<8, false>(views, out, len),
+            _ => any(views, out, len, add),
+        }
+    }
+}
+
+/// # Safety
+/// As for [`combine`], with `K` views.
+#[target_feature(enable = "avx512f,avx512bw,gfni")]
+unsafe fn fixed<const K: usize, const ADD: bool>(views: &Views<'_>, out: *mut u8, len: usize) {
+    let mut matrices = [_mm512_setzero_si512(); K];
+    let mut starts = [core::ptr::null(); K];
+    // Counted, here and below: the adapters of iterators are not always compiled into a function with features of its own.
+    for number in 0..K {
+        matrices[number] = matrix(views.weights[number]);
+        starts[number] = views.start(number);
+    }
+    let whole = len - len % STRIP;
     let mut at = 0;
-    while at + STRIP <= len {
+    while at < whole {
+        // SAFETY: a whole strip is left, in all views and in the result.
+        unsafe {
+            let first = load::<WIDE>(starts[0].add(at));
+            let mut acc = if ADD {
+                step(first, matrices[0], load(out.add(at)))
+            } else {
+                product(first, matrices[0])
+            };
+            for number in 1..K {
+                acc = step(load(starts[number].add(at)), matrices[number], acc);
+            }
+            store(out.add(at), acc);
+        }
+        at += STRIP;
+    }
+    // SAFETY: as above.
+    unsafe { rest(views, out, whole, len, ADD) }
+}
+
+/// # Safety
+/// As for [`combine`].
+#[target_feature(enable = "avx512f,avx512bw,gfni")]
+unsafe fn any(views: &Views<'_>, out: *mut u8, len: usize, add: bool) {
+    let whole = len - len % STRIP;
+    for at in (0..whole).step_by(STRIP) {
         let mut acc = [_mm512_setzero_si512(); WIDE];
         if add {
             // SAFETY: a whole strip is left.
             acc = unsafe { load(out.add(at)) };
         }
-        for (weight, start) in sources.clone() {
+        for number in 0..views.weights.len() {
+            let (weight, start) = (views.weights[number], views.start(number));
             // SAFETY: a whole strip is left, in this view as in all.
             let share = unsafe { load(start.add(at)) };
-            acc = step(share, matrix(*weight), acc);
+            acc = step(share, matrix(weight), acc);
         }
         // SAFETY: a whole strip is left.
         unsafe { store(out.add(at), acc) };
-        at += STRIP;
     }
-    while at < len {
+    // SAFETY: the caller's promise.
+    unsafe { rest(views, out, whole, len, add) }
+}
+
+/// What is left over behind the whole strips.
+///
+/// # Safety
+/// As for [`combine`].
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,gfni")]
+unsafe fn rest(views: &Views<'_>, out: *mut u8, from: usize, len: usize, add: bool) {
+    for at in (from..len).step_by(UNIT) {
         let mask = lanes(len - at);
         let mut acc = _mm512_setzero_si512();
         if add {
             // SAFETY: the mask lets through only bytes that are there.
             acc = unsafe { _mm512_maskz_loadu_epi8(mask, out.add(at).cast()) };
         }
-        for (weight, start) in sources.clone() {
+        for number in 0..views.weights.len() {
+            let (weight, start) = (views.weights[number], views.start(number));
             // SAFETY: the mask lets through only bytes that are there.
             let share = unsafe { _mm512_maskz_loadu_epi8(mask, start.add(at).cast()) };
-            [acc] = step([share], matrix(*weight), [acc]);
+            [acc] = step([share], matrix(weight), [acc]);
         }
         // SAFETY: the mask lets through only bytes that are there.
         unsafe { _mm512_mask_storeu_epi8(out.add(at).cast(), mask, acc) };
-        at += UNIT;
     }
 }
 
@@ -193,31 +269,36 @@ impl KeyStream {
 #[target_feature(enable = "avx512f,avx512bw,gfni,vaes")]
 unsafe fn split(stream: &mut Stream, secret: &[u8], places: &Places<'_>) {
     let mut keys = KeyStream::new(stream.keys.expose(), stream.counter);
+    let degree = stream.degree;
     let whole = secret.len() - secret.len() % STRIP;
     let (from, places) = (secret.as_ptr(), &places.start[..places.count]);
     let scratch = stream.scratch.expose_mut();
     for at in (0..whole).step_by(STRIP) {
         // SAFETY: a whole strip is left, in the secret as in all places.
         let block = unsafe { load::<WIDE>(from.add(at)) };
-        match stream.degree {
+        let put = |place: *mut u8, value| {
+            // SAFETY: the same.
+            unsafe { store::<WIDE>(place.add(at), value) }
+        };
+        match degree {
             1 => {
                 let linear = keys.take();
-                // SAFETY: a whole strip is left in all places.
-                unsafe { share_line(block, linear, places, at) };
+                shares(block, 1, |_| linear, places, put);
             }
             2 => {
-                let (linear, square) = (keys.take(), keys.take());
-                // SAFETY: a whole strip is left in all places.
-                unsafe { share_parabola(block, linear, square, places, at) };
+                let runs = [keys.take(), keys.take()];
+                shares(block, 2, |number| runs[number], places, put);
             }
-            degree => {
+            _ => {
                 let runs = &mut scratch[..degree * STRIP];
                 for run in runs.chunks_exact_mut(STRIP) {
                     // SAFETY: the run is a strip long.
                     unsafe { store::<WIDE>(run.as_mut_ptr(), keys.take()) };
                 }
-                // SAFETY: a whole strip is left in all places.
-                unsafe { share_any(block, runs, places, at) };
+                let runs = runs.as_ptr();
+                // SAFETY: there are `degree` runs, each a strip long.
+                let run = |number: usize| unsafe { load(runs.add(number * STRIP)) };
+                shares(block, degree, run, places, put);
             }
         }
     }
@@ -227,104 +308,72 @@ unsafe fn split(stream: &mut Stream, secret: &[u8], places: &Places<'_>) {
     }
     // The last strip: runs of whole units, of which the end may be left over.
     let width = rest.next_multiple_of(UNIT);
-    let runs = &mut scratch[..stream.degree * width];
-    for run in runs.chunks_exact_mut(UNIT) {
-        // SAFETY: the run is a unit long.
-        unsafe { store::<1>(run.as_mut_ptr(), keys.take()) };
+    let runs = &mut scratch[..degree * width];
+    for unit in runs.chunks_exact_mut(UNIT) {
+        // SAFETY: the unit is a register long.
+        unsafe { store::<1>(unit.as_mut_ptr(), keys.take()) };
     }
+    let runs = runs.as_ptr();
     for offset in (0..rest).step_by(UNIT) {
         let (at, mask) = (whole + offset, lanes(rest - offset));
         // SAFETY: the mask lets through only bytes that are there.
         let block = unsafe { _mm512_maskz_loadu_epi8(mask, from.add(at).cast()) };
-        for (index, place) in (1..=u8::MAX).zip(places) {
-            let matrix = matrix(index);
-            let mut value = _mm512_setzero_si512();
-            for run in runs.chunks_exact(width).rev() {
-                // SAFETY: each run has whole units, and `offset` is where one of them begins.
-                let run = unsafe { load::<1>(run.as_ptr().add(offset)) };
-                [value] = step([value], matrix, run);
-            }
-            [value] = step([value], matrix, [block]);
+        // SAFETY: there are `degree` runs of whole units, and `offset` is where one of them begins.
+        let run = |number: usize| unsafe { load(runs.add(number * width + offset)) };
+        let put = |place: *mut u8, [value]: [__m512i; 1]| {
             // SAFETY: the mask lets through only bytes that are there.
             unsafe { _mm512_mask_storeu_epi8(place.add(at).cast(), mask, value) };
-        }
+        };
+        shares([block], degree, run, places, put);
     }
 }
 
-/// k = 2. The values at 2m and 2m + 1 differ by the coefficient, since 1 is what is added to 2m: every second product is saved.
-///
-/// # Safety
-/// Each place must have a strip to write at `at`.
+/// Gives `put` all shares of `block` in turn. `run` gives r₁, r₂ … (see [`CLASSES`]), counted from 0, at the same place.
 #[inline]
 #[target_feature(enable = "avx512f,gfni")]
-unsafe fn share_line(
-    block: [__m512i; WIDE],
-    linear: [__m512i; WIDE],
+fn shares<const N: usize>(
+    block: [__m512i; N],
+    degree: usize,
+    run: impl Fn(usize) -> [__m512i; N],
     places: &[*mut u8],
-    at: usize,
+    put: impl Fn(*mut u8, [__m512i; N]),
 ) {
-    let mut even = block;
-    for (index, place) in (1..=u8::MAX).zip(places) {
-        let value = if index % 2 == 0 {
-            even = step(linear, matrix(index), block);
-            even
-        } else {
-            sum(even, linear)
-        };
-        // SAFETY: the caller's promise.
-        unsafe { store(place.add(at), value) };
-    }
-}
-
-/// k = 3. Here they differ by the sum of both coefficients, since (x + 1)² = x² + 1.
-///
-/// # Safety
-/// Each place must have a strip to write at `at`.
-#[inline]
-#[target_feature(enable = "avx512f,gfni")]
-unsafe fn share_parabola(
-    block: [__m512i; WIDE],
-    linear: [__m512i; WIDE],
-    square: [__m512i; WIDE],
-    places: &[*mut u8],
-    at: usize,
-) {
-    let both = sum(linear, square);
-    let mut even = block;
-    for (index, place) in (1..=u8::MAX).zip(places) {
-        let value = if index % 2 == 0 {
-            let matrix = matrix(index);
-            even = step(step(square, matrix, linear), matrix, block);
-            even
-        } else {
-            sum(even, both)
-        };
-        // SAFETY: the caller's promise.
-        unsafe { store(place.add(at), value) };
-    }
-}
-
-/// Any k, by Horner's rule over `runs`, which hold the coefficients of x, x², …, a strip of each.
-///
-/// # Safety
-/// Each place must have a strip to write at `at`.
-#[inline]
-#[target_feature(enable = "avx512f,gfni")]
-unsafe fn share_any(block: [__m512i; WIDE], runs: &[u8], places: &[*mut u8], at: usize) {
-    for (index, place) in (1..=u8::MAX).zip(places) {
-        let matrix = matrix(index);
-        let mut runs = runs.chunks_exact(STRIP).rev();
-        let mut value = match runs.next() {
-            // SAFETY: the run is a strip long.
-            Some(leading) => unsafe { load::<WIDE>(leading.as_ptr()) },
-            None => [_mm512_setzero_si512(); WIDE],
-        };
-        for run in runs {
-            // SAFETY: the run is a strip long.
-            value = step(value, matrix, unsafe { load(run.as_ptr()) });
+    let linear = run(0);
+    put(places[0], sum(block, linear));
+    let mut class = 1;
+    while 2 * class <= places.len() {
+        // E(y) and O(y) by Horner's rule, each from the run with the highest power down.
+        let (mut even, mut odd) = (block, linear);
+        if class == 1 {
+            let mut number = 1;
+            while number < degree {
+                even = sum(even, run(number));
+                if number + 1 < degree {
+                    odd = sum(odd, run(number + 1));
+                }
+                number += 2;
+            }
+        } else if degree > 1 {
+            let y = matrix(CLASSES[class]);
+            let mut number = degree - 1 - degree % 2;
+            even = run(number);
+            while number > 1 {
+                number -= 2;
+                even = step(even, y, run(number));
+            }
+            even = step(even, y, block);
+            let mut number = degree - 2 + degree % 2;
+            odd = run(number);
+            while number > 0 {
+                number -= 2;
+                odd = step(odd, y, run(number));
+            }
         }
-        value = step(value, matrix, block);
-        // SAFETY: the caller's promise.
-        unsafe { store(place.add(at), value) };
+        let value = step(odd, matrix(2 * class as u8), even);
+        put(places[2 * class - 1], value);
+        if 2 * class < places.len() {
+            put(places[2 * class], sum(value, odd));
+        }
+        class += 1;
     }
 }

@@ -3,7 +3,7 @@
 
 use core::arch::aarch64::*;
 
-use super::tables::{NIBBLES, Nibbles};
+use super::tables::{CLASSES, NIBBLES, Nibbles};
 use super::{BLOCK, Places, RoundKeys, STRIP, Stream, UNIT, Views};
 use crate::secret::Secret;
 
@@ -31,8 +31,7 @@ impl Neon {
     }
 
     pub(super) fn combine(self, views: &Views<'_>, out: &mut [u8], add: bool) {
-        assert!(views.len >= out.len(), "each view covers the result");
-        // SAFETY: `self` exists only where `detect` found the instructions; each view has as many bytes as `out`.
+        // SAFETY: `self` exists only where `detect` found the instructions; `Views::new` has checked that each view has as many bytes as `out`.
         unsafe { combine(views, out.as_mut_ptr(), out.len(), add) }
     }
 
@@ -130,10 +129,10 @@ fn step<const N: usize>(
     factor: Tables,
     addend: [uint8x16_t; N],
 ) -> [uint8x16_t; N] {
-    for (acc, addend) in acc.iter_mut().zip(addend) {
-        let low = vqtbl1q_u8(factor.low, vandq_u8(*acc, vdupq_n_u8(15)));
-        let high = vqtbl1q_u8(factor.high, vshrq_n_u8::<4>(*acc));
-        *acc = veorq_u8(veorq_u8(low, high), addend);
+    for lane in 0..N {
+        let low = vqtbl1q_u8(factor.low, vandq_u8(acc[lane], vdupq_n_u8(15)));
+        let high = vqtbl1q_u8(factor.high, vshrq_n_u8::<4>(acc[lane]));
+        acc[lane] = veorq_u8(veorq_u8(low, high), addend[lane]);
     }
     acc
 }
@@ -141,8 +140,8 @@ fn step<const N: usize>(
 #[inline]
 #[target_feature(enable = "neon")]
 fn sum<const N: usize>(mut one: [uint8x16_t; N], other: [uint8x16_t; N]) -> [uint8x16_t; N] {
-    for (one, other) in one.iter_mut().zip(other) {
-        *one = veorq_u8(*one, other);
+    for lane in 0..N {
+        one[lane] = veorq_u8(one[lane], other[lane]);
     }
     one
 }
@@ -203,7 +202,6 @@ unsafe fn store_some(at: *mut u8, len: usize, vector: [uint8x16_t; 1]) {
 /// Each view must have `len` bytes to read, `out` as many to write.
 #[target_feature(enable = "neon")]
 unsafe fn combine(views: &Views<'_>, out: *mut u8, len: usize, add: bool) {
-    let sources = views.weights.iter().zip(&views.start);
     let mut at = 0;
     while at + GROUP * WIDTH <= len {
         let mut acc = [vdupq_n_u8(0); GROUP];
@@ -211,10 +209,11 @@ unsafe fn combine(views: &Views<'_>, out: *mut u8, len: usize, add: bool) {
             // SAFETY: a whole group is left.
             acc = unsafe { load(out.add(at)) };
         }
-        for (weight, start) in sources.clone() {
+        for number in 0..views.weights.len() {
+            let (weight, start) = (views.weights[number], views.start(number));
             // SAFETY: a whole group is left, in this view as in all.
             let share = unsafe { load(start.add(at)) };
-            acc = step(share, tables(*weight), acc);
+            acc = step(share, tables(weight), acc);
         }
         // SAFETY: a whole group is left.
         unsafe { store(out.add(at), acc) };
@@ -227,10 +226,11 @@ unsafe fn combine(views: &Views<'_>, out: *mut u8, len: usize, add: bool) {
             // SAFETY: so many bytes are left.
             acc = unsafe { load_some(out.add(at), some) };
         }
-        for (weight, start) in sources.clone() {
+        for number in 0..views.weights.len() {
+            let (weight, start) = (views.weights[number], views.start(number));
             // SAFETY: so many bytes are left, in this view as in all.
             let share = unsafe { load_some(start.add(at), some) };
-            acc = step(share, tables(*weight), acc);
+            acc = step(share, tables(weight), acc);
         }
         // SAFETY: so many bytes are left.
         unsafe { store_some(out.add(at), some, acc) };
@@ -250,72 +250,83 @@ unsafe fn split(stream: &mut Stream, secret: &[u8], places: &Places<'_>) {
         let runs = &mut stream.scratch.expose_mut()[..stream.degree * width];
         fill(stream.keys.expose(), counter, runs);
         counter += (runs.len() / BLOCK) as u64;
+        let runs = runs.as_ptr();
         let mut at = 0;
         while at + GROUP * WIDTH <= strip.len() {
-            // SAFETY: a whole group is left, in the secret and so in all places and runs.
-            unsafe {
-                let block = load::<GROUP>(strip.as_ptr().add(at));
-                shares(block, runs, width, at, places, |place, value| {
-                    store(place.add(start + at), value);
-                });
-            }
+            // SAFETY: a whole group is left, in the secret and so in all runs and places.
+            let block = unsafe { load::<GROUP>(strip.as_ptr().add(at)) };
+            // SAFETY: the same.
+            let run = |number: usize| unsafe { load(runs.add(number * width + at)) };
+            let put = |place: *mut u8, value| {
+                // SAFETY: the same.
+                unsafe { store(place.add(start + at), value) }
+            };
+            shares(block, stream.degree, run, places, put);
             at += GROUP * WIDTH;
         }
         while at < strip.len() {
             let some = (strip.len() - at).min(WIDTH);
-            // SAFETY: so many bytes are left, in the secret and so in all places; the runs have whole units.
-            unsafe {
-                let block = load_some(strip.as_ptr().add(at), some);
-                shares(block, runs, width, at, places, |place, value| {
-                    store_some(place.add(start + at), some, value);
-                });
-            }
+            // SAFETY: so many bytes are left in the secret.
+            let block = unsafe { load_some(strip.as_ptr().add(at), some) };
+            // SAFETY: the runs have whole units.
+            let run = |number: usize| unsafe { load(runs.add(number * width + at)) };
+            let put = |place: *mut u8, value| {
+                // SAFETY: as many are left in all places.
+                unsafe { store_some(place.add(start + at), some, value) }
+            };
+            shares(block, stream.degree, run, places, put);
             at += WIDTH;
         }
         start += STRIP;
     }
 }
 
-/// Gives `put` all shares of `block`, whose coefficients are at `at` in the runs, in turn.
-///
-/// # Safety
-/// Each run, of `width` bytes, must go on for `16 · N` bytes from `at`.
+/// Gives `put` all shares of `block` in turn. `run` gives r₁, r₂ … (see [`CLASSES`]), counted from 0, at the same place.
 #[inline]
 #[target_feature(enable = "neon")]
-unsafe fn shares<const N: usize>(
+fn shares<const N: usize>(
     block: [uint8x16_t; N],
-    runs: &[u8],
-    width: usize,
-    at: usize,
+    degree: usize,
+    run: impl Fn(usize) -> [uint8x16_t; N],
     places: &[*mut u8],
     put: impl Fn(*mut u8, [uint8x16_t; N]),
 ) {
-    let coefficients = runs.chunks_exact(width).rev();
-    let mut ones = [vdupq_n_u8(0); N];
-    for run in coefficients.clone() {
-        // SAFETY: the caller's promise.
-        ones = sum(ones, unsafe { load(run.as_ptr().add(at)) });
-    }
-    // With one or two coefficients the values at 2m and 2m + 1 differ by their sum, since (x + 1)² = x² + 1.
-    let few = coefficients.len() <= 2;
-    let mut even = block;
-    for (index, place) in (1..=u8::MAX).zip(places) {
-        if index == 1 || few && index % 2 == 1 {
-            put(*place, sum(even, ones));
-            continue;
+    let linear = run(0);
+    put(places[0], sum(block, linear));
+    let mut class = 1;
+    while 2 * class <= places.len() {
+        // E(y) and O(y) by Horner's rule, each from the run with the highest power down.
+        let (mut even, mut odd) = (block, linear);
+        if class == 1 {
+            let mut number = 1;
+            while number < degree {
+                even = sum(even, run(number));
+                if number + 1 < degree {
+                    odd = sum(odd, run(number + 1));
+                }
+                number += 2;
+            }
+        } else if degree > 1 {
+            let y = tables(CLASSES[class]);
+            let mut number = degree - 1 - degree % 2;
+            even = run(number);
+            while number > 1 {
+                number -= 2;
+                even = step(even, y, run(number));
+            }
+            even = step(even, y, block);
+            let mut number = degree - 2 + degree % 2;
+            odd = run(number);
+            while number > 0 {
+                number -= 2;
+                odd = step(odd, y, run(number));
+            }
         }
-        let factor = tables(index);
-        let mut value = [vdupq_n_u8(0); N];
-        for (number, run) in coefficients.clone().enumerate() {
-            // SAFETY: the caller's promise.
-            let run = unsafe { load(run.as_ptr().add(at)) };
-            value = if number == 0 {
-                run
-            } else {
-                step(value, factor, run)
-            };
+        let value = step(odd, tables(2 * class as u8), even);
+        put(places[2 * class - 1], value);
+        if 2 * class < places.len() {
+            put(places[2 * class], sum(value, odd));
         }
-        even = step(value, factor, block);
-        put(*place, even);
+        class += 1;
     }
 }

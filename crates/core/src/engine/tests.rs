@@ -122,7 +122,8 @@ fn stock(key: &Secret<32>, len: usize) -> Vec<u8> {
     stream
 }
 
-/// What FORMAT.md says a share is, with the coefficients taken from the stock key stream in the order that [`STRIP`] tells.
+/// What a share is by the polynomial of [`tables::CLASSES`], with the random bytes taken from the stock key stream in the
+/// order that [`STRIP`] tells.
 #[cfg(feature = "std")]
 fn defined(secret: &[u8], k: usize, n: usize, stream: &mut &[u8]) -> Vec<Vec<u8>> {
     let mut shares = vec![Vec::new(); n];
@@ -130,14 +131,17 @@ fn defined(secret: &[u8], k: usize, n: usize, stream: &mut &[u8]) -> Vec<Vec<u8>
         let width = strip.len().next_multiple_of(UNIT);
         let (runs, rest) = stream.split_at((k - 1) * width);
         *stream = rest;
-        for (at, byte) in strip.iter().enumerate() {
-            for (index, share) in (1..=255).zip(&mut shares) {
-                let (mut value, mut power) = (*byte, 1);
-                for run in runs.chunks(width) {
-                    power = mul(power, index);
-                    value ^= mul(run[at], power);
-                }
-                share.push(value);
+        for (x, share) in (1..=255_u8).zip(&mut shares) {
+            let y = mul(mul(x, x) ^ x, crate::gf256::inv(6));
+            let mut functions = Vec::new();
+            let mut power = 1;
+            while functions.len() < k {
+                functions.extend([power, mul(power, x)]);
+                power = mul(power, y);
+            }
+            for (at, byte) in strip.iter().enumerate() {
+                let terms = runs.chunks(width).zip(&functions[1..]);
+                share.push(terms.fold(*byte, |sum, (run, value)| sum ^ mul(run[at], *value)));
             }
         }
     }

@@ -7,7 +7,7 @@
 use core::arch::x86_64::*;
 
 use super::aes::Aes;
-use super::tables::{MATRICES, NIBBLES, Nibbles};
+use super::tables::{CLASSES, MATRICES, NIBBLES, Nibbles};
 use super::{BLOCK, Places, STRIP, Stream, UNIT, Views};
 
 /// Bytes in a register.
@@ -31,8 +31,7 @@ impl Avx2 {
     }
 
     pub(super) fn combine(self, views: &Views<'_>, out: &mut [u8], add: bool) {
-        assert!(views.len >= out.len(), "each view covers the result");
-        // SAFETY: `self` exists only where `detect` found the instructions; each view has as many bytes as `out`.
+        // SAFETY: `self` exists only where `detect` found the instructions; `Views::new` has checked that each view has as many bytes as `out`.
         unsafe { avx2::combine(views, out.as_mut_ptr(), out.len(), add) }
     }
 
@@ -51,7 +50,6 @@ impl Gfni256 {
     }
 
     pub(super) fn combine(self, views: &Views<'_>, out: &mut [u8], add: bool) {
-        assert!(views.len >= out.len(), "each view covers the result");
         // SAFETY: as for `Avx2`.
         unsafe { gfni::combine(views, out.as_mut_ptr(), out.len(), add) }
     }
@@ -169,8 +167,8 @@ unsafe fn store_some(at: *mut u8, len: usize, vector: [__m256i; 1]) {
 #[inline]
 #[target_feature(enable = "avx2")]
 fn sum<const N: usize>(mut one: [__m256i; N], other: [__m256i; N]) -> [__m256i; N] {
-    for (one, other) in one.iter_mut().zip(other) {
-        *one = _mm256_xor_si256(*one, other);
+    for lane in 0..N {
+        one[lane] = _mm256_xor_si256(one[lane], other[lane]);
     }
     one
 }
@@ -188,8 +186,8 @@ macro_rules! kernels {
                 factor: $factor,
                 addend: [__m256i; N],
             ) -> [__m256i; N] {
-                for (acc, addend) in acc.iter_mut().zip(addend) {
-                    *acc = _mm256_xor_si256($product(*acc, factor), addend);
+                for lane in 0..N {
+                    acc[lane] = _mm256_xor_si256($product(acc[lane], factor), addend[lane]);
                 }
                 acc
             }
@@ -198,7 +196,6 @@ macro_rules! kernels {
             /// Each view must have `len` bytes to read, `out` as many to write.
             #[target_feature(enable = $features)]
             pub(super) unsafe fn combine(views: &Views<'_>, out: *mut u8, len: usize, add: bool) {
-                let sources = views.weights.iter().zip(&views.start);
                 let mut at = 0;
                 while at + GROUP * WIDTH <= len {
                     let mut acc = [_mm256_setzero_si256(); GROUP];
@@ -206,10 +203,11 @@ macro_rules! kernels {
                         // SAFETY: a whole group is left.
                         acc = unsafe { load(out.add(at)) };
                     }
-                    for (weight, start) in sources.clone() {
+                    for number in 0..views.weights.len() {
+                        let (weight, start) = (views.weights[number], views.start(number));
                         // SAFETY: a whole group is left, in this view as in all.
                         let share = unsafe { load(start.add(at)) };
-                        acc = step(share, $prepare(*weight), acc);
+                        acc = step(share, $prepare(weight), acc);
                     }
                     // SAFETY: a whole group is left.
                     unsafe { store(out.add(at), acc) };
@@ -222,10 +220,11 @@ macro_rules! kernels {
                         // SAFETY: so many bytes are left.
                         acc = unsafe { load_some(out.add(at), some) };
                     }
-                    for (weight, start) in sources.clone() {
+                    for number in 0..views.weights.len() {
+                        let (weight, start) = (views.weights[number], views.start(number));
                         // SAFETY: so many bytes are left, in this view as in all.
                         let share = unsafe { load_some(start.add(at), some) };
-                        acc = step(share, $prepare(*weight), acc);
+                        acc = step(share, $prepare(weight), acc);
                     }
                     // SAFETY: so many bytes are left.
                     unsafe { store_some(out.add(at), some, acc) };
@@ -250,73 +249,84 @@ macro_rules! kernels {
                     let runs = &mut stream.scratch.expose_mut()[..stream.degree * width];
                     aes.fill(stream.keys.expose(), counter, runs);
                     counter += (runs.len() / BLOCK) as u64;
+                    let runs = runs.as_ptr();
                     let mut at = 0;
                     while at + GROUP * WIDTH <= strip.len() {
-                        // SAFETY: a whole group is left, in the secret and so in all places and runs.
-                        unsafe {
-                            let block = load::<GROUP>(strip.as_ptr().add(at));
-                            shares(block, runs, width, at, places, |place, value| {
-                                store(place.add(start + at), value);
-                            });
-                        }
+                        // SAFETY: a whole group is left, in the secret and so in all runs and places.
+                        let block = unsafe { load::<GROUP>(strip.as_ptr().add(at)) };
+                        // SAFETY: the same.
+                        let run = |number: usize| unsafe { load(runs.add(number * width + at)) };
+                        let put = |place: *mut u8, value| {
+                            // SAFETY: the same.
+                            unsafe { store(place.add(start + at), value) }
+                        };
+                        shares(block, stream.degree, run, places, put);
                         at += GROUP * WIDTH;
                     }
                     while at < strip.len() {
                         let some = (strip.len() - at).min(WIDTH);
-                        // SAFETY: so many bytes are left, in the secret and so in all places; the runs have whole units.
-                        unsafe {
-                            let block = load_some(strip.as_ptr().add(at), some);
-                            shares(block, runs, width, at, places, |place, value| {
-                                store_some(place.add(start + at), some, value);
-                            });
-                        }
+                        // SAFETY: so many bytes are left in the secret.
+                        let block = unsafe { load_some(strip.as_ptr().add(at), some) };
+                        // SAFETY: the runs have whole units.
+                        let run = |number: usize| unsafe { load(runs.add(number * width + at)) };
+                        let put = |place: *mut u8, value| {
+                            // SAFETY: as many are left in all places.
+                            unsafe { store_some(place.add(start + at), some, value) }
+                        };
+                        shares(block, stream.degree, run, places, put);
                         at += WIDTH;
                     }
                     start += STRIP;
                 }
             }
 
-            /// Gives `put` all shares of `block`, whose coefficients are at `at` in the runs, in turn.
-            ///
-            /// # Safety
-            /// Each run, of `width` bytes, must go on for `32 · N` bytes from `at`.
+            /// Gives `put` all shares of `block` in turn. `run` gives r₁, r₂ … (see [`CLASSES`]), counted from 0, at the same place.
             #[inline]
             #[target_feature(enable = $features)]
-            unsafe fn shares<const N: usize>(
+            fn shares<const N: usize>(
                 block: [__m256i; N],
-                runs: &[u8],
-                width: usize,
-                at: usize,
+                degree: usize,
+                run: impl Fn(usize) -> [__m256i; N],
                 places: &[*mut u8],
                 put: impl Fn(*mut u8, [__m256i; N]),
             ) {
-                let coefficients = runs.chunks_exact(width).rev();
-                let mut ones = [_mm256_setzero_si256(); N];
-                for run in coefficients.clone() {
-                    // SAFETY: the caller's promise.
-                    ones = sum(ones, unsafe { load(run.as_ptr().add(at)) });
-                }
-                // With one or two coefficients the values at 2m and 2m + 1 differ by their sum, since (x + 1)² = x² + 1.
-                let few = coefficients.len() <= 2;
-                let mut even = block;
-                for (index, place) in (1..=u8::MAX).zip(places) {
-                    if index == 1 || few && index % 2 == 1 {
-                        put(*place, sum(even, ones));
-                        continue;
+                let linear = run(0);
+                put(places[0], sum(block, linear));
+                let mut class = 1;
+                while 2 * class <= places.len() {
+                    // E(y) and O(y) by Horner's rule, each from the run with the highest power down.
+                    let (mut even, mut odd) = (block, linear);
+                    if class == 1 {
+                        let mut number = 1;
+                        while number < degree {
+                            even = sum(even, run(number));
+                            if number + 1 < degree {
+                                odd = sum(odd, run(number + 1));
+                            }
+                            number += 2;
+                        }
+                    } else if degree > 1 {
+                        let y = $prepare(CLASSES[class]);
+                        let mut number = degree - 1 - degree % 2;
+                        even = run(number);
+                        while number > 1 {
+                            number -= 2;
+                            even = step(even, y, run(number));
+                        }
+                        even = step(even, y, block);
+                        let mut number = degree - 2 + degree % 2;
+                        odd = run(number);
+                        while number > 0 {
+                            number -= 2;
+                            odd = step(odd, y, run(number));
+                        }
                     }
-                    let factor = $prepare(index);
-                    let mut value = [_mm256_setzero_si256(); N];
-                    for (number, run) in coefficients.clone().enumerate() {
-                        // SAFETY: the caller's promise.
-                        let run = unsafe { load(run.as_ptr().add(at)) };
-                        value = if number == 0 {
-                            run
-                        } else {
-                            step(value, factor, run)
-                        };
+                    let value = step(odd, $prepare(2 * class as u8), even);
+                    put(places[2 * class - 1], value);
+                    if 2 * class < places.len() {
+                        put(places[2 * class], sum(value, odd));
                     }
-                    even = step(value, factor, block);
-                    put(*place, even);
+                    class += 1;
                 }
             }
         }
