@@ -236,7 +236,20 @@ pub(crate) struct Stream {
     /// How many coefficients each polynomial has besides the secret.
     degree: usize,
     /// Room for the coefficients of one strip.
-    scratch: SecretBytes,
+    scratch: Scratch,
+}
+
+/// Memory that begins with a line of the cache, without which what was just written could not be read back at once.
+struct Scratch(SecretBytes);
+
+impl Scratch {
+    #[cfg_attr(not(feature = "std"), allow(dead_code))]
+    #[inline]
+    fn take(&mut self, len: usize) -> &mut [u8] {
+        let bytes = self.0.expose_mut();
+        let skip = bytes.as_ptr().align_offset(UNIT).min(UNIT);
+        &mut bytes[skip..skip + len]
+    }
 }
 
 impl Stream {
@@ -248,7 +261,9 @@ impl Stream {
             keys,
             counter: 0,
             degree,
-            scratch: SecretBytes::with_len((degree * width).next_multiple_of(STRIP)),
+            scratch: Scratch(SecretBytes::with_len(
+                (degree * width).next_multiple_of(STRIP) + UNIT,
+            )),
         }
     }
 

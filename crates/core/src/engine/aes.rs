@@ -98,6 +98,13 @@ fn expand(key: &[u8; 32], out: &mut [u8; 240]) {
     round!(7, 0x40);
 }
 
+/// 14, the rounds of AES-256, and the compiler must not know it: when it unrolls them it puts whole blocks one after
+/// another, of which the processor then has to wait for each.
+#[inline(always)]
+fn rounds() -> usize {
+    core::hint::black_box(14)
+}
+
 /// Round key `number`.
 #[inline]
 #[target_feature(enable = "sse2")]
@@ -111,14 +118,13 @@ pub(super) fn round_key(keys: &[u8; 240], number: usize) -> __m128i {
 fn fill_narrow(keys: &[u8; 240], counter: u64, out: &mut [u8]) {
     const LANES: usize = UNIT / BLOCK;
     let mut block = counter;
-    // Two units at once would be as many chains as the processor can overlap; it overlaps units by itself.
     for unit in out.as_chunks_mut::<UNIT>().0 {
         let mut state = [round_key(keys, 0); LANES];
         for lane in 0..LANES {
             let number = _mm_set_epi64x(0, block.wrapping_add(lane as u64) as i64);
             state[lane] = _mm_xor_si128(state[lane], number);
         }
-        for round in 1..14 {
+        for round in 1..rounds() {
             let key = round_key(keys, round);
             for lane in 0..LANES {
                 state[lane] = _mm_aesenc_si128(state[lane], key);
@@ -147,7 +153,7 @@ fn fill_wide(keys: &[u8; 240], counter: u64, out: &mut [u8]) {
             state[lane] = _mm256_xor_si256(state[lane], numbers);
             numbers = _mm256_add_epi64(numbers, _mm256_set_epi64x(0, 2, 0, 2));
         }
-        for round in 1..14 {
+        for round in 1..rounds() {
             let key = _mm256_broadcastsi128_si256(round_key(keys, round));
             for lane in 0..LANES {
                 state[lane] = _mm256_aesenc_epi128(state[lane], key);

@@ -11,6 +11,8 @@ use super::{Places, STRIP, Stream, UNIT, Views};
 
 /// Registers of one strip.
 const WIDE: usize = STRIP / UNIT;
+/// How far ahead of the writing memory is claimed.
+const AHEAD: usize = 4 * STRIP;
 
 /// The proof that the processor has what the functions below are compiled for.
 #[derive(Clone, Copy, Debug)]
@@ -61,6 +63,16 @@ unsafe fn store<const N: usize>(at: *mut u8, vectors: [__m512i; N]) {
     for (number, vector) in vectors.into_iter().enumerate() {
         // SAFETY: the caller's promise; the instruction asks for no alignment.
         unsafe { _mm512_storeu_si512(at.add(number * UNIT).cast(), vector) };
+    }
+}
+
+/// Asks for a strip of memory to be brought near for writing, so that stores don't hold up the key stream. Where there is no
+/// such memory nothing happens.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn claim(at: *mut u8) {
+    for line in 0..WIDE {
+        _mm_prefetch::<_MM_HINT_ET0>(at.wrapping_add(line * UNIT).cast());
     }
 }
 
@@ -272,13 +284,16 @@ unsafe fn split(stream: &mut Stream, secret: &[u8], places: &Places<'_>) {
     let degree = stream.degree;
     let whole = secret.len() - secret.len() % STRIP;
     let (from, places) = (secret.as_ptr(), &places.start[..places.count]);
-    let scratch = stream.scratch.expose_mut();
+    let scratch = stream
+        .scratch
+        .take(degree * secret.len().min(STRIP).next_multiple_of(UNIT));
     for at in (0..whole).step_by(STRIP) {
         // SAFETY: a whole strip is left, in the secret as in all places.
         let block = unsafe { load::<WIDE>(from.add(at)) };
         let put = |place: *mut u8, value| {
-            // SAFETY: the same.
-            unsafe { store::<WIDE>(place.add(at), value) }
+            claim(place.wrapping_add(at + AHEAD));
+            // SAFETY: a whole strip is left in all places.
+            unsafe { store::<WIDE>(place.add(at), value) };
         };
         match degree {
             1 => {
@@ -288,6 +303,14 @@ unsafe fn split(stream: &mut Stream, secret: &[u8], places: &Places<'_>) {
             2 => {
                 let runs = [keys.take(), keys.take()];
                 shares(block, 2, |number| runs[number], places, put);
+            }
+            3 => {
+                let runs = [keys.take(), keys.take(), keys.take()];
+                shares(block, 3, |number| runs[number], places, put);
+            }
+            4 => {
+                let runs = [keys.take(), keys.take(), keys.take(), keys.take()];
+                shares(block, 4, |number| runs[number], places, put);
             }
             _ => {
                 let runs = &mut scratch[..degree * STRIP];
@@ -340,10 +363,11 @@ fn shares<const N: usize>(
 ) {
     let linear = run(0);
     put(places[0], sum(block, linear));
+    // What E and O gain from one class of points to the next, as long as they are no more than squares.
+    let (mut even_gain, mut odd_gain) = (block, linear);
+    let (mut even, mut odd) = (block, linear);
     let mut class = 1;
     while 2 * class <= places.len() {
-        // E(y) and O(y) by Horner's rule, each from the run with the highest power down.
-        let (mut even, mut odd) = (block, linear);
         if class == 1 {
             let mut number = 1;
             while number < degree {
@@ -353,7 +377,11 @@ fn shares<const N: usize>(
                 }
                 number += 2;
             }
+            (even_gain, odd_gain) = (sum(even_gain, even), sum(odd_gain, odd));
+        } else if class % 2 == 1 && degree <= 5 {
+            (even, odd) = (sum(even, even_gain), sum(odd, odd_gain));
         } else if degree > 1 {
+            // By Horner's rule, from the run with the highest power down.
             let y = matrix(CLASSES[class]);
             let mut number = degree - 1 - degree % 2;
             even = run(number);

@@ -247,7 +247,7 @@ unsafe fn split(stream: &mut Stream, secret: &[u8], places: &Places<'_>) {
     let mut start = 0;
     for strip in secret.chunks(STRIP) {
         let width = strip.len().next_multiple_of(UNIT);
-        let runs = &mut stream.scratch.expose_mut()[..stream.degree * width];
+        let runs = stream.scratch.take(stream.degree * width);
         fill(stream.keys.expose(), counter, runs);
         counter += (runs.len() / BLOCK) as u64;
         let runs = runs.as_ptr();
@@ -293,10 +293,11 @@ fn shares<const N: usize>(
 ) {
     let linear = run(0);
     put(places[0], sum(block, linear));
+    // What E and O gain from one class of points to the next, as long as they are no more than squares.
+    let (mut even_gain, mut odd_gain) = (block, linear);
+    let (mut even, mut odd) = (block, linear);
     let mut class = 1;
     while 2 * class <= places.len() {
-        // E(y) and O(y) by Horner's rule, each from the run with the highest power down.
-        let (mut even, mut odd) = (block, linear);
         if class == 1 {
             let mut number = 1;
             while number < degree {
@@ -306,7 +307,11 @@ fn shares<const N: usize>(
                 }
                 number += 2;
             }
+            (even_gain, odd_gain) = (sum(even_gain, even), sum(odd_gain, odd));
+        } else if class % 2 == 1 && degree <= 5 {
+            (even, odd) = (sum(even, even_gain), sum(odd, odd_gain));
         } else if degree > 1 {
+            // By Horner's rule, from the run with the highest power down.
             let y = tables(CLASSES[class]);
             let mut number = degree - 1 - degree % 2;
             even = run(number);

@@ -59,7 +59,8 @@ pub(super) static MATRICES: [u64; 256] = {
 ///
 /// The engines don't take powers of x. Their polynomial is s + r₁·x + r₂·y + r₃·x·y + r₄·y² + r₅·x·y² + …, where r₁, r₂ …
 /// come from the key stream: the sum of an even part E(y) and x times an odd part O(y). So E and O are taken once for two
-/// points, and the value at 2j + 1 is the value at 2j plus O. The functions x, y, x·y, y² … are polynomials of degree 1, 2, 3, 4 …
+/// points, and the value at 2j + 1 is the value at 2j plus O. From an even j to the next, y grows by 1;
+/// where E and O are no more than squares in y they then grow by the same each time, since (y + 1)² = y² + 1. The functions x, y, x·y, y² … are polynomials of degree 1, 2, 3, 4 …
 /// without a constant term, so they can be exchanged for x, x², x³, x⁴ …: to each choice of r₁, r₂ … belongs exactly one choice of
 /// Shamir's coefficients, and uniform ones to uniform ones. It is the first step of an additive Fourier transform (Gao and Mateer 2010; Lin,
 /// Chung and Han 2014).

@@ -14,6 +14,8 @@ use super::{BLOCK, Places, STRIP, Stream, UNIT, Views};
 const WIDTH: usize = 32;
 /// Registers taken together, so that one need not wait for another.
 const GROUP: usize = 4;
+/// How far ahead of the writing memory is claimed.
+const AHEAD: usize = 4 * STRIP;
 
 /// The proof that the processor has AVX2 and AES.
 #[derive(Clone, Copy, Debug)]
@@ -164,6 +166,15 @@ unsafe fn store_some(at: *mut u8, len: usize, vector: [__m256i; 1]) {
     }
 }
 
+/// Asks for a group of memory to be brought near for writing, so that stores don't hold up the rest. Where there is no such
+/// memory nothing happens.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn claim(at: *mut u8) {
+    _mm_prefetch::<_MM_HINT_ET0>(at.cast());
+    _mm_prefetch::<_MM_HINT_ET0>(at.wrapping_add(UNIT).cast());
+}
+
 #[inline]
 #[target_feature(enable = "avx2")]
 fn sum<const N: usize>(mut one: [__m256i; N], other: [__m256i; N]) -> [__m256i; N] {
@@ -246,7 +257,7 @@ macro_rules! kernels {
                 let mut start = 0;
                 for strip in secret.chunks(STRIP) {
                     let width = strip.len().next_multiple_of(UNIT);
-                    let runs = &mut stream.scratch.expose_mut()[..stream.degree * width];
+                    let runs = stream.scratch.take(stream.degree * width);
                     aes.fill(stream.keys.expose(), counter, runs);
                     counter += (runs.len() / BLOCK) as u64;
                     let runs = runs.as_ptr();
@@ -257,6 +268,7 @@ macro_rules! kernels {
                         // SAFETY: the same.
                         let run = |number: usize| unsafe { load(runs.add(number * width + at)) };
                         let put = |place: *mut u8, value| {
+                            claim(place.wrapping_add(start + at + AHEAD));
                             // SAFETY: the same.
                             unsafe { store(place.add(start + at), value) }
                         };
@@ -292,10 +304,11 @@ macro_rules! kernels {
             ) {
                 let linear = run(0);
                 put(places[0], sum(block, linear));
+                // What E and O gain from one class of points to the next, as long as they are no more than squares.
+                let (mut even_gain, mut odd_gain) = (block, linear);
+                let (mut even, mut odd) = (block, linear);
                 let mut class = 1;
                 while 2 * class <= places.len() {
-                    // E(y) and O(y) by Horner's rule, each from the run with the highest power down.
-                    let (mut even, mut odd) = (block, linear);
                     if class == 1 {
                         let mut number = 1;
                         while number < degree {
@@ -305,7 +318,11 @@ macro_rules! kernels {
                             }
                             number += 2;
                         }
+                        (even_gain, odd_gain) = (sum(even_gain, even), sum(odd_gain, odd));
+                    } else if class % 2 == 1 && degree <= 5 {
+                        (even, odd) = (sum(even, even_gain), sum(odd, odd_gain));
                     } else if degree > 1 {
+                        // By Horner's rule, from the run with the highest power down.
                         let y = $prepare(CLASSES[class]);
                         let mut number = degree - 1 - degree % 2;
                         even = run(number);
