@@ -196,6 +196,41 @@ fn make_portably() -> Vec<(String, Vec<u8>)> {
         .map(|(name, value)| format!("{name}: {value}\n"))
         .collect();
     files.push(("derived.txt".to_string(), derived.into_bytes()));
+
+    // After all others, whose random bytes come before.
+    let servers: Vec<ServerId> = (0x21..=0x25)
+        .map(|byte| ServerId::from_bytes([byte; 16]))
+        .collect();
+    let keys: Vec<_> = servers.iter().map(|server| key.seal_key(*server)).collect();
+    let seats: Vec<Seat<'_>> = servers
+        .iter()
+        .zip(&keys)
+        .map(|(server, key)| Seat {
+            server: *server,
+            key,
+        })
+        .collect();
+    let compact = Dealing {
+        scheme: Scheme::Compact,
+        threshold: Threshold::new(3, 5).unwrap(),
+        extent: ExtentId::from_bytes([0x45; 16]),
+        ..chacha
+    };
+    let compact_aes = Dealing {
+        suite: Suite::Aes256Gcm,
+        extent: ExtentId::from_bytes([0x46; 16]),
+        ..compact
+    };
+    for (name, dealing, secret) in [
+        ("compact", compact, tally),
+        ("compact-aes", compact_aes, &long_bytes),
+    ] {
+        let mut objects = vec![Vec::new(); 5];
+        deal_with(&dealing, &seats, secret, &mut objects, &mut entropy).unwrap();
+        for (number, object) in (1..).zip(objects) {
+            files.push((format!("{name}-{number}"), object));
+        }
+    }
     files
 }
 

@@ -9,6 +9,7 @@
 //! | integrity               | none by itself: k shares of which one is altered give a wrong secret             |
 //! | homogeneity             | all shares are equal in rank; any index from 1 to n                              |
 //! | rebuild                 | any k shares give any other share of the same dealing, without the secret        |
+//! | refresh                 | [`refresh_into`]: other shares of the same secret, which don't combine with the old ones |
 //! | time                    | depends on k, n, indices and length; never on the bytes                          |
 //!
 //! Integrity is added by [`format`](crate::format), which seals every chunk of every share.
@@ -30,6 +31,7 @@
 pub mod bare;
 mod fresh;
 mod splitter;
+pub mod xor;
 
 use alloc::vec::Vec;
 
@@ -40,7 +42,8 @@ use crate::coefficients::Entropy;
 use crate::engine::Engine;
 use crate::gf256::{inv, mul};
 use crate::ids::{ShareIndex, Threshold};
-use crate::random::NoRandomness;
+use crate::random::{self, NoRandomness};
+use crate::secret::SecretBytes;
 
 /// Why bytes could not be shared or joined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -96,6 +99,68 @@ pub fn split_into(
     split_with(threshold, secret, shares, &mut |key| {
         fresh::fill(key, secret)
     })
+}
+
+/// Adds a sharing of zero: `shares[i]`, with the index i + 1, becomes another share of the same secret, and those of before
+/// and after do not combine. Who had fewer than k of the old ones and forgets none of them has still learned nothing, as long as the new
+/// ones that he gets to see are fewer than k too (proactive sharing, Herzberg, Jarecki, Krawczyk and Yung 1995).
+///
+/// Where the shares lie on different machines, one of them makes the sharing of zero with [`split_into`], sends each its part, and each adds
+/// it with [`gf256::mul_acc`](crate::gf256::mul_acc) and the factor 1.
+///
+/// ```
+/// use warifu_core::ids::{ShareIndex, Threshold};
+/// use warifu_core::shamir::{refresh_into, split_into, Weights};
+///
+/// let threshold = Threshold::new(2, 3)?;
+/// let (mut a, mut b, mut c) = ([0; 6], [0; 6], [0; 6]);
+/// split_into(threshold, b"secret", &mut [&mut a, &mut b, &mut c])?;
+/// let stolen = a;
+/// refresh_into(threshold, &mut [&mut a, &mut b, &mut c])?;
+///
+/// let weights = Weights::at_secret(&[1, 3].map(|x| ShareIndex::new(x).unwrap()))?;
+/// let mut secret = [0; 6];
+/// weights.combine_into(&[&a, &c], &mut secret)?;
+/// assert_eq!(&secret, b"secret");
+/// weights.combine_into(&[&stolen, &c], &mut secret)?;
+/// assert_ne!(&secret, b"secret");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// [`ShamirError::WrongCount`] unless there are n shares, [`ShamirError::Lengths`] unless they are equally long, and they are as they were;
+/// [`ShamirError::NoRandomness`], and they are erased, since part of them may be changed.
+pub fn refresh_into(threshold: Threshold, shares: &mut [&mut [u8]]) -> Result<(), ShamirError> {
+    let len = shares.first().map_or(0, |share| share.len());
+    check_places(threshold, len, shares)?;
+    let refreshed = add_zero(threshold, len, shares);
+    if refreshed.is_err() {
+        shares.iter_mut().for_each(|share| share.zeroize());
+    }
+    Ok(refreshed?)
+}
+
+fn add_zero(
+    threshold: Threshold,
+    len: usize,
+    shares: &mut [&mut [u8]],
+) -> Result<(), NoRandomness> {
+    const BLOCK: usize = 4096;
+    let engine = Engine::current();
+    let block_len = len.clamp(1, BLOCK);
+    let entropy = &mut random::fill;
+    let mut splitter = Splitter::new(threshold, block_len, entropy)?;
+    let zeros = [0; BLOCK];
+    let mut changes = SecretBytes::with_len(block_len * shares.len());
+    for start in (0..len).step_by(BLOCK) {
+        let wanted = block_len.min(len - start);
+        let mut places: Vec<&mut [u8]> = changes.expose_mut().chunks_mut(block_len).collect();
+        splitter.share(&zeros[..wanted], &mut places, 0, entropy)?;
+        for (share, change) in shares.iter_mut().zip(&places) {
+            engine.mul_acc(&mut share[start..start + wanted], change, 1);
+        }
+    }
+    Ok(())
 }
 
 pub(crate) fn split_with(

@@ -4,14 +4,17 @@ use alloc::vec::Vec;
 
 use zeroize::Zeroize;
 
+use super::compact;
 use super::header::ShareHeader;
-use super::identity::{Binding, Dealing, Scheme, binding, chunk_nonce, identity_nonce};
-use super::sizes::{CHUNK, PREFIX_LEN, SECRET_MAX, object_len};
+use super::identity::{
+    Binding, Dealing, Scheme, binding, chunk_nonce, identity_nonce, key_piece_nonce,
+};
+use super::sizes::{CHUNK, KEY_PIECE_LEN, PREFIX_LEN, Plan, SECRET_MAX};
 use crate::coefficients::Entropy;
 use crate::ids::{ServerId, ShareIndex};
 use crate::keys::SealKey;
 use crate::random::{self, NoRandomness};
-use crate::seal::{Cipher, SuiteUnavailable, TAG};
+use crate::seal::{Cipher, Suite, SuiteUnavailable, TAG};
 use crate::shamir::Splitter;
 
 /// A server's place in a dealing.
@@ -134,8 +137,12 @@ fn fill(
     if len == 0 || len > SECRET_MAX {
         return Err(DealError::Length { len });
     }
-    let total = usize::try_from(object_len(len)).map_err(|_| DealError::Length { len })?;
-
+    let plan = Plan::new(dealing.scheme, dealing.threshold, len);
+    let total = usize::try_from(plan.object_len()).map_err(|_| DealError::Length { len })?;
+    let inner = match dealing.scheme {
+        Scheme::Shamir => None,
+        Scheme::Compact => Some(dealing.suite),
+    };
     let mut sealers = Vec::with_capacity(needed);
     for ((seat, index), object) in seats
         .iter()
@@ -145,12 +152,22 @@ fn fill(
         // Every byte is written below, so what was there need not be.
         object.truncate(total);
         object.resize(total, 0);
-        sealers.push(Sealer::new(dealing, seat, index, len, object, entropy)?);
+        let sealer = Sealer::new(dealing, inner, seat, index, len, object, entropy)?;
+        sealers.push(sealer);
     }
-    // A scheme added later must be given its own way here.
     match dealing.scheme {
-        Scheme::Shamir => {}
+        Scheme::Shamir => share(dealing, &sealers, secret, objects, entropy),
+        Scheme::Compact => compact::disperse(dealing, plan, &sealers, secret, objects, entropy),
     }
+}
+
+fn share(
+    dealing: &Dealing,
+    sealers: &[Sealer],
+    secret: &[u8],
+    objects: &mut [Vec<u8>],
+    entropy: Entropy<'_>,
+) -> Result<(), DealError> {
     let mut splitter = Splitter::new(dealing.threshold, secret.len().min(CHUNK), entropy)?;
     let chunks = secret.chunks(CHUNK);
     let last = chunks.len().saturating_sub(1);
@@ -175,6 +192,7 @@ impl Sealer {
     /// Writes header and identity to the beginning of `object`, which has its full length.
     pub(super) fn new(
         dealing: &Dealing,
+        inner: Option<Suite>,
         seat: &Seat<'_>,
         index: ShareIndex,
         secret_len: u64,
@@ -185,7 +203,7 @@ impl Sealer {
         entropy(&mut salt)?;
         let header = ShareHeader::new(dealing, index, secret_len, salt).to_bytes();
         let cipher = Cipher::new(dealing.suite, &seat.key.object_key(&header))?;
-        let identity = dealing.identity(seat.server);
+        let identity = dealing.identity(seat.server, inner);
         let mut sealed = identity;
         let tag = cipher
             .seal(identity_nonce(), &header, &mut sealed)
@@ -199,6 +217,20 @@ impl Sealer {
             cipher,
             binding: binding(&header, &identity),
         })
+    }
+
+    /// Seals the piece of the inner key into the place that a compact share has for it.
+    pub(super) fn seal_key_piece(&self, piece: &[u8], object: &mut [u8]) -> Result<(), DealError> {
+        let place = object
+            .get_mut(PREFIX_LEN..PREFIX_LEN + KEY_PIECE_LEN)
+            .and_then(|place| place.split_last_chunk_mut::<TAG>());
+        let (bytes, tag) = place.ok_or(DealError::Cipher)?;
+        bytes.copy_from_slice(piece);
+        *tag = self
+            .cipher
+            .seal(key_piece_nonce(), &self.binding, bytes)
+            .map_err(|_| DealError::Cipher)?;
+        Ok(())
     }
 
     /// Seals a chunk in place; the last bytes of `chunk` are room for the tag.
