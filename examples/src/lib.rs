@@ -1,1 +1,4 @@
-//! placeholder
+//! Runnable examples for those who embed warifu: `cargo run -p warifu-examples --example NAME`.
+//!
+//! - `share_bytes`: split a secret into shares and join them, with `warifu-core` alone.
+//! - `embed_vault`: make a vault, stream files in and out, lose a server, look at the history.

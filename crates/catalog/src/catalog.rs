@@ -11,8 +11,8 @@ use warifu_core::keys::CatalogKey;
 use warifu_vault::context::AuditEntry;
 use warifu_vault::node::{Attr, AttrChange, Name, NodeId};
 use warifu_vault::seam::catalog::{
-    AuditRow, Catalog, CatalogError, Commit, Cursor, Durability, ExtentRecord, IndexSet, Intent, Listed, NewNode, RenameMode,
-    Renamed, SaveId, Usage, Version, Write, XattrMode,
+    AuditRow, Catalog, CatalogError, Commit, Cursor, Durability, ExtentRecord, IndexSet, Intent,
+    Listed, NewNode, RenameMode, Renamed, SaveId, Usage, Version, Write, XattrMode,
 };
 use warifu_vault::seam::clock::{Clock, SystemClock};
 
@@ -101,7 +101,9 @@ impl Drop for SqliteCatalog {
 /// Silent but for the path.
 impl fmt::Debug for SqliteCatalog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SqliteCatalog").field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("SqliteCatalog")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
     }
 }
 
@@ -115,7 +117,12 @@ impl Catalog for SqliteCatalog {
         self.read(|view| read::lookup(view, parent, name))
     }
 
-    async fn list(&self, dir: NodeId, after: Option<Cursor>, limit: usize) -> Result<Vec<Listed>, CatalogError> {
+    async fn list(
+        &self,
+        dir: NodeId,
+        after: Option<Cursor>,
+        limit: usize,
+    ) -> Result<Vec<Listed>, CatalogError> {
         self.read(|view| read::list(view, dir, after, limit))
     }
 
@@ -143,7 +150,11 @@ impl Catalog for SqliteCatalog {
         self.read(|view| read::current(view, node))
     }
 
-    async fn version(&self, document: FileId, number: VersionNo) -> Result<Option<Version>, CatalogError> {
+    async fn version(
+        &self,
+        document: FileId,
+        number: VersionNo,
+    ) -> Result<Option<Version>, CatalogError> {
         self.read(|view| view.snapshot(|view| read::version(view, document, number)))
     }
 
@@ -155,15 +166,26 @@ impl Catalog for SqliteCatalog {
         self.read(|view| read::extent(view, extent))
     }
 
-    async fn extents(&self, after: Option<ExtentId>, limit: usize) -> Result<Vec<ExtentRecord>, CatalogError> {
+    async fn extents(
+        &self,
+        after: Option<ExtentId>,
+        limit: usize,
+    ) -> Result<Vec<ExtentRecord>, CatalogError> {
         self.read(|view| read::extents(view, after, limit, false))
     }
 
-    async fn owed(&self, after: Option<ExtentId>, limit: usize) -> Result<Vec<ExtentRecord>, CatalogError> {
+    async fn owed(
+        &self,
+        after: Option<ExtentId>,
+        limit: usize,
+    ) -> Result<Vec<ExtentRecord>, CatalogError> {
         self.read(|view| read::extents(view, after, limit, true))
     }
 
-    async fn user_of(&self, extent: ExtentId) -> Result<Option<(Option<NodeId>, FileId, VersionNo)>, CatalogError> {
+    async fn user_of(
+        &self,
+        extent: ExtentId,
+    ) -> Result<Option<(Option<NodeId>, FileId, VersionNo)>, CatalogError> {
         self.read(|view| read::user_of(view, extent))
     }
 
@@ -176,31 +198,61 @@ impl Catalog for SqliteCatalog {
     }
 
     async fn usage(&self) -> Result<Usage, CatalogError> {
-        self.read(|view| read::usage(view))
+        self.read(read::usage)
     }
 
     async fn audit(&self, after: u64, most: usize) -> Result<Vec<AuditRow>, CatalogError> {
         self.read(|view| audit::list(view, after, limit(most)))
     }
 
-    async fn create(&self, parent: NodeId, name: &Name, new: NewNode, write: Write) -> Result<Attr, CatalogError> {
+    async fn create(
+        &self,
+        parent: NodeId,
+        name: &Name,
+        new: NewNode,
+        write: Write,
+    ) -> Result<Attr, CatalogError> {
         let name = name.clone();
-        self.write(write.durability, move |tx| names::create(tx, parent, &name, &new, &write)).await
+        self.write(write.durability, move |tx| {
+            names::create(tx, parent, &name, &new, &write)
+        })
+        .await
     }
 
-    async fn link(&self, node: NodeId, parent: NodeId, name: &Name, write: Write) -> Result<Attr, CatalogError> {
+    async fn link(
+        &self,
+        node: NodeId,
+        parent: NodeId,
+        name: &Name,
+        write: Write,
+    ) -> Result<Attr, CatalogError> {
         let name = name.clone();
-        self.write(write.durability, move |tx| names::link(tx, node, parent, &name, &write)).await
+        self.write(write.durability, move |tx| {
+            names::link(tx, node, parent, &name, &write)
+        })
+        .await
     }
 
-    async fn unlink(&self, parent: NodeId, name: &Name, keep: bool, write: Write) -> Result<Attr, CatalogError> {
+    async fn unlink(
+        &self,
+        parent: NodeId,
+        name: &Name,
+        keep: bool,
+        write: Write,
+    ) -> Result<Attr, CatalogError> {
         let name = name.clone();
-        self.write(write.durability, move |tx| names::unlink(tx, parent, &name, keep, &write)).await
+        self.write(write.durability, move |tx| {
+            names::unlink(tx, parent, &name, keep, &write)
+        })
+        .await
     }
 
     async fn rmdir(&self, parent: NodeId, name: &Name, write: Write) -> Result<(), CatalogError> {
         let name = name.clone();
-        self.write(write.durability, move |tx| names::rmdir(tx, parent, &name, &write)).await
+        self.write(write.durability, move |tx| {
+            names::rmdir(tx, parent, &name, &write)
+        })
+        .await
     }
 
     async fn rename(
@@ -212,70 +264,150 @@ impl Catalog for SqliteCatalog {
         write: Write,
     ) -> Result<Renamed, CatalogError> {
         let ((from, from_name), (to, to_name)) = ((from.0, from.1.clone()), (to.0, to.1.clone()));
-        self.write(write.durability, move |tx| rename::rename(tx, (from, &from_name), (to, &to_name), mode, keep, &write)).await
+        self.write(write.durability, move |tx| {
+            rename::rename(tx, (from, &from_name), (to, &to_name), mode, keep, &write)
+        })
+        .await
     }
 
-    async fn set_attr(&self, node: NodeId, change: &AttrChange, write: Write) -> Result<Attr, CatalogError> {
+    async fn set_attr(
+        &self,
+        node: NodeId,
+        change: &AttrChange,
+        write: Write,
+    ) -> Result<Attr, CatalogError> {
         let change = change.clone();
-        self.write(write.durability, move |tx| names::set_attr(tx, node, &change, &write)).await
+        self.write(write.durability, move |tx| {
+            names::set_attr(tx, node, &change, &write)
+        })
+        .await
     }
 
-    async fn set_xattr(&self, node: NodeId, name: &[u8], value: &[u8], mode: XattrMode, write: Write) -> Result<(), CatalogError> {
+    async fn set_xattr(
+        &self,
+        node: NodeId,
+        name: &[u8],
+        value: &[u8],
+        mode: XattrMode,
+        write: Write,
+    ) -> Result<(), CatalogError> {
         let (name, value) = (name.to_vec(), value.to_vec());
-        self.write(write.durability, move |tx| xattrs::set(tx, node, &name, &value, mode, &write)).await
+        self.write(write.durability, move |tx| {
+            xattrs::set(tx, node, &name, &value, mode, &write)
+        })
+        .await
     }
 
-    async fn remove_xattr(&self, node: NodeId, name: &[u8], write: Write) -> Result<(), CatalogError> {
+    async fn remove_xattr(
+        &self,
+        node: NodeId,
+        name: &[u8],
+        write: Write,
+    ) -> Result<(), CatalogError> {
         let name = name.to_vec();
-        self.write(write.durability, move |tx| xattrs::remove(tx, node, &name, &write)).await
+        self.write(write.durability, move |tx| {
+            xattrs::remove(tx, node, &name, &write)
+        })
+        .await
     }
 
     async fn forget(&self, node: NodeId) -> Result<(), CatalogError> {
-        self.write(Durability::Soon, move |tx| names::forget(tx, node)).await
+        self.write(Durability::Soon, move |tx| names::forget(tx, node))
+            .await
     }
 
     async fn forget_nameless(&self) -> Result<u64, CatalogError> {
-        self.write(Durability::Soon, |tx| names::forget_nameless(tx)).await
+        self.write(Durability::Soon, names::forget_nameless).await
     }
 
     async fn begin_save(&self, intent: &Intent) -> Result<(), CatalogError> {
         let intent = intent.clone();
-        self.write(Durability::Soon, move |tx| saves::begin(tx, &intent)).await
+        self.write(Durability::Soon, move |tx| saves::begin(tx, &intent))
+            .await
     }
 
-    async fn extend_save(&self, save: SaveId, extents: &[(ExtentId, Generation)], lease_until: Timestamp) -> Result<(), CatalogError> {
+    async fn extend_save(
+        &self,
+        save: SaveId,
+        extents: &[(ExtentId, Generation)],
+        lease_until: Timestamp,
+    ) -> Result<(), CatalogError> {
         let extents = extents.to_vec();
-        self.write(Durability::Soon, move |tx| saves::extend(tx, save, &extents, lease_until)).await
+        self.write(Durability::Soon, move |tx| {
+            saves::extend(tx, save, &extents, lease_until)
+        })
+        .await
     }
 
-    async fn commit_save(&self, node: NodeId, base: Option<ExtentId>, commit: Commit, write: Write) -> Result<Attr, CatalogError> {
-        self.write(write.durability, move |tx| saves::commit_save(tx, node, base, commit, &write)).await
+    async fn commit_save(
+        &self,
+        node: NodeId,
+        base: Option<ExtentId>,
+        commit: Commit,
+        write: Write,
+    ) -> Result<Attr, CatalogError> {
+        self.write(write.durability, move |tx| {
+            saves::commit_save(tx, node, base, commit, &write)
+        })
+        .await
     }
 
-    async fn commit_new(&self, parent: NodeId, name: &Name, new: NewNode, commit: Commit, write: Write) -> Result<Attr, CatalogError> {
+    async fn commit_new(
+        &self,
+        parent: NodeId,
+        name: &Name,
+        new: NewNode,
+        commit: Commit,
+        write: Write,
+    ) -> Result<Attr, CatalogError> {
         let name = name.clone();
-        self.write(write.durability, move |tx| saves::commit_new(tx, parent, &name, &new, commit, &write)).await
+        self.write(write.durability, move |tx| {
+            saves::commit_new(tx, parent, &name, &new, commit, &write)
+        })
+        .await
     }
 
     async fn end_save(&self, save: SaveId) -> Result<bool, CatalogError> {
-        self.write(Durability::Soon, move |tx| saves::end(tx, save)).await
+        self.write(Durability::Soon, move |tx| saves::end(tx, save))
+            .await
     }
 
     async fn settle(&self, settled: &[(FileId, VersionNo)]) -> Result<(), CatalogError> {
         let settled = settled.to_vec();
-        self.write(Durability::Soon, move |tx| versions::settle(tx, &settled)).await
+        self.write(Durability::Soon, move |tx| versions::settle(tx, &settled))
+            .await
     }
 
-    async fn revert(&self, document: FileId, version: VersionNo, write: Write) -> Result<VersionNo, CatalogError> {
-        self.write(write.durability, move |tx| versions::revert(tx, document, version, &write)).await
+    async fn revert(
+        &self,
+        document: FileId,
+        version: VersionNo,
+        write: Write,
+    ) -> Result<VersionNo, CatalogError> {
+        self.write(write.durability, move |tx| {
+            versions::revert(tx, document, version, &write)
+        })
+        .await
     }
 
     async fn set_owed(&self, extent: ExtentId, owed: IndexSet) -> Result<(), CatalogError> {
-        self.write(Durability::Soon, move |tx| versions::set_owed(tx, extent, owed)).await
+        self.write(Durability::Soon, move |tx| {
+            versions::set_owed(tx, extent, owed)
+        })
+        .await
     }
 
-    async fn record(&self, entries: Vec<AuditEntry>, durability: Durability) -> Result<(), CatalogError> {
-        self.write(durability, move |tx| entries.iter().try_for_each(|entry| audit::record(tx, entry))).await
+    async fn record(
+        &self,
+        entries: Vec<AuditEntry>,
+        durability: Durability,
+    ) -> Result<(), CatalogError> {
+        self.write(durability, move |tx| {
+            entries
+                .iter()
+                .try_for_each(|entry| audit::record(tx, entry))
+        })
+        .await
     }
 
     async fn sync(&self) -> Result<(), CatalogError> {

@@ -18,31 +18,43 @@ pub(crate) type Outcome<T> = Result<T, Fail>;
 
 impl From<CatalogError> for Fail {
     fn from(error: CatalogError) -> Self {
-        Self { error, unconfirmed: false }
+        Self {
+            error,
+            unconfirmed: false,
+        }
     }
 }
 
 impl From<NoRandomness> for Fail {
     fn from(error: NoRandomness) -> Self {
-        CatalogError::Failed { detail: error.to_string() }.into()
+        CatalogError::Failed {
+            detail: error.to_string(),
+        }
+        .into()
     }
 }
 
 impl From<rusqlite::Error> for Fail {
     fn from(error: rusqlite::Error) -> Self {
         let detail = error.to_string();
-        let unconfirmed = error.sqlite_error().is_some_and(|engine| engine.extended_code == SQLITE_IOERR_FSYNC);
+        let unconfirmed = error
+            .sqlite_error()
+            .is_some_and(|engine| engine.extended_code == SQLITE_IOERR_FSYNC);
         let error = match &error {
             rusqlite::Error::FromSqlConversionFailure(..)
             | rusqlite::Error::IntegralValueOutOfRange(..)
             | rusqlite::Error::InvalidColumnType(..)
             | rusqlite::Error::Utf8Error(..) => CatalogError::Damaged { detail },
             _ => match error.sqlite_error_code() {
-                Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::OperationInterrupted) => {
-                    CatalogError::NoAnswer { detail }
-                }
+                Some(
+                    ErrorCode::DatabaseBusy
+                    | ErrorCode::DatabaseLocked
+                    | ErrorCode::OperationInterrupted,
+                ) => CatalogError::NoAnswer { detail },
                 Some(ErrorCode::DiskFull) => CatalogError::Full,
-                Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => CatalogError::Damaged { detail },
+                Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+                    CatalogError::Damaged { detail }
+                }
                 _ => CatalogError::Failed { detail },
             },
         };
@@ -58,7 +70,10 @@ impl From<Fail> for CatalogError {
 
 /// A row that does not make sense.
 pub(crate) fn damaged(detail: impl Into<String>) -> Fail {
-    CatalogError::Damaged { detail: detail.into() }.into()
+    CatalogError::Damaged {
+        detail: detail.into(),
+    }
+    .into()
 }
 
 /// Something looked for is not there.
@@ -68,16 +83,27 @@ pub(crate) fn missing(what: &'static str) -> Fail {
 
 /// A request that no caller should make.
 pub(crate) fn misuse(detail: impl Into<String>) -> Fail {
-    CatalogError::Failed { detail: detail.into() }.into()
+    CatalogError::Failed {
+        detail: detail.into(),
+    }
+    .into()
 }
 
 /// The same error once more, for the next of several callers who share a failed commit.
 pub(crate) fn repeat(error: &CatalogError) -> CatalogError {
     match error {
-        CatalogError::NoAnswer { detail } => CatalogError::NoAnswer { detail: detail.clone() },
+        CatalogError::NoAnswer { detail } => CatalogError::NoAnswer {
+            detail: detail.clone(),
+        },
         CatalogError::Full => CatalogError::Full,
-        CatalogError::Damaged { detail } => CatalogError::Damaged { detail: detail.clone() },
-        CatalogError::Failed { detail } => CatalogError::Failed { detail: detail.clone() },
-        other => CatalogError::Failed { detail: other.to_string() },
+        CatalogError::Damaged { detail } => CatalogError::Damaged {
+            detail: detail.clone(),
+        },
+        CatalogError::Failed { detail } => CatalogError::Failed {
+            detail: detail.clone(),
+        },
+        other => CatalogError::Failed {
+            detail: other.to_string(),
+        },
     }
 }

@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use warifu_vault::seam::catalog::CatalogError;
 
@@ -19,9 +20,16 @@ const STATEMENTS: usize = 128;
 
 /// Makes an empty file that only its owner can read. The engine gives its `-wal` and `-shm` the same mode.
 pub(crate) fn create(path: &Path) -> Outcome<()> {
-    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+    match OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+    {
         Ok(_) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(CatalogError::Exists.into()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            Err(CatalogError::Exists.into())
+        }
         Err(error) => Err(failed("the catalogue cannot be made", &error).into()),
     }
 }
@@ -33,25 +41,38 @@ pub(crate) fn sync_new(path: &Path) -> Outcome<()> {
         _ => Path::new("."),
     };
     for place in [path, folder] {
-        File::open(place).and_then(|file| file.sync_all()).map_err(|error| failed("the catalogue cannot be put on disk", &error))?;
+        File::open(place)
+            .and_then(|file| file.sync_all())
+            .map_err(|error| failed("the catalogue cannot be put on disk", &error))?;
     }
     Ok(())
 }
 
 /// A connection for writing.
 pub(crate) fn open(path: &Path) -> Outcome<Connection> {
-    if !path.try_exists().map_err(|error| failed("the catalogue cannot be opened", &error))? {
+    if !path
+        .try_exists()
+        .map_err(|error| failed("the catalogue cannot be opened", &error))?
+    {
         return Err(missing("catalogue"));
     }
     // Without CREATE: a catalogue that vanished must not come back empty. The rest are rusqlite's own defaults but URI.
-    let conn = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    let conn = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
     conn.busy_timeout(BUSY)?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS);
+    // Otherwise the engine plans a statement anew for every new value compared with an index, prepared or not: a look-up
+    // took 22 µs instead of 3.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    // What the file itself says may come from whoever could write to it.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     // The temporary store in memory: sorting must not write to disk. Deleted rows are overwritten. Checkpoints are the
     // writer's own work, so that a disk that fails in one is noticed.
     conn.execute_batch(
         "PRAGMA temp_store = MEMORY; PRAGMA secure_delete = ON; PRAGMA foreign_keys = OFF; PRAGMA trusted_schema = OFF;
-         PRAGMA cell_size_check = ON; PRAGMA cache_size = -8192; PRAGMA wal_autocheckpoint = 0;
+         PRAGMA cell_size_check = ON; PRAGMA cache_size = -16384; PRAGMA wal_autocheckpoint = 0;
          PRAGMA journal_size_limit = 67108864; PRAGMA synchronous = FULL;",
     )?;
     Ok(conn)
@@ -63,7 +84,10 @@ pub(crate) fn use_wal(conn: &Connection) -> Outcome<()> {
     if mode.eq_ignore_ascii_case("wal") {
         return Ok(());
     }
-    Err(CatalogError::Failed { detail: format!("the file system cannot keep a write-ahead log (journal mode {mode})") }.into())
+    Err(CatalogError::Failed {
+        detail: format!("the file system cannot keep a write-ahead log (journal mode {mode})"),
+    }
+    .into())
 }
 
 /// A connection for reading only.
@@ -77,5 +101,7 @@ fn failed(what: &str, error: &io::Error) -> CatalogError {
     if error.kind() == io::ErrorKind::StorageFull {
         return CatalogError::Full;
     }
-    CatalogError::Failed { detail: format!("{what}: {error}") }
+    CatalogError::Failed {
+        detail: format!("{what}: {error}"),
+    }
 }

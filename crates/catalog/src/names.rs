@@ -70,12 +70,22 @@ pub(crate) fn store(tx: &Tx<'_>, attr: &Attr) -> Outcome<()> {
             attr.head.map(|head| *head.as_bytes()),
         ],
     )?;
-    if changed == 1 { Ok(()) } else { Err(damaged(format!("node {} vanished within a transaction", attr.node))) }
+    if changed == 1 {
+        Ok(())
+    } else {
+        Err(damaged(format!(
+            "node {} vanished within a transaction",
+            attr.node
+        )))
+    }
 }
 
 /// Gives a file another document.
 pub(crate) fn set_document(tx: &Tx<'_>, node: NodeId, document: FileId) -> Outcome<()> {
-    tx.run("UPDATE node SET document = ?2 WHERE id = ?1", params![sql(node.0)?, document.as_bytes()])?;
+    tx.run(
+        "UPDATE node SET document = ?2 WHERE id = ?1",
+        params![sql(node.0)?, document.as_bytes()],
+    )?;
     Ok(())
 }
 
@@ -88,8 +98,16 @@ pub(crate) fn touch(tx: &Tx<'_>, dir: NodeId, at: Timestamp, folders: i64) -> Ou
     Ok(())
 }
 
-pub(crate) fn insert_entry(tx: &Tx<'_>, parent: NodeId, name: &Name, tag: &[u8; 16], node: NodeId) -> Outcome<()> {
-    let sealed = tx.key().seal(Field::Name, &entry_row(parent, tag), name.as_bytes())?;
+pub(crate) fn insert_entry(
+    tx: &Tx<'_>,
+    parent: NodeId,
+    name: &Name,
+    tag: &[u8; 16],
+    node: NodeId,
+) -> Outcome<()> {
+    let sealed = tx
+        .key()
+        .seal(Field::Name, &entry_row(parent, tag), name.as_bytes())?;
     tx.run(
         "INSERT INTO entry (parent, tag, sealed, node) VALUES (?1, ?2, ?3, ?4)",
         params![sql(parent.0)?, tag, sealed, sql(node.0)?],
@@ -98,19 +116,32 @@ pub(crate) fn insert_entry(tx: &Tx<'_>, parent: NodeId, name: &Name, tag: &[u8; 
 }
 
 pub(crate) fn delete_entry(tx: &Tx<'_>, parent: NodeId, tag: &[u8; 16]) -> Outcome<()> {
-    tx.run("DELETE FROM entry WHERE parent = ?1 AND tag = ?2", params![sql(parent.0)?, tag])?;
+    tx.run(
+        "DELETE FROM entry WHERE parent = ?1 AND tag = ?2",
+        params![sql(parent.0)?, tag],
+    )?;
     Ok(())
 }
 
 /// Makes a node under a free name, without an audit line.
-pub(crate) fn make(tx: &Tx<'_>, parent: NodeId, name: &Name, new: &NewNode, at: Timestamp) -> Outcome<Attr> {
+pub(crate) fn make(
+    tx: &Tx<'_>,
+    parent: NodeId,
+    name: &Name,
+    new: &NewNode,
+    at: Timestamp,
+) -> Outcome<Attr> {
     folder(tx, parent)?;
     let tag = tag(tx.key(), parent, name);
     if read::entry(tx.view, parent, &tag)?.is_some() {
         return Err(CatalogError::Exists.into());
     }
     let is_dir = new.kind == NodeKind::Dir;
-    let size = if new.kind == NodeKind::Symlink { new.target.len() as u64 } else { 0 };
+    let size = if new.kind == NodeKind::Symlink {
+        new.target.len() as u64
+    } else {
+        0
+    };
     let nlink = if is_dir { 2 } else { 1 };
     let mut statement = tx.conn().prepare_cached(
         "INSERT INTO node (kind, mode, uid, gid, nlink, rdev, size, atime, atime_ns, mtime, mtime_ns, ctime, ctime_ns,
@@ -132,10 +163,16 @@ pub(crate) fn make(tx: &Tx<'_>, parent: NodeId, name: &Name, new: &NewNode, at: 
         ],
         |row| row.get(0),
     )?;
-    let node = NodeId(u64::try_from(id).map_err(|_| damaged("the database gave a negative node number"))?);
+    let node =
+        NodeId(u64::try_from(id).map_err(|_| damaged("the database gave a negative node number"))?);
     if new.kind == NodeKind::Symlink {
-        let sealed = tx.key().seal(Field::Link, &node.0.to_le_bytes(), &new.target)?;
-        tx.run("INSERT INTO link (node, sealed) VALUES (?1, ?2)", params![id, sealed])?;
+        let sealed = tx
+            .key()
+            .seal(Field::Link, &node.0.to_le_bytes(), &new.target)?;
+        tx.run(
+            "INSERT INTO link (node, sealed) VALUES (?1, ?2)",
+            params![id, sealed],
+        )?;
     }
     insert_entry(tx, parent, name, &tag, node)?;
     touch(tx, parent, at, i64::from(is_dir))?;
@@ -158,13 +195,25 @@ pub(crate) fn make(tx: &Tx<'_>, parent: NodeId, name: &Name, new: &NewNode, at: 
     })
 }
 
-pub(crate) fn create(tx: &Tx<'_>, parent: NodeId, name: &Name, new: &NewNode, write: &Write) -> Outcome<Attr> {
+pub(crate) fn create(
+    tx: &Tx<'_>,
+    parent: NodeId,
+    name: &Name,
+    new: &NewNode,
+    write: &Write,
+) -> Outcome<Attr> {
     let attr = make(tx, parent, name, new, write.audit.at)?;
     audit::record(tx, &write.audit)?;
     Ok(attr)
 }
 
-pub(crate) fn link(tx: &Tx<'_>, id: NodeId, parent: NodeId, name: &Name, write: &Write) -> Outcome<Attr> {
+pub(crate) fn link(
+    tx: &Tx<'_>,
+    id: NodeId,
+    parent: NodeId,
+    name: &Name,
+    write: &Write,
+) -> Outcome<Attr> {
     let at = write.audit.at;
     let mut attr = node(tx, id)?;
     if attr.kind == NodeKind::Dir {
@@ -178,7 +227,10 @@ pub(crate) fn link(tx: &Tx<'_>, id: NodeId, parent: NodeId, name: &Name, write: 
     if read::entry(tx.view, parent, &tag)?.is_some() {
         return Err(CatalogError::Exists.into());
     }
-    attr.nlink = attr.nlink.checked_add(1).ok_or(CatalogError::TooManyLinks)?;
+    attr.nlink = attr
+        .nlink
+        .checked_add(1)
+        .ok_or(CatalogError::TooManyLinks)?;
     attr.ctime = at;
     store(tx, &attr)?;
     insert_entry(tx, parent, name, &tag, id)?;
@@ -187,7 +239,13 @@ pub(crate) fn link(tx: &Tx<'_>, id: NodeId, parent: NodeId, name: &Name, write: 
     Ok(attr)
 }
 
-pub(crate) fn unlink(tx: &Tx<'_>, parent: NodeId, name: &Name, keep: bool, write: &Write) -> Outcome<Attr> {
+pub(crate) fn unlink(
+    tx: &Tx<'_>,
+    parent: NodeId,
+    name: &Name,
+    keep: bool,
+    write: &Write,
+) -> Outcome<Attr> {
     let tag = tag(tx.key(), parent, name);
     let mut attr = named(tx, parent, &tag)?;
     if attr.kind == NodeKind::Dir {
@@ -221,13 +279,23 @@ pub(crate) fn drop_name(tx: &Tx<'_>, attr: &mut Attr, keep: bool, at: Timestamp)
     attr.ctime = at;
     attr.nlink = match attr.kind {
         NodeKind::Dir => 0,
-        _ => attr.nlink.checked_sub(1).ok_or_else(|| damaged(format!("node {} has a name and counts none", attr.node)))?,
+        _ => attr
+            .nlink
+            .checked_sub(1)
+            .ok_or_else(|| damaged(format!("node {} has a name and counts none", attr.node)))?,
     };
-    if attr.nlink == 0 && !keep { delete_node(tx, attr.node) } else { store(tx, attr) }
+    if attr.nlink == 0 && !keep {
+        delete_node(tx, attr.node)
+    } else {
+        store(tx, attr)
+    }
 }
 
 pub(crate) fn is_empty(tx: &Tx<'_>, dir: NodeId) -> Outcome<bool> {
-    Ok(!tx.conn().prepare_cached("SELECT 1 FROM entry WHERE parent = ?1 LIMIT 1")?.exists(params![sql(dir.0)?])?)
+    Ok(!tx
+        .conn()
+        .prepare_cached("SELECT 1 FROM entry WHERE parent = ?1 LIMIT 1")?
+        .exists(params![sql(dir.0)?])?)
 }
 
 fn delete_node(tx: &Tx<'_>, node: NodeId) -> Outcome<()> {
@@ -238,7 +306,12 @@ fn delete_node(tx: &Tx<'_>, node: NodeId) -> Outcome<()> {
     Ok(())
 }
 
-pub(crate) fn set_attr(tx: &Tx<'_>, id: NodeId, change: &AttrChange, write: &Write) -> Outcome<Attr> {
+pub(crate) fn set_attr(
+    tx: &Tx<'_>,
+    id: NodeId,
+    change: &AttrChange,
+    write: &Write,
+) -> Outcome<Attr> {
     let mut attr = node(tx, id)?;
     attr.mode = change.mode.unwrap_or(attr.mode);
     attr.uid = change.uid.unwrap_or(attr.uid);
@@ -259,7 +332,13 @@ pub(crate) fn forget(tx: &Tx<'_>, id: NodeId) -> Outcome<()> {
 }
 
 pub(crate) fn forget_nameless(tx: &Tx<'_>) -> Outcome<u64> {
-    tx.run("DELETE FROM link WHERE node IN (SELECT id FROM node WHERE nlink = 0)", [])?;
-    tx.run("DELETE FROM xattr WHERE node IN (SELECT id FROM node WHERE nlink = 0)", [])?;
+    tx.run(
+        "DELETE FROM link WHERE node IN (SELECT id FROM node WHERE nlink = 0)",
+        [],
+    )?;
+    tx.run(
+        "DELETE FROM xattr WHERE node IN (SELECT id FROM node WHERE nlink = 0)",
+        [],
+    )?;
     Ok(tx.run("DELETE FROM node WHERE nlink = 0", [])? as u64)
 }

@@ -4,7 +4,9 @@ use rusqlite::{OptionalExtension, params};
 use warifu_core::ids::{ExtentId, FileId, VersionNo};
 use warifu_core::keys::Field;
 use warifu_vault::node::{Attr, Name, NodeId, NodeKind};
-use warifu_vault::seam::catalog::{CatalogError, Cursor, ExtentRecord, IndexSet, Listed, Usage, Version};
+use warifu_vault::seam::catalog::{
+    CatalogError, Cursor, ExtentRecord, IndexSet, Listed, Usage, Version,
+};
 
 use crate::codec::{kind_code, sql};
 use crate::error::{Outcome, damaged, missing};
@@ -18,8 +20,16 @@ use crate::{layout, saves};
 
 pub(crate) fn attr(view: View<'_>, node: NodeId) -> Outcome<Option<Attr>> {
     let Ok(id) = sql(node.0) else { return Ok(None) };
-    let mut statement = view.conn.prepare_cached(concat!("SELECT ", node_columns!(), " FROM node n WHERE n.id = ?1"))?;
-    statement.query(params![id])?.next()?.map(rows::attr).transpose()
+    let mut statement = view.conn.prepare_cached(concat!(
+        "SELECT ",
+        node_columns!(),
+        " FROM node n WHERE n.id = ?1"
+    ))?;
+    statement
+        .query(params![id])?
+        .next()?
+        .map(rows::attr)
+        .transpose()
 }
 
 /// A folder that has a name.
@@ -33,13 +43,19 @@ pub(crate) fn folder(view: View<'_>, dir: NodeId) -> Outcome<Attr> {
 
 /// What the name with this tag stands for.
 pub(crate) fn entry(view: View<'_>, parent: NodeId, tag: &[u8; 16]) -> Outcome<Option<Attr>> {
-    let Ok(parent) = sql(parent.0) else { return Ok(None) };
+    let Ok(parent) = sql(parent.0) else {
+        return Ok(None);
+    };
     let mut statement = view.conn.prepare_cached(concat!(
         "SELECT ",
         node_columns!(),
         " FROM entry e JOIN node n ON n.id = e.node WHERE e.parent = ?1 AND e.tag = ?2"
     ))?;
-    statement.query(params![parent, tag])?.next()?.map(rows::attr).transpose()
+    statement
+        .query(params![parent, tag])?
+        .next()?
+        .map(rows::attr)
+        .transpose()
 }
 
 pub(crate) fn lookup(view: View<'_>, parent: NodeId, name: &Name) -> Outcome<Option<Attr>> {
@@ -51,7 +67,12 @@ pub(crate) fn lookup(view: View<'_>, parent: NodeId, name: &Name) -> Outcome<Opt
     }
 }
 
-pub(crate) fn list(view: View<'_>, dir: NodeId, after: Option<Cursor>, most: usize) -> Outcome<Vec<Listed>> {
+pub(crate) fn list(
+    view: View<'_>,
+    dir: NodeId,
+    after: Option<Cursor>,
+    most: usize,
+) -> Outcome<Vec<Listed>> {
     let from: &[u8] = match &after {
         Some(cursor) => &cursor.0,
         None => &[],
@@ -65,8 +86,17 @@ pub(crate) fn list(view: View<'_>, dir: NodeId, after: Option<Cursor>, most: usi
     let mut listed = Vec::new();
     while let Some(row) = found.next()? {
         let tag: [u8; 16] = row.get(19)?;
-        let name = open_name(view, dir, &tag, row.get_ref(20)?.as_blob().map_err(rusqlite::Error::from)?)?;
-        listed.push(Listed { name, attr: rows::attr(row)?, cursor: Cursor(tag) });
+        let name = open_name(
+            view,
+            dir,
+            &tag,
+            row.get_ref(20)?.as_blob().map_err(rusqlite::Error::from)?,
+        )?;
+        listed.push(Listed {
+            name,
+            attr: rows::attr(row)?,
+            cursor: Cursor(tag),
+        });
     }
     if listed.is_empty() {
         folder(view, dir)?;
@@ -78,31 +108,51 @@ fn open_name(view: View<'_>, parent: NodeId, tag: &[u8; 16], sealed: &[u8]) -> O
     let opened = view
         .key
         .open(Field::Name, &entry_row(parent, tag), sealed)
-        .map_err(|_| damaged(format!("a name in folder {parent} does not open under the vault's key")))?;
-    Name::new(opened.expose()).map_err(|error| damaged(format!("a name in folder {parent}: {error}")))
+        .map_err(|_| {
+            damaged(format!(
+                "a name in folder {parent} does not open under the vault's key"
+            ))
+        })?;
+    Name::new(opened.expose())
+        .map_err(|error| damaged(format!("a name in folder {parent}: {error}")))
 }
 
 /// The folder in which a node has its first name; `None` for one without a name, and for the root.
 pub(crate) fn parent_of(view: View<'_>, node: NodeId) -> Outcome<Option<NodeId>> {
-    let mut statement = view.conn.prepare_cached("SELECT parent FROM entry WHERE node = ?1 ORDER BY parent LIMIT 1")?;
-    statement.query(params![sql(node.0)?])?.next()?.map(|row| number(row, 0).map(NodeId)).transpose()
+    let mut statement = view
+        .conn
+        .prepare_cached("SELECT parent FROM entry WHERE node = ?1 ORDER BY parent LIMIT 1")?;
+    statement
+        .query(params![sql(node.0)?])?
+        .next()?
+        .map(|row| number(row, 0).map(NodeId))
+        .transpose()
 }
 
 pub(crate) fn path(view: View<'_>, node: NodeId) -> Outcome<Option<Vec<Name>>> {
     view.snapshot(|view| {
-        let mut statement = view
-            .conn
-            .prepare_cached("SELECT parent, tag, sealed FROM entry WHERE node = ?1 ORDER BY parent, tag LIMIT 1")?;
+        let mut statement = view.conn.prepare_cached(
+            "SELECT parent, tag, sealed FROM entry WHERE node = ?1 ORDER BY parent, tag LIMIT 1",
+        )?;
         let mut names = Vec::new();
         let mut at = node;
         while at != NodeId::ROOT {
             let Ok(id) = sql(at.0) else { return Ok(None) };
             let mut found = statement.query(params![id])?;
-            let Some(row) = found.next()? else { return Ok(None) };
+            let Some(row) = found.next()? else {
+                return Ok(None);
+            };
             let parent = NodeId(number(row, 0)?);
-            names.push(open_name(view, parent, &row.get(1)?, row.get_ref(2)?.as_blob().map_err(rusqlite::Error::from)?)?);
+            names.push(open_name(
+                view,
+                parent,
+                &row.get(1)?,
+                row.get_ref(2)?.as_blob().map_err(rusqlite::Error::from)?,
+            )?);
             if names.len() > DEPTH {
-                return Err(damaged(format!("the folders above node {node} go round in a circle")));
+                return Err(damaged(format!(
+                    "the folders above node {node} go round in a circle"
+                )));
             }
             at = parent;
         }
@@ -117,18 +167,27 @@ pub(crate) fn parent(view: View<'_>, dir: NodeId) -> Outcome<NodeId> {
         if dir == NodeId::ROOT {
             return Ok(dir);
         }
-        parent_of(view, dir)?.ok_or_else(|| damaged(format!("folder {dir} counts names and has none")))
+        parent_of(view, dir)?
+            .ok_or_else(|| damaged(format!("folder {dir} counts names and has none")))
     })
 }
 
 pub(crate) fn read_link(view: View<'_>, node: NodeId) -> Outcome<Vec<u8>> {
-    let mut statement = view.conn.prepare_cached("SELECT sealed FROM link WHERE node = ?1")?;
-    let sealed: Option<Vec<u8>> = statement.query_row(params![sql(node.0)?], |row| row.get(0)).optional()?;
+    let mut statement = view
+        .conn
+        .prepare_cached("SELECT sealed FROM link WHERE node = ?1")?;
+    let sealed: Option<Vec<u8>> = statement
+        .query_row(params![sql(node.0)?], |row| row.get(0))
+        .optional()?;
     let sealed = sealed.ok_or_else(|| missing("symbolic link"))?;
     let opened = view
         .key
         .open(Field::Link, &node.0.to_le_bytes(), &sealed)
-        .map_err(|_| damaged(format!("the target of link {node} does not open under the vault's key")))?;
+        .map_err(|_| {
+            damaged(format!(
+                "the target of link {node} does not open under the vault's key"
+            ))
+        })?;
     Ok(opened.expose().to_vec())
 }
 
@@ -140,18 +199,32 @@ pub(crate) fn current(view: View<'_>, node: NodeId) -> Outcome<(Attr, Option<Ver
         }
         match version(view, attr.document, attr.version)? {
             Some(version) => Ok((attr, Some(version))),
-            None => Err(damaged(format!("version {} of node {node} has no row", attr.version))),
+            None => Err(damaged(format!(
+                "version {} of node {node} has no row",
+                attr.version
+            ))),
         }
     })
 }
 
 /// One version with its layout. Within a transaction or a snapshot, since it takes two statements.
-pub(crate) fn version(view: View<'_>, document: FileId, number_: VersionNo) -> Outcome<Option<Version>> {
-    let Ok(wanted) = sql(number_.0) else { return Ok(None) };
-    let mut statement =
-        view.conn.prepare_cached(concat!("SELECT ", version_columns!(), " FROM version WHERE document = ?1 AND number = ?2"))?;
+pub(crate) fn version(
+    view: View<'_>,
+    document: FileId,
+    number_: VersionNo,
+) -> Outcome<Option<Version>> {
+    let Ok(wanted) = sql(number_.0) else {
+        return Ok(None);
+    };
+    let mut statement = view.conn.prepare_cached(concat!(
+        "SELECT ",
+        version_columns!(),
+        " FROM version WHERE document = ?1 AND number = ?2"
+    ))?;
     let mut found = statement.query(params![document.as_bytes(), wanted])?;
-    let Some(row) = found.next()? else { return Ok(None) };
+    let Some(row) = found.next()? else {
+        return Ok(None);
+    };
     with_layout(view, versions::from_row(view, row)?).map(Some)
 }
 
@@ -161,8 +234,11 @@ fn with_layout(view: View<'_>, (mut version, extents): (Version, u64)) -> Outcom
 }
 
 pub(crate) fn history(view: View<'_>, document: FileId) -> Outcome<Vec<Version>> {
-    let mut statement =
-        view.conn.prepare_cached(concat!("SELECT ", version_columns!(), " FROM version WHERE document = ?1 ORDER BY number"))?;
+    let mut statement = view.conn.prepare_cached(concat!(
+        "SELECT ",
+        version_columns!(),
+        " FROM version WHERE document = ?1 ORDER BY number"
+    ))?;
     let mut found = statement.query(params![document.as_bytes()])?;
     let mut versions = Vec::new();
     while let Some(row) = found.next()? {
@@ -173,8 +249,11 @@ pub(crate) fn history(view: View<'_>, document: FileId) -> Outcome<Vec<Version>>
 
 pub(crate) fn unsettled(view: View<'_>, most: usize) -> Outcome<Vec<Version>> {
     view.snapshot(|view| {
-        let mut statement =
-            view.conn.prepare_cached(concat!("SELECT ", version_columns!(), " FROM version WHERE settled = 0 ORDER BY id LIMIT ?1"))?;
+        let mut statement = view.conn.prepare_cached(concat!(
+            "SELECT ",
+            version_columns!(),
+            " FROM version WHERE settled = 0 ORDER BY id LIMIT ?1"
+        ))?;
         let mut found = statement.query(params![limit(most)])?;
         let mut versions = Vec::new();
         while let Some(row) = found.next()? {
@@ -185,19 +264,40 @@ pub(crate) fn unsettled(view: View<'_>, most: usize) -> Outcome<Vec<Version>> {
 }
 
 pub(crate) fn extent(view: View<'_>, extent: ExtentId) -> Outcome<Option<ExtentRecord>> {
-    let mut statement = view.conn.prepare_cached(concat!("SELECT ", extent_columns!(), " FROM extent WHERE id = ?1"))?;
-    statement.query(params![extent.as_bytes()])?.next()?.map(rows::extent).transpose()
+    let mut statement = view.conn.prepare_cached(concat!(
+        "SELECT ",
+        extent_columns!(),
+        " FROM extent WHERE id = ?1"
+    ))?;
+    statement
+        .query(params![extent.as_bytes()])?
+        .next()?
+        .map(rows::extent)
+        .transpose()
 }
 
-pub(crate) fn extents(view: View<'_>, after: Option<ExtentId>, most: usize, owed: bool) -> Outcome<Vec<ExtentRecord>> {
+pub(crate) fn extents(
+    view: View<'_>,
+    after: Option<ExtentId>,
+    most: usize,
+    owed: bool,
+) -> Outcome<Vec<ExtentRecord>> {
     let from: &[u8] = match &after {
         Some(extent) => extent.as_bytes(),
         None => &[],
     };
     let mut statement = view.conn.prepare_cached(if owed {
-        concat!("SELECT ", extent_columns!(), " FROM extent WHERE owed IS NOT NULL AND id > ?1 ORDER BY id LIMIT ?2")
+        concat!(
+            "SELECT ",
+            extent_columns!(),
+            " FROM extent WHERE owed IS NOT NULL AND id > ?1 ORDER BY id LIMIT ?2"
+        )
     } else {
-        concat!("SELECT ", extent_columns!(), " FROM extent WHERE id > ?1 ORDER BY id LIMIT ?2")
+        concat!(
+            "SELECT ",
+            extent_columns!(),
+            " FROM extent WHERE id > ?1 ORDER BY id LIMIT ?2"
+        )
     })?;
     let mut found = statement.query(params![from, limit(most)])?;
     let mut extents = Vec::new();
@@ -207,7 +307,10 @@ pub(crate) fn extents(view: View<'_>, after: Option<ExtentId>, most: usize, owed
     Ok(extents)
 }
 
-pub(crate) fn user_of(view: View<'_>, extent: ExtentId) -> Outcome<Option<(Option<NodeId>, FileId, VersionNo)>> {
+pub(crate) fn user_of(
+    view: View<'_>,
+    extent: ExtentId,
+) -> Outcome<Option<(Option<NodeId>, FileId, VersionNo)>> {
     view.snapshot(|view| {
         // An interval that has not ended reaches to the document's newest version. A file with a name comes first, then
         // the newest version.
@@ -243,18 +346,30 @@ pub(crate) fn usage(view: View<'_>) -> Outcome<Usage> {
             found.next()?.map_or(Ok(0), |row| number(row, 0))
         };
         let mut usage = Usage {
-            files: count("SELECT count(*) FROM node WHERE kind = ?1 AND nlink > 0", Some(NodeKind::File))?,
-            dirs: count("SELECT count(*) FROM node WHERE kind = ?1 AND nlink > 0", Some(NodeKind::Dir))?,
-            bytes: count("SELECT COALESCE(sum(size), 0) FROM node WHERE kind = ?1 AND nlink > 0", Some(NodeKind::File))?,
+            files: count(
+                "SELECT count(*) FROM node WHERE kind = ?1 AND nlink > 0",
+                Some(NodeKind::File),
+            )?,
+            dirs: count(
+                "SELECT count(*) FROM node WHERE kind = ?1 AND nlink > 0",
+                Some(NodeKind::Dir),
+            )?,
+            bytes: count(
+                "SELECT COALESCE(sum(size), 0) FROM node WHERE kind = ?1 AND nlink > 0",
+                Some(NodeKind::File),
+            )?,
             versions: count("SELECT count(*) FROM version", None)?,
             open_saves: saves::open(view)?,
             unsettled: count("SELECT count(*) FROM version WHERE settled = 0", None)?,
             ..Usage::default()
         };
-        let mut statement = view.conn.prepare_cached("SELECT owed FROM extent WHERE owed IS NOT NULL")?;
+        let mut statement = view
+            .conn
+            .prepare_cached("SELECT owed FROM extent WHERE owed IS NOT NULL")?;
         let mut found = statement.query([])?;
         while let Some(row) = found.next()? {
-            let owed = IndexSet::from_bytes(&row.get::<_, Vec<u8>>(0)?).ok_or_else(|| damaged("a set of owed shares cannot be read"))?;
+            let owed = IndexSet::from_bytes(&row.get::<_, Vec<u8>>(0)?)
+                .ok_or_else(|| damaged("a set of owed shares cannot be read"))?;
             usage.degraded_extents += 1;
             usage.owed_shares += u64::from(owed.len());
         }

@@ -38,18 +38,29 @@ pub(crate) struct Readers {
 
 impl Readers {
     pub(crate) fn new(path: PathBuf, key: Arc<CatalogKey>) -> Self {
-        Self { path, key, idle: Mutex::new(Vec::new()) }
+        Self {
+            path,
+            key,
+            idle: Mutex::new(Vec::new()),
+        }
     }
 
     /// Reads with a connection of one's own.
     pub(crate) fn read<T>(&self, read: impl FnOnce(View<'_>) -> Outcome<T>) -> Outcome<T> {
         // A poisoned lock is no reason to stop: the list is whole between any two of its operations.
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let idle = self
+            .idle
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop();
         let conn = match idle {
             Some(conn) => conn,
             None => files::open_reader(&self.path)?,
         };
-        let outcome = read(View { conn: &conn, key: &self.key });
+        let outcome = read(View {
+            conn: &conn,
+            key: &self.key,
+        });
         // One that is stuck in a transaction would show its next reader the past.
         if conn.is_autocommit() {
             let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
@@ -62,6 +73,9 @@ impl Readers {
 
     /// Closes the idle connections.
     pub(crate) fn close(&self) {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.idle
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
     }
 }

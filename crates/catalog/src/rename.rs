@@ -7,7 +7,9 @@ use warifu_vault::seam::catalog::{CatalogError, RenameMode, Renamed, Write};
 
 use crate::codec::sql;
 use crate::error::{Outcome, damaged, missing};
-use crate::names::{delete_entry, drop_name, folder, insert_entry, is_empty, named, set_document, store, tag, touch};
+use crate::names::{
+    delete_entry, drop_name, folder, insert_entry, is_empty, named, set_document, store, tag, touch,
+};
 use crate::writer::Tx;
 use crate::{audit, layout, read, versions};
 
@@ -38,7 +40,9 @@ pub(crate) fn rename(
         return Err(CatalogError::Loop.into());
     }
     let moved_dirs = i64::from(moved.kind == NodeKind::Dir);
-    let other_dirs = other.as_ref().map_or(0, |other| i64::from(other.kind == NodeKind::Dir));
+    let other_dirs = other
+        .as_ref()
+        .map_or(0, |other| i64::from(other.kind == NodeKind::Dir));
     moved.ctime = at;
 
     let other = match (mode, other) {
@@ -50,18 +54,32 @@ pub(crate) fn rename(
             point(tx, from.0, &from_tag, other.node)?;
             point(tx, to.0, &to_tag, moved.node)?;
             store(tx, &other)?;
-            touch_both(tx, (from.0, other_dirs - moved_dirs), (to.0, moved_dirs - other_dirs), write)?;
+            touch_both(
+                tx,
+                (from.0, other_dirs - moved_dirs),
+                (to.0, moved_dirs - other_dirs),
+                write,
+            )?;
             Some(other)
         }
         (_, Some(mut other)) => {
             may_replace(tx, &moved, &other)?;
-            if moved.kind == NodeKind::File && other.kind == NodeKind::File && other.nlink == 1 && other.version.0 > 0 {
+            if moved.kind == NodeKind::File
+                && other.kind == NodeKind::File
+                && other.nlink == 1
+                && other.version.0 > 0
+            {
                 take_over(tx, &mut moved, &other, write)?;
             }
             delete_entry(tx, from.0, &from_tag)?;
             point(tx, to.0, &to_tag, moved.node)?;
             drop_name(tx, &mut other, keep, at)?;
-            touch_both(tx, (from.0, -moved_dirs), (to.0, moved_dirs - other_dirs), write)?;
+            touch_both(
+                tx,
+                (from.0, -moved_dirs),
+                (to.0, moved_dirs - other_dirs),
+                write,
+            )?;
             Some(other)
         }
         (_, None) => {
@@ -92,10 +110,21 @@ fn take_over(tx: &Tx<'_>, moved: &mut Attr, other: &Attr, write: &Write) -> Outc
     let mut version = match read::version(tx.view, moved.document, moved.version)? {
         Some(version) => version,
         None if moved.version.0 == 0 => versions::empty(moved, write),
-        None => return Err(damaged(format!("version {} of node {} has no row", moved.version, moved.node))),
+        None => {
+            return Err(damaged(format!(
+                "version {} of node {} has no row",
+                moved.version, moved.node
+            )));
+        }
     };
     version.document = other.document;
-    version.number = VersionNo(other.version.0.checked_add(1).ok_or_else(|| damaged("a document has the last version there is"))?);
+    version.number = VersionNo(
+        other
+            .version
+            .0
+            .checked_add(1)
+            .ok_or_else(|| damaged("a document has the last version there is"))?,
+    );
     layout::supersede(tx, version.document, version.number, &version.layout)?;
     versions::insert(tx, &version)?;
     moved.document = version.document;
@@ -115,12 +144,17 @@ fn is_within(tx: &Tx<'_>, dir: NodeId, ancestor: NodeId) -> Outcome<bool> {
             None => return Ok(false),
         }
     }
-    Err(damaged(format!("the folders above node {dir} go round in a circle")))
+    Err(damaged(format!(
+        "the folders above node {dir} go round in a circle"
+    )))
 }
 
 /// Makes an existing name stand for another node.
 fn point(tx: &Tx<'_>, parent: NodeId, tag: &[u8; 16], node: NodeId) -> Outcome<()> {
-    tx.run("UPDATE entry SET node = ?3 WHERE parent = ?1 AND tag = ?2", params![sql(parent.0)?, tag, sql(node.0)?])?;
+    tx.run(
+        "UPDATE entry SET node = ?3 WHERE parent = ?1 AND tag = ?2",
+        params![sql(parent.0)?, tag, sql(node.0)?],
+    )?;
     Ok(())
 }
 

@@ -41,7 +41,9 @@ pub(crate) fn attr(row: &Row<'_>) -> Outcome<Attr> {
         mtime: time(row, 10)?,
         ctime: time(row, 12)?,
         btime: time(row, 14)?,
-        document: row.get::<_, Option<[u8; 16]>>(16)?.map_or(FileId::NIL, FileId::from_bytes),
+        document: row
+            .get::<_, Option<[u8; 16]>>(16)?
+            .map_or(FileId::NIL, FileId::from_bytes),
         version: VersionNo(number(row, 17)?),
         head: extent_id(row, 18)?,
     })
@@ -51,14 +53,16 @@ pub(crate) fn attr(row: &Row<'_>) -> Outcome<Attr> {
 pub(crate) fn extent(row: &Row<'_>) -> Outcome<ExtentRecord> {
     let owed = match row.get::<_, Option<[u8; 32]>>(10)? {
         None => IndexSet::EMPTY,
-        Some(bytes) => IndexSet::from_bytes(&bytes).ok_or_else(|| damaged("a set of owed shares cannot be read"))?,
+        Some(bytes) => IndexSet::from_bytes(&bytes)
+            .ok_or_else(|| damaged("a set of owed shares cannot be read"))?,
     };
     Ok(ExtentRecord {
         extent: ExtentId::from_bytes(row.get(0)?),
         kind: extent_kind_of(row.get(1)?)?,
         number: number(row, 2)?,
         len: number(row, 3)?,
-        threshold: Threshold::new(row.get(4)?, row.get(5)?).map_err(|error| damaged(error.to_string()))?,
+        threshold: Threshold::new(row.get(4)?, row.get(5)?)
+            .map_err(|error| damaged(error.to_string()))?,
         scheme: scheme_of(row.get(6)?)?,
         generation: Generation(row.get(7)?),
         document: FileId::from_bytes(row.get(8)?),
@@ -70,15 +74,21 @@ pub(crate) fn extent(row: &Row<'_>) -> Outcome<ExtentRecord> {
 /// A number that is not negative.
 pub(crate) fn number(row: &Row<'_>, at: usize) -> Outcome<u64> {
     let found: i64 = row.get(at)?;
-    u64::try_from(found).map_err(|_| damaged(format!("a number is {found} where none can be negative")))
+    u64::try_from(found)
+        .map_err(|_| damaged(format!("a number is {found} where none can be negative")))
 }
 
 /// A time in two columns.
 pub(crate) fn time(row: &Row<'_>, at: usize) -> Outcome<Timestamp> {
-    Ok(Timestamp { secs: row.get(at)?, nanos: row.get(at + 1)? })
+    Ok(Timestamp {
+        secs: row.get(at)?,
+        nanos: row.get(at + 1)?,
+    })
 }
 
 /// The id of an extent, where there is one.
 pub(crate) fn extent_id(row: &Row<'_>, at: usize) -> Outcome<Option<ExtentId>> {
-    Ok(row.get::<_, Option<[u8; 16]>>(at)?.map(ExtentId::from_bytes))
+    Ok(row
+        .get::<_, Option<[u8; 16]>>(at)?
+        .map(ExtentId::from_bytes))
 }

@@ -21,25 +21,46 @@ pub(crate) fn begin(tx: &Tx<'_>, intent: &Intent) -> Outcome<()> {
         "INSERT INTO intent (save, lease, lease_ns, extents) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (save) DO NOTHING",
         params![intent.save.as_bytes(), intent.lease_until.secs, intent.lease_until.nanos, extent_list(&intent.extents)],
     )?;
-    if written == 1 { Ok(()) } else { Err(CatalogError::Exists.into()) }
+    if written == 1 {
+        Ok(())
+    } else {
+        Err(CatalogError::Exists.into())
+    }
 }
 
-pub(crate) fn extend(tx: &Tx<'_>, save: SaveId, extents: &[(ExtentId, Generation)], lease: Timestamp) -> Outcome<()> {
+pub(crate) fn extend(
+    tx: &Tx<'_>,
+    save: SaveId,
+    extents: &[(ExtentId, Generation)],
+    lease: Timestamp,
+) -> Outcome<()> {
     let key = save.as_bytes();
-    let renewed = tx.run("UPDATE intent SET lease = ?2, lease_ns = ?3 WHERE save = ?1", params![key, lease.secs, lease.nanos])?;
+    let renewed = tx.run(
+        "UPDATE intent SET lease = ?2, lease_ns = ?3 WHERE save = ?1",
+        params![key, lease.secs, lease.nanos],
+    )?;
     if renewed != 1 {
         return Err(CatalogError::Lapsed.into());
     }
     if !extents.is_empty() {
-        tx.run("INSERT INTO intent_more (save, extents) VALUES (?1, ?2)", params![key, extent_list(extents)])?;
+        tx.run(
+            "INSERT INTO intent_more (save, extents) VALUES (?1, ?2)",
+            params![key, extent_list(extents)],
+        )?;
     }
     Ok(())
 }
 
 /// Removes an intent; says whether it was there.
 pub(crate) fn end(tx: &Tx<'_>, save: SaveId) -> Outcome<bool> {
-    tx.run("DELETE FROM intent_more WHERE save = ?1", params![save.as_bytes()])?;
-    Ok(tx.run("DELETE FROM intent WHERE save = ?1", params![save.as_bytes()])? == 1)
+    tx.run(
+        "DELETE FROM intent_more WHERE save = ?1",
+        params![save.as_bytes()],
+    )?;
+    Ok(tx.run(
+        "DELETE FROM intent WHERE save = ?1",
+        params![save.as_bytes()],
+    )? == 1)
 }
 
 pub(crate) fn lapsed(view: View<'_>, now: Timestamp) -> Outcome<Vec<Intent>> {
@@ -64,12 +85,21 @@ pub(crate) fn lapsed(view: View<'_>, now: Timestamp) -> Outcome<Vec<Intent>> {
     })
 }
 
-pub(crate) fn commit_save(tx: &Tx<'_>, id: NodeId, base: Option<ExtentId>, commit: Commit, write: &Write) -> Outcome<Attr> {
+pub(crate) fn commit_save(
+    tx: &Tx<'_>,
+    id: NodeId,
+    base: Option<ExtentId>,
+    commit: Commit,
+    write: &Write,
+) -> Outcome<Attr> {
     take_intent(tx, commit.save)?;
     let mut attr = node(tx, id)?;
     must_be_file(attr.kind)?;
     if attr.head != base {
-        return Err(CatalogError::Conflict { current: attr.version }.into());
+        return Err(CatalogError::Conflict {
+            current: attr.version,
+        }
+        .into());
     }
     // A file that was replaced while it was open still shows its old version, but the document went on without it.
     let current = versions::newest(tx, attr.document)?;
@@ -81,7 +111,14 @@ pub(crate) fn commit_save(tx: &Tx<'_>, id: NodeId, base: Option<ExtentId>, commi
     Ok(attr)
 }
 
-pub(crate) fn commit_new(tx: &Tx<'_>, parent: NodeId, name: &Name, new: &NewNode, commit: Commit, write: &Write) -> Outcome<Attr> {
+pub(crate) fn commit_new(
+    tx: &Tx<'_>,
+    parent: NodeId,
+    name: &Name,
+    new: &NewNode,
+    commit: Commit,
+    write: &Write,
+) -> Outcome<Attr> {
     take_intent(tx, commit.save)?;
     must_be_file(new.kind)?;
     let mut attr = make(tx, parent, name, new, write.audit.at)?;
@@ -99,12 +136,21 @@ fn must_be_file(kind: NodeKind) -> Outcome<()> {
 }
 
 fn take_intent(tx: &Tx<'_>, save: SaveId) -> Outcome<()> {
-    if end(tx, save)? { Ok(()) } else { Err(CatalogError::Lapsed.into()) }
+    if end(tx, save)? {
+        Ok(())
+    } else {
+        Err(CatalogError::Lapsed.into())
+    }
 }
 
 /// Makes what was saved the next version of a file.
 fn install(tx: &Tx<'_>, attr: &mut Attr, commit: Commit) -> Outcome<()> {
-    let number = VersionNo(attr.version.0.checked_add(1).ok_or_else(|| damaged("a document has the last version there is"))?);
+    let number = VersionNo(
+        attr.version
+            .0
+            .checked_add(1)
+            .ok_or_else(|| damaged("a document has the last version there is"))?,
+    );
     let mut dealt = HashSet::with_capacity(commit.dealt.len());
     for extent in &commit.dealt {
         versions::insert_extent(tx, extent)?;

@@ -81,7 +81,10 @@ pub(crate) fn create(conn: &Connection, key: &CatalogKey, now: Timestamp) -> Out
     let witness = key.seal(Field::Note, WITNESS_ROW, WITNESS)?;
     let tx = conn.unchecked_transaction()?;
     tx.execute_batch(TABLES)?;
-    tx.execute("INSERT INTO vault (id, schema, witness, beat) VALUES (1, ?1, ?2, 0)", params![SCHEMA, witness])?;
+    tx.execute(
+        "INSERT INTO vault (id, schema, witness, beat) VALUES (1, ?1, ?2, 0)",
+        params![SCHEMA, witness],
+    )?;
     let root = i64::try_from(NodeId::ROOT.0).unwrap_or(1);
     tx.execute(
         "INSERT INTO node (id, kind, mode, uid, gid, nlink, rdev, size, atime, atime_ns, mtime, mtime_ns, ctime, ctime_ns,
@@ -96,32 +99,50 @@ pub(crate) fn create(conn: &Connection, key: &CatalogKey, now: Timestamp) -> Out
 /// Finds out whether this is a catalogue, of a schema that we know, under this key.
 pub(crate) fn check(conn: &Connection, key: &CatalogKey) -> Outcome<()> {
     let tables = conn
-        .query_row("SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'vault'", [], |row| row.get::<_, i64>(0))
+        .query_row(
+            "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'vault'",
+            [],
+            |row| row.get::<_, i64>(0),
+        )
         .map_err(not_a_database)?;
     if tables != 1 {
         return Err(damaged("this file is not a catalogue of warifu"));
     }
     // The schema first: a newer warifu may have changed everything but this one column.
     let found = conn
-        .query_row("SELECT schema FROM vault WHERE id = 1", [], |row| row.get::<_, u32>(0))
+        .query_row("SELECT schema FROM vault WHERE id = 1", [], |row| {
+            row.get::<_, u32>(0)
+        })
         .optional()?
         .ok_or_else(|| damaged("the catalogue does not say what schema it has"))?;
     if found > SCHEMA {
-        return Err(CatalogError::Newer { found, known: SCHEMA }.into());
+        return Err(CatalogError::Newer {
+            found,
+            known: SCHEMA,
+        }
+        .into());
     }
     if found != SCHEMA {
-        return Err(damaged(format!("the catalogue has schema {found}, which never existed")));
+        return Err(damaged(format!(
+            "the catalogue has schema {found}, which never existed"
+        )));
     }
-    let witness: Vec<u8> = conn.query_row("SELECT witness FROM vault WHERE id = 1", [], |row| row.get(0))?;
+    let witness: Vec<u8> = conn.query_row("SELECT witness FROM vault WHERE id = 1", [], |row| {
+        row.get(0)
+    })?;
     match key.open(Field::Note, WITNESS_ROW, &witness) {
         Ok(opened) if opened.expose() == WITNESS => Ok(()),
-        _ => Err(damaged("the catalogue does not open under this vault's key: it belongs to another vault, or its first row is damaged")),
+        _ => Err(damaged(
+            "the catalogue does not open under this vault's key: it belongs to another vault, or its first row is damaged",
+        )),
     }
 }
 
 fn not_a_database(error: rusqlite::Error) -> Fail {
     match error.sqlite_error_code() {
-        Some(rusqlite::ErrorCode::NotADatabase) => damaged("this file is not a catalogue of warifu"),
+        Some(rusqlite::ErrorCode::NotADatabase) => {
+            damaged("this file is not a catalogue of warifu")
+        }
         _ => error.into(),
     }
 }

@@ -7,7 +7,7 @@ use warifu_vault::node::{Attr, NodeId};
 use warifu_vault::seam::catalog::{CatalogError, ExtentRecord, IndexSet, Version, Write};
 
 use crate::codec::{decode_pair, encode_pair, extent_kind_code, scheme_code, sql};
-use crate::error::{Outcome, damaged, misuse, missing};
+use crate::error::{Outcome, damaged, missing, misuse};
 use crate::names::{node, store};
 use crate::readers::View;
 use crate::rows::{extent_id, number, time};
@@ -42,7 +42,9 @@ pub(crate) fn from_row(view: View<'_>, row: &Row<'_>) -> Outcome<(Version, u64)>
         .open(Field::Author, &author_row(document, number_), &sealed)
         .map_err(|_| damaged(format!("the author of version {number_} of document {document} does not open under the vault's key")))?;
     let (author, host) = decode_pair(opened.expose())?;
-    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).map_err(|_| damaged("an author is no UTF-8"));
+    let text = |bytes: &[u8]| {
+        String::from_utf8(bytes.to_vec()).map_err(|_| damaged("an author is no UTF-8"))
+    };
     let version = Version {
         document,
         number: number_,
@@ -77,9 +79,17 @@ pub(crate) fn empty(attr: &Attr, write: &Write) -> Version {
 /// Writes a version's row; its layout is written by [`layout::supersede`].
 pub(crate) fn insert(tx: &Tx<'_>, version: &Version) -> Outcome<()> {
     let people = encode_pair(version.author.as_bytes(), version.host.as_bytes())?;
-    let sealed = tx.key().seal(Field::Author, &author_row(version.document, version.number), &people)?;
+    let sealed = tx.key().seal(
+        Field::Author,
+        &author_row(version.document, version.number),
+        &people,
+    )?;
     tx.run(
-        concat!("INSERT INTO version (", version_columns!(), ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)"),
+        concat!(
+            "INSERT INTO version (",
+            version_columns!(),
+            ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)"
+        ),
         params![
             version.document.as_bytes(),
             sql(version.number.0)?,
@@ -99,10 +109,16 @@ pub(crate) fn insert(tx: &Tx<'_>, version: &Version) -> Outcome<()> {
 
 /// The newest version of a document; 0 where there is none.
 pub(crate) fn newest(tx: &Tx<'_>, document: FileId) -> Outcome<VersionNo> {
-    let mut statement =
-        tx.conn().prepare_cached("SELECT number FROM version WHERE document = ?1 ORDER BY number DESC LIMIT 1")?;
-    let found: Option<i64> = statement.query_row(params![document.as_bytes()], |row| row.get(0)).optional()?;
-    Ok(VersionNo(u64::try_from(found.unwrap_or(0)).map_err(|_| damaged("a version has a negative number"))?))
+    let mut statement = tx.conn().prepare_cached(
+        "SELECT number FROM version WHERE document = ?1 ORDER BY number DESC LIMIT 1",
+    )?;
+    let found: Option<i64> = statement
+        .query_row(params![document.as_bytes()], |row| row.get(0))
+        .optional()?;
+    Ok(VersionNo(
+        u64::try_from(found.unwrap_or(0))
+            .map_err(|_| damaged("a version has a negative number"))?,
+    ))
 }
 
 pub(crate) fn insert_extent(tx: &Tx<'_>, extent: &ExtentRecord) -> Outcome<()> {
@@ -123,13 +139,24 @@ pub(crate) fn insert_extent(tx: &Tx<'_>, extent: &ExtentRecord) -> Outcome<()> {
             owed_bytes(extent.owed),
         ],
     )?;
-    if written == 1 { Ok(()) } else { Err(misuse(format!("extent {} was dealt twice", extent.extent))) }
+    if written == 1 {
+        Ok(())
+    } else {
+        Err(misuse(format!("extent {} was dealt twice", extent.extent)))
+    }
 }
 
 /// Fails unless the catalogue knows an extent.
 pub(crate) fn need_extent(tx: &Tx<'_>, extent: ExtentId) -> Outcome<()> {
-    let known = tx.conn().prepare_cached("SELECT 1 FROM extent WHERE id = ?1")?.exists(params![extent.as_bytes()])?;
-    if known { Ok(()) } else { Err(missing("extent")) }
+    let known = tx
+        .conn()
+        .prepare_cached("SELECT 1 FROM extent WHERE id = ?1")?
+        .exists(params![extent.as_bytes()])?;
+    if known {
+        Ok(())
+    } else {
+        Err(missing("extent"))
+    }
 }
 
 fn owed_bytes(owed: IndexSet) -> Option<[u8; 32]> {
@@ -137,15 +164,25 @@ fn owed_bytes(owed: IndexSet) -> Option<[u8; 32]> {
 }
 
 pub(crate) fn set_owed(tx: &Tx<'_>, extent: ExtentId, owed: IndexSet) -> Outcome<()> {
-    let changed = tx.run("UPDATE extent SET owed = ?2 WHERE id = ?1", params![extent.as_bytes(), owed_bytes(owed)])?;
-    if changed == 1 { Ok(()) } else { Err(missing("extent")) }
+    let changed = tx.run(
+        "UPDATE extent SET owed = ?2 WHERE id = ?1",
+        params![extent.as_bytes(), owed_bytes(owed)],
+    )?;
+    if changed == 1 {
+        Ok(())
+    } else {
+        Err(missing("extent"))
+    }
 }
 
 /// Notes that versions are on disk, and with them every version made of the very same shares by a rename.
 pub(crate) fn settle(tx: &Tx<'_>, settled: &[(FileId, VersionNo)]) -> Outcome<()> {
     for (document, number) in settled {
         let key = params![document.as_bytes(), sql(number.0)?];
-        tx.run("UPDATE version SET settled = 1 WHERE document = ?1 AND number = ?2 AND settled = 0", key)?;
+        tx.run(
+            "UPDATE version SET settled = 1 WHERE document = ?1 AND number = ?2 AND settled = 0",
+            key,
+        )?;
         tx.run(
             "UPDATE version SET settled = 1 WHERE settled = 0
                AND head = (SELECT head FROM version WHERE document = ?1 AND number = ?2)",
@@ -155,11 +192,22 @@ pub(crate) fn settle(tx: &Tx<'_>, settled: &[(FileId, VersionNo)]) -> Outcome<()
     Ok(())
 }
 
-pub(crate) fn revert(tx: &Tx<'_>, document: FileId, number_: VersionNo, write: &Write) -> Outcome<VersionNo> {
+pub(crate) fn revert(
+    tx: &Tx<'_>,
+    document: FileId,
+    number_: VersionNo,
+    write: &Write,
+) -> Outcome<VersionNo> {
     let at = write.audit.at;
     let key = params![document.as_bytes(), sql(number_.0)?];
-    let mut statement = tx.conn().prepare_cached("SELECT settled, head FROM version WHERE document = ?1 AND number = ?2")?;
-    let found = statement.query_row(key, |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Option<[u8; 16]>>(1)?))).optional()?;
+    let mut statement = tx
+        .conn()
+        .prepare_cached("SELECT settled, head FROM version WHERE document = ?1 AND number = ?2")?;
+    let found = statement
+        .query_row(key, |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, Option<[u8; 16]>>(1)?))
+        })
+        .optional()?;
     let (settled, head) = found.ok_or_else(|| missing("version"))?;
     let current = newest(tx, document)?;
     if current != number_ {
@@ -170,20 +218,37 @@ pub(crate) fn revert(tx: &Tx<'_>, document: FileId, number_: VersionNo, write: &
     }
     let mut gone = layout::take_back(tx, document, number_)?;
     gone.extend(head.map(ExtentId::from_bytes));
-    tx.run("DELETE FROM version WHERE document = ?1 AND number = ?2", key)?;
+    tx.run(
+        "DELETE FROM version WHERE document = ?1 AND number = ?2",
+        key,
+    )?;
     for extent in gone {
         drop_extent(tx, extent)?;
     }
 
     let number_before = newest(tx, document)?;
-    let mut statement =
-        tx.conn().prepare_cached(concat!("SELECT ", version_columns!(), " FROM version WHERE document = ?1 AND number = ?2"))?;
+    let mut statement = tx.conn().prepare_cached(concat!(
+        "SELECT ",
+        version_columns!(),
+        " FROM version WHERE document = ?1 AND number = ?2"
+    ))?;
     let mut rows = statement.query(params![document.as_bytes(), sql(number_before.0)?])?;
-    let before = rows.next()?.map(|row| from_row(tx.view, row)).transpose()?.map(|(version, _)| version);
-    let mut statement = tx.conn().prepare_cached("SELECT id FROM node WHERE document = ?1 AND version = ?2")?;
-    let nodes: Vec<i64> = statement.query_map(key, |row| row.get(0))?.collect::<Result<_, _>>()?;
+    let before = rows
+        .next()?
+        .map(|row| from_row(tx.view, row))
+        .transpose()?
+        .map(|(version, _)| version);
+    let mut statement = tx
+        .conn()
+        .prepare_cached("SELECT id FROM node WHERE document = ?1 AND version = ?2")?;
+    let nodes: Vec<i64> = statement
+        .query_map(key, |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
     for id in nodes {
-        let mut attr = node(tx, NodeId(u64::try_from(id).map_err(|_| damaged("a node has a negative number"))?))?;
+        let mut attr = node(
+            tx,
+            NodeId(u64::try_from(id).map_err(|_| damaged("a node has a negative number"))?),
+        )?;
         attr.version = number_before;
         attr.size = before.as_ref().map_or(0, |version| version.size);
         attr.mtime = before.as_ref().map_or(at, |version| version.mtime);

@@ -18,7 +18,7 @@ use crate::readers::View;
 const BATCH: usize = 256;
 
 /// After how many requests what is in the log goes into the database file.
-const CHECKPOINT: usize = 512;
+const CHECKPOINT: usize = 1024;
 
 /// A transaction, as the functions that write see it.
 pub(crate) struct Tx<'a> {
@@ -78,7 +78,9 @@ where
     }
 
     fn run(&mut self, tx: &Tx<'_>) -> Result<(), CatalogError> {
-        let Some(work) = self.work.take() else { return Ok(()) };
+        let Some(work) = self.work.take() else {
+            return Ok(());
+        };
         let outcome = work(tx).map_err(CatalogError::from);
         let told = outcome.as_ref().map(|_| ()).map_err(repeat);
         self.outcome = Some(outcome);
@@ -90,7 +92,9 @@ where
             // Even a refusal was decided on what the others of the transaction had written.
             (Err(error), _) => Err(repeat(error)),
             (Ok(()), Some(outcome)) => outcome,
-            (Ok(()), None) => Err(CatalogError::Failed { detail: "the request was never run".into() }),
+            (Ok(()), None) => Err(CatalogError::Failed {
+                detail: "the request was never run".into(),
+            }),
         };
         let _ = reply_to(self.reply, outcome);
     }
@@ -113,19 +117,47 @@ impl Writer {
         let (queue, waiting) = channel();
         let thread = std::thread::Builder::new()
             .name("warifu-catalog".into())
-            .spawn(move || Loop { conn, key, waiting, full: None, unsynced: true, seen: 0, since_checkpoint: 0, broken: None }.run())
-            .map_err(|error| Fail::from(CatalogError::Failed { detail: format!("no thread for the catalogue: {error}") }))?;
-        Ok(Self { queue: Mutex::new(Some(queue)), thread: Mutex::new(Some(thread)) })
+            .spawn(move || {
+                Loop {
+                    conn,
+                    key,
+                    waiting,
+                    full: None,
+                    unsynced: true,
+                    seen: 0,
+                    since_checkpoint: 0,
+                    broken: None,
+                }
+                .run()
+            })
+            .map_err(|error| {
+                Fail::from(CatalogError::Failed {
+                    detail: format!("no thread for the catalogue: {error}"),
+                })
+            })?;
+        Ok(Self {
+            queue: Mutex::new(Some(queue)),
+            thread: Mutex::new(Some(thread)),
+        })
     }
 
     /// Runs `work` in a transaction and answers once that is committed.
-    pub(crate) async fn write<T, F>(&self, durability: Durability, work: F) -> Result<T, CatalogError>
+    pub(crate) async fn write<T, F>(
+        &self,
+        durability: Durability,
+        work: F,
+    ) -> Result<T, CatalogError>
     where
         T: Send + 'static,
         F: FnOnce(&Tx<'_>) -> Outcome<T> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        let job = Box::new(Request { durability, work: Some(work), outcome: None, reply });
+        let job = Box::new(Request {
+            durability,
+            work: Some(work),
+            outcome: None,
+            reply,
+        });
         let queued = match &*self.queue.lock().unwrap_or_else(PoisonError::into_inner) {
             Some(queue) => queue.send(job).is_ok(),
             None => false,
@@ -138,8 +170,17 @@ impl Writer {
 
     /// Finishes what was asked for, closes the connection and waits for that.
     pub(crate) fn stop(&self) {
-        drop(self.queue.lock().unwrap_or_else(PoisonError::into_inner).take());
-        if let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take()
+        drop(
+            self.queue
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take(),
+        );
+        if let Some(thread) = self
+            .thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
             && thread.join().is_err()
         {
             tracing::error!("the catalogue's writer stopped in a panic");
@@ -154,7 +195,9 @@ impl Drop for Writer {
 }
 
 fn stopped() -> CatalogError {
-    CatalogError::Failed { detail: "the catalogue's writer has stopped".into() }
+    CatalogError::Failed {
+        detail: "the catalogue's writer has stopped".into(),
+    }
 }
 
 struct Loop {
@@ -195,7 +238,9 @@ impl Loop {
     /// Runs all requests in one transaction. An error is everybody's.
     fn transact(&mut self, batch: &mut [Box<dyn Job>]) -> Result<(), CatalogError> {
         if let Some(detail) = &self.broken {
-            return Err(CatalogError::Failed { detail: detail.clone() });
+            return Err(CatalogError::Failed {
+                detail: detail.clone(),
+            });
         }
         let full = batch.iter().any(|job| job.durability() == Durability::Now);
         match self.attempt(batch, full) {
@@ -208,7 +253,9 @@ impl Loop {
                     && let Err(error) = self.conn.execute_batch("ROLLBACK")
                 {
                     tracing::error!(%error, "the catalogue could not roll back");
-                    self.broken = Some(format!("a transaction could be neither committed nor rolled back: {error}"));
+                    self.broken = Some(format!(
+                        "a transaction could be neither committed nor rolled back: {error}"
+                    ));
                 }
                 self.note(&fail);
                 Err(fail.into())
@@ -219,19 +266,34 @@ impl Loop {
     fn attempt(&mut self, batch: &mut [Box<dyn Job>], full: bool) -> Outcome<()> {
         self.set_full(full)?;
         self.conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-        let seen: i64 = self.conn.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))?;
+        let seen: i64 = self
+            .conn
+            .prepare_cached("PRAGMA data_version")?
+            .query_row([], |row| row.get(0))?;
         if seen != self.seen {
             (self.seen, self.unsynced) = (seen, true);
         }
         let tail = Cell::new(None);
         // Requests of this very transaction wait for the disk by its own commit, but a lone `sync` has written nothing.
-        let tx = Tx { view: View { conn: &self.conn, key: &self.key }, tail: &tail, unsynced: self.unsynced };
+        let tx = Tx {
+            view: View {
+                conn: &self.conn,
+                key: &self.key,
+            },
+            tail: &tail,
+            unsynced: self.unsynced,
+        };
         for job in batch {
             self.conn.prepare_cached("SAVEPOINT job")?.execute([])?;
             let outcome = job.run(&tx);
             if self.conn.is_autocommit() {
                 // Some failures make the engine roll everything back. Going on would commit each statement by itself.
-                return Err(outcome.err().unwrap_or_else(|| CatalogError::Failed { detail: "the engine rolled back".into() }).into());
+                return Err(outcome
+                    .err()
+                    .unwrap_or_else(|| CatalogError::Failed {
+                        detail: "the engine rolled back".into(),
+                    })
+                    .into());
             }
             if outcome.is_err() {
                 self.conn.prepare_cached("ROLLBACK TO job")?.execute([])?;
@@ -247,7 +309,11 @@ impl Loop {
     fn set_full(&mut self, full: bool) -> Outcome<()> {
         if self.full != Some(full) {
             self.full = None;
-            self.conn.execute_batch(if full { "PRAGMA synchronous = FULL" } else { "PRAGMA synchronous = NORMAL" })?;
+            self.conn.execute_batch(if full {
+                "PRAGMA synchronous = FULL"
+            } else {
+                "PRAGMA synchronous = NORMAL"
+            })?;
             self.full = Some(full);
         }
         Ok(())
@@ -256,7 +322,9 @@ impl Loop {
     /// Moves what is in the log into the database file, as far as readers allow.
     fn checkpoint(&mut self) {
         self.since_checkpoint = 0;
-        let outcome = self.conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
+        let outcome = self
+            .conn
+            .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
         if let Err(error) = outcome {
             tracing::warn!(%error, "the catalogue's log could not be moved into its file");
             self.note(&error.into());
@@ -268,7 +336,83 @@ impl Loop {
     fn note(&mut self, fail: &Fail) {
         if fail.unconfirmed && self.broken.is_none() {
             tracing::error!(error = %fail.error, "the disk did not confirm what the catalogue wrote; it takes no more writes");
-            self.broken = Some(format!("the disk did not confirm an earlier write ({}); the catalogue must be opened again", fail.error));
+            self.broken = Some(format!(
+                "the disk did not confirm an earlier write ({}); the catalogue must be opened again",
+                fail.error
+            ));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use warifu_core::ids::VaultId;
+    use warifu_core::keys::VaultKey;
+
+    use super::*;
+
+    fn writer(setup: &str) -> Writer {
+        let conn = Connection::open_in_memory().unwrap();
+        conn.execute_batch(setup).unwrap();
+        conn.execute_batch("CREATE TABLE vault (id BIGINT, beat BIGINT); CREATE TABLE t (x BLOB)")
+            .unwrap();
+        let key = VaultKey::generate().unwrap().catalog_key(VaultId::NIL);
+        Writer::start(conn, Arc::new(key)).unwrap()
+    }
+
+    async fn count(writer: &Writer) -> i64 {
+        let count = |tx: &Tx<'_>| {
+            Ok(tx
+                .conn()
+                .query_row("SELECT count(*) FROM t", [], |row| row.get(0))?)
+        };
+        writer.write(Durability::Soon, count).await.unwrap()
+    }
+
+    /// Requests that are there before the thread takes them up share a transaction; only the refused one is undone.
+    #[tokio::test]
+    async fn a_refused_request_does_not_undo_its_neighbours() {
+        let writer = writer("");
+        let insert = |good: bool| {
+            writer.write(Durability::Soon, move |tx| {
+                tx.run("INSERT INTO t (x) VALUES (1)", [])?;
+                if good {
+                    Ok(())
+                } else {
+                    Err(CatalogError::Exists.into())
+                }
+            })
+        };
+        let (first, second, third) = tokio::join!(insert(true), insert(false), insert(true));
+        first.unwrap();
+        third.unwrap();
+        assert!(matches!(second, Err(CatalogError::Exists)));
+        assert_eq!(count(&writer).await, 2);
+    }
+
+    /// When there is no room, whoever shared the transaction hears so, nothing of it is kept, and later requests work.
+    #[tokio::test]
+    async fn no_room_is_everybodys_error() {
+        let writer = writer("PRAGMA max_page_count = 20");
+        let insert = |bytes: usize| {
+            writer.write(Durability::Now, move |tx| {
+                tx.run("INSERT INTO t (x) VALUES (zeroblob(?1))", [bytes as i64])
+            })
+        };
+        insert(10).await.unwrap();
+        let (small, large) = tokio::join!(insert(10), insert(1_000_000));
+        assert!(matches!(large, Err(CatalogError::Full)), "{large:?}");
+        let kept = count(&writer).await;
+        assert_eq!(kept, 1 + i64::from(small.is_ok()), "acknowledged or undone");
+        insert(10).await.unwrap();
+        assert_eq!(count(&writer).await, kept + 1);
+    }
+
+    #[tokio::test]
+    async fn a_stopped_writer_says_so() {
+        let writer = writer("");
+        writer.stop();
+        let outcome = writer.write(Durability::Soon, |_| Ok(())).await;
+        assert!(matches!(outcome, Err(CatalogError::Failed { .. })));
     }
 }

@@ -24,13 +24,19 @@ fn tag(key: &CatalogKey, node: NodeId, name: &[u8]) -> [u8; 16] {
 fn open(view: View<'_>, node: NodeId, tag: &[u8; 16], sealed: &[u8]) -> Outcome<SecretBytes> {
     view.key
         .open(Field::Xattr, &entry_row(node, tag), sealed)
-        .map_err(|_| damaged(format!("an extended attribute of node {node} does not open under the vault's key")))
+        .map_err(|_| {
+            damaged(format!(
+                "an extended attribute of node {node} does not open under the vault's key"
+            ))
+        })
 }
 
 pub(crate) fn all(view: View<'_>, node: NodeId) -> Outcome<Vec<(Vec<u8>, Vec<u8>)>> {
     view.snapshot(|view| {
         read::attr(view, node)?.ok_or_else(|| missing("node"))?;
-        let mut statement = view.conn.prepare_cached("SELECT tag, sealed FROM xattr WHERE node = ?1 ORDER BY tag")?;
+        let mut statement = view
+            .conn
+            .prepare_cached("SELECT tag, sealed FROM xattr WHERE node = ?1 ORDER BY tag")?;
         let mut rows = statement.query(params![sql(node.0)?])?;
         let mut xattrs = Vec::new();
         while let Some(row) = rows.next()? {
@@ -45,17 +51,30 @@ pub(crate) fn all(view: View<'_>, node: NodeId) -> Outcome<Vec<(Vec<u8>, Vec<u8>
 pub(crate) fn one(view: View<'_>, node: NodeId, name: &[u8]) -> Outcome<Vec<u8>> {
     view.snapshot(|view| {
         let tag = tag(view.key, node, name);
-        let mut statement = view.conn.prepare_cached("SELECT sealed FROM xattr WHERE node = ?1 AND tag = ?2")?;
-        let sealed: Option<Vec<u8>> = statement.query_row(params![sql(node.0)?, tag], |row| row.get(0)).optional()?;
+        let mut statement = view
+            .conn
+            .prepare_cached("SELECT sealed FROM xattr WHERE node = ?1 AND tag = ?2")?;
+        let sealed: Option<Vec<u8>> = statement
+            .query_row(params![sql(node.0)?, tag], |row| row.get(0))
+            .optional()?;
         let Some(sealed) = sealed else {
             read::attr(view, node)?.ok_or_else(|| missing("node"))?;
             return Err(CatalogError::NoXattr.into());
         };
-        Ok(decode_pair(open(view, node, &tag, &sealed)?.expose())?.1.to_vec())
+        Ok(decode_pair(open(view, node, &tag, &sealed)?.expose())?
+            .1
+            .to_vec())
     })
 }
 
-pub(crate) fn set(tx: &Tx<'_>, id: NodeId, name: &[u8], value: &[u8], mode: XattrMode, write: &Write) -> Outcome<()> {
+pub(crate) fn set(
+    tx: &Tx<'_>,
+    id: NodeId,
+    name: &[u8],
+    value: &[u8],
+    mode: XattrMode,
+    write: &Write,
+) -> Outcome<()> {
     let mut attr = node(tx, id)?;
     let tag = tag(tx.key(), id, name);
     let there = tx
@@ -67,7 +86,11 @@ pub(crate) fn set(tx: &Tx<'_>, id: NodeId, name: &[u8], value: &[u8], mode: Xatt
         (XattrMode::Replace, false) => return Err(CatalogError::NoXattr.into()),
         _ => {}
     }
-    let sealed = tx.key().seal(Field::Xattr, &entry_row(id, &tag), &encode_pair(name, value)?)?;
+    let sealed = tx.key().seal(
+        Field::Xattr,
+        &entry_row(id, &tag),
+        &encode_pair(name, value)?,
+    )?;
     tx.run(
         "INSERT INTO xattr (node, tag, sealed) VALUES (?1, ?2, ?3) ON CONFLICT (node, tag) DO UPDATE SET sealed = excluded.sealed",
         params![sql(id.0)?, tag, sealed],
@@ -79,7 +102,10 @@ pub(crate) fn set(tx: &Tx<'_>, id: NodeId, name: &[u8], value: &[u8], mode: Xatt
 
 pub(crate) fn remove(tx: &Tx<'_>, id: NodeId, name: &[u8], write: &Write) -> Outcome<()> {
     let mut attr = node(tx, id)?;
-    let removed = tx.run("DELETE FROM xattr WHERE node = ?1 AND tag = ?2", params![sql(id.0)?, tag(tx.key(), id, name)])?;
+    let removed = tx.run(
+        "DELETE FROM xattr WHERE node = ?1 AND tag = ?2",
+        params![sql(id.0)?, tag(tx.key(), id, name)],
+    )?;
     if removed == 0 {
         return Err(CatalogError::NoXattr.into());
     }

@@ -17,7 +17,9 @@ async fn the_sqlite_catalogue_keeps_the_contract() {
         let key = key(1);
         Subject {
             catalog: Arc::new(catalog),
-            chain: Box::new(move |previous, seq, entry| chain_after(&key, previous, seq, entry).unwrap()),
+            chain: Box::new(move |previous, seq, entry| {
+                chain_after(&key, previous, seq, entry).unwrap()
+            }),
             keep: Box::new(dir),
         }
     })
@@ -39,5 +41,8 @@ async fn what_was_lived_is_there_after_reopening() {
     model::compare(&twin, &catalog, &World::new(99), 300).await;
     drop(catalog);
     let catalog = SqliteCatalog::open(&dir.path().join("catalog.db"), key(1)).unwrap();
-    assert_eq!(contract::picture(&twin).await, contract::picture(&catalog).await);
+    assert_eq!(
+        contract::picture(&twin).await,
+        contract::picture(&catalog).await
+    );
 }

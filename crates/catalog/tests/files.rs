@@ -39,7 +39,12 @@ async fn only_the_owner_can_read_the_files() {
     let mut files = 0;
     for file in std::fs::read_dir(dir.path()).unwrap() {
         let file = file.unwrap();
-        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o7777, 0o600, "{:?}", file.file_name());
+        assert_eq!(
+            file.metadata().unwrap().permissions().mode() & 0o7777,
+            0o600,
+            "{:?}",
+            file.file_name()
+        );
         files += 1;
     }
     assert_eq!(files, 3, "the file, its log, the log's index");
@@ -49,14 +54,26 @@ async fn only_the_owner_can_read_the_files() {
 async fn what_is_there_is_not_made_again_and_what_is_not_is_not_opened() {
     let (dir, catalog) = new_catalog();
     let path = dir.path().join("catalog.db");
-    assert!(matches!(SqliteCatalog::create(&path, key(1)), Err(CatalogError::Exists)));
+    assert!(matches!(
+        SqliteCatalog::create(&path, key(1)),
+        Err(CatalogError::Exists)
+    ));
     drop(catalog);
-    assert!(matches!(SqliteCatalog::create(&path, key(1)), Err(CatalogError::Exists)));
+    assert!(matches!(
+        SqliteCatalog::create(&path, key(1)),
+        Err(CatalogError::Exists)
+    ));
     let nowhere = dir.path().join("nowhere.db");
-    assert!(matches!(SqliteCatalog::open(&nowhere, key(1)), Err(CatalogError::NotFound { .. })));
+    assert!(matches!(
+        SqliteCatalog::open(&nowhere, key(1)),
+        Err(CatalogError::NotFound { .. })
+    ));
     assert!(!nowhere.exists());
     let no_folder = dir.path().join("no folder").join("catalog.db");
-    assert!(matches!(SqliteCatalog::create(&no_folder, key(1)), Err(CatalogError::Failed { .. })));
+    assert!(matches!(
+        SqliteCatalog::create(&no_folder, key(1)),
+        Err(CatalogError::Failed { .. })
+    ));
 }
 
 #[tokio::test]
@@ -66,7 +83,10 @@ async fn another_vaults_key_does_not_open_it() {
     drop(catalog);
     let path = dir.path().join("catalog.db");
     let detail = damaged(SqliteCatalog::open(&path, key(2)));
-    assert!(detail.contains("does not open under this vault's key"), "{detail}");
+    assert!(
+        detail.contains("does not open under this vault's key"),
+        "{detail}"
+    );
     SqliteCatalog::open(&path, key(1)).unwrap();
 }
 
@@ -77,7 +97,10 @@ async fn a_newer_catalogue_is_refused_and_left_alone() {
     let path = dir.path().join("catalog.db");
     damage(&path, "UPDATE vault SET schema = 7");
     let before = std::fs::read(&path).unwrap();
-    assert!(matches!(SqliteCatalog::open(&path, key(1)), Err(CatalogError::Newer { found: 7, known: 1 })));
+    assert!(matches!(
+        SqliteCatalog::open(&path, key(1)),
+        Err(CatalogError::Newer { found: 7, known: 1 })
+    ));
     assert_eq!(std::fs::read(&path).unwrap(), before);
 }
 
@@ -90,7 +113,10 @@ async fn p10_what_is_no_catalogue_is_refused() {
         damaged(SqliteCatalog::open(&path, key(1)));
     }
     std::fs::remove_file(&path).unwrap();
-    Connection::open(&path).unwrap().execute_batch("CREATE TABLE other (x)").unwrap();
+    Connection::open(&path)
+        .unwrap()
+        .execute_batch("CREATE TABLE other (x)")
+        .unwrap();
     damaged(SqliteCatalog::open(&path, key(1)));
 }
 
@@ -134,23 +160,39 @@ async fn p10_damaged_rows_are_found() {
         damage(&path, sql);
         damaged(open().current(node).await);
     }
-    for sql in ["UPDATE entry SET sealed = zeroblob(80)", "UPDATE entry SET sealed = ''", "UPDATE entry SET parent = 1, tag = zeroblob(16) WHERE node = 2"] {
+    for sql in [
+        "UPDATE entry SET sealed = zeroblob(80)",
+        "UPDATE entry SET sealed = ''",
+        "UPDATE entry SET parent = 1, tag = zeroblob(16) WHERE node = 2",
+    ] {
         std::fs::write(&path, &whole).unwrap();
         damage(&path, sql);
         damaged(open().list(ROOT, None, 10).await);
         damaged(open().path(NodeId(2)).await);
     }
-    for sql in ["UPDATE audit SET sealed = zeroblob(200)", "UPDATE audit SET seq = seq + 1000", "UPDATE audit SET chain = x'00'"] {
+    for sql in [
+        "UPDATE audit SET sealed = zeroblob(200)",
+        "UPDATE audit SET seq = seq + 1000",
+        "UPDATE audit SET chain = x'00'",
+    ] {
         std::fs::write(&path, &whole).unwrap();
         damage(&path, sql);
         damaged(open().audit(0, 10).await);
     }
-    for sql in ["UPDATE extent SET k = 0", "UPDATE extent SET scheme = 9", "UPDATE extent SET kind = 0", "UPDATE extent SET owed = x'ff'"] {
+    for sql in [
+        "UPDATE extent SET k = 0",
+        "UPDATE extent SET scheme = 9",
+        "UPDATE extent SET kind = 0",
+        "UPDATE extent SET owed = x'ff'",
+    ] {
         std::fs::write(&path, &whole).unwrap();
         damage(&path, sql);
         damaged(open().extents(None, 10).await);
     }
-    for (sql, read) in [("UPDATE xattr SET sealed = x'00'", "xattr"), ("UPDATE link SET sealed = x'00'", "link")] {
+    for (sql, read) in [
+        ("UPDATE xattr SET sealed = x'00'", "xattr"),
+        ("UPDATE link SET sealed = x'00'", "link"),
+    ] {
         std::fs::write(&path, &whole).unwrap();
         damage(&path, sql);
         match read {
@@ -160,7 +202,10 @@ async fn p10_damaged_rows_are_found() {
     }
     // Rows swapped with each other are found as well: what is sealed is bound to its place.
     std::fs::write(&path, &whole).unwrap();
-    damage(&path, "UPDATE entry SET sealed = (SELECT e.sealed FROM entry e WHERE e.tag <> entry.tag LIMIT 1)");
+    damage(
+        &path,
+        "UPDATE entry SET sealed = (SELECT e.sealed FROM entry e WHERE e.tag <> entry.tag LIMIT 1)",
+    );
     damaged(open().list(ROOT, None, 10).await);
     // Folders in a circle.
     std::fs::write(&path, &whole).unwrap();
@@ -168,7 +213,15 @@ async fn p10_damaged_rows_are_found() {
     damage(&path, "UPDATE entry SET parent = 4");
     let catalog = open();
     let _any = catalog.path(node).await;
-    let _any = catalog.rename((ROOT, &name("x")), (NodeId(4), &name("y")), warifu_vault::seam::catalog::RenameMode::Replace, false, write("", Durability::Soon)).await;
+    let _any = catalog
+        .rename(
+            (ROOT, &name("x")),
+            (NodeId(4), &name("y")),
+            warifu_vault::seam::catalog::RenameMode::Replace,
+            false,
+            write("", Durability::Soon),
+        )
+        .await;
     drop(catalog);
     // Half of the pages are rubbish: anything but a panic, and never a quiet wrong list.
     let mut torn = whole.clone();
@@ -185,7 +238,13 @@ async fn p10_damaged_rows_are_found() {
             catalog.usage().await.err(),
         ];
         assert!(reads.iter().flatten().count() > 0);
-        assert!(reads.iter().flatten().all(|error| matches!(error, CatalogError::Damaged { .. } | CatalogError::NotFound { .. })), "{reads:?}");
+        assert!(
+            reads.iter().flatten().all(|error| matches!(
+                error,
+                CatalogError::Damaged { .. } | CatalogError::NotFound { .. }
+            )),
+            "{reads:?}"
+        );
     }
 }
 
@@ -205,13 +264,43 @@ const SECRETS: [&str; 8] = [
 async fn furnish(catalog: &SqliteCatalog) -> NodeId {
     let [file, target, xattr, value, author, host, ..] = SECRETS;
     let node = make(catalog, file, Durability::Soon).await.unwrap();
-    let link = NewNode { target: target.as_bytes().to_vec(), ..new_node(NodeKind::Symlink) };
-    catalog.create(ROOT, &name("l"), link, write(file, Durability::Soon)).await.unwrap();
-    catalog.create(ROOT, &name("d"), new_node(NodeKind::Dir), write(file, Durability::Soon)).await.unwrap();
-    catalog.set_xattr(node, xattr.as_bytes(), value.as_bytes(), XattrMode::Set, write(file, Durability::Soon)).await.unwrap();
+    let link = NewNode {
+        target: target.as_bytes().to_vec(),
+        ..new_node(NodeKind::Symlink)
+    };
+    catalog
+        .create(ROOT, &name("l"), link, write(file, Durability::Soon))
+        .await
+        .unwrap();
+    catalog
+        .create(
+            ROOT,
+            &name("d"),
+            new_node(NodeKind::Dir),
+            write(file, Durability::Soon),
+        )
+        .await
+        .unwrap();
+    catalog
+        .set_xattr(
+            node,
+            xattr.as_bytes(),
+            value.as_bytes(),
+            XattrMode::Set,
+            write(file, Durability::Soon),
+        )
+        .await
+        .unwrap();
     let [save, head, data] = std::array::from_fn(|_| ExtentId::fresh().unwrap());
     let lease_until = Timestamp { secs: 1, nanos: 0 };
-    catalog.begin_save(&Intent { save, extents: vec![(head, Generation(1))], lease_until }).await.unwrap();
+    catalog
+        .begin_save(&Intent {
+            save,
+            extents: vec![(head, Generation(1))],
+            lease_until,
+        })
+        .await
+        .unwrap();
     let document = catalog.attr(node).await.unwrap().unwrap().document;
     let record = |extent, kind| ExtentRecord {
         extent,
@@ -234,10 +323,16 @@ async fn furnish(catalog: &SqliteCatalog) -> NodeId {
         host: host.into(),
         head: Some(head),
         layout: vec![None, Some(data)],
-        dealt: vec![record(head, ExtentKind::Head), record(data, ExtentKind::Data)],
+        dealt: vec![
+            record(head, ExtentKind::Head),
+            record(data, ExtentKind::Data),
+        ],
         settled: true,
     };
-    catalog.commit_save(node, None, commit, write(file, Durability::Soon)).await.unwrap();
+    catalog
+        .commit_save(node, None, commit, write(file, Durability::Soon))
+        .await
+        .unwrap();
     node
 }
 
@@ -247,7 +342,11 @@ fn found(dir: &Path, text: &str) -> Vec<String> {
         let file = file.unwrap();
         let bytes = std::fs::read(file.path()).unwrap();
         // A stretch of 16 bytes anywhere in the text is enough.
-        if text.as_bytes().windows(16).any(|piece| bytes.windows(16).any(|window| window == piece)) {
+        if text
+            .as_bytes()
+            .windows(16)
+            .any(|piece| bytes.windows(16).any(|window| window == piece))
+        {
             places.push(file.file_name().to_string_lossy().into_owned());
         }
     }
@@ -262,13 +361,24 @@ async fn p3_nothing_secret_lies_in_the_files() {
 
     // The search can find something: a text that is really in the log, and then in the file.
     let planted = "a planted text of more than 16 bytes";
-    Connection::open(&path).unwrap().execute("INSERT INTO link (node, sealed) VALUES (77, ?1)", [planted]).unwrap();
+    Connection::open(&path)
+        .unwrap()
+        .execute("INSERT INTO link (node, sealed) VALUES (77, ?1)", [planted])
+        .unwrap();
     assert_eq!(found(dir.path(), planted), ["catalog.db-wal"]);
     for secret in SECRETS {
         assert_eq!(found(dir.path(), secret), Vec::<String>::new(), "{secret}");
     }
     // Removed and moved names leave nothing behind either.
-    catalog.unlink(ROOT, &name(SECRETS[0]), false, write(SECRETS[0], Durability::Now)).await.unwrap();
+    catalog
+        .unlink(
+            ROOT,
+            &name(SECRETS[0]),
+            false,
+            write(SECRETS[0], Durability::Now),
+        )
+        .await
+        .unwrap();
     assert!(catalog.attr(node).await.unwrap().is_none());
     drop(catalog);
     assert_eq!(found(dir.path(), planted), ["catalog.db"]);
@@ -282,7 +392,10 @@ async fn nothing_secret_is_printed() {
     let (_dir, catalog) = new_catalog();
     furnish(&catalog).await;
     let printed = format!("{catalog:?}");
-    assert!(printed.contains("catalog.db") && printed.len() < 200, "{printed}");
+    assert!(
+        printed.contains("catalog.db") && printed.len() < 200,
+        "{printed}"
+    );
 }
 
 /// Two connections, as of a mounted drive and a command beside it.
@@ -298,9 +411,20 @@ async fn two_processes_share_a_catalogue() {
             tasks.spawn(async move {
                 for number in 0..100 {
                     let text = format!("{who} {task} {number}");
-                    let durability = if number % 10 == 0 { Durability::Now } else { Durability::Soon };
+                    let durability = if number % 10 == 0 {
+                        Durability::Now
+                    } else {
+                        Durability::Soon
+                    };
                     let node = make(&*catalog, &text, durability).await.unwrap();
-                    assert_eq!(catalog.lookup(ROOT, &name(&text)).await.unwrap().map(|attr| attr.node), Some(node));
+                    assert_eq!(
+                        catalog
+                            .lookup(ROOT, &name(&text))
+                            .await
+                            .unwrap()
+                            .map(|attr| attr.node),
+                        Some(node)
+                    );
                 }
             });
         }
@@ -324,9 +448,15 @@ async fn a_catalogue_locked_for_too_long_does_not_answer() {
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let started = std::time::Instant::now();
     let outcome = make(&catalog, "x", Durability::Soon).await;
-    assert!(matches!(outcome, Err(CatalogError::NoAnswer { .. })), "{outcome:?}");
+    assert!(
+        matches!(outcome, Err(CatalogError::NoAnswer { .. })),
+        "{outcome:?}"
+    );
     assert!(started.elapsed().as_secs() >= 5, "it waited first");
-    assert!(catalog.lookup(ROOT, &name("x")).await.unwrap().is_none(), "reads are not held up");
+    assert!(
+        catalog.lookup(ROOT, &name("x")).await.unwrap().is_none(),
+        "reads are not held up"
+    );
     other.execute_batch("COMMIT").unwrap();
     make(&catalog, "x", Durability::Soon).await.unwrap();
 }

@@ -20,22 +20,37 @@ const FOLDER: &str = "WARIFU_TEST_KILL_FOLDER";
 fn deal_key(folder: &Path) {
     let key = VaultKey::generate().unwrap();
     let servers = [ServerId::fresh().unwrap()];
-    let objects = deal_vault_key(&key, &VaultId::from_bytes([7; 16]), Threshold::new(1, 1).unwrap(), Generation(1), &servers).unwrap();
+    let objects = deal_vault_key(
+        &key,
+        &VaultId::from_bytes([7; 16]),
+        Threshold::new(1, 1).unwrap(),
+        Generation(1),
+        &servers,
+    )
+    .unwrap();
     std::fs::write(folder.join("key"), objects[0].encode()).unwrap();
 }
 
 fn read_key(folder: &Path) -> CatalogKey {
     let object = VaultObject::parse(&std::fs::read(folder.join("key")).unwrap()).unwrap();
-    recover_vault_key(&[object]).unwrap().0.catalog_key(VaultId::from_bytes([7; 16]))
+    recover_vault_key(&[object])
+        .unwrap()
+        .0
+        .catalog_key(VaultId::from_bytes([7; 16]))
 }
 
 /// Not a test by itself: the process that is killed. It runs only when the test below starts it.
 #[test]
 fn child() {
-    let Some(folder) = std::env::var_os(FOLDER) else { return };
+    let Some(folder) = std::env::var_os(FOLDER) else {
+        return;
+    };
     let folder = Path::new(&folder);
     let path = folder.join("catalog.db");
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .build()
+        .unwrap();
     runtime.block_on(async {
         let catalog = std::sync::Arc::new(SqliteCatalog::open(&path, read_key(folder)).unwrap());
         let round = catalog.usage().await.unwrap().files;
@@ -45,7 +60,11 @@ fn child() {
             tasks.spawn(async move {
                 for number in 0..100_000 {
                     let text = format!("{round} {task} {number}");
-                    let durability = if number % 7 == 0 { Durability::Now } else { Durability::Soon };
+                    let durability = if number % 7 == 0 {
+                        Durability::Now
+                    } else {
+                        Durability::Soon
+                    };
                     make(&*catalog, &text, durability).await.unwrap();
                     println!("done {text}");
                 }
@@ -75,7 +94,10 @@ async fn p5_acknowledged_changes_survive_kill_nine() {
         // Another number of changes each time, so that the kill strikes another moment.
         for _ in 0..40 + round * 37 {
             let mut line = String::new();
-            assert!(output.read_line(&mut line).unwrap() > 0, "the child goes on until it is killed");
+            assert!(
+                output.read_line(&mut line).unwrap() > 0,
+                "the child goes on until it is killed"
+            );
             acknowledged.extend(done(&line));
         }
         child.kill().unwrap();
@@ -84,17 +106,35 @@ async fn p5_acknowledged_changes_survive_kill_nine() {
         let mut rest = Vec::new();
         output.read_to_end(&mut rest).unwrap();
         let rest = String::from_utf8_lossy(&rest).into_owned();
-        acknowledged.extend(rest.split_inclusive('\n').filter(|line| line.ends_with('\n')).filter_map(done));
+        acknowledged.extend(
+            rest.split_inclusive('\n')
+                .filter(|line| line.ends_with('\n'))
+                .filter_map(done),
+        );
 
         let catalog = SqliteCatalog::open(&path, read_key(dir.path())).unwrap();
         for text in &acknowledged {
-            assert!(catalog.lookup(NodeId::ROOT, &name(text)).await.unwrap().is_some(), "{text} was acknowledged");
+            assert!(
+                catalog
+                    .lookup(NodeId::ROOT, &name(text))
+                    .await
+                    .unwrap()
+                    .is_some(),
+                "{text} was acknowledged"
+            );
         }
         let log = catalog.audit(0, usize::MAX).await.unwrap();
-        assert_eq!(log.len() as u64, catalog.usage().await.unwrap().files, "a change and its line come together");
+        assert_eq!(
+            log.len() as u64,
+            catalog.usage().await.unwrap().files,
+            "a change and its line come together"
+        );
         let mut previous = [0; 32];
         for (line, seq) in log.iter().zip(1..) {
-            assert_eq!((line.seq, line.chain), (seq, chain_after(&key, &previous, seq, &line.entry).unwrap()));
+            assert_eq!(
+                (line.seq, line.chain),
+                (seq, chain_after(&key, &previous, seq, &line.entry).unwrap())
+            );
             previous = line.chain;
         }
     }
@@ -102,5 +142,6 @@ async fn p5_acknowledged_changes_survive_kill_nine() {
 }
 
 fn done(line: &str) -> Option<String> {
-    line.split_once("done ").map(|(_, text)| text.trim_end().to_owned())
+    line.split_once("done ")
+        .map(|(_, text)| text.trim_end().to_owned())
 }

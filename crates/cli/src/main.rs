@@ -1,1 +1,125 @@
-fn main() {}
+//! The program `warifu`: raw arguments → resolved arguments → one command → one exit code.
+
+mod args;
+mod commands;
+mod exit;
+mod failure;
+mod output;
+mod samples;
+mod stop;
+mod words;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use clap::FromArgMatches as _;
+use clap::error::ErrorKind;
+
+use crate::args::{Cli, Command};
+use crate::commands::{Done, copy, files, init, loose, mount, quickstart, status};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::words::{Lang, say};
+
+static QUIET: AtomicBool = AtomicBool::new(false);
+
+/// Whether the user asked for silence.
+pub fn quiet() -> bool {
+    QUIET.load(Ordering::Relaxed)
+}
+
+fn main() -> ExitCode {
+    words::set_language(Lang::choose(
+        std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()),
+    ));
+    let parsed = args::command()
+        .try_get_matches()
+        .and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    QUIET.store(cli.quiet, Ordering::Relaxed);
+    // Plaintext passes through this process: neither a core dump nor swap may hold it.
+    let _ = warifu_mount::protect_process();
+    // Behind a server that hangs, threads stay in the kernel: what is left of them is not waited for.
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => return finish(Err(error.into())),
+    };
+    let done = runtime.block_on(run(cli.command));
+    runtime.shutdown_timeout(Duration::from_millis(200));
+    finish(done)
+}
+
+async fn run(command: Command) -> Done {
+    match command {
+        Command::Quickstart(args) => quickstart::run(args).await,
+        Command::Init(args) => init::run(args).await,
+        Command::Mount(args) => mount::run(args).await,
+        Command::Umount(args) => mount::umount(args).await,
+        Command::Put(args) => copy::put(args).await,
+        Command::Get(args) => copy::get(args).await,
+        Command::Cat(args) => copy::cat(args).await,
+        Command::Ls(args) => files::ls(args).await,
+        Command::Rm(args) => files::rm(args).await,
+        Command::Mv(args) => files::mv(args).await,
+        Command::Mkdir(args) => files::mkdir(args).await,
+        Command::History(args) => files::history(args).await,
+        Command::Status(args) => status::status(args).await,
+        Command::Verify(args) => status::verify(args).await,
+        Command::Split(args) => loose::split(args).await,
+        Command::Combine(args) => loose::combine(args).await,
+        Command::Completions(args) => {
+            let mut command = args::command();
+            clap_complete::generate(args.shell, &mut command, "warifu", &mut std::io::stdout());
+            Ok(Exit::Ok)
+        }
+    }
+}
+
+fn finish(done: Done) -> ExitCode {
+    match done {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            let _ = std::io::stderr().write_all(failure.render().as_bytes());
+            failure.exit.into()
+        }
+    }
+}
+
+/// Help and version are no errors; the rest is told in the user's language, with the next step.
+fn usage(error: &clap::Error) -> ExitCode {
+    let help = matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+    );
+    let no_command = error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+    if help || no_command || words::words().lang() == Lang::En {
+        let _ = error.print();
+    } else {
+        // clap speaks English only; what it found is in its first line.
+        let text = error.render().to_string();
+        let first = text
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .trim_start_matches("error: ");
+        let failure = Failure::new(
+            Exit::Usage,
+            say!("usage", detail = first),
+            say!("usage-next"),
+        );
+        let _ = std::io::stderr().write_all(failure.render().as_bytes());
+    }
+    if help {
+        ExitCode::SUCCESS
+    } else {
+        Exit::Usage.into()
+    }
+}

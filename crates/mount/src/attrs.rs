@@ -3,8 +3,8 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fuser::{FileAttr, FileType, INodeNo, TimeOrNow};
-use warifu_core::head::Timestamp;
 use warifu_vault::node::{Attr, AttrChange, NodeId, NodeKind};
+use warifu_vault::seam::clock::Timestamp;
 
 /// The block size that programs are told to prefer. The kernel asks in pieces of at most 1 MiB; larger ones gain nothing.
 const BLOCK: u32 = 4096;
@@ -68,6 +68,27 @@ pub(crate) fn file_attr(attr: &Attr) -> FileAttr {
         uid: attr.uid,
         gid: attr.gid,
         rdev: attr.rdev,
+        blksize: BLOCK,
+        flags: 0,
+    }
+}
+
+/// The `.` and `..` of a listing, of which the kernel takes the number and the kind only.
+pub(crate) fn dots(node: NodeId) -> FileAttr {
+    FileAttr {
+        ino: ino(node),
+        size: 0,
+        blocks: 0,
+        atime: UNIX_EPOCH,
+        mtime: UNIX_EPOCH,
+        ctime: UNIX_EPOCH,
+        crtime: UNIX_EPOCH,
+        kind: FileType::Directory,
+        perm: 0,
+        nlink: 2,
+        uid: 0,
+        gid: 0,
+        rdev: 0,
         blksize: BLOCK,
         flags: 0,
     }

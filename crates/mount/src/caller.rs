@@ -31,6 +31,16 @@ impl Caller {
         }
     }
 
+    /// The process of the thread that asks; `None` where it cannot be told.
+    pub(crate) fn process(self) -> Option<u32> {
+        if self.pid == 0 {
+            return None;
+        }
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("Tgid:"))?;
+        line.trim().parse().ok()
+    }
+
     /// This process itself.
     pub(crate) fn this_process() -> Self {
         Self {

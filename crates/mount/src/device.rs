@@ -25,46 +25,24 @@ const DEVICE: &str = "/dev/fuse";
 /// Tells the helper through which of its files it must hand the device back.
 const HAND_BACK: &str = "_FUSE_COMMFD";
 
-/// A mounted drive that nobody serves yet.
-#[derive(Debug)]
-pub(crate) struct Attached {
-    /// The connection to the kernel.
-    pub(crate) device: OwnedFd,
-    /// Whether the device can be opened again, for a connection of each thread.
-    pub(crate) reopens: bool,
-}
-
-/// Mounts on a folder that [`prepare`](crate::point::prepare) found good.
-pub(crate) fn attach(full: &Path, options: &MountOptions) -> Result<Attached, MountError> {
-    match rustix::fs::open(DEVICE, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()) {
-        Ok(device) => match by_ourselves(full, options, &device) {
-            Ok(()) => Ok(Attached {
-                device,
-                reopens: true,
-            }),
-            Err(Errno::PERM | Errno::ACCESS) => {
-                drop(device);
-                Ok(Attached {
-                    device: by_helper(full, options)?,
-                    reopens: true,
-                })
-            }
-            Err(error) => Err(MountError::Refused {
-                said: error.to_string(),
-            }),
-        },
-        // The helper may open it for us.
-        Err(Errno::ACCESS | Errno::PERM) => match by_helper(full, options) {
-            Ok(device) => Ok(Attached {
-                device,
-                reopens: false,
-            }),
-            Err(MountError::Refused { .. }) => Err(MountError::DeviceDenied),
-            Err(error) => Err(error),
-        },
-        Err(Errno::NOENT | Errno::NODEV | Errno::NXIO) => Err(MountError::NoDevice),
+/// Mounts on a folder that [`prepare`](crate::point::prepare) found good, and gives the connection to the kernel.
+pub(crate) fn attach(full: &Path, options: &MountOptions) -> Result<OwnedFd, MountError> {
+    // The helper opens the device with the rights of whoever runs it, so it could not do more than this.
+    let device = match rustix::fs::open(DEVICE, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()) {
+        Ok(device) => device,
+        Err(Errno::ACCESS | Errno::PERM) => return Err(MountError::DeviceDenied),
+        Err(Errno::NOENT | Errno::NODEV | Errno::NXIO) => return Err(MountError::NoDevice),
+        Err(error) => {
+            return Err(MountError::Refused {
+                said: format!("{DEVICE}: {error}"),
+            });
+        }
+    };
+    match by_ourselves(full, options, &device) {
+        Ok(()) => Ok(device),
+        Err(Errno::PERM | Errno::ACCESS) => by_helper(full, options),
         Err(error) => Err(MountError::Refused {
-            said: format!("{DEVICE}: {error}"),
+            said: error.to_string(),
         }),
     }
 }

@@ -5,12 +5,13 @@
 
 use std::collections::VecDeque;
 
-use warifu_vault::node::{Attr, NodeId};
+use fuser::FileAttr;
+use warifu_vault::node::{NodeId, NodeKind};
 use warifu_vault::seam::catalog::{Cursor, Listed};
 
+use crate::attrs::{dots, file_attr};
 use crate::caller::Caller;
 use crate::drive::{Answer, Drive};
-use crate::names::dots;
 
 /// The place after `.`.
 const AFTER_DOT: u64 = 1;
@@ -70,14 +71,14 @@ impl Stream {
 
 /// What takes the entries of a listing: the place after the entry, the entry's name and attributes. True when it is full
 /// and did not take this one.
-pub(crate) type Sink<'a> = &'a mut (dyn FnMut(u64, &[u8], &Attr) -> bool + Send);
+pub(crate) type Sink<'a> = &'a mut (dyn FnMut(u64, &[u8], &FileAttr) -> bool + Send);
 
 impl Drive {
     /// Opens a folder.
     pub(crate) async fn open_dir(&self, caller: Caller, node: NodeId) -> Answer<u64> {
         let context = self.callers.glance(caller).await;
         let attr = self.vault.attr(&context, node).await?;
-        if attr.kind != warifu_vault::node::NodeKind::Dir {
+        if attr.kind != NodeKind::Dir {
             return Err(fuser::Errno::ENOTDIR.into());
         }
         Ok(self.open.keep_dir(node))
@@ -132,7 +133,7 @@ impl Drive {
                 break;
             };
             let after = place(listed.cursor);
-            if sink(after, listed.name.as_bytes(), &listed.attr) {
+            if sink(after, listed.name.as_bytes(), &file_attr(&listed.attr)) {
                 break;
             }
             sent.push((after, listed.cursor));

@@ -7,6 +7,8 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use std::time::Instant;
+
 use fuser::Notifier;
 use warifu_vault::Vault;
 
@@ -27,6 +29,8 @@ pub(crate) struct Drive {
     changes: AtomicU64,
     /// The way to tell the kernel to forget pages. Holds the connection open, so it goes when the drive goes.
     notifier: Mutex<Option<Notifier>>,
+    /// The room that the servers last said they have, in blocks, and when they said so.
+    pub(crate) room: Mutex<Option<(Instant, (u64, u64))>>,
 }
 
 impl Drive {
@@ -38,6 +42,7 @@ impl Drive {
             direct: AtomicBool::new(false),
             changes: AtomicU64::new(0),
             notifier: Mutex::new(None),
+            room: Mutex::new(None),
         })
     }
 

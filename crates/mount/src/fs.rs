@@ -1,127 +1,25 @@
 //! The calls of the kernel, one by one: each is translated, handed to a task, and answered from there.
 
 use std::ffi::OsStr;
-use std::future::Future;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use fuser::{
-    BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, FopenFlags, Generation,
-    INodeNo, IoctlFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate,
-    ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek,
-    ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+    BsdFileFlags, CopyFileRangeFlags, Errno, FileAttr, FileHandle, Filesystem, FopenFlags, INodeNo,
+    IoctlFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
+    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen,
+    ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
-use warifu_core::secret::SecretBytes;
-use warifu_vault::node::{Attr, Name};
+use warifu_vault::SecretBytes;
+use warifu_vault::node::Name;
 
-use crate::attrs::{Asked, file_attr, file_type, node};
-use crate::caller::Caller;
-use crate::drive::{Answer, Drive};
+use crate::attrs::{Asked, file_attr, node};
 use crate::io::{ROOM_BLOCK, WriteAt};
-use crate::lanes::{Lane, Lanes};
-use crate::mounting::Caching;
+use crate::lanes::Lane;
 use crate::names::SetAttr;
-use crate::xattrs::Told;
-
-/// How long the kernel may believe what it was told about names and attributes. Changes made through this drive it
-/// knows at once; this is for those that others make to the same vault.
-const BELIEVED: Duration = Duration::from_secs(1);
-
-/// Node numbers are never used again, so all are of one generation.
-const GENERATION: Generation = Generation(0);
-
-/// What stands between the kernel and the drive.
-#[derive(Debug)]
-pub(crate) struct Skin {
-    drive: Arc<Drive>,
-    lanes: Arc<Lanes>,
-    caching: Caching,
-}
-
-/// A reply that can be a refusal.
-trait Refuse: Send + 'static {
-    fn refuse(self, errno: Errno);
-}
-
-macro_rules! refuse {
-    ($($reply:ty),+ $(,)?) => {
-        $(impl Refuse for $reply {
-            fn refuse(self, errno: Errno) {
-                self.error(errno);
-            }
-        })+
-    };
-}
-
-refuse!(
-    ReplyAttr,
-    ReplyCreate,
-    ReplyData,
-    ReplyDirectory,
-    ReplyDirectoryPlus,
-    ReplyEmpty,
-    ReplyEntry,
-    ReplyLseek,
-    ReplyOpen,
-    ReplyStatfs,
-    ReplyWrite,
-    ReplyXattr,
-);
-
-impl Skin {
-    pub(crate) fn new(drive: Arc<Drive>, lanes: Arc<Lanes>, caching: Caching) -> Self {
-        Self {
-            drive,
-            lanes,
-            caching,
-        }
-    }
-
-    fn drive(&self) -> Arc<Drive> {
-        Arc::clone(&self.drive)
-    }
-
-    /// Does `work` in its lane, then sends what it gives, or the refusal.
-    fn answer<R: Refuse, T: Send>(
-        &self,
-        call: (Lane, &'static str, INodeNo),
-        reply: R,
-        work: impl Future<Output = Answer<T>> + Send + 'static,
-        send: impl FnOnce(R, T) + Send + 'static,
-    ) {
-        let (lane, operation, ino) = call;
-        self.lanes.run(lane, async move {
-            match work.await {
-                Ok(told) => send(reply, told),
-                Err(refusal) => {
-                    refusal.log(operation, ino.0);
-                    reply.refuse(refusal.errno());
-                }
-            }
-        });
-    }
-}
-
-fn entry(reply: ReplyEntry, attr: Attr) {
-    reply.entry(&BELIEVED, &file_attr(&attr), GENERATION);
-}
-
-fn attributes(reply: ReplyAttr, attr: Attr) {
-    reply.attr(&BELIEVED, &file_attr(&attr));
-}
-
-fn done(reply: ReplyEmpty, (): ()) {
-    reply.ok();
-}
-
-fn told(reply: ReplyXattr, told: Told) {
-    match told {
-        Told::Length(length) => reply.size(length),
-        Told::Bytes(bytes) => reply.data(&bytes),
-    }
-}
+use crate::skin::{BELIEVED, GENERATION, Skin, attributes, done, entry, told};
 
 impl Filesystem for Skin {
     fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> std::io::Result<()> {
@@ -130,11 +28,7 @@ impl Filesystem for Skin {
     }
 
     fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        let (drive, caller, name) = (
-            self.drive(),
-            Caller::of(request),
-            Name::new(name.as_bytes()),
-        );
+        let (drive, caller, name) = self.named(request, name);
         let work = async move { drive.lookup(caller, node(parent), &name?).await };
         self.answer((Lane::Names, "lookup", parent), reply, work, entry);
     }
@@ -149,7 +43,7 @@ impl Filesystem for Skin {
         handle: Option<FileHandle>,
         reply: ReplyAttr,
     ) {
-        let (drive, caller) = (self.drive(), Caller::of(request));
+        let (drive, caller) = self.asked(request);
         let work = async move {
             drive
                 .attr(caller, node(ino), handle.map(|handle| handle.0))
@@ -176,7 +70,7 @@ impl Filesystem for Skin {
         _flags: Option<BsdFileFlags>,
         reply: ReplyAttr,
     ) {
-        let (drive, caller) = (self.drive(), Caller::of(request));
+        let (drive, caller) = self.asked(request);
         let set = SetAttr {
             size,
             asked: Asked {
@@ -198,7 +92,7 @@ impl Filesystem for Skin {
     }
 
     fn readlink(&self, request: &Request, ino: INodeNo, reply: ReplyData) {
-        let (drive, caller) = (self.drive(), Caller::of(request));
+        let (drive, caller) = self.asked(request);
         let work = async move { drive.read_link(caller, node(ino)).await };
         self.answer(
             (Lane::Names, "readlink", ino),
@@ -218,11 +112,7 @@ impl Filesystem for Skin {
         rdev: u32,
         reply: ReplyEntry,
     ) {
-        let (drive, caller, name) = (
-            self.drive(),
-            Caller::of(request),
-            Name::new(name.as_bytes()),
-        );
+        let (drive, caller, name) = self.named(request, name);
         let work = async move {
             drive
                 .make_node(caller, node(parent), &name?, mode, rdev)
@@ -240,31 +130,19 @@ impl Filesystem for Skin {
         _umask: u32,
         reply: ReplyEntry,
     ) {
-        let (drive, caller, name) = (
-            self.drive(),
-            Caller::of(request),
-            Name::new(name.as_bytes()),
-        );
+        let (drive, caller, name) = self.named(request, name);
         let work = async move { drive.make_dir(caller, node(parent), &name?, mode).await };
         self.answer((Lane::Names, "mkdir", parent), reply, work, entry);
     }
 
     fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        let (drive, caller, name) = (
-            self.drive(),
-            Caller::of(request),
-            Name::new(name.as_bytes()),
-        );
+        let (drive, caller, name) = self.named(request, name);
         let work = async move { drive.remove(caller, node(parent), &name?).await };
         self.answer((Lane::Names, "unlink", parent), reply, work, done);
     }
 
     fn rmdir(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        let (drive, caller, name) = (
-            self.drive(),
-            Caller::of(request),
-            Name::new(name.as_bytes()),
-        );
+        let (drive, caller, name) = self.named(request, name);
         let work = async move { drive.remove_dir(caller, node(parent), &name?).await };
         self.answer((Lane::Names, "rmdir", parent), reply, work, done);
     }
@@ -277,11 +155,7 @@ impl Filesystem for Skin {
         target: &Path,
         reply: ReplyEntry,
     ) {
-        let (drive, caller, name) = (
-            self.drive(),
-            Caller::of(request),
-            Name::new(name.as_bytes()),
-        );
+        let (drive, caller, name) = self.named(request, name);
         let target = target.as_os_str().as_bytes().to_vec();
         let work = async move {
             drive
@@ -301,7 +175,7 @@ impl Filesystem for Skin {
         flags: RenameFlags,
         reply: ReplyEmpty,
     ) {
-        let (drive, caller) = (self.drive(), Caller::of(request));
+        let (drive, caller) = self.asked(request);
         let (name, new_name) = (Name::new(name.as_bytes()), Name::new(new_name.as_bytes()));
         let work = async move {
             drive
@@ -324,11 +198,7 @@ impl Filesystem for Skin {
         new_name: &OsStr,
         reply: ReplyEntry,
     ) {
-        let (drive, caller, name) = (
-            self.drive(),
-            Caller::of(request),
-            Name::new(new_name.as_bytes()),
-        );
+        let (drive, caller, name) = self.named(request, new_name);
         let work = async move {
             drive
                 .link(caller, node(ino), node(new_parent), &name?)
@@ -338,7 +208,7 @@ impl Filesystem for Skin {
     }
 
     fn open(&self, request: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        let (drive, caller) = (self.drive(), Caller::of(request));
+        let (drive, caller) = self.asked(request);
         let work = async move { drive.open(caller, node(ino), flags.0).await };
         self.answer(
             (Lane::Data, "open", ino),
@@ -358,11 +228,7 @@ impl Filesystem for Skin {
         flags: i32,
         reply: ReplyCreate,
     ) {
-        let (drive, caller, name) = (
-            self.drive(),
-            Caller::of(request),
-            Name::new(name.as_bytes()),
-        );
+        let (drive, caller, name) = self.named(request, name);
         let work = async move {
             drive
                 .create(caller, node(parent), &name?, mode, flags)
@@ -413,15 +279,16 @@ impl Filesystem for Skin {
         data: &[u8],
         write_flags: WriteFlags,
         flags: OpenFlags,
-        _lock_owner: Option<LockOwner>,
+        table: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        let (drive, caller) = (self.drive(), Caller::of(request));
+        let (drive, caller) = self.asked(request);
         let at = WriteAt {
             offset,
             append: flags.0 & libc::O_APPEND != 0,
             write_back: write_flags.contains(WriteFlags::FUSE_WRITE_CACHE),
             kill_set_id: write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID),
+            table,
         };
         // The buffer that the request came in is used for the next one as soon as this returns.
         let data = SecretBytes::from_slice(data);
@@ -431,17 +298,17 @@ impl Filesystem for Skin {
 
     fn flush(
         &self,
-        _request: &Request,
+        request: &Request,
         ino: INodeNo,
         handle: FileHandle,
-        _lock_owner: LockOwner,
+        table: LockOwner,
         reply: ReplyEmpty,
     ) {
-        let drive = self.drive();
+        let (drive, caller) = self.asked(request);
         self.answer(
             (Lane::Saves, "flush", ino),
             reply,
-            async move { drive.flush(handle.0).await },
+            async move { drive.flush(handle.0, table, caller).await },
             done,
         );
     }
@@ -490,7 +357,7 @@ impl Filesystem for Skin {
     }
 
     fn opendir(&self, request: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        let (drive, caller) = (self.drive(), Caller::of(request));
+        let (drive, caller) = self.asked(request);
         let work = async move { drive.open_dir(caller, node(ino)).await };
         self.answer(
             (Lane::Names, "opendir", ino),
@@ -510,15 +377,10 @@ impl Filesystem for Skin {
         offset: u64,
         mut reply: ReplyDirectory,
     ) {
-        let (drive, caller) = (self.drive(), Caller::of(request));
+        let (drive, caller) = self.asked(request);
         self.lanes.run(Lane::Names, async move {
-            let mut sink = |place: u64, name: &[u8], attr: &Attr| {
-                reply.add(
-                    INodeNo(attr.node.0),
-                    place,
-                    file_type(attr.kind),
-                    OsStr::from_bytes(name),
-                )
+            let mut sink = |place: u64, name: &[u8], attr: &FileAttr| {
+                reply.add(attr.ino, place, attr.kind, OsStr::from_bytes(name))
             };
             let listed = drive.read_dir(caller, handle.0, offset, &mut sink).await;
             match listed {
@@ -539,16 +401,15 @@ impl Filesystem for Skin {
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
-        let (drive, caller) = (self.drive(), Caller::of(request));
+        let (drive, caller) = self.asked(request);
         self.lanes.run(Lane::Names, async move {
-            let mut sink = |place: u64, name: &[u8], attr: &Attr| {
-                let seen = file_attr(attr);
+            let mut sink = |place: u64, name: &[u8], attr: &FileAttr| {
                 reply.add(
-                    seen.ino,
+                    attr.ino,
                     place,
                     OsStr::from_bytes(name),
                     &BELIEVED,
-                    &seen,
+                    attr,
                     GENERATION,
                 )
             };
@@ -616,7 +477,8 @@ impl Filesystem for Skin {
         _position: u32,
         reply: ReplyEmpty,
     ) {
-        let (drive, caller, name) = (self.drive(), Caller::of(request), name.as_bytes().to_vec());
+        let (drive, caller) = self.asked(request);
+        let name = name.as_bytes().to_vec();
         let value = SecretBytes::from_slice(value);
         let work = async move {
             drive
@@ -634,26 +496,28 @@ impl Filesystem for Skin {
         size: u32,
         reply: ReplyXattr,
     ) {
-        let (drive, caller, name) = (self.drive(), Caller::of(request), name.as_bytes().to_vec());
+        let (drive, caller) = self.asked(request);
+        let name = name.as_bytes().to_vec();
         let work = async move { drive.xattr(caller, node(ino), &name, size).await };
         self.answer((Lane::Names, "getxattr", ino), reply, work, told);
     }
 
     fn listxattr(&self, request: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
-        let (drive, caller) = (self.drive(), Caller::of(request));
+        let (drive, caller) = self.asked(request);
         let work = async move { drive.list_xattrs(caller, node(ino), size).await };
         self.answer((Lane::Names, "listxattr", ino), reply, work, told);
     }
 
     fn removexattr(&self, request: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        let (drive, caller, name) = (self.drive(), Caller::of(request), name.as_bytes().to_vec());
+        let (drive, caller) = self.asked(request);
+        let name = name.as_bytes().to_vec();
         let work = async move { drive.remove_xattr(caller, node(ino), &name).await };
         self.answer((Lane::Names, "removexattr", ino), reply, work, done);
     }
 
     fn fallocate(
         &self,
-        _request: &Request,
+        request: &Request,
         ino: INodeNo,
         handle: FileHandle,
         offset: u64,
@@ -661,8 +525,8 @@ impl Filesystem for Skin {
         mode: i32,
         reply: ReplyEmpty,
     ) {
-        let drive = self.drive();
-        let work = async move { drive.allocate(handle.0, offset, length, mode).await };
+        let (drive, caller) = self.asked(request);
+        let work = async move { drive.allocate(caller, handle.0, offset, length, mode).await };
         self.answer((Lane::Data, "fallocate", ino), reply, work, done);
     }
 

@@ -4,13 +4,13 @@
 //! quickest for large requests, and no plaintext stays behind in the cache. Only a mapping puts pages there, and they
 //! are dropped at the last close. Elsewhere the cache is used, and dropped in the same way.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
 
-use fuser::{Errno, FopenFlags, INodeNo};
-use warifu_core::secret::SecretBytes;
+use fuser::{Errno, FopenFlags, INodeNo, LockOwner};
 use warifu_vault::node::{Attr, AttrChange, Name, NodeId, NodeKind};
-use warifu_vault::{Access, Context, FileHandle, VaultError};
+use warifu_vault::{Access, Context, FileHandle, SecretBytes, VaultError};
 
 use crate::attrs::{has_set_id, ino, without_set_id};
 use crate::caller::Caller;
@@ -23,6 +23,11 @@ pub(crate) const ROOM_BLOCK: u32 = 4096;
 
 /// What a server that does not say how much room it has is taken to have: a pebibyte.
 const UNKNOWN_ROOM: u64 = 1 << 50;
+
+/// How long the room is taken to be what it was.
+const ROOM_KEPT: Duration = Duration::from_secs(2);
+/// How long servers are waited for that have not said how much room they have.
+const ROOM_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What an open answers: the handle's number, and how the kernel is to treat it.
 pub(crate) type Opened = (u64, FopenFlags);
@@ -38,6 +43,8 @@ pub(crate) struct WriteAt {
     pub(crate) write_back: bool,
     /// Whether set-id bits must fall.
     pub(crate) kill_set_id: bool,
+    /// The descriptor table of the program that writes, where the kernel names it.
+    pub(crate) table: Option<LockOwner>,
 }
 
 impl Drive {
@@ -48,6 +55,7 @@ impl Drive {
         let (opened, file) = self.keep(handle, context, access);
         if access.truncate {
             self.changed();
+            file.changers.shaped(caller);
             // Emptied by the open itself, so the kernel does not come back about the set-id bits.
             if let Err(refusal) = self.drop_set_id(&file, caller).await {
                 // The kernel will not release what it was never given.
@@ -143,6 +151,9 @@ impl Drive {
         let file = self.open.file(number)?;
         if at.write_back {
             file.node.paged.store(true, Ordering::Relaxed);
+            file.node.written_back.store(true, Ordering::Release);
+        } else {
+            file.changers.wrote(at.table);
         }
         if at.kill_set_id {
             self.drop_set_id(&file, caller).await?;
@@ -184,20 +195,38 @@ impl Drive {
         Ok(())
     }
 
-    /// close(2): saves.
-    pub(crate) async fn flush(&self, number: u64) -> Answer<()> {
+    /// close(2): saves, if it is closed by who changed it.
+    pub(crate) async fn flush(&self, number: u64, table: LockOwner, caller: Caller) -> Answer<()> {
         let file = self.open.file(number)?;
-        file.handle.flush(&file.opener).await?;
-        self.changed();
-        Ok(())
+        if !file.node.written_back.load(Ordering::Acquire) && !file.changers.includes(table, caller)
+        {
+            return Ok(());
+        }
+        self.save(&file, false).await
     }
 
     /// fsync(2): saves, and everything is on disk.
     pub(crate) async fn fsync(&self, number: u64) -> Answer<()> {
         let file = self.open.file(number)?;
-        file.handle.fsync(&file.opener).await?;
+        self.save(&file, true).await
+    }
+
+    async fn save(&self, file: &OpenFile, durable: bool) -> Answer<()> {
+        let written_back = file.node.written_back.swap(false, Ordering::AcqRel);
+        let changers = file.changers.take();
+        let saved = if durable {
+            file.handle.fsync(&file.opener).await
+        } else {
+            file.handle.flush(&file.opener).await
+        };
+        if saved.is_err() {
+            file.changers.put_back(changers);
+            file.node
+                .written_back
+                .fetch_or(written_back, Ordering::AcqRel);
+        }
         self.changed();
-        Ok(())
+        Ok(saved?)
     }
 
     /// The end of a handle. No program hears of an error here; the vault remembers what is lost and names it when it
@@ -217,6 +246,7 @@ impl Drive {
     /// not to fit.
     pub(crate) async fn allocate(
         &self,
+        caller: Caller,
         number: u64,
         offset: u64,
         len: u64,
@@ -228,11 +258,12 @@ impl Drive {
             .filter(|_| len > 0)
             .ok_or(Errno::EINVAL)?;
         let size = file.handle.attr().await?.size;
+        file.changers.shaped(caller);
         match mode {
             0 => {
                 if end > size {
-                    let free = self.vault.space().await?.free;
-                    if free.is_some_and(|free| end - size > free) {
+                    let (_, free) = self.room().await?;
+                    if (end - size) / u64::from(ROOM_BLOCK) > free {
                         return Err(Errno::ENOSPC.into());
                     }
                     file.handle.set_size(&file.opener, end).await?;
@@ -268,9 +299,26 @@ impl Drive {
     }
 
     /// The room in blocks of [`ROOM_BLOCK`]: all of it and what is free, on the fullest server.
+    ///
+    /// Programs ask before each save, so the answer is kept for a moment, and one that is late is not waited for: the last
+    /// one known does.
     pub(crate) async fn room(&self) -> Answer<(u64, u64)> {
-        let space = self.vault.space().await?;
-        Ok(blocks(space.total, space.free))
+        let known = *self.room.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, room)) = known
+            && at.elapsed() < ROOM_KEPT
+        {
+            return Ok(room);
+        }
+        match tokio::time::timeout(ROOM_PATIENCE, self.vault.space()).await {
+            Ok(space) => {
+                let space = space?;
+                let room = blocks(space.total, space.free);
+                *self.room.lock().unwrap_or_else(PoisonError::into_inner) =
+                    Some((Instant::now(), room));
+                Ok(room)
+            }
+            Err(_) => Ok(known.map_or_else(|| blocks(None, None), |(_, room)| room)),
+        }
     }
 }
 

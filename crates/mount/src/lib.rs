@@ -17,7 +17,7 @@
 //! # }
 //! ```
 //!
-//! Rooms: `fs` takes the kernel's calls; `names`, `io`, `dirs` and `xattrs` answer them; `attrs` and `errno` translate;
+//! Rooms: `fs` takes the kernel's calls and `skin` hands them on; `names`, `io`, `dirs` and `xattrs` answer them; `attrs` and `errno` translate;
 //! `open` knows what is open, `caller` who asks, `lanes` bounds what runs at once; `kernel` settles with the kernel what
 //! is used; `mounting`, `point` and `device` mount and unmount; `hygiene` keeps RAM out of files.
 //!
@@ -37,6 +37,7 @@
 
 mod attrs;
 mod caller;
+mod changers;
 mod device;
 mod dirs;
 mod drive;
@@ -50,6 +51,7 @@ mod mounting;
 mod names;
 mod open;
 mod point;
+mod skin;
 mod xattrs;
 
 pub use hygiene::{Hygiene, Memory, protect_process};

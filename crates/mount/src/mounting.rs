@@ -10,12 +10,12 @@ use tokio::sync::watch;
 use warifu_vault::{Context, Unsaved, Vault, VaultError};
 
 use crate::caller::{Caller, Callers};
-use crate::device::{self, Attached};
+use crate::device;
 use crate::drive::Drive;
-use crate::fs::Skin;
 use crate::hygiene::{Hygiene, protect_process};
 use crate::lanes::Lanes;
 use crate::point::{self, UmountError};
+use crate::skin::Skin;
 
 /// How long requests under way may take to end when the drive goes. Each server call ends by itself before that.
 const DRAIN: Duration = Duration::from_secs(120);
@@ -50,7 +50,7 @@ pub struct MountOptions {
     pub fsname: String,
     /// Whether the kernel checks permissions by mode and owner. Without it everybody who may use the drive may do all.
     pub default_permissions: bool,
-    /// Folders that the drive must not lie in nor cover: those of the vault's servers, and the vault file's.
+    /// Folders that the drive must not lie in nor cover: those of the vault's servers.
     pub keep_out: Vec<PathBuf>,
     /// How contents are cached by the kernel.
     pub caching: Caching,
@@ -241,8 +241,8 @@ fn attach(
     skin: Skin,
     dir: &Path,
     options: &MountOptions,
-) -> Result<(Session<Skin>, Option<(u32, u32)>), MountError> {
-    let Attached { device, reopens } = device::attach(dir, options)?;
+) -> Result<(Session<Skin>, Option<point::Device>), MountError> {
+    let device = device::attach(dir, options)?;
     let number = point::mounted_on(dir)
         .ok()
         .flatten()
@@ -255,7 +255,7 @@ fn attach(
     let mut config = Config::default();
     config.acl = acl;
     config.n_threads = Some(options.threads.unwrap_or_else(threads).max(1));
-    config.clone_fd = reopens;
+    config.clone_fd = true;
     match Session::from_fd(skin, device, acl, config) {
         Ok(session) => Ok((session, number)),
         Err(error) => {
@@ -300,7 +300,7 @@ pub struct Ended {
 #[derive(Debug)]
 pub struct Mounted {
     dir: PathBuf,
-    device: Option<(u32, u32)>,
+    device: Option<point::Device>,
     vault: Vault,
     drive: Arc<Drive>,
     lanes: Arc<Lanes>,
@@ -376,8 +376,12 @@ impl Mounted {
     }
 
     /// Whether what is mounted on the folder is this drive, and not what somebody mounted since.
-    fn is_ours(dir: &Path, device: Option<(u32, u32)>) -> bool {
-        matches!(point::mounted_on(dir), Ok(Some(mount)) if device.is_none_or(|device| device == mount.device))
+    fn is_ours(dir: &Path, device: Option<point::Device>) -> bool {
+        // The kernel uses the numbers of devices again at once, so the number alone says little.
+        let Ok(Some(mount)) = point::mounted_on(dir) else {
+            return false;
+        };
+        mount.kind == point::KIND && device.is_none_or(|device| device == mount.device)
     }
 
     /// Unmounts unless the drive is in use; false when it is, or cannot be unmounted.
@@ -433,7 +437,7 @@ impl Mounted {
     }
 }
 
-fn cut_off(dir: &Path, device: Option<(u32, u32)>) {
+fn cut_off(dir: &Path, device: Option<point::Device>) {
     if !Mounted::is_ours(dir, device) {
         return;
     }

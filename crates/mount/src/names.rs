@@ -3,7 +3,6 @@
 use std::sync::atomic::Ordering;
 
 use fuser::{Errno, RenameFlags};
-use warifu_core::ids::FileId;
 use warifu_vault::node::{Attr, Name, NodeId, NodeKind};
 use warifu_vault::seam::catalog::RenameMode;
 use warifu_vault::seam::clock::{Clock, SystemClock};
@@ -54,7 +53,10 @@ impl Drive {
         if let Some(size) = set.size {
             // ftruncate comes with its file, and the size changes in memory until that file is closed; truncate does not.
             match set.handle.map(|number| self.open.file(number)) {
-                Some(Ok(file)) => file.handle.set_size(&file.opener, size).await?,
+                Some(Ok(file)) => {
+                    file.changers.shaped(caller);
+                    file.handle.set_size(&file.opener, size).await?;
+                }
                 Some(Err(_)) | None => {
                     attr = Some(self.vault.truncate(&context, node, size).await?)
                 }
@@ -198,28 +200,6 @@ fn rename_mode(flags: RenameFlags) -> Result<RenameMode, Errno> {
         Ok(RenameMode::Exchange)
     } else {
         Err(Errno::EINVAL)
-    }
-}
-
-/// Attributes for the `.` and `..` of a listing, of which the kernel takes the number and the kind only.
-pub(crate) fn dots(node: NodeId) -> Attr {
-    let never = warifu_core::head::Timestamp { secs: 0, nanos: 0 };
-    Attr {
-        node,
-        kind: NodeKind::Dir,
-        mode: 0,
-        uid: 0,
-        gid: 0,
-        nlink: 2,
-        rdev: 0,
-        size: 0,
-        atime: never,
-        mtime: never,
-        ctime: never,
-        btime: never,
-        document: FileId::NIL,
-        version: warifu_core::ids::VersionNo(0),
-        head: None,
     }
 }
 

@@ -9,6 +9,7 @@ use tokio::sync::Mutex as AsyncMutex;
 use warifu_vault::node::NodeId;
 use warifu_vault::{Context, FileHandle};
 
+use crate::changers::Changers;
 use crate::dirs::Stream;
 
 /// What the open handles of one file have in common.
@@ -17,6 +18,8 @@ pub(crate) struct OpenNode {
     handles: AtomicU64,
     /// Pages of the file may lie in the kernel's page cache: it was mapped into memory, or executed.
     pub(crate) paged: AtomicBool,
+    /// The kernel has written back pages of a mapping since the file was saved; it may use any handle for that.
+    pub(crate) written_back: AtomicBool,
     /// The file may have set-id bits, which the next write of an ordinary user takes away. True until somebody looked.
     pub(crate) set_id: AtomicBool,
 }
@@ -26,6 +29,7 @@ impl Default for OpenNode {
         Self {
             handles: AtomicU64::new(0),
             paged: AtomicBool::new(false),
+            written_back: AtomicBool::new(false),
             set_id: AtomicBool::new(true),
         }
     }
@@ -38,6 +42,8 @@ pub(crate) struct OpenFile {
     pub(crate) handle: FileHandle,
     /// What it shares with the other handles of the file.
     pub(crate) node: Arc<OpenNode>,
+    /// Who has changed it through this handle since it was saved.
+    pub(crate) changers: Changers,
     /// On whose behalf it was opened. What the kernel writes back or releases later comes without a name.
     pub(crate) opener: Context,
 }
@@ -79,6 +85,7 @@ impl Open {
         let file = Arc::new(OpenFile {
             handle,
             node,
+            changers: Changers::default(),
             opener,
         });
         let number = self.number();

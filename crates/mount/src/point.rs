@@ -15,13 +15,16 @@ use crate::mounting::MountError;
 /// The kind of file system under which drives show, as in `/proc/mounts`.
 pub(crate) const KIND: &str = "fuse.warifu";
 
+/// The number of a device: major and minor.
+pub(crate) type Device = (u32, u32);
+
 /// One line of the kernel's table of mounts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Mount {
     /// Where.
     pub(crate) point: PathBuf,
-    /// Which device number: major and minor.
-    pub(crate) device: (u32, u32),
+    /// Which device.
+    pub(crate) device: Device,
     /// What kind of file system.
     pub(crate) kind: String,
 }
@@ -233,7 +236,7 @@ pub(crate) fn detach(full: &Path) -> io::Result<()> {
 }
 
 /// Cuts a drive off: every request under way and every later one fails. The last resort for a drive in use.
-pub(crate) fn abort(full: &Path, device: Option<(u32, u32)>) {
+pub(crate) fn abort(full: &Path, device: Option<Device>) {
     let by_control = device.is_some_and(|(_, minor)| {
         // Belongs to whoever mounted the drive, where the control file system is there at all.
         fs::write(format!("/sys/fs/fuse/connections/{minor}/abort"), "1").is_ok()

@@ -181,6 +181,17 @@ async fn p4_another_store_is_not_taken_in_its_place() {
         error.detail.contains("not the store that was opened"),
         "{error}"
     );
+
+    // Made anew in the very same folder, so that the folder's own numbers do not tell.
+    let path = base.path().join("third");
+    let store = create(&path).await;
+    for entry in std::fs::read_dir(&path).unwrap() {
+        common::run("rm", &["-r", entry.unwrap().path().to_str().unwrap()]);
+    }
+    drop(create(&path).await);
+    for (method, kind) in answers(&store, &share_name(1)).await {
+        assert_eq!(kind, Some(StoreErrorKind::NoAnswer), "made anew: {method}");
+    }
 }
 
 #[tokio::test]

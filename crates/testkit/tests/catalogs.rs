@@ -12,7 +12,11 @@ use warifu_vault::node::{Name, NodeId, NodeKind};
 use warifu_vault::seam::catalog::{Catalog, CatalogError, Durability, NewNode, Write};
 
 fn memory() -> Subject {
-    Subject { catalog: Arc::new(MemoryCatalog::new()), chain: Box::new(chain_after), keep: Box::new(()) }
+    Subject {
+        catalog: Arc::new(MemoryCatalog::new()),
+        chain: Box::new(chain_after),
+        keep: Box::new(()),
+    }
 }
 
 fn write(durability: Durability) -> Write {
@@ -25,23 +29,51 @@ fn write(durability: Durability) -> Write {
         purpose: String::new(),
     };
     let at = Timestamp { secs: 1, nanos: 0 };
-    Write { audit: AuditEntry { at, context, act: Act::Create, node: None, detail: String::new() }, durability }
+    Write {
+        audit: AuditEntry {
+            at,
+            context,
+            act: Act::Create,
+            node: None,
+            detail: String::new(),
+        },
+        durability,
+    }
 }
 
 fn folder() -> NewNode {
-    NewNode { kind: NodeKind::Dir, mode: 0o700, uid: 0, gid: 0, rdev: 0, target: vec![], document: FileId::NIL }
+    NewNode {
+        kind: NodeKind::Dir,
+        mode: 0o700,
+        uid: 0,
+        gid: 0,
+        rdev: 0,
+        target: vec![],
+        document: FileId::NIL,
+    }
 }
 
 fn name(text: &str) -> Name {
     Name::new(text.as_bytes()).unwrap()
 }
 
-async fn make(catalog: &dyn Catalog, text: &str, durability: Durability) -> Result<(), CatalogError> {
-    catalog.create(NodeId::ROOT, &name(text), folder(), write(durability)).await.map(|_| ())
+async fn make(
+    catalog: &dyn Catalog,
+    text: &str,
+    durability: Durability,
+) -> Result<(), CatalogError> {
+    catalog
+        .create(NodeId::ROOT, &name(text), folder(), write(durability))
+        .await
+        .map(|_| ())
 }
 
 async fn has(catalog: &dyn Catalog, text: &str) -> bool {
-    catalog.lookup(NodeId::ROOT, &name(text)).await.unwrap().is_some()
+    catalog
+        .lookup(NodeId::ROOT, &name(text))
+        .await
+        .unwrap()
+        .is_some()
 }
 
 #[tokio::test]
@@ -53,7 +85,10 @@ async fn the_memory_catalogue_keeps_the_contract() {
 async fn the_crashing_catalogue_keeps_it_while_nothing_crashes() {
     contract::catalog(|| {
         let subject = memory();
-        Subject { catalog: Arc::new(CrashingCatalog::new(subject.catalog, World::new(1))), ..subject }
+        Subject {
+            catalog: Arc::new(CrashingCatalog::new(subject.catalog, World::new(1))),
+            ..subject
+        }
     })
     .await;
 }
@@ -82,7 +117,10 @@ async fn a_power_cut_takes_what_was_not_synced() {
     make(&catalog, "three", Durability::Soon).await.unwrap();
     assert!(has(&catalog, "three").await);
     catalog.power_cut();
-    assert!(has(&catalog, "one").await, "a write that is safe makes all before it safe");
+    assert!(
+        has(&catalog, "one").await,
+        "a write that is safe makes all before it safe"
+    );
     assert!(has(&catalog, "two").await && !has(&catalog, "three").await);
     make(&catalog, "four", Durability::Soon).await.unwrap();
     catalog.sync().await.unwrap();
@@ -103,7 +141,11 @@ async fn what_survives_a_power_cut_is_a_beginning_of_history() {
         catalog.power_cut_after(kept);
         assert!(has(&catalog, "safe").await);
         for (number, text) in (1..).zip(["1", "2", "3"]) {
-            assert_eq!(has(&catalog, text).await, number <= kept, "write {number} of {kept} kept");
+            assert_eq!(
+                has(&catalog, text).await,
+                number <= kept,
+                "write {number} of {kept} kept"
+            );
         }
         assert_eq!(catalog.at_risk(), 0);
     }
@@ -117,13 +159,26 @@ async fn faults_strike_the_write_they_were_told() {
     catalog.fail_write(3, CatalogFault::LostReply);
     catalog.fail_write(4, CatalogFault::Full);
     make(&catalog, "1", Durability::Soon).await.unwrap();
-    assert!(matches!(make(&catalog, "2", Durability::Soon).await, Err(CatalogError::NoAnswer { .. })));
+    assert!(matches!(
+        make(&catalog, "2", Durability::Soon).await,
+        Err(CatalogError::NoAnswer { .. })
+    ));
     assert!(has(&catalog, "1").await, "reads are not counted");
-    assert!(matches!(make(&catalog, "3", Durability::Soon).await, Err(CatalogError::NoAnswer { .. })));
-    assert!(matches!(make(&catalog, "4", Durability::Soon).await, Err(CatalogError::Full)));
+    assert!(matches!(
+        make(&catalog, "3", Durability::Soon).await,
+        Err(CatalogError::NoAnswer { .. })
+    ));
+    assert!(matches!(
+        make(&catalog, "4", Durability::Soon).await,
+        Err(CatalogError::Full)
+    ));
     make(&catalog, "5", Durability::Soon).await.unwrap();
     assert_eq!(catalog.writes(), 5);
-    let there = [has(&memory, "2").await, has(&memory, "3").await, has(&memory, "4").await];
+    let there = [
+        has(&memory, "2").await,
+        has(&memory, "3").await,
+        has(&memory, "4").await,
+    ];
     assert_eq!(there, [false, true, false], "only the lost reply was done");
     catalog.fail_writes(Some(CatalogFault::Full));
     assert!(matches!(catalog.sync().await, Err(CatalogError::Full)));

@@ -172,6 +172,8 @@ pub(crate) async fn put(
         faults: Vec::new(),
         pending,
     };
+    let begin = Instant::now();
+    let mut waiting: Vec<Arc<Server>> = servers.all().to_vec();
     let (k, enough) = (usize::from(servers.threshold.k()), servers.enough());
     let mut deadline: Option<Instant> = None;
     let mut answered = 0;
@@ -181,10 +183,16 @@ pub(crate) async fn put(
             None => next.await,
             Some(at) => match tokio::time::timeout_at(at, next).await {
                 Ok(answer) => answer,
-                Err(_) => return put,
+                Err(_) => {
+                    give_up_on(&waiting, begin);
+                    return put;
+                }
             },
         };
         let Some(answer) = answer else { return put };
+        if let Ok((server, _)) = &answer {
+            waiting.retain(|other| other.index() != server.index());
+        }
         put.note(answer);
         answered += 1;
         let stored = put.stored();
@@ -201,6 +209,15 @@ pub(crate) async fn put(
             let at = Instant::now() + wait;
             deadline = Some(deadline.map_or(at, |before| before.min(at)));
         }
+    }
+}
+
+/// Servers that were waited for as long as this are not waited for again until they have answered something.
+const PATIENCE_LOST: Duration = Duration::from_secs(1);
+
+fn give_up_on(waiting: &[Arc<Server>], since: Instant) {
+    if since.elapsed() >= PATIENCE_LOST {
+        waiting.iter().for_each(|server| server.kept_waiting());
     }
 }
 
@@ -229,6 +246,7 @@ pub(crate) async fn sync(servers: &Arc<Servers>, patience: Patience) -> Unsafe {
         .count();
     let k = usize::from(servers.threshold.k());
     let mut waiting: Vec<Arc<Server>> = servers.all().to_vec();
+    let begin = Instant::now();
     let mut result = Unsafe::default();
     let mut deadline: Option<Instant> = None;
     let (mut answered, mut safe) = (0, 0);
@@ -261,6 +279,7 @@ pub(crate) async fn sync(servers: &Arc<Servers>, patience: Patience) -> Unsafe {
             deadline = Some(Instant::now() + wait);
         }
     }
+    give_up_on(&waiting, begin);
     for server in waiting {
         result.indices.insert(server.index());
         let detail = "no answer in time".to_owned();

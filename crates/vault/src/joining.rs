@@ -1,6 +1,7 @@
 //! Extents on their way back: k shares fetched, verified and joined; what is wrong with the others named.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -75,7 +76,16 @@ async fn fetch_one(
     (server, answer)
 }
 
-/// Reads and joins a whole extent: from the k servers that answer quickest, and from further ones for each that fails.
+/// When a spare server is asked because the others are slow: several times what they usually take, within these bounds.
+const SPARE_AFTER: (Duration, Duration) = (Duration::from_millis(300), Duration::from_secs(5));
+
+fn spare_after(asked: &[Arc<Server>]) -> Duration {
+    let usual = asked.iter().filter_map(|server| server.latency()).max();
+    (usual.unwrap_or_default() * 4).clamp(SPARE_AFTER.0, SPARE_AFTER.1)
+}
+
+/// Reads and joins a whole extent: from the k servers that answer quickest, and from further ones for each that fails or
+/// is slow.
 pub(crate) async fn fetch(
     servers: &Arc<Servers>,
     vault: VaultId,
@@ -83,7 +93,9 @@ pub(crate) async fn fetch(
     generation: Generation,
 ) -> Result<SecretBytes, Unreadable> {
     let k = usize::from(servers.threshold.k());
-    let mut candidates = servers.by_speed().into_iter();
+    let candidates = servers.by_speed();
+    let spare_after = spare_after(candidates.get(..k).unwrap_or_default());
+    let mut candidates = candidates.into_iter();
     let mut requests: FuturesUnordered<_> = candidates
         .by_ref()
         .take(k)
@@ -93,7 +105,20 @@ pub(crate) async fn fetch(
     let mut faults = Vec::new();
     loop {
         while good.len() < k {
-            let Some((server, answer)) = requests.next().await else {
+            let next = if candidates.len() > 0 {
+                let Ok(next) = tokio::time::timeout(spare_after, requests.next()).await else {
+                    requests.extend(
+                        candidates
+                            .next()
+                            .map(|server| fetch_one(servers, server, extent, generation)),
+                    );
+                    continue;
+                };
+                next
+            } else {
+                requests.next().await
+            };
+            let Some((server, answer)) = next else {
                 return Err(Unreadable {
                     got: u8::try_from(good.len()).unwrap_or(u8::MAX),
                     faults,

@@ -29,3 +29,4 @@ pub use error::{Result, VaultError};
 pub use file::handle::{Access, FileHandle};
 pub use servers::ServerSeat;
 pub use vault::{Options, Unsaved, Vault, VaultConfig};
+pub use warifu_core::secret::SecretBytes;

@@ -115,6 +115,11 @@ impl Vault {
         // The making has its line in the audit log; the opening is part of it.
         let handle = self.inner.handle(attr.node, access);
         handle.begin_empty(&attr).await;
+        // Somebody else here may have removed it before it counted as open.
+        let still = self.inner.catalog.attr(attr.node).await?;
+        if still.is_none_or(|attr| attr.nlink == 0) {
+            handle.file().state.write().await.unlinked = true;
+        }
         Ok((attr, handle))
     }
 
@@ -442,13 +447,15 @@ impl Inner {
 
     /// After a name was taken away: an open file that has none left is not saved any more, and forgotten at the last close.
     async fn left_without_name(&self, attr: &Attr, kept: bool) -> Result<()> {
-        if attr.nlink > 0 || attr.kind == NodeKind::Dir || !kept {
+        if attr.nlink > 0 || attr.kind == NodeKind::Dir {
             return Ok(());
         }
         match self.open_file(attr.node) {
+            // Perhaps opened in between, and forgotten by the catalogue.
             Some(file) => file.state.write().await.unlinked = true,
             // Closed in between.
-            None => self.catalog.forget(attr.node).await?,
+            None if kept => self.catalog.forget(attr.node).await?,
+            None => {}
         }
         Ok(())
     }

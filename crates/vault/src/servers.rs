@@ -4,9 +4,10 @@ use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::time::Instant;
 use warifu_core::format::Seat;
 use warifu_core::ids::{ExtentId, Generation, ServerId, ShareIndex, Threshold};
 use warifu_core::keys::{SealKey, VaultKey};
@@ -65,12 +66,20 @@ impl Server {
         }
     }
 
-    /// Waits for an answer for at most the vault's time limit, and learns from it.
+    /// Somebody has given up waiting for this server, although it may still answer.
+    pub(crate) fn kept_waiting(&self) {
+        self.away.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits for an answer for at most the vault's time limit, and learns from it; also from nobody waiting so long.
     pub(crate) async fn ask<T>(
         &self,
         request: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
-        let begin = Instant::now();
+        let waiting = Waiting {
+            server: self,
+            begin: Instant::now(),
+        };
         let answer = match tokio::time::timeout(self.timeout, request).await {
             Ok(answer) => answer,
             Err(_) => Err(StoreError::new(
@@ -80,9 +89,8 @@ impl Server {
         };
         let away = matches!(&answer, Err(error) if error.kind == StoreErrorKind::NoAnswer);
         self.away.store(away, Ordering::Relaxed);
-        let took = u64::try_from(begin.elapsed().as_micros())
-            .unwrap_or(u64::MAX)
-            .max(1);
+        let took = waiting.micros();
+        std::mem::forget(waiting);
         let before = self.latency_us.load(Ordering::Relaxed);
         let smoothed = if before == 0 {
             took
@@ -130,6 +138,28 @@ impl Server {
             }
             other => other,
         }
+    }
+}
+
+/// A request under way. Dropped before its answer, because a spare was quicker, it counts as slow as it was by then.
+struct Waiting<'a> {
+    server: &'a Server,
+    begin: Instant,
+}
+
+impl Waiting<'_> {
+    fn micros(&self) -> u64 {
+        u64::try_from(self.begin.elapsed().as_micros())
+            .unwrap_or(u64::MAX)
+            .max(1)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.server
+            .latency_us
+            .fetch_max(self.micros(), Ordering::Relaxed);
     }
 }
 

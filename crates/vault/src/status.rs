@@ -50,6 +50,17 @@ pub struct Status {
     pub usage: Usage,
     /// How many more servers may go before files cannot be read; negative when too few are there already.
     pub spare: i32,
+    /// What this process keeps in RAM.
+    pub memory: Memory,
+}
+
+/// What a vault keeps in RAM at a moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// Files that are open.
+    pub files: usize,
+    /// Bytes of contents, with the room made for more.
+    pub bytes: usize,
 }
 
 /// Below this a server counts as full: not even one extent fits.
@@ -97,7 +108,17 @@ impl Vault {
             servers,
             usage: inner.catalog.usage().await?,
             spare,
+            memory: self.memory_in_use(),
         })
+    }
+
+    /// What of the vault's contents lies in RAM now: nothing, once everything is closed.
+    #[must_use]
+    pub fn memory_in_use(&self) -> Memory {
+        Memory {
+            files: self.inner.registry().len(),
+            bytes: self.inner.ledger.held(),
+        }
     }
 
     /// The room for contents: that of the fullest server that answers, since each keeps a share as large as the file.

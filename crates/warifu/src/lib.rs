@@ -1,1 +1,65 @@
-//! placeholder
+//! A file vault to embed: every file is kept as n shares on n servers, any k of which give it back.
+//!
+//! ```
+//! # tokio::runtime::Runtime::new()?.block_on(async {
+//! use warifu::{InitOptions, NewServer, OpenOptions, Threshold, Warifu};
+//!
+//! let dir = tempfile::tempdir()?;
+//! let servers = ["a", "b", "c"].map(|name| NewServer {
+//!     name: name.into(),
+//!     url: dir.path().join(name).display().to_string(),
+//! });
+//! let path = dir.path().join("office.toml");
+//! Warifu::init(&path, Threshold::new(2, 3)?, servers.into(), InitOptions::new("example")).await?;
+//!
+//! let warifu = Warifu::open(&path, OpenOptions::new("example")).await?;
+//! warifu.write_file("/minutes.txt", b"text").await?;
+//! assert_eq!(warifu.read_file("/minutes.txt").await?.expose(), b"text");
+//! assert!(warifu.close().await.is_empty(), "nothing is lost");
+//! # Ok::<(), Box<dyn std::error::Error>>(()) })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! [`Warifu`] wires the rooms together from one [vault file](VaultFile): the servers, the catalogue, the vault. What a
+//! vault can do is told by [`Vault`]; [`Warifu`] adds the short ways for files by their paths. Everything runs on the
+//! caller's tokio runtime (multi-threaded, with its time driver).
+
+mod context;
+mod error;
+mod files;
+mod foreign;
+mod open;
+mod path;
+mod vault_file;
+
+pub use context::{group_name, process_context, user_name};
+pub use error::Error;
+pub use files::{BLOCK, FileMeta, Walk};
+pub use open::{InitOptions, NewServer, OpenOptions, Warifu};
+pub use path::VaultPath;
+pub use vault_file::{
+    FORMAT, Problem, Retention, SaveDurability, ServerEntry, VaultFile, VaultFileError,
+};
+
+pub use warifu_core as core;
+pub use warifu_core::format::Scheme;
+pub use warifu_core::head::Timestamp;
+pub use warifu_core::ids::{
+    BadThreshold, FileId, ServerId, ShareIndex, Threshold, VaultId, VersionNo,
+};
+pub use warifu_core::secret::SecretBytes;
+pub use warifu_vault::context::Context;
+pub use warifu_vault::error::{Fault, ServerFault, VaultError};
+pub use warifu_vault::node::{Attr, AttrChange, BadName, Name, NodeId, NodeKind};
+pub use warifu_vault::seam::catalog::{CatalogError, RenameMode, Version};
+pub use warifu_vault::status::{ServerState, ServerStatus, Status};
+pub use warifu_vault::verify::{
+    Finding, ServerCount, Unreadable, VerifyOptions, VerifyProgress, VerifyReport,
+};
+pub use warifu_vault::{Access, FileHandle, Unsaved, Vault};
+
+/// File servers: their URLs and what can be wrong with them.
+pub mod store {
+    pub use warifu_store::{CreateError, OpenError, SCHEMES, StoreUrl, UrlError};
+    pub use warifu_vault::seam::store::{ShareStore, StoreError, StoreErrorKind};
+}

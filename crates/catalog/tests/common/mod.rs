@@ -15,7 +15,9 @@ use std::sync::OnceLock;
 /// The catalogue key of one of several vaults. The same in one process; another process draws its own.
 pub fn key(vault: u8) -> CatalogKey {
     static VAULT_KEY: OnceLock<VaultKey> = OnceLock::new();
-    VAULT_KEY.get_or_init(|| VaultKey::generate().unwrap()).catalog_key(VaultId::from_bytes([vault; 16]))
+    VAULT_KEY
+        .get_or_init(|| VaultKey::generate().unwrap())
+        .catalog_key(VaultId::from_bytes([vault; 16]))
 }
 
 /// A fresh catalogue in a folder of its own.
@@ -38,16 +40,51 @@ pub fn write(detail: &str, durability: Durability) -> Write {
         program: "soffice.bin of LibreOffice".into(),
         purpose: "correction of an address".into(),
     };
-    let at = Timestamp { secs: 1_790_000_000, nanos: 1 };
-    Write { audit: AuditEntry { at, context, act: Act::Create, node: None, detail: detail.into() }, durability }
+    let at = Timestamp {
+        secs: 1_790_000_000,
+        nanos: 1,
+    };
+    Write {
+        audit: AuditEntry {
+            at,
+            context,
+            act: Act::Create,
+            node: None,
+            detail: detail.into(),
+        },
+        durability,
+    }
 }
 
 pub fn new_node(kind: NodeKind) -> NewNode {
-    let document = if kind == NodeKind::File { FileId::fresh().unwrap() } else { FileId::NIL };
-    NewNode { kind, mode: 0o644, uid: 1000, gid: 1000, rdev: 0, target: Vec::new(), document }
+    let document = if kind == NodeKind::File {
+        FileId::fresh().unwrap()
+    } else {
+        FileId::NIL
+    };
+    NewNode {
+        kind,
+        mode: 0o644,
+        uid: 1000,
+        gid: 1000,
+        rdev: 0,
+        target: Vec::new(),
+        document,
+    }
 }
 
-pub async fn make(catalog: &dyn Catalog, text: &str, durability: Durability) -> Result<NodeId, CatalogError> {
-    let made = catalog.create(NodeId::ROOT, &name(text), new_node(NodeKind::File), write(text, durability)).await?;
+pub async fn make(
+    catalog: &dyn Catalog,
+    text: &str,
+    durability: Durability,
+) -> Result<NodeId, CatalogError> {
+    let made = catalog
+        .create(
+            NodeId::ROOT,
+            &name(text),
+            new_node(NodeKind::File),
+            write(text, durability),
+        )
+        .await?;
     Ok(made.node)
 }

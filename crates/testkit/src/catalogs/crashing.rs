@@ -10,8 +10,8 @@ use warifu_core::ids::{ExtentId, FileId, Generation, VersionNo};
 use warifu_vault::context::AuditEntry;
 use warifu_vault::node::{Attr, AttrChange, Name, NodeId};
 use warifu_vault::seam::catalog::{
-    AuditRow, Catalog, CatalogError, Commit, Cursor, Durability, ExtentRecord, IndexSet, Intent, Listed, NewNode, RenameMode,
-    Renamed, SaveId, Usage, Version, Write, XattrMode,
+    AuditRow, Catalog, CatalogError, Commit, Cursor, Durability, ExtentRecord, IndexSet, Intent,
+    Listed, NewNode, RenameMode, Renamed, SaveId, Usage, Version, Write, XattrMode,
 };
 
 use crate::world::World;
@@ -48,7 +48,11 @@ impl CrashingCatalog {
     /// Wraps a catalogue. Until told otherwise it does what that does.
     #[must_use]
     pub fn new(inner: Arc<dyn Catalog>, world: World) -> Self {
-        Self { inner, world, script: Arc::default() }
+        Self {
+            inner,
+            world,
+            script: Arc::default(),
+        }
     }
 
     /// How many writes were made so far, done or not.
@@ -59,23 +63,50 @@ impl CrashingCatalog {
 
     /// Lets one write fail: the first from now on is 1.
     pub fn fail_write(&self, nth: u64, fault: CatalogFault) {
-        self.script.faults.lock().unwrap_or_else(PoisonError::into_inner).insert(self.writes() + nth, fault);
+        self.script
+            .faults
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(self.writes() + nth, fault);
     }
 
     /// Lets every write fail, or (with `None`) none any more but those told by [`fail_write`](Self::fail_write).
     pub fn fail_writes(&self, fault: Option<CatalogFault>) {
-        *self.script.always.lock().unwrap_or_else(PoisonError::into_inner) = fault;
+        *self
+            .script
+            .always
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = fault;
     }
 
-    async fn read<T>(&self, act: impl Future<Output = Result<T, CatalogError>>) -> Result<T, CatalogError> {
+    async fn read<T>(
+        &self,
+        act: impl Future<Output = Result<T, CatalogError>>,
+    ) -> Result<T, CatalogError> {
         self.world.call(act).await
     }
 
-    async fn write<T>(&self, act: impl Future<Output = Result<T, CatalogError>>) -> Result<T, CatalogError> {
+    async fn write<T>(
+        &self,
+        act: impl Future<Output = Result<T, CatalogError>>,
+    ) -> Result<T, CatalogError> {
         let number = self.script.writes.fetch_add(1, Ordering::SeqCst) + 1;
-        let told = self.script.faults.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
-        let fault = told.or(*self.script.always.lock().unwrap_or_else(PoisonError::into_inner));
-        let silence = || Err(CatalogError::NoAnswer { detail: format!("write {number} met {fault:?}") });
+        let told = self
+            .script
+            .faults
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&number);
+        let fault = told.or(*self
+            .script
+            .always
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner));
+        let silence = || {
+            Err(CatalogError::NoAnswer {
+                detail: format!("write {number} met {fault:?}"),
+            })
+        };
         self.world
             .call(async {
                 match fault {
@@ -102,7 +133,12 @@ impl Catalog for CrashingCatalog {
         self.read(self.inner.lookup(parent, name)).await
     }
 
-    async fn list(&self, dir: NodeId, after: Option<Cursor>, limit: usize) -> Result<Vec<Listed>, CatalogError> {
+    async fn list(
+        &self,
+        dir: NodeId,
+        after: Option<Cursor>,
+        limit: usize,
+    ) -> Result<Vec<Listed>, CatalogError> {
         self.read(self.inner.list(dir, after, limit)).await
     }
 
@@ -130,7 +166,11 @@ impl Catalog for CrashingCatalog {
         self.read(self.inner.current(node)).await
     }
 
-    async fn version(&self, document: FileId, number: VersionNo) -> Result<Option<Version>, CatalogError> {
+    async fn version(
+        &self,
+        document: FileId,
+        number: VersionNo,
+    ) -> Result<Option<Version>, CatalogError> {
         self.read(self.inner.version(document, number)).await
     }
 
@@ -142,15 +182,26 @@ impl Catalog for CrashingCatalog {
         self.read(self.inner.extent(extent)).await
     }
 
-    async fn extents(&self, after: Option<ExtentId>, limit: usize) -> Result<Vec<ExtentRecord>, CatalogError> {
+    async fn extents(
+        &self,
+        after: Option<ExtentId>,
+        limit: usize,
+    ) -> Result<Vec<ExtentRecord>, CatalogError> {
         self.read(self.inner.extents(after, limit)).await
     }
 
-    async fn owed(&self, after: Option<ExtentId>, limit: usize) -> Result<Vec<ExtentRecord>, CatalogError> {
+    async fn owed(
+        &self,
+        after: Option<ExtentId>,
+        limit: usize,
+    ) -> Result<Vec<ExtentRecord>, CatalogError> {
         self.read(self.inner.owed(after, limit)).await
     }
 
-    async fn user_of(&self, extent: ExtentId) -> Result<Option<(Option<NodeId>, FileId, VersionNo)>, CatalogError> {
+    async fn user_of(
+        &self,
+        extent: ExtentId,
+    ) -> Result<Option<(Option<NodeId>, FileId, VersionNo)>, CatalogError> {
         self.read(self.inner.user_of(extent)).await
     }
 
@@ -170,16 +221,36 @@ impl Catalog for CrashingCatalog {
         self.read(self.inner.audit(after, limit)).await
     }
 
-    async fn create(&self, parent: NodeId, name: &Name, new: NewNode, write: Write) -> Result<Attr, CatalogError> {
-        self.write(self.inner.create(parent, name, new, write)).await
+    async fn create(
+        &self,
+        parent: NodeId,
+        name: &Name,
+        new: NewNode,
+        write: Write,
+    ) -> Result<Attr, CatalogError> {
+        self.write(self.inner.create(parent, name, new, write))
+            .await
     }
 
-    async fn link(&self, node: NodeId, parent: NodeId, name: &Name, write: Write) -> Result<Attr, CatalogError> {
+    async fn link(
+        &self,
+        node: NodeId,
+        parent: NodeId,
+        name: &Name,
+        write: Write,
+    ) -> Result<Attr, CatalogError> {
         self.write(self.inner.link(node, parent, name, write)).await
     }
 
-    async fn unlink(&self, parent: NodeId, name: &Name, keep: bool, write: Write) -> Result<Attr, CatalogError> {
-        self.write(self.inner.unlink(parent, name, keep, write)).await
+    async fn unlink(
+        &self,
+        parent: NodeId,
+        name: &Name,
+        keep: bool,
+        write: Write,
+    ) -> Result<Attr, CatalogError> {
+        self.write(self.inner.unlink(parent, name, keep, write))
+            .await
     }
 
     async fn rmdir(&self, parent: NodeId, name: &Name, write: Write) -> Result<(), CatalogError> {
@@ -194,18 +265,37 @@ impl Catalog for CrashingCatalog {
         keep: bool,
         write: Write,
     ) -> Result<Renamed, CatalogError> {
-        self.write(self.inner.rename(from, to, mode, keep, write)).await
+        self.write(self.inner.rename(from, to, mode, keep, write))
+            .await
     }
 
-    async fn set_attr(&self, node: NodeId, change: &AttrChange, write: Write) -> Result<Attr, CatalogError> {
+    async fn set_attr(
+        &self,
+        node: NodeId,
+        change: &AttrChange,
+        write: Write,
+    ) -> Result<Attr, CatalogError> {
         self.write(self.inner.set_attr(node, change, write)).await
     }
 
-    async fn set_xattr(&self, node: NodeId, name: &[u8], value: &[u8], mode: XattrMode, write: Write) -> Result<(), CatalogError> {
-        self.write(self.inner.set_xattr(node, name, value, mode, write)).await
+    async fn set_xattr(
+        &self,
+        node: NodeId,
+        name: &[u8],
+        value: &[u8],
+        mode: XattrMode,
+        write: Write,
+    ) -> Result<(), CatalogError> {
+        self.write(self.inner.set_xattr(node, name, value, mode, write))
+            .await
     }
 
-    async fn remove_xattr(&self, node: NodeId, name: &[u8], write: Write) -> Result<(), CatalogError> {
+    async fn remove_xattr(
+        &self,
+        node: NodeId,
+        name: &[u8],
+        write: Write,
+    ) -> Result<(), CatalogError> {
         self.write(self.inner.remove_xattr(node, name, write)).await
     }
 
@@ -221,16 +311,37 @@ impl Catalog for CrashingCatalog {
         self.write(self.inner.begin_save(intent)).await
     }
 
-    async fn extend_save(&self, save: SaveId, extents: &[(ExtentId, Generation)], lease_until: Timestamp) -> Result<(), CatalogError> {
-        self.write(self.inner.extend_save(save, extents, lease_until)).await
+    async fn extend_save(
+        &self,
+        save: SaveId,
+        extents: &[(ExtentId, Generation)],
+        lease_until: Timestamp,
+    ) -> Result<(), CatalogError> {
+        self.write(self.inner.extend_save(save, extents, lease_until))
+            .await
     }
 
-    async fn commit_save(&self, node: NodeId, base: Option<ExtentId>, commit: Commit, write: Write) -> Result<Attr, CatalogError> {
-        self.write(self.inner.commit_save(node, base, commit, write)).await
+    async fn commit_save(
+        &self,
+        node: NodeId,
+        base: Option<ExtentId>,
+        commit: Commit,
+        write: Write,
+    ) -> Result<Attr, CatalogError> {
+        self.write(self.inner.commit_save(node, base, commit, write))
+            .await
     }
 
-    async fn commit_new(&self, parent: NodeId, name: &Name, new: NewNode, commit: Commit, write: Write) -> Result<Attr, CatalogError> {
-        self.write(self.inner.commit_new(parent, name, new, commit, write)).await
+    async fn commit_new(
+        &self,
+        parent: NodeId,
+        name: &Name,
+        new: NewNode,
+        commit: Commit,
+        write: Write,
+    ) -> Result<Attr, CatalogError> {
+        self.write(self.inner.commit_new(parent, name, new, commit, write))
+            .await
     }
 
     async fn end_save(&self, save: SaveId) -> Result<bool, CatalogError> {
@@ -241,15 +352,25 @@ impl Catalog for CrashingCatalog {
         self.write(self.inner.settle(versions)).await
     }
 
-    async fn revert(&self, document: FileId, version: VersionNo, write: Write) -> Result<VersionNo, CatalogError> {
-        self.write(self.inner.revert(document, version, write)).await
+    async fn revert(
+        &self,
+        document: FileId,
+        version: VersionNo,
+        write: Write,
+    ) -> Result<VersionNo, CatalogError> {
+        self.write(self.inner.revert(document, version, write))
+            .await
     }
 
     async fn set_owed(&self, extent: ExtentId, owed: IndexSet) -> Result<(), CatalogError> {
         self.write(self.inner.set_owed(extent, owed)).await
     }
 
-    async fn record(&self, entries: Vec<AuditEntry>, durability: Durability) -> Result<(), CatalogError> {
+    async fn record(
+        &self,
+        entries: Vec<AuditEntry>,
+        durability: Durability,
+    ) -> Result<(), CatalogError> {
         self.write(self.inner.record(entries, durability)).await
     }
 

@@ -9,8 +9,8 @@ use warifu_core::ids::{ExtentId, FileId, Generation, VersionNo};
 use warifu_vault::context::AuditEntry;
 use warifu_vault::node::{Attr, AttrChange, Name, NodeId};
 use warifu_vault::seam::catalog::{
-    AuditRow, Catalog, CatalogError, Commit, Cursor, Durability, ExtentRecord, IndexSet, Intent, Listed, NewNode, RenameMode,
-    Renamed, SaveId, Usage, Version, Write, XattrMode,
+    AuditRow, Catalog, CatalogError, Commit, Cursor, Durability, ExtentRecord, IndexSet, Intent,
+    Listed, NewNode, RenameMode, Renamed, SaveId, Usage, Version, Write, XattrMode,
 };
 
 use super::state::State;
@@ -35,7 +35,13 @@ impl MemoryCatalog {
     #[must_use]
     pub fn new() -> Self {
         let state = State::new();
-        Self { inner: Arc::new(Mutex::new(Inner { now: state.clone(), durable: state, since: None })) }
+        Self {
+            inner: Arc::new(Mutex::new(Inner {
+                now: state.clone(),
+                durable: state,
+                since: None,
+            })),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -46,16 +52,25 @@ impl MemoryCatalog {
         read(&self.lock().now)
     }
 
-    fn write<T>(&self, durability: Durability, write: impl FnOnce(&mut State) -> Result<T, CatalogError>) -> Result<T, CatalogError> {
+    fn write<T>(
+        &self,
+        durability: Durability,
+        write: impl FnOnce(&mut State) -> Result<T, CatalogError>,
+    ) -> Result<T, CatalogError> {
         let mut inner = self.lock();
         let outcome = write(&mut inner.now)?;
-        let now = inner.now.clone_if(durability == Durability::Now || inner.since.is_some());
+        let now = inner
+            .now
+            .clone_if(durability == Durability::Now || inner.since.is_some());
         match (durability, now) {
             (Durability::Now, Some(now)) => {
                 inner.durable = now;
                 inner.since.iter_mut().for_each(Vec::clear);
             }
-            (Durability::Soon, Some(now)) => inner.since.iter_mut().for_each(|since| since.push(now.clone())),
+            (Durability::Soon, Some(now)) => inner
+                .since
+                .iter_mut()
+                .for_each(|since| since.push(now.clone())),
             (_, None) => {}
         }
         Ok(outcome)
@@ -85,7 +100,11 @@ impl MemoryCatalog {
         let mut inner = self.lock();
         let state = match kept.checked_sub(1) {
             None => None,
-            Some(last) => inner.since.as_ref().and_then(|since| since.get(last)).cloned(),
+            Some(last) => inner
+                .since
+                .as_ref()
+                .and_then(|since| since.get(last))
+                .cloned(),
         };
         inner.durable = state.unwrap_or_else(|| inner.durable.clone());
         inner.now = inner.durable.clone();
@@ -121,7 +140,12 @@ impl Catalog for MemoryCatalog {
         self.read(|state| state.lookup(parent, name))
     }
 
-    async fn list(&self, dir: NodeId, after: Option<Cursor>, limit: usize) -> Result<Vec<Listed>, CatalogError> {
+    async fn list(
+        &self,
+        dir: NodeId,
+        after: Option<Cursor>,
+        limit: usize,
+    ) -> Result<Vec<Listed>, CatalogError> {
         self.read(|state| state.list(dir, after, limit))
     }
 
@@ -149,7 +173,11 @@ impl Catalog for MemoryCatalog {
         self.read(|state| state.current(node))
     }
 
-    async fn version(&self, document: FileId, number: VersionNo) -> Result<Option<Version>, CatalogError> {
+    async fn version(
+        &self,
+        document: FileId,
+        number: VersionNo,
+    ) -> Result<Option<Version>, CatalogError> {
         Ok(self.read(|state| state.version(document, number)))
     }
 
@@ -161,15 +189,26 @@ impl Catalog for MemoryCatalog {
         Ok(self.read(|state| state.extent(extent)))
     }
 
-    async fn extents(&self, after: Option<ExtentId>, limit: usize) -> Result<Vec<ExtentRecord>, CatalogError> {
+    async fn extents(
+        &self,
+        after: Option<ExtentId>,
+        limit: usize,
+    ) -> Result<Vec<ExtentRecord>, CatalogError> {
         Ok(self.read(|state| state.extents(after, limit, false)))
     }
 
-    async fn owed(&self, after: Option<ExtentId>, limit: usize) -> Result<Vec<ExtentRecord>, CatalogError> {
+    async fn owed(
+        &self,
+        after: Option<ExtentId>,
+        limit: usize,
+    ) -> Result<Vec<ExtentRecord>, CatalogError> {
         Ok(self.read(|state| state.extents(after, limit, true)))
     }
 
-    async fn user_of(&self, extent: ExtentId) -> Result<Option<(Option<NodeId>, FileId, VersionNo)>, CatalogError> {
+    async fn user_of(
+        &self,
+        extent: ExtentId,
+    ) -> Result<Option<(Option<NodeId>, FileId, VersionNo)>, CatalogError> {
         Ok(self.read(|state| state.user_of(extent)))
     }
 
@@ -189,16 +228,40 @@ impl Catalog for MemoryCatalog {
         Ok(self.read(|state| state.log(after, limit)))
     }
 
-    async fn create(&self, parent: NodeId, name: &Name, new: NewNode, write: Write) -> Result<Attr, CatalogError> {
-        self.write(write.durability, |state| state.create(parent, name, &new, &write))
+    async fn create(
+        &self,
+        parent: NodeId,
+        name: &Name,
+        new: NewNode,
+        write: Write,
+    ) -> Result<Attr, CatalogError> {
+        self.write(write.durability, |state| {
+            state.create(parent, name, &new, &write)
+        })
     }
 
-    async fn link(&self, node: NodeId, parent: NodeId, name: &Name, write: Write) -> Result<Attr, CatalogError> {
-        self.write(write.durability, |state| state.link(node, parent, name, &write))
+    async fn link(
+        &self,
+        node: NodeId,
+        parent: NodeId,
+        name: &Name,
+        write: Write,
+    ) -> Result<Attr, CatalogError> {
+        self.write(write.durability, |state| {
+            state.link(node, parent, name, &write)
+        })
     }
 
-    async fn unlink(&self, parent: NodeId, name: &Name, keep: bool, write: Write) -> Result<Attr, CatalogError> {
-        self.write(write.durability, |state| state.unlink(parent, name, keep, &write))
+    async fn unlink(
+        &self,
+        parent: NodeId,
+        name: &Name,
+        keep: bool,
+        write: Write,
+    ) -> Result<Attr, CatalogError> {
+        self.write(write.durability, |state| {
+            state.unlink(parent, name, keep, &write)
+        })
     }
 
     async fn rmdir(&self, parent: NodeId, name: &Name, write: Write) -> Result<(), CatalogError> {
@@ -213,19 +276,44 @@ impl Catalog for MemoryCatalog {
         keep: bool,
         write: Write,
     ) -> Result<Renamed, CatalogError> {
-        self.write(write.durability, |state| state.rename(from, to, mode, keep, &write))
+        self.write(write.durability, |state| {
+            state.rename(from, to, mode, keep, &write)
+        })
     }
 
-    async fn set_attr(&self, node: NodeId, change: &AttrChange, write: Write) -> Result<Attr, CatalogError> {
-        self.write(write.durability, |state| state.set_attr(node, change, &write))
+    async fn set_attr(
+        &self,
+        node: NodeId,
+        change: &AttrChange,
+        write: Write,
+    ) -> Result<Attr, CatalogError> {
+        self.write(write.durability, |state| {
+            state.set_attr(node, change, &write)
+        })
     }
 
-    async fn set_xattr(&self, node: NodeId, name: &[u8], value: &[u8], mode: XattrMode, write: Write) -> Result<(), CatalogError> {
-        self.write(write.durability, |state| state.set_xattr(node, name, value, mode, &write))
+    async fn set_xattr(
+        &self,
+        node: NodeId,
+        name: &[u8],
+        value: &[u8],
+        mode: XattrMode,
+        write: Write,
+    ) -> Result<(), CatalogError> {
+        self.write(write.durability, |state| {
+            state.set_xattr(node, name, value, mode, &write)
+        })
     }
 
-    async fn remove_xattr(&self, node: NodeId, name: &[u8], write: Write) -> Result<(), CatalogError> {
-        self.write(write.durability, |state| state.remove_xattr(node, name, &write))
+    async fn remove_xattr(
+        &self,
+        node: NodeId,
+        name: &[u8],
+        write: Write,
+    ) -> Result<(), CatalogError> {
+        self.write(write.durability, |state| {
+            state.remove_xattr(node, name, &write)
+        })
     }
 
     async fn forget(&self, node: NodeId) -> Result<(), CatalogError> {
@@ -243,16 +331,40 @@ impl Catalog for MemoryCatalog {
         self.write(Durability::Soon, |state| state.begin(intent))
     }
 
-    async fn extend_save(&self, save: SaveId, extents: &[(ExtentId, Generation)], lease_until: Timestamp) -> Result<(), CatalogError> {
-        self.write(Durability::Soon, |state| state.extend(save, extents, lease_until))
+    async fn extend_save(
+        &self,
+        save: SaveId,
+        extents: &[(ExtentId, Generation)],
+        lease_until: Timestamp,
+    ) -> Result<(), CatalogError> {
+        self.write(Durability::Soon, |state| {
+            state.extend(save, extents, lease_until)
+        })
     }
 
-    async fn commit_save(&self, node: NodeId, base: Option<ExtentId>, commit: Commit, write: Write) -> Result<Attr, CatalogError> {
-        self.write(write.durability, |state| state.commit_save(node, base, commit, &write))
+    async fn commit_save(
+        &self,
+        node: NodeId,
+        base: Option<ExtentId>,
+        commit: Commit,
+        write: Write,
+    ) -> Result<Attr, CatalogError> {
+        self.write(write.durability, |state| {
+            state.commit_save(node, base, commit, &write)
+        })
     }
 
-    async fn commit_new(&self, parent: NodeId, name: &Name, new: NewNode, commit: Commit, write: Write) -> Result<Attr, CatalogError> {
-        self.write(write.durability, |state| state.commit_new(parent, name, &new, commit, &write))
+    async fn commit_new(
+        &self,
+        parent: NodeId,
+        name: &Name,
+        new: NewNode,
+        commit: Commit,
+        write: Write,
+    ) -> Result<Attr, CatalogError> {
+        self.write(write.durability, |state| {
+            state.commit_new(parent, name, &new, commit, &write)
+        })
     }
 
     async fn end_save(&self, save: SaveId) -> Result<bool, CatalogError> {
@@ -266,15 +378,26 @@ impl Catalog for MemoryCatalog {
         })
     }
 
-    async fn revert(&self, document: FileId, version: VersionNo, write: Write) -> Result<VersionNo, CatalogError> {
-        self.write(write.durability, |state| state.revert(document, version, &write))
+    async fn revert(
+        &self,
+        document: FileId,
+        version: VersionNo,
+        write: Write,
+    ) -> Result<VersionNo, CatalogError> {
+        self.write(write.durability, |state| {
+            state.revert(document, version, &write)
+        })
     }
 
     async fn set_owed(&self, extent: ExtentId, owed: IndexSet) -> Result<(), CatalogError> {
         self.write(Durability::Soon, |state| state.set_owed(extent, owed))
     }
 
-    async fn record(&self, entries: Vec<AuditEntry>, durability: Durability) -> Result<(), CatalogError> {
+    async fn record(
+        &self,
+        entries: Vec<AuditEntry>,
+        durability: Durability,
+    ) -> Result<(), CatalogError> {
         self.write(durability, |state| {
             entries.iter().for_each(|entry| state.record(entry));
             Ok(())

@@ -1,12 +1,13 @@
 //! Two catalogues go through the same random life and must stay alike after every step.
 
+use warifu_core::format::{ExtentKind, Scheme};
 use warifu_core::head::Timestamp;
 use warifu_core::ids::{ExtentId, FileId, Generation, ShareIndex, Threshold, VersionNo};
-use warifu_core::format::{ExtentKind, Scheme};
 use warifu_vault::context::{Act, AuditEntry, Context};
 use warifu_vault::node::{AttrChange, Name, NodeId, NodeKind};
 use warifu_vault::seam::catalog::{
-    Catalog, Commit, Durability, ExtentRecord, IndexSet, Intent, NewNode, RenameMode, Write, XattrMode,
+    Catalog, Commit, Durability, ExtentRecord, IndexSet, Intent, NewNode, RenameMode, Write,
+    XattrMode,
 };
 
 use super::contract::picture;
@@ -18,11 +19,19 @@ pub async fn compare(reference: &dyn Catalog, subject: &dyn Catalog, world: &Wor
     let seed = world.seed();
     for step in 0..steps {
         let nodes = nodes(reference).await;
-        let dice = Dice { world, step, nodes: &nodes };
+        let dice = Dice {
+            world,
+            step,
+            nodes: &nodes,
+        };
         let (a, b) = (act(reference, dice).await, act(subject, dice).await);
         assert_eq!(a, b, "seed {seed}, step {step}: the answers differ");
         if step % 8 == 7 || step + 1 == steps {
-            assert_eq!(picture(reference).await, picture(subject).await, "seed {seed}, after step {step} ({a})");
+            assert_eq!(
+                picture(reference).await,
+                picture(subject).await,
+                "seed {seed}, after step {step} ({a})"
+            );
         }
     }
 }
@@ -31,9 +40,16 @@ pub async fn compare(reference: &dyn Catalog, subject: &dyn Catalog, world: &Wor
 async fn nodes(catalog: &dyn Catalog) -> Vec<NodeId> {
     let (mut dirs, mut others, mut at) = (vec![NodeId::ROOT], Vec::new(), 0);
     while let Some(dir) = dirs.get(at) {
-        let entries = catalog.list(*dir, None, 1000).await.expect("the folder is listed");
+        let entries = catalog
+            .list(*dir, None, 1000)
+            .await
+            .expect("the folder is listed");
         for entry in entries {
-            if entry.attr.kind == NodeKind::Dir { dirs.push(entry.attr.node) } else { others.push(entry.attr.node) }
+            if entry.attr.kind == NodeKind::Dir {
+                dirs.push(entry.attr.node)
+            } else {
+                others.push(entry.attr.node)
+            }
         }
         at += 1;
     }
@@ -53,14 +69,26 @@ struct Dice<'a> {
 
 impl Dice<'_> {
     fn roll(&self, what: &str, sides: u64) -> u64 {
-        self.world.draw(&[what.as_bytes(), &self.step.to_le_bytes()]) % sides
+        self.world
+            .draw(&[what.as_bytes(), &self.step.to_le_bytes()])
+            % sides
     }
 
     /// 16 bytes that are the same for both catalogues.
     fn id(&self, what: &str) -> [u8; 16] {
         let mut bytes = [0; 16];
-        bytes[..8].copy_from_slice(&self.world.draw(&[what.as_bytes(), b"1", &self.step.to_le_bytes()]).to_be_bytes());
-        bytes[8..].copy_from_slice(&self.world.draw(&[what.as_bytes(), b"2", &self.step.to_le_bytes()]).to_be_bytes());
+        bytes[..8].copy_from_slice(
+            &self
+                .world
+                .draw(&[what.as_bytes(), b"1", &self.step.to_le_bytes()])
+                .to_be_bytes(),
+        );
+        bytes[8..].copy_from_slice(
+            &self
+                .world
+                .draw(&[what.as_bytes(), b"2", &self.step.to_le_bytes()])
+                .to_be_bytes(),
+        );
         bytes
     }
 
@@ -73,7 +101,9 @@ impl Dice<'_> {
     fn node(&self, what: &str) -> NodeId {
         let last = self.nodes.iter().max().map_or(2, |last| last.0);
         match self.nodes.len() as u64 {
-            len if len > 0 && self.roll("there", 6) > 0 => self.nodes[self.roll(what, len) as usize],
+            len if len > 0 && self.roll("there", 6) > 0 => {
+                self.nodes[self.roll(what, len) as usize]
+            }
             _ => NodeId(2 + self.roll(what, last)),
         }
     }
@@ -82,13 +112,20 @@ impl Dice<'_> {
     fn dir(&self, what: &str) -> NodeId {
         match self.roll(what, 9) {
             0..=2 => NodeId::ROOT,
-            side @ 3..=7 => self.nodes.get(side as usize - 3).copied().unwrap_or(NodeId::ROOT),
+            side @ 3..=7 => self
+                .nodes
+                .get(side as usize - 3)
+                .copied()
+                .unwrap_or(NodeId::ROOT),
             _ => self.node(what),
         }
     }
 
     fn at(&self) -> Timestamp {
-        Timestamp { secs: 1_700_000_000 + i64::try_from(self.step).unwrap_or(0), nanos: 7 }
+        Timestamp {
+            secs: 1_700_000_000 + i64::try_from(self.step).unwrap_or(0),
+            nanos: 7,
+        }
     }
 
     fn write(&self) -> Write {
@@ -101,8 +138,21 @@ impl Dice<'_> {
             purpose: String::new(),
         };
         let act = Act::ALL[self.roll("act", 16) as usize];
-        let audit = AuditEntry { at: self.at(), context, act, node: Some(self.node("audit")), detail: format!("step {}", self.step) };
-        Write { audit, durability: if self.roll("durability", 10) == 0 { Durability::Now } else { Durability::Soon } }
+        let audit = AuditEntry {
+            at: self.at(),
+            context,
+            act,
+            node: Some(self.node("audit")),
+            detail: format!("step {}", self.step),
+        };
+        Write {
+            audit,
+            durability: if self.roll("durability", 10) == 0 {
+                Durability::Now
+            } else {
+                Durability::Soon
+            },
+        }
     }
 
     fn new_node(&self) -> NewNode {
@@ -111,8 +161,20 @@ impl Dice<'_> {
             4..=6 => NodeKind::Dir,
             _ => NodeKind::Symlink,
         };
-        let document = if kind == NodeKind::File { FileId::from_bytes(self.id("document")) } else { FileId::NIL };
-        NewNode { kind, mode: 0o644, uid: 3, gid: 4, rdev: 0, target: vec![b't'; self.roll("target", 20) as usize], document }
+        let document = if kind == NodeKind::File {
+            FileId::from_bytes(self.id("document"))
+        } else {
+            FileId::NIL
+        };
+        NewNode {
+            kind,
+            mode: 0o644,
+            uid: 3,
+            gid: 4,
+            rdev: 0,
+            target: vec![b't'; self.roll("target", 20) as usize],
+            document,
+        }
     }
 }
 
@@ -123,51 +185,126 @@ async fn act(catalog: &dyn Catalog, dice: Dice<'_>) -> String {
     let (other_parent, other_name) = (dice.dir("other parent"), dice.name("other name"));
     let write = dice.write();
     let keep = dice.roll("keep", 2) == 0;
-    match if dice.step == 0 { 0 } else { dice.roll("what", 24) } {
-        0..=3 => format!("create {:?}", catalog.create(if dice.step == 0 { NodeId::ROOT } else { parent }, &name, dice.new_node(), write).await),
+    match if dice.step == 0 {
+        0
+    } else {
+        dice.roll("what", 24)
+    } {
+        0..=3 => format!(
+            "create {:?}",
+            catalog
+                .create(
+                    if dice.step == 0 { NodeId::ROOT } else { parent },
+                    &name,
+                    dice.new_node(),
+                    write
+                )
+                .await
+        ),
         4 => format!("link {:?}", catalog.link(node, parent, &name, write).await),
-        5 | 6 => format!("unlink {:?}", catalog.unlink(parent, &name, keep, write).await),
+        5 | 6 => format!(
+            "unlink {:?}",
+            catalog.unlink(parent, &name, keep, write).await
+        ),
         7 => format!("rmdir {:?}", catalog.rmdir(parent, &name, write).await),
         8..=12 => {
-            let mode = [RenameMode::Replace, RenameMode::Replace, RenameMode::NoReplace, RenameMode::Exchange][dice.roll("mode", 4) as usize];
-            format!("rename {mode:?} {:?}", catalog.rename((parent, &name), (other_parent, &other_name), mode, keep, write).await)
+            let mode = [
+                RenameMode::Replace,
+                RenameMode::Replace,
+                RenameMode::NoReplace,
+                RenameMode::Exchange,
+            ][dice.roll("mode", 4) as usize];
+            format!(
+                "rename {mode:?} {:?}",
+                catalog
+                    .rename(
+                        (parent, &name),
+                        (other_parent, &other_name),
+                        mode,
+                        keep,
+                        write
+                    )
+                    .await
+            )
         }
         13 => {
-            let change = AttrChange { mode: Some(0o600), mtime: Some(Timestamp { secs: 5, nanos: 5 }), ..AttrChange::default() };
-            format!("set_attr {:?}", catalog.set_attr(node, &change, write).await)
+            let change = AttrChange {
+                mode: Some(0o600),
+                mtime: Some(Timestamp { secs: 5, nanos: 5 }),
+                ..AttrChange::default()
+            };
+            format!(
+                "set_attr {:?}",
+                catalog.set_attr(node, &change, write).await
+            )
         }
         14 => {
-            let mode = [XattrMode::Set, XattrMode::Create, XattrMode::Replace][dice.roll("mode", 3) as usize];
-            format!("set_xattr {:?}", catalog.set_xattr(node, name.as_bytes(), other_name.as_bytes(), mode, write).await)
+            let mode = [XattrMode::Set, XattrMode::Create, XattrMode::Replace]
+                [dice.roll("mode", 3) as usize];
+            format!(
+                "set_xattr {:?}",
+                catalog
+                    .set_xattr(node, name.as_bytes(), other_name.as_bytes(), mode, write)
+                    .await
+            )
         }
-        15 => format!("remove_xattr {:?}", catalog.remove_xattr(node, name.as_bytes(), write).await),
+        15 => format!(
+            "remove_xattr {:?}",
+            catalog.remove_xattr(node, name.as_bytes(), write).await
+        ),
         16 => format!("forget {:?}", catalog.forget(node).await),
         17..=20 => save(catalog, dice, write).await,
         21 => {
             let open = catalog.unsettled(3).await.expect("versions are read");
-            let versions: Vec<_> = open.iter().map(|version| (version.document, version.number)).collect();
+            let versions: Vec<_> = open
+                .iter()
+                .map(|version| (version.document, version.number))
+                .collect();
             format!("settle {versions:?} {:?}", catalog.settle(&versions).await)
         }
         22 => {
             let open = catalog.unsettled(100).await.expect("versions are read");
-            let Some(version) = open.get(dice.roll("version", open.len().max(1) as u64) as usize) else { return "nothing to revert".into() };
-            format!("revert {:?}", catalog.revert(version.document, version.number, write).await)
+            let Some(version) = open.get(dice.roll("version", open.len().max(1) as u64) as usize)
+            else {
+                return "nothing to revert".into();
+            };
+            format!(
+                "revert {:?}",
+                catalog
+                    .revert(version.document, version.number, write)
+                    .await
+            )
         }
         _ => {
             let extents = catalog.extents(None, 1000).await.expect("extents are read");
-            let Some(extent) = extents.get(dice.roll("extent", extents.len().max(1) as u64) as usize) else { return "nothing is owed".into() };
-            let owed: IndexSet = ShareIndex::new(dice.roll("index", 4) as u8).into_iter().collect();
+            let Some(extent) =
+                extents.get(dice.roll("extent", extents.len().max(1) as u64) as usize)
+            else {
+                return "nothing is owed".into();
+            };
+            let owed: IndexSet = ShareIndex::new(dice.roll("index", 4) as u8)
+                .into_iter()
+                .collect();
             let user = catalog.user_of(extent.extent).await;
-            format!("owed {:?} {user:?}", catalog.set_owed(extent.extent, owed).await)
+            format!(
+                "owed {:?} {user:?}",
+                catalog.set_owed(extent.extent, owed).await
+            )
         }
     }
 }
 
 async fn save(catalog: &dyn Catalog, dice: Dice<'_>, write: Write) -> String {
     let node = dice.node("saved");
-    let Ok((attr, version)) = catalog.current(node).await else { return "nothing to save".into() };
+    let Ok((attr, version)) = catalog.current(node).await else {
+        return "nothing to save".into();
+    };
     let save = ExtentId::from_bytes(dice.id("save"));
-    let intent = Intent { save, extents: vec![(save, Generation(1))], lease_until: Timestamp { secs: 1, nanos: 0 } };
+    let intent = Intent {
+        save,
+        extents: vec![(save, Generation(1))],
+        lease_until: Timestamp { secs: 1, nanos: 0 },
+    };
     let began = catalog.begin_save(&intent).await;
     let record = |what: &str, kind, number| ExtentRecord {
         extent: ExtentId::from_bytes(dice.id(what)),
@@ -179,7 +316,9 @@ async fn save(catalog: &dyn Catalog, dice: Dice<'_>, write: Write) -> String {
         generation: Generation(1),
         document: attr.document,
         version: VersionNo(attr.version.0 + 1),
-        owed: ShareIndex::new(dice.roll("owed", 4) as u8).into_iter().collect(),
+        owed: ShareIndex::new(dice.roll("owed", 4) as u8)
+            .into_iter()
+            .collect(),
     };
     // The layout before, one place replaced, then cut or made longer with a hole in between.
     let head = record("head", ExtentKind::Head, 0);
@@ -209,13 +348,27 @@ async fn save(catalog: &dyn Catalog, dice: Dice<'_>, write: Write) -> String {
         dealt,
         settled: dice.roll("settled", 2) == 0,
     };
-    let base = if stale { Some(ExtentId::from_bytes([9; 16])) } else { attr.head };
+    let base = if stale {
+        Some(ExtentId::from_bytes([9; 16]))
+    } else {
+        attr.head
+    };
     let outcome = if dice.roll("new", 6) == 0 {
-        let new = NewNode { kind: NodeKind::File, document: FileId::from_bytes(dice.id("document")), ..dice.new_node() };
-        catalog.commit_new(dice.dir("parent"), &dice.name("name"), new, commit, write).await
+        let new = NewNode {
+            kind: NodeKind::File,
+            document: FileId::from_bytes(dice.id("document")),
+            ..dice.new_node()
+        };
+        catalog
+            .commit_new(dice.dir("parent"), &dice.name("name"), new, commit, write)
+            .await
     } else {
         catalog.commit_save(node, base, commit, write).await
     };
-    let ended = if dice.roll("end", 2) == 0 { Some(catalog.end_save(save).await) } else { None };
+    let ended = if dice.roll("end", 2) == 0 {
+        Some(catalog.end_save(save).await)
+    } else {
+        None
+    };
     format!("save {began:?} {outcome:?} {ended:?}")
 }

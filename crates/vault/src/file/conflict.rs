@@ -52,6 +52,9 @@ impl Inner {
             target: Vec::new(),
             document,
         };
+        if let Some(doubt) = file.doubt.lock().await.as_mut() {
+            doubt.copy = true;
+        }
         let mut attempt = 0;
         let (copy, kept) = loop {
             let kept = copy_name(name.as_ref(), &ctx.actor, now, attempt)?;

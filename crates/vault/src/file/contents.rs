@@ -52,9 +52,44 @@ pub(crate) fn span(size: u64, number: u64) -> usize {
     usize::try_from(size.saturating_sub(begin).min(EXTENT)).unwrap_or(usize::MAX)
 }
 
+/// How many bytes are gathered at a time: what a read asks for at once must fit into RAM beside everything else.
+const GATHER: usize = 16 << 20;
+
 impl Inner {
     /// Reads up to `len` bytes from `offset`; fewer at the end of the file.
     pub(crate) async fn read(
+        self: &Arc<Self>,
+        file: &Arc<OpenFile>,
+        offset: u64,
+        len: usize,
+    ) -> Result<SecretBytes> {
+        if len <= GATHER {
+            return self.gather(file, offset, len).await;
+        }
+        let size = file.state.read().await.size;
+        let len = usize::try_from(size.saturating_sub(offset))
+            .unwrap_or(usize::MAX)
+            .min(len);
+        let mut out = SecretBytes::with_len(len);
+        let mut done = 0;
+        while done < len {
+            let part = self
+                .gather(file, offset + done as u64, GATHER.min(len - done))
+                .await?;
+            let Some(place) = out.expose_mut().get_mut(done..done + part.len()) else {
+                break;
+            };
+            place.copy_from_slice(part.expose());
+            done += part.len();
+            if part.is_empty() {
+                break;
+            }
+        }
+        out.truncate(done);
+        Ok(out)
+    }
+
+    async fn gather(
         self: &Arc<Self>,
         file: &Arc<OpenFile>,
         offset: u64,
@@ -339,6 +374,7 @@ impl Inner {
             return Ok(());
         }
         self.drop_clean();
+        let mut lapsed = false;
         while self.ledger.held() > self.options.memory_limit {
             let oldest = {
                 let state = file.state.read().await;
@@ -351,8 +387,16 @@ impl Inner {
                     .map(|(number, _)| *number)
             };
             let Some(oldest) = oldest else { return Ok(()) };
-            let _shared = file.saving.read().await;
-            self.send(file, oldest).await?;
+            let shared = file.saving.read().await;
+            match self.send(file, oldest).await {
+                Err(VaultError::Lapsed) if !lapsed => {
+                    lapsed = true;
+                    drop(shared);
+                    let _alone = file.saving.write().await;
+                    self.forget_sent(file).await;
+                }
+                other => other?,
+            }
             self.drop_clean();
         }
         Ok(())
@@ -361,7 +405,7 @@ impl Inner {
     /// Drops contents that the servers have too, the longest unused first, until a quarter of the limit is free.
     fn drop_clean(&self) {
         let goal = self.options.memory_limit / 4 * 3;
-        let files = self.open_files();
+        let files = self.files_in_ram();
         let mut clean: Vec<(u64, usize, u64)> = Vec::new();
         for (place, file) in files.iter().enumerate() {
             let Ok(state) = file.state.try_read() else {

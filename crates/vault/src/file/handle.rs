@@ -45,6 +45,25 @@ impl Access {
     };
 }
 
+/// What is to become of a handle that is the last one of its file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Last {
+    Stays,
+    EndsSaved,
+    Ends,
+}
+
+/// What became of a handle.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    /// It has not ended.
+    Not,
+    /// It has, and there are others.
+    NotLast,
+    /// It has, and the file is closed.
+    Last,
+}
+
 /// One open of a file. All handles of a file see the same contents.
 ///
 /// [`release`](Self::release) ends it. A handle dropped without it loses what was not saved, as a killed process does.
@@ -68,10 +87,7 @@ impl Vault {
             inner.writable()?;
         }
         let handle = inner.handle(node, access);
-        if let Err(error) = inner.open_audited(ctx, &handle).await {
-            handle.let_go().await?;
-            return Err(error);
-        }
+        inner.open_audited(ctx, &handle).await?;
         if access.truncate {
             inner.set_size(&handle.file, 0, inner.clock.now()).await?;
         }
@@ -108,6 +124,7 @@ impl Vault {
             true,
         ));
         file.handles.store(1, Ordering::Release);
+        inner.keep_in_sight(&file);
         Ok(FileHandle {
             inner: Arc::clone(inner),
             file,
@@ -163,20 +180,51 @@ impl Inner {
         }
     }
 
-    /// Ends a handle that is not the last one of its file, or is one of an old version. Returns whether it did.
-    fn let_go_unless_last(&self, file: &OpenFile) -> bool {
-        let _registry = self.registry();
-        let not_last = file.frozen || file.handles.load(Ordering::Acquire) > 1;
-        if not_last {
+    /// Ends a handle of an open file, unless it is the last one and something is left to save, or `last` says that the last
+    /// one is not to end. Nobody can open the file meanwhile.
+    fn end_handle(&self, file: &OpenFile, last: Last) -> Ended {
+        let mut registry = self.registry();
+        if file.handles.load(Ordering::Acquire) > 1 {
             file.handles.fetch_sub(1, Ordering::AcqRel);
+            return Ended::NotLast;
         }
-        not_last
+        let may_end = match last {
+            Last::Stays => false,
+            Last::EndsSaved => file
+                .state
+                .try_read()
+                .is_ok_and(|state| !state.needs_saving()),
+            Last::Ends => true,
+        };
+        if !may_end {
+            return Ended::Not;
+        }
+        file.handles.store(0, Ordering::Release);
+        registry.remove(&file.node);
+        Ended::Last
+    }
+
+    /// Erases what a file without handles has in RAM, and removes what was sent and never committed.
+    async fn put_away(self: &Arc<Self>, file: &OpenFile) {
+        // Extents on their way are waited for, so that what was announced for them is removed with the rest.
+        let alone = file.saving.write().await;
+        let unlinked = {
+            let mut state = file.state.write().await;
+            state.buffers.clear();
+            state.unlinked
+        };
+        self.abandon(file).await;
+        drop(alone);
+        if unlinked && let Err(error) = self.catalog.forget(file.node).await {
+            tracing::debug!(%error, "a removed file could not be forgotten");
+        }
     }
 
     /// Brings an open file up to the newest version that was closed, here or elsewhere. The file is registered already, so
     /// that a save by another handle cannot come between. Changes not saved yet stay; their save will find the conflict.
     async fn open_audited(&self, ctx: &Context, handle: &FileHandle) -> Result<()> {
         let file = &handle.file;
+        let _gate = file.gate.lock().await;
         let (attr, version) = self.current(file.node).await?;
         let act = if handle.access.write {
             Act::OpenWrite
@@ -306,7 +354,8 @@ impl FileHandle {
         if self.released.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
-        if self.inner.let_go_unless_last(&self.file) {
+        if self.file.frozen {
+            self.file.state.write().await.buffers.clear();
             return Ok(());
         }
         let durability = if self.inner.options.strict {
@@ -314,42 +363,33 @@ impl FileHandle {
         } else {
             Durability::Soon
         };
-        let saved = self.inner.save(ctx, &self.file, durability).await;
-        let path = match &saved {
-            Ok(()) => String::new(),
-            Err(_) => self.inner.path_text(self.file.node).await,
-        };
-        self.let_go().await?;
-        saved.map_err(|error| {
-            let told = error.without_names();
-            self.inner.note_loss(path, error);
-            told
-        })
-    }
-
-    /// Ends the handle without saving.
-    async fn let_go(&self) -> Result<()> {
-        if self.inner.let_go_unless_last(&self.file) {
-            return Ok(());
-        }
-        {
-            let mut registry = self.inner.registry();
-            // Somebody may have opened the file since.
-            if self.file.handles.fetch_sub(1, Ordering::AcqRel) > 1 {
-                return Ok(());
+        let (inner, file) = (&self.inner, &self.file);
+        // Whoever opens the file meanwhile waits at the gate: what they are about to write is not for this save.
+        let _gate = file.gate.lock().await;
+        let mut last = Last::Stays;
+        loop {
+            match inner.end_handle(file, last) {
+                Ended::NotLast => return Ok(()),
+                Ended::Last => {
+                    inner.put_away(file).await;
+                    return Ok(());
+                }
+                // Somebody may have opened the file, changed it and closed it again while it was being saved.
+                Ended::Not => {}
             }
-            registry.remove(&self.file.node);
+            if let Err(error) = inner.save(ctx, file, durability).await {
+                let path = inner.path_text(file.node).await;
+                if inner.end_handle(file, Last::Ends) == Ended::NotLast {
+                    // Whoever has opened it since has the changes.
+                    return Err(error);
+                }
+                let told = error.without_names();
+                inner.note_loss(path, error);
+                inner.put_away(file).await;
+                return Err(told);
+            }
+            last = Last::EndsSaved;
         }
-        self.inner.abandon(&self.file).await;
-        let unlinked = {
-            let mut state = self.file.state.write().await;
-            state.buffers.clear();
-            state.unlinked
-        };
-        if unlinked {
-            self.inner.catalog.forget(self.file.node).await?;
-        }
-        Ok(())
     }
 
     fn for_writing(&self) -> Result<()> {
@@ -357,6 +397,22 @@ impl FileHandle {
             self.inner.writable()
         } else {
             Err(VaultError::NotOpenForThis)
+        }
+    }
+}
+
+impl Drop for FileHandle {
+    fn drop(&mut self) {
+        if *self.released.get_mut() || self.file.frozen {
+            return;
+        }
+        if self.inner.end_handle(&self.file, Last::Ends) != Ended::Last {
+            return;
+        }
+        // Without a runtime the process is ending, and its RAM with it.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let (inner, file) = (Arc::clone(&self.inner), Arc::clone(&self.file));
+            runtime.spawn(async move { inner.put_away(&file).await });
         }
     }
 }

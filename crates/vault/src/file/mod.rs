@@ -4,6 +4,7 @@
 //! - `state`: what all handles of a file share: size, buffers, and where each extent lies.
 //! - `contents`: reading and changing the buffers.
 //! - `save`: `flush` and `fsync`: changed extents dealt, put, and committed by the catalogue's one switch.
+//! - `switch`: the one step of the catalogue by which a save becomes current, and what is done where its answer was lost.
 //! - `snapshot`: the moment of a save: all that a version consists of.
 //! - `conflict`: a save that met a newer version.
 
@@ -15,6 +16,7 @@ pub(crate) mod plain;
 pub(crate) mod save;
 pub(crate) mod snapshot;
 pub(crate) mod state;
+pub(crate) mod switch;
 
 /// The length of an extent of contents in bytes.
 pub(crate) const EXTENT: u64 = warifu_core::format::EXTENT_MAX as u64;

@@ -7,13 +7,20 @@ use warifu_core::secret::SecretBytes;
 
 use super::EXTENT;
 
-/// How many bytes of contents the vault holds in RAM, over all files.
+/// How many bytes of contents the vault holds in RAM, over all files, and a count of their changes.
 #[derive(Debug, Default)]
-pub(crate) struct Ledger(AtomicUsize);
+pub(crate) struct Ledger {
+    held: AtomicUsize,
+    stamps: AtomicU64,
+}
 
 impl Ledger {
     pub(crate) fn held(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
+        self.held.load(Ordering::Relaxed)
+    }
+
+    fn stamp(&self) -> u64 {
+        self.stamps.fetch_add(1, Ordering::Relaxed)
     }
 }
 
@@ -25,7 +32,8 @@ pub(crate) struct Plain {
     ledger: Arc<Ledger>,
     /// Whether it holds what is nowhere else.
     pub(crate) dirty: bool,
-    /// Counts changes, so that a save can tell whether what it stored is still what is here.
+    /// Another one after each change, so that a save can tell whether what it stored is still what is here. No two contents
+    /// ever have the same: an extent may be cut off and written anew while it is being stored.
     pub(crate) stamp: u64,
     /// When it was last used, in ticks of the vault's counter.
     pub(crate) used: AtomicU64,
@@ -44,13 +52,13 @@ impl Plain {
         if let Some(rest) = bytes.expose_mut().get_mut(len..) {
             rest.fill(0);
         }
-        ledger.0.fetch_add(bytes.len(), Ordering::Relaxed);
+        ledger.held.fetch_add(bytes.len(), Ordering::Relaxed);
         Self {
             bytes,
             len,
             ledger: Arc::clone(ledger),
             dirty: false,
-            stamp: 0,
+            stamp: ledger.stamp(),
             used: AtomicU64::new(0),
         }
     }
@@ -119,7 +127,7 @@ impl Plain {
 
     fn touch(&mut self) {
         self.dirty = true;
-        self.stamp += 1;
+        self.stamp = self.ledger.stamp();
     }
 
     fn reserve(&mut self, needed: usize) {
@@ -137,7 +145,7 @@ impl Plain {
             place.copy_from_slice(self.contents());
         }
         self.ledger
-            .0
+            .held
             .fetch_add(capacity - self.bytes.len(), Ordering::Relaxed);
         self.bytes = larger;
     }
@@ -145,6 +153,8 @@ impl Plain {
 
 impl Drop for Plain {
     fn drop(&mut self) {
-        self.ledger.0.fetch_sub(self.bytes.len(), Ordering::Relaxed);
+        self.ledger
+            .held
+            .fetch_sub(self.bytes.len(), Ordering::Relaxed);
     }
 }

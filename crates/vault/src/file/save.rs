@@ -9,7 +9,6 @@
 //! the new version is. Large files are not all in RAM at once: extents that a program is done with are sent early (steps 1
 //! to 3 for one extent), and the save sends what is left.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures_util::{TryStreamExt, stream};
@@ -17,18 +16,15 @@ use warifu_core::format::ExtentKind;
 use warifu_core::head::{Content, Head};
 use warifu_core::ids::{ExtentId, Generation, VersionNo};
 
-use super::snapshot::{Moment, Snapshot, deal_data, moment, take_snapshot};
+use super::snapshot::{Moment, deal_data, moment, take_snapshot};
 use super::state::{Attempt, Doubt, FileState, OpenFile, Slot};
-use crate::context::{Act, Context};
+use crate::context::Context;
 use crate::dealing::{self, Purpose, Put};
 use crate::error::{Result, ServerFault, VaultError};
 use crate::node::Attr;
-use crate::seam::catalog::{
-    CatalogError, Commit, Durability, ExtentRecord, IndexSet, Intent, SaveId, Write,
-};
+use crate::seam::catalog::{CatalogError, Durability, Intent, SaveId};
 use crate::seam::clock::Timestamp;
 use crate::vault::Inner;
-use crate::vault::settle::Unsettled;
 
 /// How many changed extents a save deals at one moment. More than these are sent before, a few at a time.
 const AT_ONCE: usize = 4;
@@ -49,11 +45,34 @@ impl Inner {
             return Ok(());
         }
         let _saving = file.saving.write().await;
+        match self.save_alone(ctx, file, durability).await {
+            // This machine may have slept, and another one swept what had been sent.
+            Err(VaultError::Lapsed) => {
+                self.forget_sent(file).await;
+                self.save_alone(ctx, file, durability).await
+            }
+            other => other,
+        }
+    }
+
+    /// The caller holds `file.saving`.
+    async fn save_alone(
+        self: &Arc<Self>,
+        ctx: &Context,
+        file: &Arc<OpenFile>,
+        durability: Durability,
+    ) -> Result<()> {
         self.resolve_doubt(file).await?;
+        if durability == Durability::Now {
+            self.settle_what_stays(file).await?;
+        }
         self.send_surplus(file).await?;
         let guard = loop {
             match moment(file).await {
-                Moment::Clean if durability == Durability::Now => return self.settle_now().await,
+                Moment::Clean if durability == Durability::Now => {
+                    let head = file.state.read().await.head;
+                    return self.settle_head(head).await;
+                }
                 Moment::Clean => return Ok(()),
                 Moment::Missing(number) => self.load(file, number).await?,
                 Moment::Ready(guard) => break guard,
@@ -93,31 +112,51 @@ impl Inner {
                 .map(|dealt| dealing::put(&self.servers, dealt, at_put, self.options.patience)),
         )
         .await;
-        let stored = self.judge(file, &puts).await;
-        let unsafe_on = match stored {
-            Ok(()) if durability == Durability::Now && has_fresh => {
-                dealing::sync(&self.servers, self.options.patience).await
-            }
-            Ok(()) => dealing::Unsafe::default(),
-            Err(error) => return Err(error),
+        let puts = self.judge(file, puts).await?;
+        let unsafe_on = if durability == Durability::Now && has_fresh {
+            dealing::sync(&self.servers, self.options.patience).await
+        } else {
+            dealing::Unsafe::default()
         };
         let (commit, waste) = self
             .commit_of(ctx, file, &snapshot, &puts, &unsafe_on, durability, now)
             .await?;
         let waste = self.announce_waste(waste).await?;
         *file.doubt.lock().await = Some(Doubt {
+            copy: false,
             snapshot,
             commit: commit.clone(),
             durability,
         });
-        let attr = self.switch(ctx, file, commit, durability, now).await?;
-        self.settle_in(file, &attr).await;
+        match self.switch(ctx, file, commit, durability, now).await? {
+            Some(attr) => self.settle_in(file, attr.document, attr.version).await,
+            None => {
+                *file.doubt.lock().await = None;
+                self.abandon(file).await;
+            }
+        }
         self.watch(file, puts);
         if let Some(waste) = waste {
             let inner = Arc::clone(self);
-            tokio::spawn(async move { inner.discard_intent(waste).await });
+            tokio::spawn(async move { inner.remove_waste(waste).await });
         }
         Ok(())
+    }
+
+    /// What a durable save leaves as it is must be as safe as what it stores.
+    async fn settle_what_stays(&self, file: &OpenFile) -> Result<()> {
+        let base = {
+            let state = file.state.read().await;
+            let stays = state
+                .slots
+                .iter()
+                .any(|slot| matches!(slot, Slot::Stored(_)));
+            (state.needs_saving() && stays).then_some((state.document, state.version))
+        };
+        match base {
+            Some((document, version)) => self.settle_base(document, version).await,
+            None => Ok(()),
+        }
     }
 
     /// Sends changed extents until only a few are left.
@@ -196,8 +235,8 @@ impl Inner {
             self.options.patience,
         )
         .await;
-        self.judge(file, std::slice::from_ref(&put)).await?;
-        {
+        let puts = self.judge(file, vec![put]).await?;
+        if let Some(put) = puts.first() {
             let mut state = file.state.write().await;
             if let Some(plain) = state
                 .buffers
@@ -209,7 +248,7 @@ impl Inner {
                 state.set_slot(number, Slot::Fresh(extent));
             }
         }
-        self.watch(file, vec![put]);
+        self.watch(file, puts);
         Ok(())
     }
 
@@ -259,18 +298,34 @@ impl Inner {
         }
     }
 
-    /// Whether every extent is on at least k servers.
-    async fn judge(&self, file: &OpenFile, puts: &[Put]) -> Result<()> {
+    /// Whether every extent is on at least k servers. If one is not, none is of use, and what servers took is removed: a
+    /// program that tries again and again must not fill the disks of those that have room.
+    async fn judge(self: &Arc<Self>, file: &OpenFile, puts: Vec<Put>) -> Result<Vec<Put>> {
         let k = usize::from(self.servers.threshold.k());
-        match puts.iter().find(|put| put.stored() < k) {
-            None => Ok(()),
-            Some(put) => Err(self
-                .not_stored(file, put.stored(), put.faults.clone())
-                .await),
+        let Some(put) = puts.iter().find(|put| put.stored() < k) else {
+            return Ok(puts);
+        };
+        let (stored, faults) = (put.stored(), put.faults.clone());
+        let waste: Vec<_> = puts
+            .iter()
+            .map(|put| (put.record.extent, put.record.generation))
+            .collect();
+        // Requests under way end here.
+        drop(puts);
+        // Where the catalogue does not answer, they stay with the attempt, and are removed with it.
+        if let Ok(intent) = self.intend(waste).await {
+            if let Some(attempt) = file.attempt.lock().await.as_mut() {
+                attempt
+                    .announced
+                    .retain(|announced| !intent.extents.contains(announced));
+            }
+            let inner = Arc::clone(self);
+            tokio::spawn(async move { inner.remove_waste(intent).await });
         }
+        Err(self.not_stored(file, stored, faults).await)
     }
 
-    async fn not_stored(
+    pub(super) async fn not_stored(
         &self,
         file: &OpenFile,
         got: usize,
@@ -331,138 +386,8 @@ impl Inner {
         })
     }
 
-    /// Gathers what the switch needs, and what was announced and is of no use.
-    #[allow(clippy::too_many_arguments)]
-    async fn commit_of(
-        &self,
-        ctx: &Context,
-        file: &OpenFile,
-        snapshot: &Snapshot,
-        puts: &[Put],
-        unsafe_on: &dealing::Unsafe,
-        durability: Durability,
-        now: Timestamp,
-    ) -> Result<(Commit, Vec<(ExtentId, Generation)>)> {
-        let mut dealt: Vec<ExtentRecord> = puts.iter().map(|put| put.record.clone()).collect();
-        {
-            let state = file.state.read().await;
-            let sent = snapshot.slots_before.iter().zip(&snapshot.slots);
-            for (before, after) in sent {
-                let (Slot::Fresh(extent), Slot::Stored(kept)) = (before, after) else {
-                    continue;
-                };
-                if extent == kept {
-                    // One that is not known any more may have been swept.
-                    dealt.push(state.fresh.get(extent).cloned().ok_or(VaultError::Lapsed)?);
-                }
-            }
-        }
-        let k = usize::from(self.servers.threshold.k());
-        for record in &mut dealt {
-            for index in unsafe_on.indices.iter() {
-                record.owed.insert(index);
-            }
-            let safe = dealing::stored_indices(record).count();
-            if safe < k {
-                return Err(self.not_stored(file, safe, unsafe_on.faults.clone()).await);
-            }
-        }
-        let (save, announced) = match &*file.attempt.lock().await {
-            Some(attempt) => (attempt.save, attempt.announced.clone()),
-            None => (self.intend(Vec::new()).await?.save, Vec::new()),
-        };
-        let of_use: HashSet<ExtentId> = dealt.iter().map(|record| record.extent).collect();
-        let waste = announced
-            .into_iter()
-            .filter(|(extent, _)| !of_use.contains(extent))
-            .collect();
-        let commit = Commit {
-            save,
-            size: snapshot.size,
-            mtime: snapshot.mtime,
-            saved_at: now,
-            author: ctx.actor.clone(),
-            host: ctx.host.clone(),
-            head: snapshot.head,
-            layout: snapshot.layout.clone(),
-            dealt,
-            settled: durability == Durability::Now || snapshot.head.is_none(),
-        };
-        Ok((commit, waste))
-    }
-
-    /// The switch takes the save's intent away, so what is of no use gets one of its own before.
-    async fn announce_waste(&self, waste: Vec<(ExtentId, Generation)>) -> Result<Option<Intent>> {
-        if waste.is_empty() {
-            Ok(None)
-        } else {
-            self.intend(waste).await.map(Some)
-        }
-    }
-
-    /// The single switch.
-    async fn switch(
-        self: &Arc<Self>,
-        ctx: &Context,
-        file: &Arc<OpenFile>,
-        commit: Commit,
-        durability: Durability,
-        now: Timestamp,
-    ) -> Result<Attr> {
-        let (target, base) = {
-            let state = file.state.read().await;
-            (state.target, state.head)
-        };
-        let audit = ctx.entry(
-            Act::Save,
-            Some(target),
-            format!("{} bytes", commit.size),
-            now,
-        );
-        let write = Write { audit, durability };
-        match self
-            .catalog
-            .commit_save(target, base, commit.clone(), write)
-            .await
-        {
-            Ok(attr) => Ok(attr),
-            Err(CatalogError::Conflict { .. } | CatalogError::NotFound { .. }) => {
-                self.keep_copy(ctx, file, commit, durability, now).await
-            }
-            Err(CatalogError::Lapsed) => {
-                *file.doubt.lock().await = None;
-                self.forget_sent(file).await;
-                Err(VaultError::Lapsed)
-            }
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// A switch whose answer was lost may have been made. Before anything else is saved, the catalogue is asked.
-    async fn resolve_doubt(self: &Arc<Self>, file: &Arc<OpenFile>) -> Result<()> {
-        let Some(head) = file
-            .doubt
-            .lock()
-            .await
-            .as_ref()
-            .map(|doubt| doubt.commit.head)
-        else {
-            return Ok(());
-        };
-        let target = file.state.read().await.target;
-        let made = match self.catalog.attr(target).await? {
-            Some(attr) if attr.head == head && head.is_some() => Some(attr),
-            _ => None,
-        };
-        match made {
-            Some(attr) => self.settle_in(file, &attr).await,
-            None => *file.doubt.lock().await = None,
-        }
-        Ok(())
-    }
-
     /// After a lapse, what was sent may have been swept: as far as it can still be had, it is sent once more.
-    async fn forget_sent(self: &Arc<Self>, file: &Arc<OpenFile>) {
+    pub(crate) async fn forget_sent(self: &Arc<Self>, file: &Arc<OpenFile>) {
         *file.attempt.lock().await = None;
         let sent: Vec<u64> = {
             let state = file.state.read().await;
@@ -480,58 +405,6 @@ impl Inner {
             }
         }
         file.state.write().await.fresh.clear();
-    }
-
-    /// Takes the committed version as the file's base, except where the program has written meanwhile.
-    async fn settle_in(self: &Arc<Self>, file: &OpenFile, attr: &Attr) {
-        *file.attempt.lock().await = None;
-        let Some(Doubt {
-            snapshot,
-            commit,
-            durability,
-        }) = file.doubt.lock().await.take()
-        else {
-            return;
-        };
-        let mut state = file.state.write().await;
-        (state.version, state.document, state.head) = (attr.version, attr.document, snapshot.head);
-        for (number, stamp) in &snapshot.stamps {
-            if let Some(plain) = state.buffers.get_mut(number) {
-                plain.dirty &= plain.stamp != *stamp;
-            }
-        }
-        for (number, slot) in snapshot.slots.iter().enumerate() {
-            let before = snapshot
-                .slots_before
-                .get(number)
-                .copied()
-                .unwrap_or(Slot::Hole);
-            let number = number as u64;
-            // Cut off or punched meanwhile, an extent is a hole now; that it was one before the save does not make it the same.
-            let same = if snapshot.stamps.contains_key(&number) {
-                state.buffers.contains_key(&number)
-                    || (before != Slot::Hole && state.slot(number) == before)
-            } else {
-                state.slot(number) == before
-            };
-            if same && number < state.extents() {
-                state.set_slot(number, *slot);
-            }
-        }
-        let extents = state.extents();
-        state
-            .slots
-            .truncate(usize::try_from(extents).unwrap_or(usize::MAX));
-        state.dirty &= state.stamp != snapshot.stamp;
-        state.fresh.clear();
-        drop(state);
-        if durability == Durability::Soon && snapshot.head.is_some() {
-            self.note_unsettled(Unsettled {
-                document: attr.document,
-                version: attr.version,
-                extents: commit.dealt.iter().map(|record| record.extent).collect(),
-            });
-        }
     }
 
     /// Counts the answers that come after a save: they pay what it owed.
@@ -554,14 +427,6 @@ impl Inner {
                 }
             });
         }
-    }
-
-    async fn pay(&self, extent: ExtentId, paid: IndexSet) -> Result<()> {
-        let Some(mut record) = self.catalog.extent(extent).await? else {
-            return Ok(());
-        };
-        paid.iter().for_each(|index| record.owed.remove(index));
-        Ok(self.catalog.set_owed(extent, record.owed).await?)
     }
 
     /// Gives up a save for good: removes everything that was sent for it.

@@ -44,7 +44,7 @@ pub(crate) enum Moment {
 /// Waits for a moment at which the file can be saved.
 pub(crate) async fn moment(file: &OpenFile) -> Moment {
     let guard = Arc::clone(&file.state).read_owned().await;
-    if !guard.dirty || guard.unlinked {
+    if !guard.needs_saving() {
         return Moment::Clean;
     }
     let first_absent = guard.size > 0 && !guard.buffers.contains_key(&0);

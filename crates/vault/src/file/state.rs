@@ -153,6 +153,11 @@ impl FileState {
             .collect()
     }
 
+    /// Whether there is anything to save that anybody could ever read.
+    pub(crate) fn needs_saving(&self) -> bool {
+        self.dirty && !self.unlinked
+    }
+
     /// Notes a change of any kind.
     pub(crate) fn touch(&mut self, now: Timestamp) {
         self.dirty = true;
@@ -187,6 +192,8 @@ pub(crate) struct Attempt {
 
 /// A switch that has been asked for and whose answer has not come.
 pub(crate) struct Doubt {
+    /// Whether it makes a copy, because the file's own version was no longer the one it stands on.
+    pub(crate) copy: bool,
     pub(crate) snapshot: Snapshot,
     pub(crate) commit: Commit,
     pub(crate) durability: Durability,
@@ -205,6 +212,8 @@ pub(crate) struct OpenFile {
     pub(crate) state: Arc<RwLock<FileState>>,
     /// Held by a save from beginning to end, and shared by extents sent early: a save begins when they have ended.
     pub(crate) saving: RwLock<()>,
+    /// Held while a handle is opened, and while the last one is released.
+    pub(crate) gate: tokio::sync::Mutex<()>,
     /// The attempt to save that is under way, once an extent has been dealt for it.
     pub(crate) attempt: tokio::sync::Mutex<Option<Attempt>>,
     pub(crate) doubt: tokio::sync::Mutex<Option<Doubt>>,
@@ -224,6 +233,7 @@ impl OpenFile {
             node,
             state: Arc::new(RwLock::new(state)),
             saving: RwLock::new(()),
+            gate: tokio::sync::Mutex::new(()),
             attempt: tokio::sync::Mutex::new(None),
             doubt: tokio::sync::Mutex::new(None),
             fetching: Mutex::new(HashMap::new()),

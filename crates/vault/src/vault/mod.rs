@@ -105,6 +105,10 @@ pub(crate) struct Inner {
     /// Held by a settling from beginning to end.
     settling: tokio::sync::Mutex<()>,
     losses: Mutex<Vec<Unsaved>>,
+    /// Held while the set of shares that an extent is owed is read and replaced.
+    pub(crate) owing: tokio::sync::Mutex<()>,
+    /// Old versions that are open: not in `open`, since nobody shares them.
+    frozen: Mutex<Vec<Weak<OpenFile>>>,
 }
 
 /// A lock that a panic elsewhere has poisoned still guards consistent data here: each is changed in one step.
@@ -150,6 +154,8 @@ impl Vault {
             unsettled: Mutex::default(),
             settling: tokio::sync::Mutex::default(),
             losses: Mutex::default(),
+            owing: tokio::sync::Mutex::default(),
+            frozen: Mutex::default(),
         });
         if !inner.options.read_only {
             inner.recover().await?;
@@ -178,6 +184,8 @@ impl Vault {
     /// lost: what could not be saved now, and what could not be saved when its last handle was closed.
     pub async fn shutdown(&self, ctx: &Context) -> Vec<Unsaved> {
         let inner = &self.inner;
+        // From now on writes are refused: none may be acknowledged and not saved.
+        inner.closing.store(true, Ordering::Release);
         let mut unsaved = Vec::new();
         for file in inner.open_files() {
             if let Err(error) = inner.save(ctx, &file, Durability::Now).await {
@@ -188,10 +196,9 @@ impl Vault {
             }
         }
         unsaved.append(&mut lock(&inner.losses));
-        if let Err(error) = inner.settle_now().await {
+        if let Err(error) = self.sync().await {
             tracing::warn!(%error, "the last versions could not be made safe from a power cut; they are checked at the next start");
         }
-        inner.closing.store(true, Ordering::Release);
         unsaved
     }
 }
@@ -221,6 +228,20 @@ impl Inner {
 
     pub(crate) fn open_files(&self) -> Vec<Arc<OpenFile>> {
         self.registry().values().cloned().collect()
+    }
+
+    /// Lets an old version that was opened count among the files whose contents may be dropped from RAM.
+    pub(crate) fn keep_in_sight(&self, file: &Arc<OpenFile>) {
+        let mut frozen = lock(&self.frozen);
+        frozen.retain(|file| file.strong_count() > 0);
+        frozen.push(Arc::downgrade(file));
+    }
+
+    /// All files that have contents in RAM.
+    pub(crate) fn files_in_ram(&self) -> Vec<Arc<OpenFile>> {
+        let mut files = self.open_files();
+        files.extend(lock(&self.frozen).iter().filter_map(Weak::upgrade));
+        files
     }
 
     pub(crate) fn open_file(&self, node: NodeId) -> Option<Arc<OpenFile>> {
@@ -257,7 +278,7 @@ async fn housekeeping(vault: Weak<Inner>) {
         let Some(inner) = vault.upgrade().filter(|inner| !inner.is_closing()) else {
             return;
         };
-        if let Err(error) = inner.settle_now().await {
+        if let Err(error) = inner.sync_all().await {
             tracing::warn!(%error, "what was saved could not be made safe from a power cut yet; trying again");
         }
         since_sweep += pause;

@@ -8,9 +8,10 @@ use warifu_core::format::PREFIX_LEN;
 use warifu_core::ids::{ExtentId, FileId, VersionNo};
 
 use super::Inner;
+use super::settle::Unsettled;
 use crate::context::{Act, Context};
 use crate::dealing;
-use crate::error::{Fault, Result};
+use crate::error::{Fault, Result, VaultError};
 use crate::joining::open_share;
 use crate::seam::catalog::{
     CatalogError, Durability, ExtentRecord, IndexSet, Intent, Version, Write,
@@ -85,6 +86,13 @@ impl Inner {
         }
     }
 
+    /// Removes the objects of an intent that names nothing but what is of no use, and the intent.
+    pub(crate) async fn remove_waste(&self, intent: Intent) {
+        if let Err(error) = self.remove_objects(intent).await {
+            tracing::debug!(%error, "extents of no use stay until a sweep");
+        }
+    }
+
     /// Returns whether all are gone. Where a server did not answer, the intent stays, and is swept when its lease ends.
     async fn remove_objects(&self, intent: Intent) -> Result<bool> {
         let mut all_gone = true;
@@ -123,18 +131,17 @@ impl Inner {
     /// Returns how many versions are no longer unsettled.
     async fn check_document(self: &Arc<Self>, newest_first: Vec<Version>) -> Result<usize> {
         let mut done = 0;
+        let oldest = newest_first.iter().map(|version| version.number).min();
         for version in newest_first {
             let name = (version.document, version.number);
-            match self.verdict(&version).await? {
-                Verdict::Whole => {
-                    let not_safe = dealing::sync(&self.servers, self.options.patience).await;
-                    if not_safe.indices.is_empty() {
-                        self.catalog.settle(&[name]).await?;
-                        done += 1;
-                    } else {
-                        tracing::warn!(version = %version.number, "a version is whole, and some servers cannot promise to keep it yet");
+            match self.verdict(&version, oldest).await? {
+                Verdict::Whole => match self.settle(&[Unsettled::whole(&version)]).await.1 {
+                    Ok(()) => done += 1,
+                    Err(VaultError::NotStored { .. }) => {
+                        tracing::warn!(version = %version.number, "a version is whole, and too few servers can promise to keep it yet");
                     }
-                }
+                    Err(error) => return Err(error),
+                },
                 Verdict::Lost => {
                     tracing::warn!(version = %version.number, "a power cut took a version; the one before is current again");
                     let detail = format!("version {} was not on enough disks", version.number);
@@ -169,7 +176,8 @@ impl Inner {
         Ok(done)
     }
 
-    async fn verdict(&self, version: &Version) -> Result<Verdict> {
+    /// `oldest` is the oldest version of the document that is not settled: what was dealt for one before it is on disk.
+    async fn verdict(&self, version: &Version, oldest: Option<VersionNo>) -> Result<Verdict> {
         let extents: HashSet<ExtentId> = version
             .head
             .into_iter()
@@ -180,7 +188,9 @@ impl Inner {
             let Some(record) = self.catalog.extent(extent).await? else {
                 return Ok(Verdict::Lost);
             };
-            if is_older(&record, version.number) {
+            // Numbers tell only within one document: a rename may have made the version part of another one.
+            let settled = oldest.is_some_and(|oldest| record.version < oldest);
+            if settled && record.document == version.document {
                 continue;
             }
             match self.check_extent(&record).await? {
@@ -216,6 +226,7 @@ impl Inner {
         let k = usize::from(record.threshold.k());
         if good >= k {
             if owed != record.owed {
+                let _owing = self.owing.lock().await;
                 self.catalog.set_owed(record.extent, owed).await?;
             }
             return Ok(Verdict::Whole);
@@ -274,11 +285,4 @@ impl Inner {
             ))
         })
     }
-}
-
-/// Whether the extent was dealt for a version before this one, and so is on disk or checked with that one.
-fn is_older(record: &ExtentRecord, version: VersionNo) -> bool {
-    // The number is a guess made before the switch, and can only be too small when a rename gave the file another
-    // document: then the extent is checked once more than needed.
-    record.version < version && record.kind == warifu_core::format::ExtentKind::Data
 }

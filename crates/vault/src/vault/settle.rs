@@ -11,15 +11,33 @@ use warifu_core::ids::{ExtentId, FileId, VersionNo};
 use super::{Inner, Vault, lock};
 use crate::dealing;
 use crate::error::{Result, VaultError};
-use crate::seam::catalog::CatalogError;
+use crate::seam::catalog::{CatalogError, IndexSet, Version};
 
 /// A version that is current and not yet known to be on disk.
 #[derive(Clone, Debug)]
 pub(crate) struct Unsettled {
     pub(crate) document: FileId,
     pub(crate) version: VersionNo,
+    /// Its head, by which a version is known whatever document a rename has made it part of.
+    pub(crate) head: Option<ExtentId>,
     /// The extents dealt for it.
     pub(crate) extents: Vec<ExtentId>,
+}
+
+impl Unsettled {
+    /// A version with everything that it consists of, whoever dealt it.
+    pub(crate) fn whole(version: &Version) -> Self {
+        Self {
+            document: version.document,
+            version: version.number,
+            head: version.head,
+            extents: version
+                .head
+                .into_iter()
+                .chain(version.layout.iter().flatten().copied())
+                .collect(),
+        }
+    }
 }
 
 impl Vault {
@@ -29,12 +47,18 @@ impl Vault {
     /// # Errors
     /// Errors of the catalogue; [`VaultError::NotStored`] when too few servers can promise to keep what was saved.
     pub async fn sync(&self) -> Result<()> {
-        self.inner.settle_now().await?;
-        Ok(self.inner.catalog.sync().await?)
+        self.inner.sync_all().await
     }
 }
 
 impl Inner {
+    pub(crate) async fn sync_all(self: &Arc<Self>) -> Result<()> {
+        let settled = self.settle_now().await;
+        // Names are made safe even where contents are not.
+        self.catalog.sync().await?;
+        settled
+    }
+
     pub(crate) fn note_unsettled(&self, version: Unsettled) {
         lock(&self.unsettled).push(version);
     }
@@ -42,34 +66,70 @@ impl Inner {
     /// Makes everything saved so far safe from a power cut.
     pub(crate) async fn settle_now(self: &Arc<Self>) -> Result<()> {
         let _settling = self.settling.lock().await;
-        let versions = std::mem::take(&mut *lock(&self.unsettled));
+        // They stay listed until it is done: this may be dropped half-way.
+        let versions = lock(&self.unsettled).clone();
         if versions.is_empty() {
             return Ok(());
         }
-        let settled = self.settle(&versions).await;
-        if settled.is_err() {
-            lock(&self.unsettled).extend(versions);
-        }
+        let (left, settled) = self.settle(&versions).await;
+        let mut list = lock(&self.unsettled);
+        let before = versions.len().min(list.len());
+        let since = list.split_off(before);
+        *list = left;
+        list.extend(since);
         settled
     }
 
-    async fn settle(&self, versions: &[Unsettled]) -> Result<()> {
+    /// Makes the version of this head safe from a power cut. That others are not is no error.
+    pub(crate) async fn settle_head(self: &Arc<Self>, head: Option<ExtentId>) -> Result<()> {
+        let settled = self.settle_now().await;
+        let listed = lock(&self.unsettled)
+            .iter()
+            .any(|version| version.head == head);
+        // An empty version has nothing on servers that could be unsettled, and lies in the catalogue all the same.
+        self.catalog.sync().await?;
+        if listed { settled } else { Ok(()) }
+    }
+
+    /// Returns the versions that are not safe, and why.
+    pub(crate) async fn settle(&self, versions: &[Unsettled]) -> (Vec<Unsettled>, Result<()>) {
         let not_safe = dealing::sync(&self.servers, self.options.patience).await;
-        if !not_safe.indices.is_empty() {
-            for extent in versions.iter().flat_map(|version| &version.extents) {
-                self.owe(*extent, &not_safe).await?;
+        let (mut safe, mut left, mut failure) = (Vec::new(), Vec::new(), Ok(()));
+        for version in versions {
+            match self.owe_all(version, &not_safe).await {
+                Ok(()) => safe.push((version.document, version.version)),
+                Err(error) => {
+                    left.push(version.clone());
+                    failure = failure.and(Err(error));
+                }
             }
         }
-        self.catalog.sync().await?;
-        let names: Vec<_> = versions
-            .iter()
-            .map(|version| (version.document, version.version))
-            .collect();
-        Ok(self.catalog.settle(&names).await?)
+        if safe.is_empty() {
+            return (left, failure);
+        }
+        let noted = async {
+            self.catalog.sync().await?;
+            self.catalog.settle(&safe).await
+        };
+        match noted.await {
+            Ok(()) => (left, failure),
+            Err(error) => (versions.to_vec(), Err(error.into())),
+        }
+    }
+
+    async fn owe_all(&self, version: &Unsettled, not_safe: &dealing::Unsafe) -> Result<()> {
+        if not_safe.indices.is_empty() {
+            return Ok(());
+        }
+        for extent in &version.extents {
+            self.owe(*extent, not_safe).await?;
+        }
+        Ok(())
     }
 
     /// Shares on servers that could not promise to keep them are owed.
     async fn owe(&self, extent: ExtentId, not_safe: &dealing::Unsafe) -> Result<()> {
+        let _owing = self.owing.lock().await;
         let Some(mut record) = self.catalog.extent(extent).await? else {
             return Ok(());
         };
@@ -95,6 +155,26 @@ impl Inner {
         match self.catalog.set_owed(extent, record.owed).await {
             Ok(()) | Err(CatalogError::NotFound { .. }) => Ok(()),
             Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Notes that shares which were owed have come.
+    pub(crate) async fn pay(&self, extent: ExtentId, paid: IndexSet) -> Result<()> {
+        let _owing = self.owing.lock().await;
+        let Some(mut record) = self.catalog.extent(extent).await? else {
+            // It came after its extent had been found to be of no use, and removed from the other servers.
+            dealing::discard(&self.servers, extent, self.servers.generation).await;
+            return Ok(());
+        };
+        paid.iter().for_each(|index| record.owed.remove(index));
+        Ok(self.catalog.set_owed(extent, record.owed).await?)
+    }
+
+    /// A durable save must not stand on extents of an earlier one that are not on disk yet.
+    pub(crate) async fn settle_base(&self, document: FileId, version: VersionNo) -> Result<()> {
+        match self.catalog.version(document, version).await? {
+            Some(base) if !base.settled => self.settle(&[Unsettled::whole(&base)]).await.1,
+            _ => Ok(()),
         }
     }
 

@@ -13,7 +13,8 @@ use warifu_core::ids::{ExtentId, FileId, Generation, ShareIndex, Threshold, Vers
 use warifu_vault::context::{Act, AuditEntry, Context};
 use warifu_vault::node::{Attr, Name, NodeId, NodeKind};
 use warifu_vault::seam::catalog::{
-    Catalog, CatalogError, Commit, Durability, ExtentRecord, IndexSet, Intent, Listed, NewNode, RenameMode, Renamed, SaveId, Write,
+    Catalog, CatalogError, Commit, Durability, ExtentRecord, IndexSet, Intent, Listed, NewNode,
+    RenameMode, Renamed, SaveId, Write,
 };
 
 /// How a catalogue's chain is computed: from the value before, the line's number and the entry.
@@ -43,7 +44,10 @@ pub(super) fn name(text: &str) -> Name {
 }
 
 pub(super) fn time(secs: i64) -> Timestamp {
-    Timestamp { secs, nanos: 123_456_789 }
+    Timestamp {
+        secs,
+        nanos: 123_456_789,
+    }
 }
 
 pub(super) fn file() -> NewNode {
@@ -59,11 +63,22 @@ pub(super) fn file() -> NewNode {
 }
 
 pub(super) fn dir() -> NewNode {
-    NewNode { kind: NodeKind::Dir, mode: 0o750, document: FileId::NIL, ..file() }
+    NewNode {
+        kind: NodeKind::Dir,
+        mode: 0o750,
+        document: FileId::NIL,
+        ..file()
+    }
 }
 
 pub(super) fn symlink(target: &[u8]) -> NewNode {
-    NewNode { kind: NodeKind::Symlink, mode: 0o777, target: target.to_vec(), document: FileId::NIL, ..file() }
+    NewNode {
+        kind: NodeKind::Symlink,
+        mode: 0o777,
+        target: target.to_vec(),
+        document: FileId::NIL,
+        ..file()
+    }
 }
 
 pub(super) fn fresh() -> ExtentId {
@@ -79,11 +94,24 @@ pub(super) fn entry(at: Timestamp, detail: &str) -> AuditEntry {
         program: "soffice.bin".into(),
         purpose: String::new(),
     };
-    AuditEntry { at, context, act: Act::SetAttr, node: Some(NodeId(7)), detail: detail.into() }
+    AuditEntry {
+        at,
+        context,
+        act: Act::SetAttr,
+        node: Some(NodeId(7)),
+        detail: detail.into(),
+    }
 }
 
 /// A save to be committed: `layout` says of which extents it consists, `dealt` which of them are new.
-pub(super) fn commit(save: SaveId, attr: &Attr, at: Timestamp, size: u64, layout: &[Option<ExtentId>], dealt: &[ExtentId]) -> Commit {
+pub(super) fn commit(
+    save: SaveId,
+    attr: &Attr,
+    at: Timestamp,
+    size: u64,
+    layout: &[Option<ExtentId>],
+    dealt: &[ExtentId],
+) -> Commit {
     let head = fresh();
     let record = |extent, kind, number| ExtentRecord {
         extent,
@@ -97,8 +125,16 @@ pub(super) fn commit(save: SaveId, attr: &Attr, at: Timestamp, size: u64, layout
         version: VersionNo(attr.version.0 + 1),
         owed: IndexSet::EMPTY,
     };
-    let number = |extent: &ExtentId| layout.iter().position(|place| *place == Some(*extent)).map_or(0, |at| at as u64);
-    let mut records: Vec<_> = dealt.iter().map(|extent| record(*extent, ExtentKind::Data, number(extent))).collect();
+    let number = |extent: &ExtentId| {
+        layout
+            .iter()
+            .position(|place| *place == Some(*extent))
+            .map_or(0, |at| at as u64)
+    };
+    let mut records: Vec<_> = dealt
+        .iter()
+        .map(|extent| record(*extent, ExtentKind::Data, number(extent)))
+        .collect();
     records.push(record(head, ExtentKind::Head, 0));
     Commit {
         save,
@@ -120,7 +156,12 @@ pub(super) fn index(value: u8) -> ShareIndex {
 
 impl Lab {
     pub(super) fn new(subject: Subject) -> Self {
-        Self { catalog: subject.catalog, chain: subject.chain, seconds: AtomicI64::new(1_790_000_000), _keep: subject.keep }
+        Self {
+            catalog: subject.catalog,
+            chain: subject.chain,
+            seconds: AtomicI64::new(1_790_000_000),
+            _keep: subject.keep,
+        }
     }
 
     /// A later moment than any before.
@@ -136,19 +177,31 @@ impl Lab {
     /// A write at a new moment.
     pub(super) fn write(&self) -> Write {
         let at = self.tick();
-        Write { audit: entry(at, &format!("write at {}", at.secs)), durability: Durability::Soon }
+        Write {
+            audit: entry(at, &format!("write at {}", at.secs)),
+            durability: Durability::Soon,
+        }
     }
 
     pub(super) async fn make(&self, parent: NodeId, text: &str, new: NewNode) -> Attr {
-        self.done(self.catalog.create(parent, &name(text), new, self.write())).await
+        self.done(self.catalog.create(parent, &name(text), new, self.write()))
+            .await
     }
 
     pub(super) async fn attr(&self, node: NodeId) -> Attr {
-        self.catalog.attr(node).await.expect("attr answers").expect("the node is there")
+        self.catalog
+            .attr(node)
+            .await
+            .expect("attr answers")
+            .expect("the node is there")
     }
 
     pub(super) async fn at(&self, parent: NodeId, text: &str) -> Option<NodeId> {
-        self.catalog.lookup(parent, &name(text)).await.expect("lookup answers").map(|attr| attr.node)
+        self.catalog
+            .lookup(parent, &name(text))
+            .await
+            .expect("lookup answers")
+            .map(|attr| attr.node)
     }
 
     pub(super) async fn rename(
@@ -159,14 +212,32 @@ impl Lab {
         keep: bool,
     ) -> Result<Renamed, CatalogError> {
         let (from_name, to_name) = (name(from.1), name(to.1));
-        self.catalog.rename((from.0, &from_name), (to.0, &to_name), mode, keep, self.write()).await
+        self.catalog
+            .rename(
+                (from.0, &from_name),
+                (to.0, &to_name),
+                mode,
+                keep,
+                self.write(),
+            )
+            .await
     }
 
     /// Begins a save of these extents.
     pub(super) async fn begin(&self, extents: &[ExtentId]) -> SaveId {
         let save = fresh();
-        let extents = extents.iter().map(|extent| (*extent, Generation(1))).collect();
-        self.catalog.begin_save(&Intent { save, extents, lease_until: time(2_000_000_000) }).await.expect("a save begins");
+        let extents = extents
+            .iter()
+            .map(|extent| (*extent, Generation(1)))
+            .collect();
+        self.catalog
+            .begin_save(&Intent {
+                save,
+                extents,
+                lease_until: time(2_000_000_000),
+            })
+            .await
+            .expect("a save begins");
         save
     }
 
@@ -176,37 +247,62 @@ impl Lab {
     }
 
     /// Saves a file of this layout.
-    pub(super) async fn save_extents(&self, node: NodeId, size: u64, layout: &[Option<ExtentId>], dealt: &[ExtentId]) -> Attr {
+    pub(super) async fn save_extents(
+        &self,
+        node: NodeId,
+        size: u64,
+        layout: &[Option<ExtentId>],
+        dealt: &[ExtentId],
+    ) -> Attr {
         let before = self.attr(node).await;
         let save = self.begin(dealt).await;
         let write = self.write();
         let commit = commit(save, &before, self.now(), size, layout, dealt);
-        self.done(self.catalog.commit_save(node, before.head, commit, write)).await
+        self.done(self.catalog.commit_save(node, before.head, commit, write))
+            .await
     }
 
     /// A successful, audited change: exactly one line is added to the log, with the moment of the write.
     pub(super) async fn done<T>(&self, change: impl Future<Output = Result<T, CatalogError>>) -> T {
         let before = self.log_len().await;
         let outcome = change.await.expect("the change is made");
-        let lines = self.catalog.audit(before, 10).await.expect("the log is read");
+        let lines = self
+            .catalog
+            .audit(before, 10)
+            .await
+            .expect("the log is read");
         assert_eq!(lines.len(), 1, "a change writes one line to the log");
-        assert!(lines[0].entry.detail.starts_with("write at"), "and it is the write's own: {:?}", lines[0].entry.detail);
+        assert!(
+            lines[0].entry.detail.starts_with("write at"),
+            "and it is the write's own: {:?}",
+            lines[0].entry.detail
+        );
         outcome
     }
 
     /// A refusal: nothing at all may have changed.
-    pub(super) async fn refused<T: Debug>(&self, change: impl Future<Output = Result<T, CatalogError>>) -> CatalogError {
+    pub(super) async fn refused<T: Debug>(
+        &self,
+        change: impl Future<Output = Result<T, CatalogError>>,
+    ) -> CatalogError {
         let before = self.picture().await;
         let error = change.await.expect_err("the change is refused");
         let after = self.picture().await;
-        assert_eq!(before, after, "a refused change ({error}) changed something");
+        assert_eq!(
+            before, after,
+            "a refused change ({error}) changed something"
+        );
         error
     }
 
     pub(super) async fn log_len(&self) -> u64 {
         let mut len = 0;
         loop {
-            let lines = self.catalog.audit(len, 1000).await.expect("the log is read");
+            let lines = self
+                .catalog
+                .audit(len, 1000)
+                .await
+                .expect("the log is read");
             match lines.last() {
                 Some(last) => len = last.seq,
                 None => return len,
@@ -223,7 +319,10 @@ impl Lab {
 pub(super) async fn list_all(catalog: &dyn Catalog, dir: NodeId) -> Vec<Listed> {
     let mut all: Vec<Listed> = Vec::new();
     loop {
-        let page = catalog.list(dir, all.last().map(|last| last.cursor), 3).await.expect("the folder is listed");
+        let page = catalog
+            .list(dir, all.last().map(|last| last.cursor), 3)
+            .await
+            .expect("the folder is listed");
         let last = page.len() < 3;
         all.extend(page);
         if last {
@@ -249,31 +348,97 @@ pub async fn picture(catalog: &dyn Catalog) -> String {
             xattrs
         };
         writeln!(text, "{path} {attr:?} {xattrs:?} {version:?}").expect("text can be written");
-        assert_eq!(attr.version, version.as_ref().map_or(VersionNo(0), |version| version.number), "{path}");
-        assert_eq!(attr.head, version.as_ref().and_then(|version| version.head), "{path}");
+        assert_eq!(
+            attr.version,
+            version
+                .as_ref()
+                .map_or(VersionNo(0), |version| version.number),
+            "{path}"
+        );
+        assert_eq!(
+            attr.head,
+            version.as_ref().and_then(|version| version.head),
+            "{path}"
+        );
         if attr.document != FileId::NIL {
-            writeln!(text, "  history {:?}", catalog.history(attr.document).await.expect("the history is read")).expect("text");
+            writeln!(
+                text,
+                "  history {:?}",
+                catalog
+                    .history(attr.document)
+                    .await
+                    .expect("the history is read")
+            )
+            .expect("text");
         }
         if attr.kind == NodeKind::Symlink {
-            writeln!(text, "  to {:?}", catalog.read_link(node).await.expect("the link is read")).expect("text");
+            writeln!(
+                text,
+                "  to {:?}",
+                catalog.read_link(node).await.expect("the link is read")
+            )
+            .expect("text");
         }
         if attr.kind == NodeKind::Dir {
             let mut entries = list_all(catalog, node).await;
             entries.sort_by(|a, b| a.name.cmp(&b.name));
-            let dirs = entries.iter().filter(|entry| entry.attr.kind == NodeKind::Dir).count();
+            let dirs = entries
+                .iter()
+                .filter(|entry| entry.attr.kind == NodeKind::Dir)
+                .count();
             assert_eq!(attr.nlink as usize, 2 + dirs, "{path} counts its folders");
             for entry in entries {
-                let found = catalog.lookup(node, &entry.name).await.expect("lookup answers");
-                assert_eq!(found.as_ref(), Some(&entry.attr), "{path} lists what lookup finds");
-                todo.push((format!("{path}{}/", entry.name.as_bytes().escape_ascii()), entry.attr.node));
+                let found = catalog
+                    .lookup(node, &entry.name)
+                    .await
+                    .expect("lookup answers");
+                assert_eq!(
+                    found.as_ref(),
+                    Some(&entry.attr),
+                    "{path} lists what lookup finds"
+                );
+                todo.push((
+                    format!("{path}{}/", entry.name.as_bytes().escape_ascii()),
+                    entry.attr.node,
+                ));
             }
         }
     }
-    writeln!(text, "usage {:?}", catalog.usage().await.expect("usage is read")).expect("text");
-    writeln!(text, "extents {:?}", catalog.extents(None, 1000).await.expect("extents are read")).expect("text");
-    writeln!(text, "unsettled {:?}", catalog.unsettled(1000).await.expect("versions are read")).expect("text");
-    writeln!(text, "intents {:?}", catalog.lapsed(time(i64::MAX)).await.expect("intents are read")).expect("text");
+    writeln!(
+        text,
+        "usage {:?}",
+        catalog.usage().await.expect("usage is read")
+    )
+    .expect("text");
+    writeln!(
+        text,
+        "extents {:?}",
+        catalog.extents(None, 1000).await.expect("extents are read")
+    )
+    .expect("text");
+    writeln!(
+        text,
+        "unsettled {:?}",
+        catalog.unsettled(1000).await.expect("versions are read")
+    )
+    .expect("text");
+    writeln!(
+        text,
+        "intents {:?}",
+        catalog
+            .lapsed(time(i64::MAX))
+            .await
+            .expect("intents are read")
+    )
+    .expect("text");
     let log = catalog.audit(0, 100_000).await.expect("the log is read");
-    writeln!(text, "log {:?}", log.iter().map(|row| (row.seq, &row.entry)).collect::<Vec<_>>()).expect("text");
+    writeln!(
+        text,
+        "log {:?}",
+        log.iter()
+            .map(|row| (row.seq, &row.entry))
+            .collect::<Vec<_>>()
+    )
+    .expect("text");
     text
 }

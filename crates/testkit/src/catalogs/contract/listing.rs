@@ -27,7 +27,9 @@ async fn pages_join_up(lab: Lab) {
     for size in [1, 7, 49, 50, 51] {
         let mut paged = Vec::new();
         loop {
-            let after = paged.last().map(|last: &warifu_vault::seam::catalog::Listed| last.cursor);
+            let after = paged
+                .last()
+                .map(|last: &warifu_vault::seam::catalog::Listed| last.cursor);
             let page = lab.catalog.list(folder, after, size).await.unwrap();
             if page.is_empty() {
                 break;
@@ -36,7 +38,10 @@ async fn pages_join_up(lab: Lab) {
             paged.extend(page);
         }
         let key = |entries: &[warifu_vault::seam::catalog::Listed]| -> Vec<_> {
-            entries.iter().map(|entry| (entry.name.clone(), entry.attr.clone(), entry.cursor)).collect()
+            entries
+                .iter()
+                .map(|entry| (entry.name.clone(), entry.attr.clone(), entry.cursor))
+                .collect()
         };
         assert_eq!(key(&paged), key(&all));
     }
@@ -63,7 +68,13 @@ async fn what_stays_is_listed_once(lab: Lab) {
         }
         for number in round * 4..round * 4 + 4 {
             if number < 60 {
-                lab.done(lab.catalog.unlink(folder, &name(&format!("goes {number}")), false, lab.write())).await;
+                lab.done(lab.catalog.unlink(
+                    folder,
+                    &name(&format!("goes {number}")),
+                    false,
+                    lab.write(),
+                ))
+                .await;
             }
             lab.make(folder, &format!("comes {number}"), file()).await;
         }
@@ -71,7 +82,11 @@ async fn what_stays_is_listed_once(lab: Lab) {
         assert!(round < 1000, "a listing ends");
     }
     for number in 0..60 {
-        assert_eq!(seen.get(format!("stays {number}").as_bytes()), Some(&1), "{number}");
+        assert_eq!(
+            seen.get(format!("stays {number}").as_bytes()),
+            Some(&1),
+            "{number}"
+        );
     }
     assert!(seen.values().all(|times| *times == 1));
 }
@@ -84,8 +99,14 @@ async fn large_folders_are_listed(lab: Lab) {
         let catalog = lab.catalog.clone();
         tasks.spawn(async move {
             for number in 0..FILES / 50 {
-                let write = Write { audit: entry(time(1), ""), durability: Durability::Soon };
-                catalog.create(folder, &name(&format!("{task}-{number}")), file(), write).await.unwrap();
+                let write = Write {
+                    audit: entry(time(1), ""),
+                    durability: Durability::Soon,
+                };
+                catalog
+                    .create(folder, &name(&format!("{task}-{number}")), file(), write)
+                    .await
+                    .unwrap();
             }
         });
     }

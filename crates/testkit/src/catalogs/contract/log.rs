@@ -16,9 +16,18 @@ pub(super) async fn run(fresh: &impl Fn() -> Lab) {
 }
 
 async fn entries_come_back_as_they_were(lab: Lab) {
-    let mut entries: Vec<_> = Act::ALL.into_iter().map(|act| AuditEntry { act, ..entry(time(1), act.as_str()) }).collect();
+    let mut entries: Vec<_> = Act::ALL
+        .into_iter()
+        .map(|act| AuditEntry {
+            act,
+            ..entry(time(1), act.as_str())
+        })
+        .collect();
     entries.push(AuditEntry {
-        at: Timestamp { secs: i64::MIN, nanos: 999_999_999 },
+        at: Timestamp {
+            secs: i64::MIN,
+            nanos: 999_999_999,
+        },
         context: Context {
             actor: String::new(),
             uid: u32::MAX,
@@ -31,12 +40,30 @@ async fn entries_come_back_as_they_were(lab: Lab) {
         node: None,
         detail: "長い".repeat(5000),
     });
-    lab.catalog.record(entries.clone(), Durability::Soon).await.unwrap();
-    lab.catalog.record(Vec::new(), Durability::Now).await.unwrap();
+    lab.catalog
+        .record(entries.clone(), Durability::Soon)
+        .await
+        .unwrap();
+    lab.catalog
+        .record(Vec::new(), Durability::Now)
+        .await
+        .unwrap();
     let lines = lab.catalog.audit(0, 100).await.unwrap();
-    assert_eq!(lines.iter().map(|line| line.entry.clone()).collect::<Vec<_>>(), entries);
+    assert_eq!(
+        lines
+            .iter()
+            .map(|line| line.entry.clone())
+            .collect::<Vec<_>>(),
+        entries
+    );
     assert_eq!(lab.catalog.audit(3, 2).await.unwrap(), lines[3..5]);
-    assert!(lab.catalog.audit(lines.len() as u64, 5).await.unwrap().is_empty());
+    assert!(
+        lab.catalog
+            .audit(lines.len() as u64, 5)
+            .await
+            .unwrap()
+            .is_empty()
+    );
     assert!(lab.catalog.audit(u64::MAX, 5).await.unwrap().is_empty());
 }
 
@@ -45,21 +72,44 @@ async fn p9_the_log_is_numbered_and_chained(lab: Lab) {
         lab.make(ROOT, &format!("file {round}"), file()).await;
         // A refusal in between must leave no gap and no trace.
         let write = lab.write();
-        lab.refused(lab.catalog.create(ROOT, &name(&format!("file {round}")), file(), write)).await;
-        lab.catalog.record(vec![entry(time(3), "one"), entry(time(3), "two")], Durability::Soon).await.unwrap();
+        lab.refused(
+            lab.catalog
+                .create(ROOT, &name(&format!("file {round}")), file(), write),
+        )
+        .await;
+        lab.catalog
+            .record(
+                vec![entry(time(3), "one"), entry(time(3), "two")],
+                Durability::Soon,
+            )
+            .await
+            .unwrap();
     }
     let lines = lab.catalog.audit(0, 1000).await.unwrap();
     assert_eq!(lines.len(), 60);
     let mut previous = [0; 32];
     for (line, seq) in lines.iter().zip(1..) {
         assert_eq!(line.seq, seq);
-        assert_eq!(line.chain, (lab.chain)(&previous, seq, &line.entry), "line {seq} follows from the one before");
+        assert_eq!(
+            line.chain,
+            (lab.chain)(&previous, seq, &line.entry),
+            "line {seq} follows from the one before"
+        );
         previous = line.chain;
     }
-    let forged = AuditEntry { detail: "nothing happened".into(), ..lines[4].entry.clone() };
+    let forged = AuditEntry {
+        detail: "nothing happened".into(),
+        ..lines[4].entry.clone()
+    };
     assert_ne!((lab.chain)(&lines[3].chain, 5, &forged), lines[4].chain);
-    assert_ne!((lab.chain)(&lines[2].chain, 5, &lines[4].entry), lines[4].chain);
-    assert_ne!((lab.chain)(&lines[3].chain, 6, &lines[4].entry), lines[4].chain);
+    assert_ne!(
+        (lab.chain)(&lines[2].chain, 5, &lines[4].entry),
+        lines[4].chain
+    );
+    assert_ne!(
+        (lab.chain)(&lines[3].chain, 6, &lines[4].entry),
+        lines[4].chain
+    );
 }
 
 /// Many writers at once: each change that is there has its line, each line its change.
@@ -75,8 +125,15 @@ async fn p9_the_log_holds_what_was_done_and_nothing_else(lab: Lab) {
                 // Each name is wanted by two tasks; one of them is refused.
                 let text = format!("{} {round}", task / 2);
                 let audit = entry(time(round), &format!("{text} by {task}"));
-                let write = warifu_vault::seam::catalog::Write { audit: audit.clone(), durability: Durability::Soon };
-                if catalog.create(folder, &name(&text), file(), write).await.is_ok() {
+                let write = warifu_vault::seam::catalog::Write {
+                    audit: audit.clone(),
+                    durability: Durability::Soon,
+                };
+                if catalog
+                    .create(folder, &name(&text), file(), write)
+                    .await
+                    .is_ok()
+                {
                     done.push(audit.detail);
                 }
             }
@@ -84,8 +141,16 @@ async fn p9_the_log_holds_what_was_done_and_nothing_else(lab: Lab) {
         });
     }
     let mut done: Vec<String> = tasks.join_all().await.into_iter().flatten().collect();
-    let mut logged: Vec<_> = lab.catalog.audit(before, 1000).await.unwrap().into_iter().map(|line| line.entry.detail).collect();
-    (done.sort(), logged.sort());
+    let mut logged: Vec<_> = lab
+        .catalog
+        .audit(before, 1000)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|line| line.entry.detail)
+        .collect();
+    done.sort();
+    logged.sort();
     assert_eq!(done.len(), 100);
     assert_eq!(done, logged);
     assert_eq!(super::lab::list_all(&*lab.catalog, folder).await.len(), 100);

@@ -26,33 +26,115 @@ async fn a_save_makes_the_next_version(lab: Lab) {
     assert_eq!(lab.catalog.usage().await.unwrap().open_saves, 1);
     let write = lab.write();
     let what = commit(save, &made, lab.now(), 4711, &[], &[]);
-    let attr = lab.done(lab.catalog.commit_save(made.node, None, what.clone(), write)).await;
-    assert_eq!((attr.version, attr.size, attr.head), (VersionNo(1), 4711, what.head));
-    assert_eq!((attr.mtime, attr.ctime, attr.atime, attr.btime), (what.mtime, what.saved_at, made.atime, made.btime));
-    assert_eq!(lab.catalog.lookup(ROOT, &name("x")).await.unwrap(), Some(attr.clone()));
+    let attr = lab
+        .done(
+            lab.catalog
+                .commit_save(made.node, None, what.clone(), write),
+        )
+        .await;
+    assert_eq!(
+        (attr.version, attr.size, attr.head),
+        (VersionNo(1), 4711, what.head)
+    );
+    assert_eq!(
+        (attr.mtime, attr.ctime, attr.atime, attr.btime),
+        (what.mtime, what.saved_at, made.atime, made.btime)
+    );
+    assert_eq!(
+        lab.catalog.lookup(ROOT, &name("x")).await.unwrap(),
+        Some(attr.clone())
+    );
     let (found, version) = lab.catalog.current(made.node).await.unwrap();
     let version = version.unwrap();
     assert_eq!(found, attr);
-    assert_eq!((version.document, version.number, version.size, version.mtime), (made.document, VersionNo(1), 4711, what.mtime));
-    assert_eq!((version.saved_at, version.author.as_str(), version.host.as_str()), (what.saved_at, "鈴木", "zeimu-pc-2"));
+    assert_eq!(
+        (
+            version.document,
+            version.number,
+            version.size,
+            version.mtime
+        ),
+        (made.document, VersionNo(1), 4711, what.mtime)
+    );
+    assert_eq!(
+        (
+            version.saved_at,
+            version.author.as_str(),
+            version.host.as_str()
+        ),
+        (what.saved_at, "鈴木", "zeimu-pc-2")
+    );
     assert!(!version.settled && version.is_inline());
-    assert_eq!(lab.catalog.version(made.document, VersionNo(1)).await.unwrap(), Some(version));
-    assert_eq!(lab.catalog.version(made.document, VersionNo(2)).await.unwrap(), None);
-    assert_eq!(lab.catalog.extent(what.head.unwrap()).await.unwrap().as_ref(), what.dealt.first());
+    assert_eq!(
+        lab.catalog
+            .version(made.document, VersionNo(1))
+            .await
+            .unwrap(),
+        Some(version)
+    );
+    assert_eq!(
+        lab.catalog
+            .version(made.document, VersionNo(2))
+            .await
+            .unwrap(),
+        None
+    );
+    assert_eq!(
+        lab.catalog
+            .extent(what.head.unwrap())
+            .await
+            .unwrap()
+            .as_ref(),
+        what.dealt.first()
+    );
     assert_eq!(lab.catalog.extent(fresh()).await.unwrap(), None);
     let usage = lab.catalog.usage().await.unwrap();
-    assert_eq!((usage.open_saves, usage.versions, usage.bytes, usage.unsettled), (0, 1, 4711, 1));
+    assert_eq!(
+        (
+            usage.open_saves,
+            usage.versions,
+            usage.bytes,
+            usage.unsettled
+        ),
+        (0, 1, 4711, 1)
+    );
 
     // Emptied again: nothing is stored of it, and the next save is based on that.
     let save = lab.begin(&[]).await;
     let write = lab.write();
-    let nothing = warifu_vault::seam::catalog::Commit { head: None, dealt: vec![], settled: true, ..commit(save, &attr, lab.now(), 0, &[], &[]) };
-    let attr = lab.done(lab.catalog.commit_save(made.node, attr.head, nothing, write)).await;
-    assert_eq!((attr.version, attr.size, attr.head), (VersionNo(2), 0, None));
+    let nothing = warifu_vault::seam::catalog::Commit {
+        head: None,
+        dealt: vec![],
+        settled: true,
+        ..commit(save, &attr, lab.now(), 0, &[], &[])
+    };
+    let attr = lab
+        .done(
+            lab.catalog
+                .commit_save(made.node, attr.head, nothing, write),
+        )
+        .await;
+    assert_eq!(
+        (attr.version, attr.size, attr.head),
+        (VersionNo(2), 0, None)
+    );
     assert_eq!(lab.save(made.node, 7).await.version, VersionNo(3));
-    let sizes: Vec<_> = lab.catalog.history(made.document).await.unwrap().iter().map(|version| (version.number.0, version.size)).collect();
+    let sizes: Vec<_> = lab
+        .catalog
+        .history(made.document)
+        .await
+        .unwrap()
+        .iter()
+        .map(|version| (version.number.0, version.size))
+        .collect();
     assert_eq!(sizes, [(1, 4711), (2, 0), (3, 7)]);
-    assert!(lab.catalog.history(file().document).await.unwrap().is_empty());
+    assert!(
+        lab.catalog
+            .history(file().document)
+            .await
+            .unwrap()
+            .is_empty()
+    );
 }
 
 async fn a_new_file_comes_with_its_contents(lab: Lab) {
@@ -62,22 +144,69 @@ async fn a_new_file_comes_with_its_contents(lab: Lab) {
     let write = lab.write();
     let at = write.audit.at;
     let seed = lab.attr(ROOT).await;
-    let what = commit(save, &warifu_vault::node::Attr { document: new.document, ..seed }, time(5), 99, &[Some(a), None, Some(b)], &[a, b]);
-    let attr = lab.done(lab.catalog.commit_new(ROOT, &name("new"), new.clone(), what.clone(), write)).await;
-    assert_eq!((attr.version, attr.size, attr.head, attr.document), (VersionNo(1), 99, what.head, new.document));
-    assert_eq!((attr.btime, attr.ctime, attr.mtime, attr.nlink), (at, time(5), what.mtime, 1));
+    let what = commit(
+        save,
+        &warifu_vault::node::Attr {
+            document: new.document,
+            ..seed
+        },
+        time(5),
+        99,
+        &[Some(a), None, Some(b)],
+        &[a, b],
+    );
+    let attr = lab
+        .done(
+            lab.catalog
+                .commit_new(ROOT, &name("new"), new.clone(), what.clone(), write),
+        )
+        .await;
+    assert_eq!(
+        (attr.version, attr.size, attr.head, attr.document),
+        (VersionNo(1), 99, what.head, new.document)
+    );
+    assert_eq!(
+        (attr.btime, attr.ctime, attr.mtime, attr.nlink),
+        (at, time(5), what.mtime, 1)
+    );
     assert_eq!(lab.attr(ROOT).await.mtime, at);
-    assert_eq!(lab.catalog.current(attr.node).await.unwrap().1.unwrap().layout, [Some(a), None, Some(b)]);
+    assert_eq!(
+        lab.catalog
+            .current(attr.node)
+            .await
+            .unwrap()
+            .1
+            .unwrap()
+            .layout,
+        [Some(a), None, Some(b)]
+    );
 
     // Taken: refused, and the save may still be kept under another name.
     let save = lab.begin(&[]).await;
     let other = commit(save, &attr, time(6), 1, &[], &[]);
     let write = lab.write();
-    let error = lab.refused(lab.catalog.commit_new(ROOT, &name("new"), file(), other.clone(), write)).await;
+    let error = lab
+        .refused(
+            lab.catalog
+                .commit_new(ROOT, &name("new"), file(), other.clone(), write),
+        )
+        .await;
     assert!(matches!(error, CatalogError::Exists));
-    lab.done(lab.catalog.commit_new(ROOT, &name("new (conflict)"), file(), other.clone(), lab.write())).await;
+    lab.done(lab.catalog.commit_new(
+        ROOT,
+        &name("new (conflict)"),
+        file(),
+        other.clone(),
+        lab.write(),
+    ))
+    .await;
     let write = lab.write();
-    let error = lab.refused(lab.catalog.commit_new(ROOT, &name("third"), file(), other, write)).await;
+    let error = lab
+        .refused(
+            lab.catalog
+                .commit_new(ROOT, &name("third"), file(), other, write),
+        )
+        .await;
     assert!(matches!(error, CatalogError::Lapsed));
 }
 
@@ -86,33 +215,87 @@ async fn who_comes_second_meets_a_conflict(lab: Lab) {
     let (first, second) = (lab.begin(&[]).await, lab.begin(&[]).await);
     let one = commit(first, &made, lab.now(), 1, &[], &[]);
     let two = commit(second, &made, lab.now(), 2, &[], &[]);
-    let now = lab.done(lab.catalog.commit_save(made.node, None, one, lab.write())).await;
+    let now = lab
+        .done(lab.catalog.commit_save(made.node, None, one, lab.write()))
+        .await;
     let write = lab.write();
-    let error = lab.refused(lab.catalog.commit_save(made.node, None, two.clone(), write)).await;
-    assert!(matches!(error, CatalogError::Conflict { current: VersionNo(1) }), "{error}");
+    let error = lab
+        .refused(lab.catalog.commit_save(made.node, None, two.clone(), write))
+        .await;
+    assert!(
+        matches!(
+            error,
+            CatalogError::Conflict {
+                current: VersionNo(1)
+            }
+        ),
+        "{error}"
+    );
     let write = lab.write();
-    let error = lab.refused(lab.catalog.commit_save(made.node, Some(fresh()), two.clone(), write)).await;
-    assert!(matches!(error, CatalogError::Conflict { current: VersionNo(1) }), "{error}");
+    let error = lab
+        .refused(
+            lab.catalog
+                .commit_save(made.node, Some(fresh()), two.clone(), write),
+        )
+        .await;
+    assert!(
+        matches!(
+            error,
+            CatalogError::Conflict {
+                current: VersionNo(1)
+            }
+        ),
+        "{error}"
+    );
     // The intent is still there, and the right base still works.
-    let saved = lab.done(lab.catalog.commit_save(made.node, now.head, two, lab.write())).await;
+    let saved = lab
+        .done(
+            lab.catalog
+                .commit_save(made.node, now.head, two, lab.write()),
+        )
+        .await;
     assert_eq!(saved.version, VersionNo(2));
 }
 
 async fn a_save_needs_its_intent(lab: Lab) {
     let made = lab.make(ROOT, "x", file()).await;
     let write = lab.write();
-    let error = lab.refused(lab.catalog.commit_save(made.node, None, commit(fresh(), &made, lab.now(), 1, &[], &[]), write)).await;
+    let error = lab
+        .refused(lab.catalog.commit_save(
+            made.node,
+            None,
+            commit(fresh(), &made, lab.now(), 1, &[], &[]),
+            write,
+        ))
+        .await;
     assert!(matches!(error, CatalogError::Lapsed));
     let save = lab.begin(&[]).await;
     assert!(lab.catalog.end_save(save).await.unwrap());
-    assert!(!lab.catalog.end_save(save).await.unwrap(), "it was there only once");
+    assert!(
+        !lab.catalog.end_save(save).await.unwrap(),
+        "it was there only once"
+    );
     let write = lab.write();
     let what = commit(save, &made, lab.now(), 1, &[], &[]);
-    assert!(matches!(lab.refused(lab.catalog.commit_save(made.node, None, what, write)).await, CatalogError::Lapsed));
-    assert!(matches!(lab.refused(lab.catalog.extend_save(save, &[], time(9))).await, CatalogError::Lapsed));
+    assert!(matches!(
+        lab.refused(lab.catalog.commit_save(made.node, None, what, write))
+            .await,
+        CatalogError::Lapsed
+    ));
+    assert!(matches!(
+        lab.refused(lab.catalog.extend_save(save, &[], time(9)))
+            .await,
+        CatalogError::Lapsed
+    ));
     // A committed save has no intent left.
     let save = lab.begin(&[]).await;
-    lab.done(lab.catalog.commit_save(made.node, None, commit(save, &made, lab.now(), 1, &[], &[]), lab.write())).await;
+    lab.done(lab.catalog.commit_save(
+        made.node,
+        None,
+        commit(save, &made, lab.now(), 1, &[], &[]),
+        lab.write(),
+    ))
+    .await;
     assert!(!lab.catalog.end_save(save).await.unwrap());
 }
 
@@ -126,39 +309,110 @@ async fn what_cannot_be_saved(lab: Lab) {
         let (catalog, what, write) = (lab.catalog.clone(), what(), lab.write());
         async move { catalog.commit_save(node, None, what, write).await }
     };
-    assert!(matches!(lab.refused(into(folder.node)).await, CatalogError::IsDir));
-    assert!(matches!(lab.refused(into(link.node)).await, CatalogError::NotFound { .. }));
-    assert!(matches!(lab.refused(into(NOWHERE)).await, CatalogError::NotFound { .. }));
+    assert!(matches!(
+        lab.refused(into(folder.node)).await,
+        CatalogError::IsDir
+    ));
+    assert!(matches!(
+        lab.refused(into(link.node)).await,
+        CatalogError::NotFound { .. }
+    ));
+    assert!(matches!(
+        lab.refused(into(NOWHERE)).await,
+        CatalogError::NotFound { .. }
+    ));
     let write = lab.write();
-    assert!(matches!(lab.refused(lab.catalog.commit_new(ROOT, &name("y"), dir(), what(), write)).await, CatalogError::IsDir));
+    assert!(matches!(
+        lab.refused(
+            lab.catalog
+                .commit_new(ROOT, &name("y"), dir(), what(), write)
+        )
+        .await,
+        CatalogError::IsDir
+    ));
     // A version of extents that nobody dealt.
-    let stray = warifu_vault::seam::catalog::Commit { layout: vec![Some(fresh())], ..what() };
+    let stray = warifu_vault::seam::catalog::Commit {
+        layout: vec![Some(fresh())],
+        ..what()
+    };
     let write = lab.write();
-    assert!(matches!(lab.refused(lab.catalog.commit_save(made.node, None, stray, write)).await, CatalogError::NotFound { what: "extent" }));
+    assert!(matches!(
+        lab.refused(lab.catalog.commit_save(made.node, None, stray, write))
+            .await,
+        CatalogError::NotFound { what: "extent" }
+    ));
     let mut headless = what();
     headless.dealt.clear();
     let write = lab.write();
-    assert!(matches!(lab.refused(lab.catalog.commit_save(made.node, None, headless, write)).await, CatalogError::NotFound { what: "extent" }));
+    assert!(matches!(
+        lab.refused(lab.catalog.commit_save(made.node, None, headless, write))
+            .await,
+        CatalogError::NotFound { what: "extent" }
+    ));
     lab.done(into(made.node)).await;
 }
 
 async fn intents_lapse(lab: Lab) {
     let [a, b, c] = std::array::from_fn(|_| fresh());
     let (early, late) = (fresh(), fresh());
-    let intent = |save, until| Intent { save, extents: vec![(a, Generation(3))], lease_until: until };
-    lab.catalog.begin_save(&intent(early, time(100))).await.unwrap();
-    lab.catalog.begin_save(&intent(late, time(200))).await.unwrap();
-    assert!(matches!(lab.refused(lab.catalog.begin_save(&intent(late, time(300)))).await, CatalogError::Exists));
-    assert!(lab.catalog.lapsed(time(100)).await.unwrap().is_empty(), "not before its end has passed");
-    let just_after = warifu_core::head::Timestamp { nanos: time(100).nanos + 1, ..time(100) };
-    assert_eq!(lab.catalog.lapsed(just_after).await.unwrap(), [intent(early, time(100))]);
-    lab.catalog.extend_save(early, &[(b, Generation(4))], time(150)).await.unwrap();
-    lab.catalog.extend_save(early, &[], time(160)).await.unwrap();
-    lab.catalog.extend_save(early, &[(c, Generation(4)), (b, Generation(5))], time(170)).await.unwrap();
+    let intent = |save, until| Intent {
+        save,
+        extents: vec![(a, Generation(3))],
+        lease_until: until,
+    };
+    lab.catalog
+        .begin_save(&intent(early, time(100)))
+        .await
+        .unwrap();
+    lab.catalog
+        .begin_save(&intent(late, time(200)))
+        .await
+        .unwrap();
+    assert!(matches!(
+        lab.refused(lab.catalog.begin_save(&intent(late, time(300))))
+            .await,
+        CatalogError::Exists
+    ));
+    assert!(
+        lab.catalog.lapsed(time(100)).await.unwrap().is_empty(),
+        "not before its end has passed"
+    );
+    let just_after = warifu_core::head::Timestamp {
+        nanos: time(100).nanos + 1,
+        ..time(100)
+    };
+    assert_eq!(
+        lab.catalog.lapsed(just_after).await.unwrap(),
+        [intent(early, time(100))]
+    );
+    lab.catalog
+        .extend_save(early, &[(b, Generation(4))], time(150))
+        .await
+        .unwrap();
+    lab.catalog
+        .extend_save(early, &[], time(160))
+        .await
+        .unwrap();
+    lab.catalog
+        .extend_save(early, &[(c, Generation(4)), (b, Generation(5))], time(170))
+        .await
+        .unwrap();
     assert!(lab.catalog.lapsed(time(170)).await.unwrap().is_empty());
     let found = lab.catalog.lapsed(time(171)).await.unwrap();
-    let extents = vec![(a, Generation(3)), (b, Generation(4)), (c, Generation(4)), (b, Generation(5))];
-    assert_eq!(found, [Intent { save: early, extents, lease_until: time(170) }]);
+    let extents = vec![
+        (a, Generation(3)),
+        (b, Generation(4)),
+        (c, Generation(4)),
+        (b, Generation(5)),
+    ];
+    assert_eq!(
+        found,
+        [Intent {
+            save: early,
+            extents,
+            lease_until: time(170)
+        }]
+    );
     assert_eq!(lab.catalog.lapsed(time(1000)).await.unwrap().len(), 2);
     assert_eq!(lab.log_len().await, 0, "an intent is no act yet");
 }
@@ -181,18 +435,43 @@ async fn layouts_grow_shrink_and_have_holes(lab: Lab) {
         lab.save_extents(made.node, 10, layout, dealt).await;
     }
     for (number, (layout, _)) in (1..).zip(&layouts) {
-        let version = lab.catalog.version(made.document, VersionNo(number)).await.unwrap().unwrap();
+        let version = lab
+            .catalog
+            .version(made.document, VersionNo(number))
+            .await
+            .unwrap()
+            .unwrap();
         assert_eq!(version.layout, *layout, "version {number}");
     }
     let (_, current) = lab.catalog.current(made.node).await.unwrap();
     assert_eq!(current.unwrap().layout, [Some(a)]);
-    assert!(lab.catalog.history(made.document).await.unwrap().iter().all(|version| version.layout.is_empty()));
-    assert_eq!(lab.catalog.user_of(d).await.unwrap(), Some((Some(made.node), made.document, VersionNo(3))));
-    assert_eq!(lab.catalog.user_of(c).await.unwrap(), Some((Some(made.node), made.document, VersionNo(4))));
-    assert_eq!(lab.catalog.user_of(a).await.unwrap(), Some((Some(made.node), made.document, VersionNo(9))));
+    assert!(
+        lab.catalog
+            .history(made.document)
+            .await
+            .unwrap()
+            .iter()
+            .all(|version| version.layout.is_empty())
+    );
+    assert_eq!(
+        lab.catalog.user_of(d).await.unwrap(),
+        Some((Some(made.node), made.document, VersionNo(3)))
+    );
+    assert_eq!(
+        lab.catalog.user_of(c).await.unwrap(),
+        Some((Some(made.node), made.document, VersionNo(4)))
+    );
+    assert_eq!(
+        lab.catalog.user_of(a).await.unwrap(),
+        Some((Some(made.node), made.document, VersionNo(9)))
+    );
     assert_eq!(lab.catalog.user_of(fresh()).await.unwrap(), None);
-    lab.done(lab.catalog.unlink(ROOT, &name("x"), false, lab.write())).await;
-    assert_eq!(lab.catalog.user_of(d).await.unwrap(), Some((None, made.document, VersionNo(3))));
+    lab.done(lab.catalog.unlink(ROOT, &name("x"), false, lab.write()))
+        .await;
+    assert_eq!(
+        lab.catalog.user_of(d).await.unwrap(),
+        Some((None, made.document, VersionNo(3)))
+    );
 }
 
 async fn thousands_of_extents(lab: Lab) {
@@ -206,18 +485,42 @@ async fn thousands_of_extents(lab: Lab) {
         layout[round * 37] = Some(new);
         lab.save_extents(made.node, 8 << 30, &layout, &[new]).await;
     }
-    assert_eq!(lab.catalog.current(made.node).await.unwrap().1.unwrap().layout, layout);
-    assert_eq!(lab.catalog.version(made.document, VersionNo(1)).await.unwrap().unwrap().layout, first);
+    assert_eq!(
+        lab.catalog
+            .current(made.node)
+            .await
+            .unwrap()
+            .1
+            .unwrap()
+            .layout,
+        layout
+    );
+    assert_eq!(
+        lab.catalog
+            .version(made.document, VersionNo(1))
+            .await
+            .unwrap()
+            .unwrap()
+            .layout,
+        first
+    );
     let mut all = 0;
     let mut after = None;
     loop {
         let page = lab.catalog.extents(after, 500).await.unwrap();
-        assert!(page.is_sorted_by(|a, b| a.extent < b.extent) && page.iter().all(|extent| Some(extent.extent) > after));
+        assert!(
+            page.is_sorted_by(|a, b| a.extent < b.extent)
+                && page.iter().all(|extent| Some(extent.extent) > after)
+        );
         all += page.len();
         match page.last() {
             Some(last) => after = Some(last.extent),
             None => break,
         }
     }
-    assert_eq!(all, 2000 + 50 + 51, "every extent of every version and the heads");
+    assert_eq!(
+        all,
+        2000 + 50 + 51,
+        "every extent of every version and the heads"
+    );
 }

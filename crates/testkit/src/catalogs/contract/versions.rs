@@ -24,14 +24,39 @@ async fn versions_settle(lab: Lab) {
     }
     let numbers = async |limit| {
         let open = lab.catalog.unsettled(limit).await.unwrap();
-        open.iter().map(|version| version.number.0).collect::<Vec<_>>()
+        open.iter()
+            .map(|version| version.number.0)
+            .collect::<Vec<_>>()
     };
-    assert_eq!((numbers(10).await, numbers(2).await), (vec![1, 2, 3, 4], vec![1, 2]));
+    assert_eq!(
+        (numbers(10).await, numbers(2).await),
+        (vec![1, 2, 3, 4], vec![1, 2])
+    );
     let lines = lab.log_len().await;
-    lab.catalog.settle(&[(made.document, VersionNo(1)), (made.document, VersionNo(3)), (made.document, VersionNo(9))]).await.unwrap();
+    lab.catalog
+        .settle(&[
+            (made.document, VersionNo(1)),
+            (made.document, VersionNo(3)),
+            (made.document, VersionNo(9)),
+        ])
+        .await
+        .unwrap();
     assert_eq!(numbers(10).await, [2, 4]);
-    assert!(lab.catalog.version(made.document, VersionNo(3)).await.unwrap().unwrap().settled);
-    assert_eq!((lab.catalog.usage().await.unwrap().unsettled, lab.log_len().await), (2, lines));
+    assert!(
+        lab.catalog
+            .version(made.document, VersionNo(3))
+            .await
+            .unwrap()
+            .unwrap()
+            .settled
+    );
+    assert_eq!(
+        (
+            lab.catalog.usage().await.unwrap().unsettled,
+            lab.log_len().await
+        ),
+        (2, lines)
+    );
 }
 
 async fn a_swallowed_version_is_taken_back(lab: Lab) {
@@ -43,28 +68,66 @@ async fn a_swallowed_version_is_taken_back(lab: Lab) {
         async move { catalog.revert(document, VersionNo(number), write).await }
     };
     let error = lab.refused(revert(1)).await;
-    assert!(matches!(error, CatalogError::Conflict { current: VersionNo(2) }), "only the newest: {error}");
-    assert!(matches!(lab.refused(revert(3)).await, CatalogError::NotFound { .. }));
-    assert!(matches!(lab.refused(revert(0)).await, CatalogError::NotFound { .. }));
+    assert!(
+        matches!(
+            error,
+            CatalogError::Conflict {
+                current: VersionNo(2)
+            }
+        ),
+        "only the newest: {error}"
+    );
+    assert!(matches!(
+        lab.refused(revert(3)).await,
+        CatalogError::NotFound { .. }
+    ));
+    assert!(matches!(
+        lab.refused(revert(0)).await,
+        CatalogError::NotFound { .. }
+    ));
     assert_eq!(lab.done(revert(2)).await, VersionNo(1));
     let attr = lab.attr(made.node).await;
-    assert_eq!((attr.version, attr.size, attr.head, attr.mtime, attr.ctime), (VersionNo(1), 1, one.head, one.mtime, lab.now()));
-    assert_eq!(lab.catalog.version(made.document, VersionNo(2)).await.unwrap(), None);
-    assert_eq!(lab.catalog.extent(two.head.unwrap()).await.unwrap(), None, "nobody needs its extents any more");
+    assert_eq!(
+        (attr.version, attr.size, attr.head, attr.mtime, attr.ctime),
+        (VersionNo(1), 1, one.head, one.mtime, lab.now())
+    );
+    assert_eq!(
+        lab.catalog
+            .version(made.document, VersionNo(2))
+            .await
+            .unwrap(),
+        None
+    );
+    assert_eq!(
+        lab.catalog.extent(two.head.unwrap()).await.unwrap(),
+        None,
+        "nobody needs its extents any more"
+    );
     assert_eq!(lab.catalog.user_of(two.head.unwrap()).await.unwrap(), None);
     let three = lab.save(made.node, 3).await;
     assert_eq!((three.version, three.size), (VersionNo(2), 3));
-    lab.catalog.settle(&[(made.document, VersionNo(2))]).await.unwrap();
-    assert!(matches!(lab.refused(revert(2)).await, CatalogError::NotFound { .. }), "what is on disk is not taken back");
+    lab.catalog
+        .settle(&[(made.document, VersionNo(2))])
+        .await
+        .unwrap();
+    assert!(
+        matches!(lab.refused(revert(2)).await, CatalogError::NotFound { .. }),
+        "what is on disk is not taken back"
+    );
 }
 
 async fn the_first_version_is_taken_back(lab: Lab) {
     let made = lab.make(ROOT, "x", file()).await;
     lab.save(made.node, 1).await;
-    let before = lab.done(lab.catalog.revert(made.document, VersionNo(1), lab.write())).await;
+    let before = lab
+        .done(lab.catalog.revert(made.document, VersionNo(1), lab.write()))
+        .await;
     assert_eq!(before, VersionNo(0));
     let (attr, version) = lab.catalog.current(made.node).await.unwrap();
-    assert_eq!((attr.version, attr.size, attr.head, attr.mtime, version), (VersionNo(0), 0, None, lab.now(), None));
+    assert_eq!(
+        (attr.version, attr.size, attr.head, attr.mtime, version),
+        (VersionNo(0), 0, None, lab.now(), None)
+    );
     assert!(lab.catalog.extents(None, 10).await.unwrap().is_empty());
     assert_eq!(lab.save(made.node, 5).await.version, VersionNo(1));
 }
@@ -72,33 +135,104 @@ async fn the_first_version_is_taken_back(lab: Lab) {
 async fn layouts_are_taken_back(lab: Lab) {
     let made = lab.make(ROOT, "x", file()).await;
     let [a, b, c] = std::array::from_fn(|_| fresh());
-    lab.save_extents(made.node, 10, &[Some(a), None, Some(b)], &[a, b]).await;
-    lab.save_extents(made.node, 10, &[Some(a), Some(c)], &[c]).await;
-    assert_eq!(lab.done(lab.catalog.revert(made.document, VersionNo(2), lab.write())).await, VersionNo(1));
-    assert_eq!(lab.catalog.current(made.node).await.unwrap().1.unwrap().layout, [Some(a), None, Some(b)]);
+    lab.save_extents(made.node, 10, &[Some(a), None, Some(b)], &[a, b])
+        .await;
+    lab.save_extents(made.node, 10, &[Some(a), Some(c)], &[c])
+        .await;
+    assert_eq!(
+        lab.done(lab.catalog.revert(made.document, VersionNo(2), lab.write()))
+            .await,
+        VersionNo(1)
+    );
+    assert_eq!(
+        lab.catalog
+            .current(made.node)
+            .await
+            .unwrap()
+            .1
+            .unwrap()
+            .layout,
+        [Some(a), None, Some(b)]
+    );
     assert!(lab.catalog.extent(a).await.unwrap().is_some());
     assert!(lab.catalog.extent(c).await.unwrap().is_none());
     let d = fresh();
-    lab.save_extents(made.node, 10, &[Some(d), Some(a)], &[d]).await;
-    assert_eq!(lab.catalog.version(made.document, VersionNo(1)).await.unwrap().unwrap().layout, [Some(a), None, Some(b)]);
-    assert_eq!(lab.catalog.version(made.document, VersionNo(2)).await.unwrap().unwrap().layout, [Some(d), Some(a)]);
+    lab.save_extents(made.node, 10, &[Some(d), Some(a)], &[d])
+        .await;
+    assert_eq!(
+        lab.catalog
+            .version(made.document, VersionNo(1))
+            .await
+            .unwrap()
+            .unwrap()
+            .layout,
+        [Some(a), None, Some(b)]
+    );
+    assert_eq!(
+        lab.catalog
+            .version(made.document, VersionNo(2))
+            .await
+            .unwrap()
+            .unwrap()
+            .layout,
+        [Some(d), Some(a)]
+    );
 }
 
 async fn a_take_over_is_taken_back(lab: Lab) {
     let target = lab.make(ROOT, "doc", file()).await;
     let old = lab.save(target.node, 1).await;
-    lab.catalog.settle(&[(target.document, VersionNo(1))]).await.unwrap();
+    lab.catalog
+        .settle(&[(target.document, VersionNo(1))])
+        .await
+        .unwrap();
     let temp = lab.make(ROOT, "temp", file()).await;
     let new = lab.save(temp.node, 2).await;
-    lab.done(lab.rename((ROOT, "temp"), (ROOT, "doc"), RenameMode::Replace, false)).await;
-    let open: Vec<_> = lab.catalog.unsettled(10).await.unwrap().iter().map(|version| (version.document, version.number.0)).collect();
+    lab.done(lab.rename((ROOT, "temp"), (ROOT, "doc"), RenameMode::Replace, false))
+        .await;
+    let open: Vec<_> = lab
+        .catalog
+        .unsettled(10)
+        .await
+        .unwrap()
+        .iter()
+        .map(|version| (version.document, version.number.0))
+        .collect();
     assert_eq!(open, [(temp.document, 1), (target.document, 2)]);
-    assert_eq!(lab.done(lab.catalog.revert(target.document, VersionNo(2), lab.write())).await, VersionNo(1));
+    assert_eq!(
+        lab.done(
+            lab.catalog
+                .revert(target.document, VersionNo(2), lab.write())
+        )
+        .await,
+        VersionNo(1)
+    );
     let attr = lab.attr(temp.node).await;
-    assert_eq!((attr.head, attr.size, attr.version), (old.head, 1, VersionNo(1)), "the name shows the old contents again");
-    assert!(lab.catalog.extent(new.head.unwrap()).await.unwrap().is_some(), "the other document still has it");
-    assert_eq!(lab.done(lab.catalog.revert(temp.document, VersionNo(1), lab.write())).await, VersionNo(0));
-    assert!(lab.catalog.extent(new.head.unwrap()).await.unwrap().is_none());
+    assert_eq!(
+        (attr.head, attr.size, attr.version),
+        (old.head, 1, VersionNo(1)),
+        "the name shows the old contents again"
+    );
+    assert!(
+        lab.catalog
+            .extent(new.head.unwrap())
+            .await
+            .unwrap()
+            .is_some(),
+        "the other document still has it"
+    );
+    assert_eq!(
+        lab.done(lab.catalog.revert(temp.document, VersionNo(1), lab.write()))
+            .await,
+        VersionNo(0)
+    );
+    assert!(
+        lab.catalog
+            .extent(new.head.unwrap())
+            .await
+            .unwrap()
+            .is_none()
+    );
     assert_eq!(lab.attr(temp.node).await, attr);
 }
 
@@ -111,23 +245,50 @@ async fn owed_shares_are_listed_until_paid(lab: Lab) {
     let mut what = commit(save, &made, lab.now(), 1, &layout, &extents);
     what.dealt[1].owed = owed;
     what.dealt[3].owed = owed;
-    lab.done(lab.catalog.commit_save(made.node, None, Commit { ..what }, lab.write())).await;
+    lab.done(
+        lab.catalog
+            .commit_save(made.node, None, Commit { ..what }, lab.write()),
+    )
+    .await;
     let lines = lab.log_len().await;
     let found = lab.catalog.owed(None, 10).await.unwrap();
     let mut expected = [extents[1], extents[3]];
     expected.sort();
-    assert_eq!(found.iter().map(|extent| extent.extent).collect::<Vec<_>>(), expected);
+    assert_eq!(
+        found.iter().map(|extent| extent.extent).collect::<Vec<_>>(),
+        expected
+    );
     assert!(found.iter().all(|extent| extent.owed == owed));
-    assert_eq!(lab.catalog.owed(Some(expected[0]), 10).await.unwrap().len(), 1);
+    assert_eq!(
+        lab.catalog.owed(Some(expected[0]), 10).await.unwrap().len(),
+        1
+    );
     assert_eq!(lab.catalog.owed(None, 1).await.unwrap().len(), 1);
     let usage = lab.catalog.usage().await.unwrap();
     assert_eq!((usage.degraded_extents, usage.owed_shares), (2, 4));
 
-    lab.catalog.set_owed(extents[1], IndexSet::EMPTY).await.unwrap();
-    lab.catalog.set_owed(extents[0], [index(64)].into_iter().collect()).await.unwrap();
-    assert!(lab.catalog.extent(extents[1]).await.unwrap().unwrap().owed.is_empty());
+    lab.catalog
+        .set_owed(extents[1], IndexSet::EMPTY)
+        .await
+        .unwrap();
+    lab.catalog
+        .set_owed(extents[0], [index(64)].into_iter().collect())
+        .await
+        .unwrap();
+    assert!(
+        lab.catalog
+            .extent(extents[1])
+            .await
+            .unwrap()
+            .unwrap()
+            .owed
+            .is_empty()
+    );
     let usage = lab.catalog.usage().await.unwrap();
     assert_eq!((usage.degraded_extents, usage.owed_shares), (2, 3));
-    assert!(matches!(lab.refused(lab.catalog.set_owed(fresh(), owed)).await, CatalogError::NotFound { .. }));
+    assert!(matches!(
+        lab.refused(lab.catalog.set_owed(fresh(), owed)).await,
+        CatalogError::NotFound { .. }
+    ));
     assert_eq!(lab.log_len().await, lines);
 }

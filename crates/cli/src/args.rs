@@ -1,0 +1,507 @@
+//! The command line.
+//!
+//! English help stands here; Japanese help lies in `words/help.ja.ftl` and is laid over it by [`command`].
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Arg, ArgAction, Args, Command as ClapCommand, CommandFactory as _, Parser, Subcommand};
+use clap_complete::Shell;
+
+use crate::exit::Exit;
+use crate::words::{Lang, Words, say, words};
+
+/// Keeps files as k-of-n shares on several file servers.
+#[derive(Parser, Debug)]
+#[command(
+    name = "warifu",
+    version,
+    max_term_width = 110,
+    arg_required_else_help = true
+)]
+pub struct Cli {
+    /// Language of messages.
+    #[arg(long, global = true, value_name = "LANG", value_parser = ["ja", "en"])]
+    pub lang: Option<String>,
+    /// No progress and no summary.
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Set up three local servers, a vault, sample documents and a drive: the tour.
+    Quickstart(Quickstart),
+    /// Make a new vault on two or more servers.
+    Init(Init),
+    /// Show the vault as a drive.
+    Mount(Mount),
+    /// Take the drive away; waits until everything is saved.
+    Umount(Umount),
+    /// Copy local files and folders into the vault.
+    Put(Put),
+    /// Copy files and folders out of the vault.
+    Get(Get),
+    /// List a folder of the vault.
+    Ls(Ls),
+    /// Write files of the vault to standard output.
+    Cat(Cat),
+    /// Remove files or folders from the vault.
+    Rm(Rm),
+    /// Rename or move within the vault.
+    Mv(Mv),
+    /// Make folders in the vault.
+    Mkdir(Mkdir),
+    /// List the versions of a file.
+    History(History),
+    /// Tell how the servers and the files are.
+    Status(Status),
+    /// Check the shares on every server and name what is wrong.
+    Verify(Verify),
+    /// Split one file into share files, without a vault.
+    Split(Split),
+    /// Join share files back into the file.
+    Combine(Combine),
+    /// Write the completion script of a shell.
+    Completions(Completions),
+}
+
+#[derive(Args, Debug)]
+pub struct Quickstart {
+    /// The folder to make [default: warifu-quickstart].
+    pub dir: Option<PathBuf>,
+    /// Set everything up, but mount no drive.
+    #[arg(long)]
+    pub no_mount: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct Init {
+    /// The vault file to write, e.g. office.toml.
+    pub vault: PathBuf,
+    /// A folder or store URL for each server; NAME=URL gives it a name.
+    #[arg(required = true, num_args = 1.., value_name = "SERVER")]
+    pub servers: Vec<String>,
+    /// How many servers it takes to read a file.
+    #[arg(short = 'k', long, value_name = "K", value_parser = clap::value_parser!(u8).range(1..))]
+    pub threshold: u8,
+    /// Let every save wait for the servers' disks.
+    #[arg(long)]
+    pub strict: bool,
+    /// Print the result as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct Mount {
+    /// The vault file.
+    pub vault: PathBuf,
+    /// An empty folder: the mount point.
+    pub dir: PathBuf,
+    /// Let other users of this machine in, as the files' modes say.
+    #[arg(long)]
+    pub allow_other: bool,
+    /// Mount for reading only.
+    #[arg(long)]
+    pub read_only: bool,
+    /// Stay in the foreground; Ctrl-C unmounts.
+    #[arg(long)]
+    pub foreground: bool,
+    /// How the background process is started by its parent.
+    #[arg(long, hide = true)]
+    pub background_child: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct Umount {
+    /// The mount point.
+    pub dir: PathBuf,
+    /// Print the result as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct Put {
+    /// The vault file.
+    pub vault: PathBuf,
+    /// Local files or folders; - is standard input.
+    #[arg(required = true, num_args = 1.., value_name = "SRC")]
+    pub sources: Vec<PathBuf>,
+    /// Where to, in the vault: a folder, or the new name.
+    #[arg(value_name = "DST")]
+    pub target: OsString,
+    /// Make missing folders of the target.
+    #[arg(short, long)]
+    pub parents: bool,
+    /// Refuse to replace files that are in the vault already.
+    #[arg(short, long)]
+    pub no_clobber: bool,
+    /// Print the result as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct Get {
+    /// The vault file.
+    pub vault: PathBuf,
+    /// Files or folders in the vault.
+    #[arg(required = true, num_args = 1.., value_name = "SRC")]
+    pub sources: Vec<OsString>,
+    /// Where to: a local folder, or the new name.
+    #[arg(value_name = "DST")]
+    pub target: PathBuf,
+    /// Replace local files.
+    #[arg(short, long)]
+    pub force: bool,
+    /// An older version of the file; `history` lists them.
+    #[arg(long = "version", value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub number: Option<u64>,
+    /// Print the result as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct Ls {
+    /// The vault file.
+    pub vault: PathBuf,
+    /// Files or folders in the vault [default: /].
+    #[arg(value_name = "PATH")]
+    pub paths: Vec<OsString>,
+    /// With mode, owner, size, time and version.
+    #[arg(short, long)]
+    pub long: bool,
+    /// Folders within folders too.
+    #[arg(short = 'R', long)]
+    pub recursive: bool,
+    /// Print the result as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct Cat {
+    /// The vault file.
+    pub vault: PathBuf,
+    /// Files in the vault.
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<OsString>,
+    /// An older version of the file; `history` lists them.
+    #[arg(long = "version", value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub number: Option<u64>,
+}
+
+#[derive(Args, Debug)]
+pub struct Rm {
+    /// The vault file.
+    pub vault: PathBuf,
+    /// Files or folders in the vault.
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<OsString>,
+    /// Folders with all that is in them.
+    #[arg(short, long)]
+    pub recursive: bool,
+    /// What does not exist is no error.
+    #[arg(short, long)]
+    pub force: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct Mv {
+    /// The vault file.
+    pub vault: PathBuf,
+    /// Files or folders in the vault.
+    #[arg(required = true, num_args = 1.., value_name = "SRC")]
+    pub sources: Vec<OsString>,
+    /// A folder of the vault, or the new name.
+    #[arg(value_name = "DST")]
+    pub target: OsString,
+    /// Refuse to replace what is there.
+    #[arg(short, long)]
+    pub no_clobber: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct Mkdir {
+    /// The vault file.
+    pub vault: PathBuf,
+    /// Folders to make.
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<OsString>,
+    /// Missing parents too; what exists is no error.
+    #[arg(short, long)]
+    pub parents: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct History {
+    /// The vault file.
+    pub vault: PathBuf,
+    /// A file in the vault.
+    pub path: OsString,
+    /// Print the result as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct Status {
+    /// The vault file.
+    pub vault: PathBuf,
+    /// Print the result as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct Verify {
+    /// The vault file.
+    pub vault: PathBuf,
+    /// Read every byte of every share, not only its beginning and length.
+    #[arg(long)]
+    pub deep: bool,
+    /// Print the result as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct Split {
+    /// The file to split.
+    pub file: PathBuf,
+    /// How many shares give the file back.
+    #[arg(short, value_name = "K", value_parser = clap::value_parser!(u8).range(1..))]
+    pub k: u8,
+    /// How many shares to make.
+    #[arg(short, value_name = "N", value_parser = clap::value_parser!(u8).range(1..))]
+    pub n: u8,
+    /// The folder for the share files [default: here].
+    #[arg(short, long, value_name = "DIR")]
+    pub output: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub struct Combine {
+    /// Share files, at least k of them.
+    #[arg(required = true, value_name = "SHARE")]
+    pub shares: Vec<PathBuf>,
+    /// The file to write [default: the original name, here].
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Replace the file if it exists.
+    #[arg(short, long)]
+    pub force: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct Completions {
+    /// Which shell.
+    pub shell: Shell,
+}
+
+/// The examples shown below a command's help.
+fn examples(command: &str) -> &'static [&'static str] {
+    match command {
+        "quickstart" => &[
+            "warifu quickstart",
+            "warifu quickstart /srv/tour --no-mount",
+        ],
+        "init" => &[
+            "warifu init office.toml --threshold 2 /mnt/server-a /mnt/server-b /mnt/server-c",
+            "warifu init office.toml -k 3 honcho=/mnt/a shisho=/mnt/b bunko=/mnt/c kencho=/mnt/d",
+        ],
+        "mount" => &[
+            "warifu mount office.toml ~/office",
+            "warifu mount office.toml /srv/office --allow-other --foreground",
+        ],
+        "umount" => &["warifu umount ~/office"],
+        "put" => &[
+            "warifu put office.toml report.docx /reports/",
+            "warifu put office.toml -p ~/Documents/2026 /archive",
+            "pg_dump db | warifu put office.toml - /backup/db.sql",
+        ],
+        "get" => &[
+            "warifu get office.toml /reports/report.docx .",
+            "warifu get office.toml --version 3 /reports/report.docx old.docx",
+            "warifu get office.toml / /tmp/everything",
+        ],
+        "ls" => &[
+            "warifu ls office.toml",
+            "warifu ls office.toml -l -R /reports",
+            "warifu ls office.toml --json",
+        ],
+        "cat" => &[
+            "warifu cat office.toml /reports/notes.txt",
+            "warifu cat office.toml --version 2 /a.csv | head",
+        ],
+        "rm" => &[
+            "warifu rm office.toml /old.docx",
+            "warifu rm office.toml -r /archive/2019",
+        ],
+        "mv" => &[
+            "warifu mv office.toml /draft.docx /final.docx",
+            "warifu mv office.toml /a.docx /b.docx /archive/",
+        ],
+        "mkdir" => &["warifu mkdir office.toml -p /reports/2026/11"],
+        "history" => &["warifu history office.toml /reports/report.docx"],
+        "status" => &[
+            "warifu status office.toml",
+            "warifu status office.toml --json",
+        ],
+        "verify" => &[
+            "warifu verify office.toml",
+            "warifu verify office.toml --deep --json",
+        ],
+        "split" => &["warifu split contract.pdf -k 2 -n 3 -o /media/usb"],
+        "combine" => {
+            &["warifu combine contract.pdf.1.warifu contract.pdf.3.warifu -o contract.pdf"]
+        }
+        "completions" => &["warifu completions bash > /etc/bash_completion.d/warifu"],
+        _ => &[],
+    }
+}
+
+/// The command line's definition, in the language chosen.
+pub fn command() -> ClapCommand {
+    let mut top = Cli::command().disable_help_subcommand(true);
+    let exits: Vec<String> = Exit::ALL
+        .iter()
+        .map(|(exit, id)| format!("  {:>3}  {}", exit.code(), crate::words::render(id, &[])))
+        .collect();
+    top = top.after_help(format!("{}\n{}", say!("help-exit-codes"), exits.join("\n")));
+    let names: Vec<String> = top
+        .get_subcommands()
+        .map(|command| command.get_name().to_owned())
+        .collect();
+    for name in names {
+        let lines: Vec<String> = examples(&name)
+            .iter()
+            .map(|line| format!("  {line}"))
+            .collect();
+        let after = format!("{}\n{}", say!("help-examples"), lines.join("\n"));
+        top = top.mut_subcommand(name, |command| command.after_help(after));
+    }
+    if words().lang() == Lang::Ja {
+        in_japanese(top, words())
+    } else {
+        top
+    }
+}
+
+/// Lays the Japanese help over the English one.
+fn in_japanese(top: ClapCommand, words: &Words) -> ClapCommand {
+    // Usage lines name the whole command only once everything is built.
+    let mut built = top.clone();
+    built.build();
+    let names: Vec<String> = top
+        .get_subcommands()
+        .map(|command| command.get_name().to_owned())
+        .collect();
+    let top = translated(top, "help-top", &mut built, words)
+        .help_template("{about-with-newline}\n使い方: {usage}\n\nコマンド:\n{subcommands}\n\nオプション:\n{options}{after-help}")
+        .disable_version_flag(true)
+        .arg(Arg::new("version").short('V').long("version").action(ArgAction::Version).help("版を表示します"));
+    names.into_iter().fold(top, |top, name| {
+        let id = format!("help-{name}");
+        match built.find_subcommand_mut(&name) {
+            Some(built) => {
+                top.mut_subcommand(name, |command| translated(command, &id, built, words))
+            }
+            None => top,
+        }
+    })
+}
+
+fn translated(
+    command: ClapCommand,
+    id: &str,
+    built: &mut ClapCommand,
+    words: &Words,
+) -> ClapCommand {
+    let about = words.find(id, &[]).unwrap_or_default();
+    let usage = built
+        .render_usage()
+        .to_string()
+        .trim_start_matches("Usage: ")
+        .replace("[OPTIONS]", "[オプション]")
+        .replace("<COMMAND>", "<コマンド>");
+    let args: Vec<String> = command
+        .get_arguments()
+        .map(|arg| arg.get_id().to_string())
+        .collect();
+    let command = command
+        .about(about)
+        .override_usage(usage)
+        .help_template("{about-with-newline}\n使い方: {usage}\n\n引数:\n{positionals}\n\nオプション:\n{options}{after-help}")
+        .disable_help_flag(true)
+        .arg(Arg::new("help").short('h').long("help").action(ArgAction::Help).help("この説明を表示します"));
+    args.into_iter().fold(command, |command, arg| {
+        // Arguments of every command have one translation.
+        let own = words
+            .find(&format!("{id}.{arg}"), &[])
+            .or_else(|| words.find(&format!("help-common.{arg}"), &[]));
+        match own {
+            Some(help) => command.mut_arg(arg, |arg| {
+                let takes_value = arg.get_action().takes_values();
+                let arg = arg.help(help);
+                if takes_value {
+                    arg.hide_possible_values(true)
+                } else {
+                    arg
+                }
+            }),
+            None => command,
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        command().debug_assert();
+        in_japanese(Cli::command(), &Words::new(Lang::Ja)).debug_assert();
+    }
+
+    #[test]
+    fn every_command_and_argument_has_japanese_help() {
+        let words = Words::new(Lang::Ja);
+        for command in Cli::command().get_subcommands() {
+            let id = format!("help-{}", command.get_name());
+            assert!(words.find(&id, &[]).is_some(), "{id}");
+            for arg in command.get_arguments().filter(|arg| !arg.is_hide_set()) {
+                let (own, common) = (
+                    format!("{id}.{}", arg.get_id()),
+                    format!("help-common.{}", arg.get_id()),
+                );
+                assert!(
+                    words.find(&own, &[]).or(words.find(&common, &[])).is_some(),
+                    "{own}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn every_example_parses() {
+        for command in Cli::command().get_subcommands() {
+            let lines = examples(command.get_name());
+            assert!(!lines.is_empty(), "{} has no example", command.get_name());
+            for line in lines {
+                let call = line
+                    .split('|')
+                    .find(|part| part.trim_start().starts_with("warifu"))
+                    .unwrap();
+                let words = call.split('>').next().unwrap().split_whitespace();
+                Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{line}: {error}"));
+            }
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! What each command does.
+
+pub mod copy;
+pub mod files;
+pub mod init;
+pub mod loose;
+pub mod mount;
+pub mod quickstart;
+pub mod status;
+
+use std::ffi::OsStr;
+use std::future::Future;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use warifu::{OpenOptions, VaultPath, Warifu};
+
+use crate::exit::Exit;
+use crate::failure::{Failure, server_fault};
+use crate::output::{note, shown};
+use crate::stop;
+use crate::words::say;
+
+/// How a command ended.
+pub type Done = Result<Exit, Failure>;
+
+/// Opens a vault, does something, and closes it again: everything saved is on the servers' disks when this returns.
+/// When the user stops it, the work is dropped where it is: it must be of steps that are whole each by itself.
+pub async fn with_vault<F, Fut>(path: &Path, read_only: bool, work: F) -> Done
+where
+    F: FnOnce(Arc<Warifu>) -> Fut,
+    Fut: Future<Output = Done>,
+{
+    with_vault_and_grace(path, read_only, Duration::ZERO, work).await
+}
+
+/// As [`with_vault`], for work that sees by itself when the user stops it, and takes back what it has begun: it gets some time for that.
+pub async fn with_vault_and_grace<F, Fut>(
+    path: &Path,
+    read_only: bool,
+    grace: Duration,
+    work: F,
+) -> Done
+where
+    F: FnOnce(Arc<Warifu>) -> Fut,
+    Fut: Future<Output = Done>,
+{
+    let warifu = open(path, read_only).await?;
+    let done = {
+        let mut work = pin!(work(warifu.clone()));
+        tokio::select! {
+            done = &mut work => done,
+            () = stop::requested() => {
+                let left = tokio::time::timeout(grace, work).await;
+                left.unwrap_or_else(|_| Err(Failure::interrupted()))
+            }
+        }
+    };
+    let unsaved = warifu.close().await;
+    if !unsaved.is_empty() {
+        return Err(Failure::lost(&unsaved));
+    }
+    done
+}
+
+/// Opens a vault, and tells of servers that are away.
+pub async fn open(path: &Path, read_only: bool) -> Result<Arc<Warifu>, Failure> {
+    let options = OpenOptions::new("warifu").read_only(read_only);
+    let warifu = Warifu::open(path, options)
+        .await
+        .map_err(Failure::opening)?;
+    if !crate::quiet() {
+        for fault in warifu.faults() {
+            note(&say!("server-away", fault = server_fault(fault)));
+        }
+    }
+    Ok(Arc::new(warifu))
+}
+
+/// A path of the vault from the command line.
+pub fn vault_path(word: &OsStr) -> Result<VaultPath, Failure> {
+    VaultPath::parse(word.as_bytes())
+        .map_err(|bad| Failure::bad_name(&bad, &shown(word.as_bytes())))
+}

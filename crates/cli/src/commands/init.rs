@@ -1,0 +1,118 @@
+//! `warifu init`: a new vault.
+
+use serde::Serialize;
+use warifu::{InitOptions, NewServer, SaveDurability, Threshold, Warifu};
+
+use super::Done;
+use crate::args::Init;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::output::{json, note, print, shown_path, shown_text};
+use crate::words::{say, set_vault};
+
+#[derive(Serialize)]
+struct Made {
+    vault_file: String,
+    vault: String,
+    k: u8,
+    n: u8,
+    servers: Vec<MadeServer>,
+}
+
+#[derive(Serialize)]
+struct MadeServer {
+    index: u8,
+    id: String,
+    name: String,
+    url: String,
+}
+
+pub async fn run(args: Init) -> Done {
+    set_vault(&args.vault);
+    let count = args.servers.len();
+    let n = u8::try_from(count).map_err(|_| {
+        Failure::new(
+            Exit::Usage,
+            say!("too-many-servers", n = count),
+            say!("bad-threshold-next"),
+        )
+    })?;
+    let threshold = Threshold::new(args.threshold, n)
+        .map_err(|bad| Failure::opening(warifu::Error::Threshold(bad)))?;
+    let servers = args
+        .servers
+        .iter()
+        .enumerate()
+        .map(|(position, word)| server(position, word))
+        .collect();
+    let durability = if args.strict {
+        SaveDurability::Strict
+    } else {
+        SaveDurability::Normal
+    };
+    let options = InitOptions::new("warifu").durability(durability);
+    let file = Warifu::init(&args.vault, threshold, servers, options)
+        .await
+        .map_err(Failure::opening)?;
+    if args.json {
+        let servers = file
+            .servers
+            .iter()
+            .map(|server| MadeServer {
+                index: server.index.get(),
+                id: server.id.to_string(),
+                name: server.name.clone(),
+                url: server.url.clone(),
+            })
+            .collect();
+        let vault_file = args.vault.to_string_lossy().into_owned();
+        json(&Made {
+            vault_file,
+            vault: file.vault.to_string(),
+            k: threshold.k(),
+            n,
+            servers,
+        })?;
+    } else if !crate::quiet() {
+        print(&format!(
+            "{}\n",
+            say!(
+                "init-done",
+                path = shown_path(&args.vault),
+                k = threshold.k(),
+                n = n
+            )
+        ))?;
+        for server in &file.servers {
+            print(&format!(
+                "  {}  {}\n",
+                shown_text(&server.name),
+                shown_text(&server.url)
+            ))?;
+        }
+        print(&format!("{}\n", say!("init-next")))?;
+    }
+    if !crate::quiet() {
+        if threshold.k() == 1 {
+            note(&say!("init-threshold-one"));
+        } else if threshold.k() == n && n > 1 {
+            note(&say!("init-threshold-all"));
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+/// A server from the command line: `NAME=URL`, or a URL, which gets a name by its place.
+fn server(position: usize, word: &str) -> NewServer {
+    match word.split_once('=') {
+        // A path may have a = in it too; a name has no slash.
+        Some((name, url)) if !name.is_empty() && !name.contains(['/', ':']) => NewServer {
+            name: name.into(),
+            url: url.into(),
+        },
+        _ => NewServer {
+            name: format!("server-{}", position + 1),
+            url: word.into(),
+        },
+    }
+}

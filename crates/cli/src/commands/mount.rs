@@ -1,0 +1,480 @@
+//! `mount` and `umount`: the drive, and the process behind it.
+//!
+//! `mount` starts the program once more in the background and waits until the drive answers; what goes wrong before that
+//! comes back over the child's standard output. `umount` talks to that process over a [control socket](control), so that
+//! what could not be saved is told by name to the person who unmounts. It is never written to a file: names are secret.
+
+mod control;
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde::{Deserialize, Serialize};
+use warifu::Warifu;
+use warifu::store::StoreUrl;
+use warifu_mount::{Ended, Hygiene, Memory, Mount, MountError, MountOptions, UmountError};
+
+use self::control::{Control, LostFile, Report};
+use super::{Done, open};
+use crate::args;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::output::{JsonName, json, note, print, shell_word, shown_path, shown_text};
+use crate::words::{say, set_vault, words};
+
+/// How a drive is to be mounted.
+pub struct Wish {
+    pub vault: PathBuf,
+    pub dir: PathBuf,
+    pub allow_other: bool,
+    pub read_only: bool,
+}
+
+/// What the background process says to its parent, once.
+#[derive(Serialize, Deserialize)]
+enum Word {
+    Ready,
+    Failed {
+        exit: u8,
+        what: String,
+        details: Vec<String>,
+        next: String,
+    },
+}
+
+pub async fn run(args: args::Mount) -> Done {
+    set_vault(&args.vault);
+    let wish = Wish {
+        vault: args.vault,
+        dir: args.dir,
+        allow_other: args.allow_other,
+        read_only: args.read_only,
+    };
+    if args.background_child {
+        return background(wish).await;
+    }
+    if args.foreground {
+        let served = serve(wish, |dir| {
+            if !crate::quiet() {
+                note(&say!("mounted-foreground", dir = shown_path(dir)));
+            }
+        })
+        .await;
+        return served.and_then(|ended| told(&ended));
+    }
+    let dir = start(wish).await?;
+    if !crate::quiet() {
+        print(&format!(
+            "{}\n",
+            say!(
+                "mounted",
+                dir = shown_path(&dir),
+                command = umount_command(&dir)
+            )
+        ))?;
+    }
+    Ok(Exit::Ok)
+}
+
+/// The command that unmounts a drive.
+fn umount_command(dir: &Path) -> String {
+    format!(
+        "{} umount {}",
+        crate::words::program(),
+        shell_word(dir.as_os_str())
+    )
+}
+
+/// Starts a process in the background that serves the drive; returns when the drive answers.
+pub async fn start(wish: Wish) -> Result<PathBuf, Failure> {
+    let dir = control::place(&wish.dir);
+    let shown_dir = wish.dir.clone();
+    let work = move || -> Result<(), Failure> {
+        let failed = |error: std::io::Error| {
+            Failure::new(
+                Exit::Failed,
+                say!("background-failed", detail = shown_text(&error.to_string())),
+                say!("background-failed-next"),
+            )
+        };
+        let mut command = Command::new(std::env::current_exe().map_err(failed)?);
+        command
+            .arg("mount")
+            .arg(std::path::absolute(&wish.vault).map_err(failed)?)
+            .arg(&dir);
+        command.args(["--background-child", "--lang", words().lang().as_str()]);
+        if wish.allow_other {
+            command.arg("--allow-other");
+        }
+        if wish.read_only {
+            command.arg("--read-only");
+        }
+        if crate::quiet() {
+            command.arg("--quiet");
+        }
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .current_dir("/")
+            .spawn()
+            .map_err(failed)?;
+        let mut line = String::new();
+        if let Some(out) = child.stdout.take() {
+            BufReader::new(out).read_line(&mut line).map_err(failed)?;
+        }
+        match serde_json::from_str(&line) {
+            Ok(Word::Ready) => Ok(()),
+            Ok(Word::Failed {
+                exit,
+                what,
+                details,
+                next,
+            }) => {
+                let _ = child.wait();
+                Err(Failure {
+                    exit: Exit::of_code(exit),
+                    what,
+                    details,
+                    next,
+                })
+            }
+            Err(_) => {
+                let detail = child
+                    .wait()
+                    .map_or_else(|error| error.to_string(), |status| status.to_string());
+                Err(Failure::new(
+                    Exit::Failed,
+                    say!("background-failed", detail = detail),
+                    say!("background-failed-next"),
+                ))
+            }
+        }
+    };
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|lost| Err(std::io::Error::other(lost).into()))?;
+    Ok(shown_dir)
+}
+
+/// Whether a process of ours serves a drive there.
+pub fn is_served(dir: &Path) -> bool {
+    Control::is_there(&control::place(dir))
+}
+
+/// The process in the background.
+async fn background(wish: Wish) -> Done {
+    // A session of its own: closing the terminal does not end the drive.
+    let _ = rustix::process::setsid();
+    let served = serve(wish, |_| {
+        tell(&Word::Ready);
+        let_go();
+    })
+    .await;
+    match served {
+        Ok(ended) if ended.unsaved.is_empty() => Ok(Exit::Ok),
+        // Whoever unmounted has been told; nobody reads our standard error any more.
+        Ok(_) => Ok(Exit::Lost),
+        Err(failure) => {
+            let exit = failure.exit;
+            tell(&Word::Failed {
+                exit: exit.code(),
+                what: failure.what,
+                details: failure.details,
+                next: failure.next,
+            });
+            Ok(exit)
+        }
+    }
+}
+
+fn tell(word: &Word) {
+    let mut out = std::io::stdout().lock();
+    if let Ok(line) = serde_json::to_string(word) {
+        let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+    }
+}
+
+/// Lets go of the terminal and of the pipe to the parent.
+fn let_go() {
+    if let Ok(null) = std::fs::OpenOptions::new().write(true).open("/dev/null") {
+        let _ = rustix::stdio::dup2_stdout(&null);
+        let _ = rustix::stdio::dup2_stderr(&null);
+    }
+}
+
+/// Mounts the drive, serves it until somebody wants it to end, saves, and returns what became of it.
+async fn serve(wish: Wish, ready: impl FnOnce(&Path)) -> Result<Ended, Failure> {
+    let dir = control::place(&wish.dir);
+    let warifu = open(&wish.vault, wish.read_only).await?;
+    let mut options = MountOptions::new(&dir);
+    options.allow_other = wish.allow_other;
+    options.read_only = wish.read_only;
+    options.keep_out = own_folders(&warifu);
+    let mounted = match Mount::new(
+        warifu.vault().clone(),
+        options,
+        tokio::runtime::Handle::current(),
+    )
+    .await
+    {
+        Ok(mounted) => mounted,
+        Err(error) => {
+            warifu.close().await;
+            return Err(mount_failure(&error, &dir));
+        }
+    };
+    if !crate::quiet() {
+        tell_of_swap(mounted.hygiene());
+    }
+    // Without it the drive works too; only the report of an unmount has nowhere to go.
+    let mut control = Control::listen(&dir).ok();
+    ready(&dir);
+    let ended = mounted
+        .until(async {
+            tokio::select! {
+                () = crate::stop::requested() => {}
+                () = asked(control.as_mut()) => {}
+            }
+        })
+        .await;
+    if let Some(control) = control {
+        control.answer(&report(&ended)).await;
+    }
+    Ok(ended)
+}
+
+/// Says so where plaintext could get into swap: swap is on, and this user may not lock memory.
+fn tell_of_swap(hygiene: &Hygiene) {
+    // The first line of the table is its heading.
+    let swaps =
+        std::fs::read_to_string("/proc/swaps").map_or(0, |table| table.lines().skip(1).count());
+    if hygiene.memory != Memory::Locked && swaps > 0 {
+        note(&say!("mount-swap"));
+    }
+}
+
+/// The folders of the vault itself, which a drive must neither lie in nor cover.
+fn own_folders(warifu: &Warifu) -> Vec<PathBuf> {
+    let base = warifu.path().parent().unwrap_or(Path::new("/"));
+    let servers = warifu.file().servers.iter().filter_map(|server| {
+        match StoreUrl::parse(&server.url, base) {
+            Ok(StoreUrl::Directory(path)) => Some(path),
+            _ => None,
+        }
+    });
+    servers.collect()
+}
+
+/// Ends when somebody asks over the control socket.
+async fn asked(control: Option<&mut Control>) {
+    match control {
+        Some(control) => control.asked().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn report(ended: &Ended) -> Report {
+    let lost = ended
+        .unsaved
+        .iter()
+        .map(|unsaved| LostFile {
+            path: unsaved.path.clone(),
+            why: Failure::vault(&unsaved.error, &shown_text(&unsaved.path)).what,
+        })
+        .collect();
+    Report {
+        lost,
+        forced: ended.forced,
+    }
+}
+
+/// How a drive ended, told to whoever was there.
+fn told(ended: &Ended) -> Done {
+    if ended.forced && !crate::quiet() {
+        note(&say!("umount-forced"));
+    }
+    if ended.unsaved.is_empty() {
+        Ok(Exit::Ok)
+    } else {
+        Err(Failure::lost(&ended.unsaved))
+    }
+}
+
+fn mount_failure(error: &MountError, dir: &Path) -> Failure {
+    let path = shown_path(dir);
+    match error {
+        MountError::NoDevice => Failure::new(
+            Exit::NoMount,
+            say!("mount-no-device"),
+            say!("mount-no-device-next"),
+        ),
+        MountError::DeviceDenied => Failure::new(
+            Exit::NoMount,
+            say!("mount-denied"),
+            say!("mount-denied-next"),
+        ),
+        MountError::NoHelper => Failure::new(
+            Exit::NoMount,
+            say!("mount-no-helper"),
+            say!("mount-no-helper-next"),
+        ),
+        MountError::AllowOtherDenied => Failure::new(
+            Exit::NoMount,
+            say!("mount-allow-other"),
+            say!("mount-allow-other-next"),
+        ),
+        MountError::NoSuchDir { .. } => Failure::new(
+            Exit::NotFound,
+            say!("mount-not-found", dir = path),
+            say!("mount-not-found-next", dir = shell_word(dir.as_os_str())),
+        ),
+        MountError::NotADir { .. } => Failure::new(
+            Exit::Usage,
+            say!("mount-not-a-folder", dir = path),
+            say!("mount-not-a-folder-next"),
+        ),
+        MountError::NotEmpty { .. } => Failure::new(
+            Exit::Usage,
+            say!("mount-not-empty", dir = path),
+            say!("mount-not-empty-next"),
+        ),
+        MountError::AlreadyMounted { .. } => Failure::new(
+            Exit::Exists,
+            say!("mount-taken", dir = path),
+            say!("mount-taken-next", dir = shell_word(dir.as_os_str())),
+        ),
+        MountError::InsideServer { .. } => Failure::new(
+            Exit::Usage,
+            say!("mount-inside", dir = path),
+            say!("mount-inside-next"),
+        ),
+        MountError::Vault(error) => Failure::vault(error, &say!("the-vault")),
+        MountError::Refused { .. } | MountError::Handshake(_) => Failure::new(
+            Exit::NoMount,
+            say!(
+                "mount-failed",
+                dir = path,
+                detail = shown_text(&error.to_string())
+            ),
+            say!("mount-failed-next"),
+        ),
+        other => Failure::new(
+            Exit::Failed,
+            say!(
+                "mount-failed",
+                dir = path,
+                detail = shown_text(&other.to_string())
+            ),
+            say!("mount-failed-next"),
+        ),
+    }
+}
+
+fn umount_failure(error: &UmountError, dir: &Path) -> Failure {
+    let path = shown_path(dir);
+    match error {
+        UmountError::NotADrive { .. } => Failure::new(
+            Exit::NotFound,
+            say!("umount-not-mounted", dir = path),
+            say!("umount-not-mounted-next"),
+        ),
+        UmountError::Busy { .. } => Failure::new(
+            Exit::Failed,
+            say!("umount-busy", dir = path),
+            say!("umount-busy-next"),
+        ),
+        UmountError::NoHelper => Failure::new(
+            Exit::NoMount,
+            say!("mount-no-helper"),
+            say!("mount-no-helper-next"),
+        ),
+        other => Failure::new(
+            Exit::Failed,
+            say!(
+                "umount-failed",
+                dir = path,
+                detail = shown_text(&other.to_string())
+            ),
+            say!("umount-busy-next"),
+        ),
+    }
+}
+
+#[derive(Serialize)]
+struct JsonReport {
+    unmounted: bool,
+    /// Whether programs still used the drive and were cut off.
+    forced: bool,
+    lost: Vec<JsonLost>,
+}
+
+#[derive(Serialize)]
+struct JsonLost {
+    #[serde(flatten)]
+    name: JsonName,
+    why: String,
+}
+
+pub async fn umount(args: args::Umount) -> Done {
+    let dir = control::place(&args.dir);
+    let report = match Control::ask(&dir).await {
+        Some(report) => report.map_err(|detail| {
+            Failure::new(
+                Exit::Failed,
+                say!(
+                    "umount-no-report",
+                    dir = shown_path(&dir),
+                    detail = shown_text(&detail)
+                ),
+                say!("umount-no-report-next"),
+            )
+        })?,
+        None => {
+            let place = dir.clone();
+            let done = tokio::task::spawn_blocking(move || warifu_mount::umount(&place)).await;
+            match done {
+                Ok(Ok(())) => Report::default(),
+                Ok(Err(error)) => return Err(umount_failure(&error, &dir)),
+                Err(lost) => return Err(std::io::Error::other(lost).into()),
+            }
+        }
+    };
+    if args.json {
+        let lost = report
+            .lost
+            .iter()
+            .map(|lost| JsonLost {
+                name: JsonName::new(lost.path.as_bytes()),
+                why: lost.why.clone(),
+            })
+            .collect();
+        json(&JsonReport {
+            unmounted: true,
+            forced: report.forced,
+            lost,
+        })?;
+    }
+    if report.forced && !crate::quiet() {
+        note(&say!("umount-forced"));
+    }
+    if !report.lost.is_empty() {
+        let lines = report
+            .lost
+            .iter()
+            .map(|lost| format!("{}: {}", shown_text(&lost.path), shown_text(&lost.why)));
+        return Err(Failure::new(
+            Exit::Lost,
+            say!("lost", files = report.lost.len()),
+            say!("lost-next"),
+        )
+        .with(lines));
+    }
+    if !args.json && !crate::quiet() {
+        print(&format!(
+            "{}\n",
+            say!("unmounted", dir = shown_path(&args.dir))
+        ))?;
+    }
+    Ok(Exit::Ok)
+}

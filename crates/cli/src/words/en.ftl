@@ -1,0 +1,284 @@
+# The program's words in English. ja.ftl says the same in Japanese; a test compares the two.
+# In every message, $warifu is how the program is called from here, and $vault how the vault file was named.
+
+next = Next: { $next }
+
+# Exit codes
+help-exit-codes = Exit codes:
+help-examples = Examples:
+exit-ok = done
+exit-failed = not done
+exit-usage = the command line makes no sense
+exit-care = done, but something needs care: damage, a server away, a file left out
+exit-not-found = a file, folder, version or vault does not exist
+exit-too-few = too few servers answer, or too few good shares are left
+exit-exists = something is there already; nothing was overwritten
+exit-no-room = no room left
+exit-no-mount = no drive can be mounted here
+exit-bad-input = a damaged or foreign vault file, share or server
+exit-lost = some changes could not be saved; their names were reported
+exit-interrupted = stopped by the user
+usage = { $detail }
+usage-next = see { $warifu } --help.
+interrupted = stopped; nothing half-done is left.
+
+# General
+the-vault = the vault
+the-path = the path
+amount = { $files ->
+    [one] 1 file, { $size }
+   *[other] { $files } files, { $size }
+}
+failed = { $subject }: { $detail }
+failed-next = check the servers with: { $warifu } status { $vault }
+try-again-next = try again.
+stream-failed = reading or writing failed: { $detail }
+
+# Local files
+local-not-found = { $path } does not exist.
+local-not-found-next = check the path.
+local-exists = { $path } exists already and was not overwritten.
+local-exists-next = choose another name, or replace it with --force where the command has that.
+local-denied = { $path }: permission denied.
+local-denied-next = check the owner and the mode of the file and its folder.
+local-full = { $path }: no room left on the device.
+local-full-next = free some room there and try again.
+local-failed = { $path }: { $detail }
+local-failed-next = check the disk or the other end and try again.
+
+# Names in the vault
+not-found = { $subject } does not exist in the vault.
+not-found-next = see what is there with: { $warifu } ls { $vault }
+version-not-found = { $subject } has no such version.
+version-not-found-next = list its versions with: { $warifu } history { $vault } FILE
+no-such-folder = { $subject } is not a folder in the vault.
+exists = { $subject } exists already in the vault.
+exists-next = choose another name.
+not-empty = { $subject } is not empty.
+not-empty-next = remove it with all that is in it with: { $warifu } rm -r
+not-a-folder = { $subject } is not a folder.
+not-a-folder-next = name a folder, or the file without a / at its end.
+is-a-folder = { $subject } is a folder.
+is-a-folder-next = name a file.
+rm-folder-next = remove a folder and all that is in it with -r.
+into-itself = { $subject }: a folder cannot be moved into itself.
+into-itself-next = choose a target outside the folder.
+name-too-long = { $subject }: a name of { $got } bytes is too long; the limit is { $limit } bytes.
+name-too-long-next = choose a shorter name.
+name-impossible = { $subject }: no file can be called that.
+name-impossible-next = leave out empty names, "..", and the NUL character.
+too-large = { $subject }: { $size } is more than a file can hold ({ $limit }).
+too-large-next = split the file into parts.
+put-no-folder-next = make it first with: { $warifu } mkdir -p { $vault } FOLDER   (or put with --parents)
+mkdir-parents-next = make the folders above it too with -p.
+get-no-folder = { $path } is not a folder.
+get-no-folder-next = make the folder first, or name one file as the target for one source.
+put-stdin-name = standard input needs a file name as its target.
+put-stdin-name-next = give "-" alone, and a path that is not a folder.
+read-only = the vault was opened for reading only.
+read-only-next = mount it without --read-only to change files.
+
+# Shares and servers
+too-few-shares = { $subject }, version { $version }, cannot be read now: { $needed } good shares are needed and { $got } could be had.
+too-few-shares-next = bring the servers named above back, then check with: { $warifu } verify { $vault }
+not-stored = { $subject } could not be saved: { $needed } servers must take a share and { $got } did. The old version is untouched.
+not-stored-next = bring the servers back and save again; see { $warifu } status { $vault }
+no-room-next = free room on the servers that are full, or give them larger disks, and save again.
+lapsed = { $subject }: the save took too long and was given up. The old version is untouched.
+no-randomness = the operating system has no random numbers to give; nothing can be shared without them.
+no-randomness-next = check that the getrandom system call is allowed here, and try again.
+damaged = { $subject } is damaged: { $detail }
+damaged-next = see which shares are bad with: { $warifu } verify { $vault } --deep
+shutting-down = the vault is being closed.
+server-away = note: { $fault }
+fault-missing = share missing
+fault-corrupt = damaged
+fault-stale = outdated
+fault-foreign = not this vault's
+fault-no-answer = no answer
+fault-full = no room left
+fault-denied = access denied
+fault-failed = error
+lost = { $files ->
+    [one] the last changes of 1 file could not be saved and are lost:
+   *[other] the last changes of { $files } files could not be saved and are lost:
+}
+lost-next = their older versions are untouched. Bring the servers back before you work on; see { $warifu } status VAULT
+
+# Opening and making a vault
+vault-file-not-found = there is no vault file { $path }.
+vault-file-not-found-next = check the path, or make a vault with: { $warifu } init { $vault } --threshold 2 SERVER SERVER SERVER
+vault-file-exists = { $path } exists already and was not overwritten.
+vault-file-exists-next = choose another name for the new vault.
+vault-file-newer = { $path } has format { $found } and was written by a newer warifu.
+newer-next = use a newer version of warifu.
+vault-file-invalid = { $path }, line { $line }: { $problem }
+vault-file-invalid-next = correct line { $line } of { $path }, or take the file from a backup.
+problem-value = { $field } is "{ $found }", but must be { $allowed }.
+problem-twice = two servers have the same { $field }, "{ $found }".
+problem-count = threshold.n is { $needed }, but { $got } servers are listed.
+problem-secret = { $field } holds a password.
+problem-secret-next = take the password out of the vault file; secrets must not stand in it.
+bad-threshold = a threshold of { $k } of { $n } is impossible.
+bad-threshold-next = name at least one server and at most 255, and a threshold from 1 to their number.
+too-many-servers = { $n } servers are too many.
+same-name = two servers are called "{ $server }".
+same-name-next = give each server a name of its own with NAME=URL.
+url-not-built-in = { $server }: { $scheme } servers are not built into this version.
+url-bad = { $server }: { $detail }
+url-next = name a folder: a path, dir:PATH or file:///PATH. Folders of mounted file servers (NFS, SMB, sshfs) work too.
+store-not-empty = { $server }: the folder { $path } is not empty: { $found }
+store-not-empty-next = name an empty or a new folder for each server.
+store-in-use = { $server }: { $path } belongs to a vault already.
+store-inside = { $server }: { $path } lies within the server { $store }.
+store-inside-next = give each server a folder of its own, best on another machine.
+store-no-parent = { $server }: { $path } cannot be made, because there is no folder { $parent }.
+store-no-parent-next = check that the file server is mounted, or make the folder.
+store-failed = { $server }: { $detail }
+store-failed-next = check that the folder is there and writable for you.
+founding-failed = the vault could not be made: { $detail }
+founding-failed-next = check the servers and try again.
+too-few-servers = the vault cannot be opened: { $needed } servers are needed and { $got } answered as they should.
+too-few-servers-next = bring one of the servers named above back (is it mounted?), and try again.
+wrong-vault = the servers do not hold the key of this vault.
+wrong-vault-next = check that the vault file and the servers' places in it belong together.
+catalog-missing = the catalogue { $path } is missing.
+catalog-missing-next = put it back from a backup, next to the vault file. The contents are still on the servers.
+catalog-exists = there is a catalogue { $path } already.
+catalog-exists-next = choose another name for the vault file; the catalogue is named after it.
+catalog-no-answer = the catalogue does not answer: { $detail }
+catalog-no-answer-next = another process may be busy with it; wait a little and try again.
+catalog-full = there is no room left for the catalogue.
+catalog-newer = the catalogue has schema { $found }; this warifu knows up to { $known }.
+catalog-damaged = the catalogue { $path } cannot be used: { $detail }
+catalog-damaged-next = put it back from a backup. The contents are still on the servers.
+init-done = { $path }: a new vault; any { $k } of its { $n } servers give every file back.
+init-next = Keep a copy of the vault file and of the catalogue beside it.
+    Put files in with:  { $warifu } put { $vault } FILE /
+    Or mount a drive:   { $warifu } mount { $vault } FOLDER
+init-threshold-one = note: with a threshold of 1 each server alone can read everything.
+init-threshold-all = note: with this threshold no server may be lost: if one goes, no file can be read.
+
+# Copying
+copied = copied { $amount }.
+copied-skipped = { $files ->
+    [one] 1 was left out, as told above.
+   *[other] { $files } were left out, as told above.
+}
+skipped = left out: { $path }: { $why }
+skip-special = a pipe, socket or device
+put-degraded = note: not every server has its share yet, because one is away or full. The files can be read; see { $warifu } status { $vault }
+
+# History
+history-line = version { $version }  { $time }  { $size }  { $author }@{ $host }
+history-current = (current)
+history-empty = { $subject } has never been saved.
+
+# Status and verify
+status-threshold = { $k } of { $n } servers are needed to read.
+state-normal = ok
+status-free = { $size } free
+status-usage = { $files } files, { $folders } folders, { $size }, { $versions } versions.
+status-owed = { $shares } shares of { $extents } extents are still owed to servers.
+status-spare = { $spare ->
+    [one] One more server may go, and everything can still be read.
+   *[other] { $spare } more servers may go, and everything can still be read.
+}
+status-no-spare = No further server may go: everything can be read, but with none to spare.
+status-unreadable = { $missing ->
+    [one] Nothing can be read until 1 more server answers.
+   *[other] Nothing can be read until { $missing } more servers answer.
+}
+status-away-next = bring the servers that do not answer back (are they mounted?).
+verify-no-name = (a removed file)
+verify-owed = (known, owed)
+verify-more = … and { $more } more; --json lists all.
+verify-lost = LOST: { $file }, version { $version }: { $needed } good shares are needed and { $good } are left.
+verify-unreadable = out of reach: { $file }, version { $version }: { $needed } good shares are needed and { $good } can be had now.
+verify-server = { $server }: { $good } good
+verify-orphans = { $count } not needed by any version
+verify-foreign = { $count } files that are not warifu's
+verify-clean = All { $extents } extents are where they belong.
+verify-clean-next = to read every byte too, add --deep.
+verify-clean-deep = All { $extents } extents are whole on every server.
+verify-silent = { $server }: no answer, so { $shares } shares could not be checked ({ $detail })
+verify-owed-next = these shares were never stored, because the server was away during a save. They are made when the file is saved anew.
+verify-damage = { $findings ->
+    [one] 1 share is not as it should be. Every file can still be read.
+   *[other] { $findings } shares are not as they should be. Every file can still be read.
+}
+verify-damage-next = bring back the servers named above, or what is missing on them, from a backup of that server.
+verify-too-few = { $files ->
+    [one] 1 version cannot be read.
+   *[other] { $files } versions cannot be read.
+}
+verify-too-few-next = bring back the servers named above before anything else; do not delete anything.
+
+# The drive
+mounted = The drive is mounted at { $dir }. Take it away with: { $command }
+mounted-foreground = The drive is mounted at { $dir }. Ctrl-C saves and unmounts.
+unmounted = { $dir }: everything is saved, and the drive is gone.
+background-failed = the drive's process could not be started: { $detail }
+background-failed-next = try { $warifu } mount with --foreground to see more.
+umount-no-report = the drive at { $dir } ended without a report: { $detail }
+umount-no-report-next = mount it again and look whether your last changes are there.
+mount-no-device = this machine cannot mount drives: there is no /dev/fuse.
+mount-no-device-next = install the package fuse3 (apt install fuse3), or load the kernel module fuse. put, get and the other commands work without it.
+mount-swap = note: memory cannot be locked here and swap is on, so contents of open files may get into swap. Raise the limit of locked memory (ulimit -l), or turn swap off or encrypt it.
+mount-denied = this user may not use /dev/fuse.
+mount-denied-next = ask root to allow it (mode 0666 on /dev/fuse). put, get and the other commands work without it.
+umount-forced = note: programs still used the drive and were cut off; what they had written until then was saved first.
+mount-no-helper = an ordinary user needs the program fusermount3 to mount a drive, and it is not there.
+mount-no-helper-next = install the package fuse3 (apt install fuse3). put, get and the other commands work without it.
+mount-not-found = { $dir } does not exist.
+mount-not-found-next = make an empty folder for the drive with: mkdir { $dir }
+mount-not-a-folder = { $dir } is not a folder.
+mount-not-a-folder-next = name an empty folder.
+mount-not-empty = { $dir } is not empty.
+mount-not-empty-next = name an empty folder; what is in it would be hidden behind the drive.
+mount-taken = there is a drive at { $dir } already.
+mount-taken-next = take it away first with: { $warifu } umount { $dir }
+mount-inside = { $dir } lies within a server of the vault, or the other way round.
+mount-inside-next = mount the drive somewhere else.
+mount-allow-other = --allow-other is not allowed on this machine.
+mount-allow-other-next = root can allow it with the line user_allow_other in /etc/fuse.conf, or mount without --allow-other.
+mount-failed = { $dir } cannot be mounted: { $detail }
+mount-failed-next = put, get and the other commands work without a drive.
+umount-busy = the drive at { $dir } is in use.
+umount-busy-next = close the files and leave the folders on it, and try again.
+umount-not-mounted = there is no drive at { $dir }.
+umount-not-mounted-next = see what is mounted with: findmnt -t fuse
+umount-failed = { $dir } cannot be unmounted: { $detail }
+
+# Loose shares
+split-not-a-file = { $path } is not a regular file.
+split-not-a-file-next = split files one by one, or pack a folder into one file first (tar, zip).
+split-changed = { $path } changed while it was read; no share was kept.
+split-done = Any { $k } of these { $n } files give the file back; fewer say nothing about it. Keep them in different places.
+combine-done = { $path } is back.
+combine-no-share = not a share: { $detail }
+combine-foreign = damaged at its beginning, or of other shares
+combine-share-damaged = damaged
+combine-damaged-next = The result is right: every part of it was checked. Make new shares, because these have less to spare.
+combine-too-few = { $needed } good shares that belong together are needed, and { $got } are there.
+combine-too-few-next = add more of the share files.
+combine-no-fit = these shares do not belong together.
+combine-bad = the shares cannot be joined: { $detail }
+combine-bad-next = give only the shares of one file, all made by the same split.
+combine-no-name = the file's own name cannot be used here.
+combine-no-name-next = say where to write it with -o FILE.
+
+# The tour
+tour-made = A vault on three servers is ready in { $dir }. Any two of the three give every file back; one alone says nothing.
+tour-exists = The vault in { $dir } is there already.
+tour-mounted = Its drive is mounted at { $dir }.
+tour-mounted-already = Its drive is already mounted at { $dir }.
+tour-no-drive = There is no drive, so the steps below use put, get and cat.
+tour-taken = { $dir } is not empty and no tour.
+tour-taken-next = name a new folder: { $warifu } quickstart FOLDER
+tour-open = 1. Read a document.
+tour-look = 2. Look at what the servers hold. The word stands in the documents; no server has it.
+tour-away = 3. Take one server away, and read on.
+tour-back = 4. Put it back, and check every share.
+tour-end = 5. Take the drive away.
+tour-remove = To remove everything:

@@ -1,0 +1,263 @@
+# 日本語の文言。英語は en.ftl。両者がそろっていることはテストが確かめる。
+# どの文言でも $warifu はこのプログラムの呼び方、$vault は指定された保管庫ファイルを表す。
+
+next = 次の手順: { $next }
+
+# 終了コード
+help-exit-codes = 終了コード:
+help-examples = 例:
+exit-ok = 完了
+exit-failed = 実行できなかった
+exit-usage = コマンドの指定が正しくない
+exit-care = 完了したが対応が必要（割符の異常、応答しないサーバ、除いたファイル）
+exit-not-found = ファイル・フォルダ・版・保管庫が存在しない
+exit-too-few = 応答するサーバ、または正常な割符が足りない
+exit-exists = すでに存在する（上書きしていない）
+exit-no-room = 空き容量がない
+exit-no-mount = ここではドライブをマウントできない
+exit-bad-input = 保管庫ファイル・割符・サーバが壊れているか、別のもの
+exit-lost = 保存できなかった変更がある（ファイル名は報告済み）
+exit-interrupted = 利用者が中断した
+usage = コマンドの指定が正しくありません: { $detail }
+usage-next = { $warifu } --help で使い方を確認してください。
+interrupted = 中断しました。途中のものは残っていません。
+
+# 共通
+the-vault = 保管庫
+the-path = パス
+amount = { $files } ファイル、{ $size }
+failed = { $subject }: { $detail }
+failed-next = サーバの状態を確認してください: { $warifu } status { $vault }
+try-again-next = もう一度実行してください。
+stream-failed = 読み書きに失敗しました: { $detail }
+
+# 手元のファイル
+local-not-found = { $path } が存在しません。
+local-not-found-next = パスを確認してください。
+local-exists = { $path } はすでに存在します。上書きはしていません。
+local-exists-next = 別の名前を指定するか、--force があるコマンドではそれを付けて置き換えてください。
+local-denied = { $path }: アクセス権がありません。
+local-denied-next = ファイルとフォルダの所有者・権限を確認してください。
+local-full = { $path }: ディスクに空きがありません。
+local-full-next = 空きを作ってから、もう一度実行してください。
+local-failed = { $path }: { $detail }
+local-failed-next = ディスクまたは相手側を確認してから、もう一度実行してください。
+
+# 保管庫の中の名前
+not-found = { $subject } は保管庫に存在しません。
+not-found-next = 中身を確認してください: { $warifu } ls { $vault }
+version-not-found = { $subject } にその版はありません。
+version-not-found-next = 版の一覧を確認してください: { $warifu } history { $vault } ファイル
+no-such-folder = { $subject } は保管庫のフォルダではありません。
+exists = { $subject } は保管庫にすでに存在します。
+exists-next = 別の名前を指定してください。
+not-empty = { $subject } は空ではありません。
+not-empty-next = 中身ごと削除するには: { $warifu } rm -r
+not-a-folder = { $subject } はフォルダではありません。
+not-a-folder-next = フォルダを指定するか、ファイルの場合は末尾の / を外してください。
+is-a-folder = { $subject } はフォルダです。
+is-a-folder-next = ファイルを指定してください。
+rm-folder-next = フォルダを中身ごと削除するには -r を付けてください。
+into-itself = { $subject }: フォルダをその中へ移動することはできません。
+into-itself-next = そのフォルダの外を指定してください。
+name-too-long = { $subject }: 名前が { $got } バイトあり、長すぎます（上限は { $limit } バイト）。
+name-too-long-next = もっと短い名前にしてください。
+name-impossible = { $subject }: この名前は使えません。
+name-impossible-next = 空の名前、「..」、NUL 文字は使えません。
+too-large = { $subject }: { $size } は大きすぎます（上限は { $limit }）。
+too-large-next = ファイルを分けてください。
+put-no-folder-next = 先にフォルダを作ってください: { $warifu } mkdir -p { $vault } フォルダ （put では --parents でも作れます）
+mkdir-parents-next = 途中のフォルダも作るには -p を付けてください。
+get-no-folder = { $path } はフォルダではありません。
+get-no-folder-next = 先にフォルダを作るか、1 つのファイルに 1 つの行き先を指定してください。
+put-stdin-name = 標準入力から入れるには、行き先のファイル名が必要です。
+put-stdin-name-next = 「-」だけを指定し、行き先にはフォルダでないパスを指定してください。
+read-only = 保管庫は読み取り専用で開かれています。
+read-only-next = 変更するには --read-only を付けずにマウントしてください。
+
+# 割符とサーバ
+too-few-shares = { $subject }（版 { $version }）は今は読めません。正常な割符が { $needed } 個必要ですが、{ $got } 個しか得られません。
+too-few-shares-next = 上のサーバを復旧してから検査してください: { $warifu } verify { $vault }
+not-stored = { $subject } を保存できません。{ $needed } 台のサーバに割符を置く必要がありますが、{ $got } 台にしか置けません。前の版はそのままです。
+not-stored-next = サーバを復旧してから保存し直してください: { $warifu } status { $vault }
+no-room-next = 空きのないサーバの容量を増やすか空きを作ってから、保存し直してください。
+lapsed = { $subject }: 保存に時間がかかりすぎたため取りやめました。前の版はそのままです。
+no-randomness = OS から乱数を得られません。乱数がなければ割符を作れません。
+no-randomness-next = getrandom システムコールが許可されているか確認して、もう一度実行してください。
+damaged = { $subject } が壊れています: { $detail }
+damaged-next = 壊れた割符を確認してください: { $warifu } verify { $vault } --deep
+shutting-down = 保管庫を閉じているところです。
+server-away = 注意: { $fault }
+fault-missing = 割符がない
+fault-corrupt = 破損
+fault-stale = 古い
+fault-foreign = この保管庫のものではない
+fault-no-answer = 応答なし
+fault-full = 空き容量なし
+fault-denied = アクセス拒否
+fault-failed = エラー
+lost = { $files } 個のファイルの最後の変更を保存できず、失われました:
+lost-next = それまでの版はそのままです。作業を続ける前にサーバを復旧してください: { $warifu } status 保管庫ファイル
+
+# 保管庫を開く・作る
+vault-file-not-found = 保管庫ファイル { $path } がありません。
+vault-file-not-found-next = パスを確認するか、新しく作ってください: { $warifu } init { $vault } --threshold 2 サーバ サーバ サーバ
+vault-file-exists = { $path } はすでに存在します。上書きはしていません。
+vault-file-exists-next = 新しい保管庫には別の名前を付けてください。
+vault-file-newer = { $path } の形式は { $found } で、より新しい warifu で作られています。
+newer-next = 新しい版の warifu を使ってください。
+vault-file-invalid = { $path } の { $line } 行目: { $problem }
+vault-file-invalid-next = { $path } の { $line } 行目を直すか、控えから戻してください。
+problem-value = { $field } の値「{ $found }」は使えません。使えるのは { $allowed } です。
+problem-twice = 2 台のサーバの { $field } が同じです（「{ $found }」）。
+problem-count = threshold.n は { $needed } ですが、サーバは { $got } 台書かれています。
+problem-secret = { $field } にパスワードが書かれています。
+problem-secret-next = 保管庫ファイルからパスワードを消してください。秘密は書けません。
+bad-threshold = { $n } 台中 { $k } 台というしきい値は使えません。
+bad-threshold-next = サーバは 1 台から 255 台、しきい値は 1 からサーバの台数までで指定してください。
+too-many-servers = サーバが { $n } 台では多すぎます。
+same-name = 「{ $server }」という名前のサーバが 2 台あります。
+same-name-next = 「名前=URL」でサーバごとに別の名前を付けてください。
+url-not-built-in = { $server }: { $scheme } のサーバには、この版では対応していません。
+url-bad = { $server }: { $detail }
+url-next = フォルダを指定してください（パス、dir:パス、file:///パス）。マウントしたファイルサーバ（NFS、SMB、sshfs）のフォルダも使えます。
+store-not-empty = { $server }: フォルダ { $path } は空ではありません: { $found }
+store-not-empty-next = サーバごとに、空のフォルダか新しいフォルダを指定してください。
+store-in-use = { $server }: { $path } はすでに保管庫に使われています。
+store-inside = { $server }: { $path } はサーバ { $store } の中にあります。
+store-inside-next = サーバごとに別のフォルダを、できれば別の計算機に用意してください。
+store-no-parent = { $server }: フォルダ { $parent } がないため、{ $path } を作れません。
+store-no-parent-next = ファイルサーバがマウントされているか確認するか、フォルダを作ってください。
+store-failed = { $server }: { $detail }
+store-failed-next = フォルダがあり、書き込めるか確認してください。
+founding-failed = 保管庫を作れません: { $detail }
+founding-failed-next = サーバを確認して、もう一度実行してください。
+too-few-servers = 保管庫を開けません。{ $needed } 台のサーバが必要ですが、正しく応答したのは { $got } 台です。
+too-few-servers-next = 上のサーバを復旧して（マウントされていますか）、もう一度実行してください。
+wrong-vault = これらのサーバは、この保管庫の鍵を持っていません。
+wrong-vault-next = 保管庫ファイルと、そこに書かれたサーバの場所が正しい組か確認してください。
+catalog-missing = 目録 { $path } がありません。
+catalog-missing-next = 控えから保管庫ファイルの隣に戻してください。中身はサーバに残っています。
+catalog-exists = 目録 { $path } がすでにあります。
+catalog-exists-next = 保管庫ファイルに別の名前を付けてください。目録の名前はそれに合わせて付きます。
+catalog-no-answer = 目録が応答しません: { $detail }
+catalog-no-answer-next = ほかの処理が使っているかもしれません。少し待って、もう一度実行してください。
+catalog-full = 目録を書く空き容量がありません。
+catalog-newer = 目録の形式は { $found } ですが、この warifu が扱えるのは { $known } までです。
+catalog-damaged = 目録 { $path } を使えません: { $detail }
+catalog-damaged-next = 控えから戻してください。中身はサーバに残っています。
+init-done = { $path }: 新しい保管庫を作りました。{ $n } 台のサーバのうち、どの { $k } 台からでもすべてのファイルを読めます。
+init-next = 保管庫ファイルと、その隣の目録の控えを取っておいてください。
+    ファイルを入れる:     { $warifu } put { $vault } ファイル /
+    ドライブとして使う:   { $warifu } mount { $vault } フォルダ
+init-threshold-one = 注意: しきい値が 1 なので、どのサーバも単独ですべてを読めます。
+init-threshold-all = 注意: このしきい値では 1 台も失えません。1 台でもなくなると、どのファイルも読めません。
+
+# コピー
+copied = { $amount } をコピーしました。
+copied-skipped = 上に示した { $files } 個は除きました。
+skipped = 除きました: { $path }: { $why }
+skip-special = パイプ、ソケット、またはデバイスです
+put-degraded = 注意: 応答しないか空きのないサーバがあり、まだ割符を置けていません。ファイルは読めます: { $warifu } status { $vault }
+
+# 版
+history-line = 版 { $version }  { $time }  { $size }  { $author }@{ $host }
+history-current = （現在の版）
+history-empty = { $subject } はまだ保存されていません。
+
+# 状態と検査
+status-threshold = { $n } 台のうち { $k } 台あれば読めます。
+state-normal = 正常
+status-free = 空き { $size }
+status-usage = { $files } ファイル、{ $folders } フォルダ、{ $size }、{ $versions } 版。
+status-owed = { $extents } 区画の割符 { $shares } 個を、まだサーバに置けていません。
+status-spare = あと { $spare } 台なくなっても、すべて読めます。
+status-no-spare = すべて読めますが余裕がありません。これ以上 1 台も失えません。
+status-unreadable = あと { $missing } 台のサーバが応答するまで、何も読めません。
+status-away-next = 応答しないサーバを復旧してください（マウントされていますか）。
+verify-no-name = （削除されたファイル）
+verify-owed = （未配置として記録済み）
+verify-more = ほか { $more } 件。--json ですべて表示します。
+verify-lost = 喪失: { $file }（版 { $version }）: 正常な割符が { $needed } 個必要ですが、{ $good } 個しか残っていません。
+verify-unreadable = 読めません: { $file }（版 { $version }）: 正常な割符が { $needed } 個必要ですが、今は { $good } 個しか得られません。
+verify-server = { $server }: 正常 { $good }
+verify-orphans = どの版にも使われないもの { $count }
+verify-foreign = warifu のものではないファイル { $count }
+verify-clean = { $extents } 区画すべてが、あるべき場所にあります。
+verify-clean-next = 全バイトを読んで検査するには --deep を付けてください。
+verify-clean-deep = { $extents } 区画すべてが、どのサーバでも無傷です。
+verify-silent = { $server }: 応答がなく、割符 { $shares } 個を検査できませんでした（{ $detail }）
+verify-owed-next = 保存のときにサーバが応答せず、置けなかった割符です。ファイルを改めて保存すると作られます。
+verify-damage = { $findings } 個の割符に異常があります。ファイルはすべて読めます。
+verify-damage-next = 上のサーバ、またはサーバから失われたものを、そのサーバの控えから復旧してください。
+verify-too-few = { $files } 個の版が読めません。
+verify-too-few-next = まず上のサーバを復旧してください。何も削除しないでください。
+
+# ドライブ
+mounted = { $dir } にドライブをマウントしました。外すには: { $command }
+mounted-foreground = { $dir } にドライブをマウントしました。Ctrl-C で保存して外します。
+unmounted = { $dir }: すべて保存し、ドライブを外しました。
+background-failed = ドライブの処理を始められません: { $detail }
+background-failed-next = { $warifu } mount に --foreground を付けると詳しく表示されます。
+umount-no-report = { $dir } のドライブが報告なしに終了しました: { $detail }
+umount-no-report-next = もう一度マウントして、最後の変更が残っているか確認してください。
+mount-no-device = この計算機ではドライブをマウントできません。/dev/fuse がありません。
+mount-no-device-next = fuse3 パッケージを入れるか（apt install fuse3）、カーネルモジュール fuse を読み込んでください。put や get などはこのままで使えます。
+mount-swap = 注意: メモリを固定できず、スワップが有効なので、開いているファイルの内容がスワップに出ることがあります。固定できるメモリの上限（ulimit -l）を上げるか、スワップを切るか暗号化してください。
+mount-denied = この利用者は /dev/fuse を使えません。
+mount-denied-next = 管理者に許可を求めてください（/dev/fuse の権限を 0666 に）。put や get などはこのままで使えます。
+umount-forced = 注意: ドライブを使用中のプログラムがあり、切り離しました。それまでに書かれた内容は先に保存しました。
+mount-no-helper = 一般の利用者がマウントするには fusermount3 が必要ですが、見つかりません。
+mount-no-helper-next = fuse3 パッケージを入れてください（apt install fuse3）。put や get などはこのままで使えます。
+mount-not-found = { $dir } が存在しません。
+mount-not-found-next = ドライブ用の空のフォルダを作ってください: mkdir { $dir }
+mount-not-a-folder = { $dir } はフォルダではありません。
+mount-not-a-folder-next = 空のフォルダを指定してください。
+mount-not-empty = { $dir } は空ではありません。
+mount-not-empty-next = 空のフォルダを指定してください。中身はドライブの陰に隠れてしまいます。
+mount-taken = { $dir } にはすでにドライブがあります。
+mount-taken-next = 先に外してください: { $warifu } umount { $dir }
+mount-inside = { $dir } が保管庫のサーバの中にあるか、その逆です。
+mount-inside-next = 別の場所にマウントしてください。
+mount-allow-other = この計算機では --allow-other が許可されていません。
+mount-allow-other-next = 管理者が /etc/fuse.conf に user_allow_other の行を書けば使えます。または --allow-other なしでマウントしてください。
+mount-failed = { $dir } にマウントできません: { $detail }
+mount-failed-next = put や get などはドライブなしで使えます。
+umount-busy = { $dir } のドライブは使用中です。
+umount-busy-next = 開いているファイルを閉じ、ドライブ上のフォルダから離れて、もう一度実行してください。
+umount-not-mounted = { $dir } にドライブはありません。
+umount-not-mounted-next = マウントされているものは findmnt -t fuse で確認できます。
+umount-failed = { $dir } を外せません: { $detail }
+
+# 単独の割符
+split-not-a-file = { $path } は通常のファイルではありません。
+split-not-a-file-next = ファイルを 1 つずつ分けるか、フォルダは先に 1 つのファイルにまとめてください（tar、zip）。
+split-changed = { $path } が読み取り中に変わりました。割符は残していません。
+split-done = この { $n } 個のうち、どの { $k } 個からでも元のファイルに戻せます。それより少なければ何もわかりません。別々の場所に保管してください。
+combine-done = { $path } に戻しました。
+combine-no-share = 割符ではありません: { $detail }
+combine-foreign = 先頭が壊れているか、別の組の割符です
+combine-share-damaged = 破損しています
+combine-damaged-next = 結果は正しいものです（すべての部分を確かめています）。余裕が減っているので、割符を作り直してください。
+combine-too-few = 同じ組の正常な割符が { $needed } 個必要ですが、{ $got } 個しかありません。
+combine-too-few-next = 割符ファイルを追加してください。
+combine-no-fit = これらの割符は同じ組のものではありません。
+combine-bad = 割符を合わせられません: { $detail }
+combine-bad-next = 1 つのファイルを一度に分けた割符だけを指定してください。
+combine-no-name = 元のファイル名はここでは使えません。
+combine-no-name-next = -o で書き出すファイルを指定してください。
+
+# 体験
+tour-made = { $dir } に、3 台のサーバを使う保管庫を用意しました。どの 2 台からでもすべて読め、1 台だけでは何もわかりません。
+tour-exists = { $dir } の保管庫はすでにあります。
+tour-mounted = ドライブを { $dir } にマウントしました。
+tour-mounted-already = ドライブはすでに { $dir } にマウントされています。
+tour-no-drive = ドライブがないので、以下では put・get・cat を使います。
+tour-taken = { $dir } は空ではなく、体験用のフォルダでもありません。
+tour-taken-next = 新しいフォルダを指定してください: { $warifu } quickstart フォルダ
+tour-open = 1. 文書を読みます。
+tour-look = 2. サーバに何があるか見ます。文書にはこの語がありますが、どのサーバにもありません。
+tour-away = 3. サーバを 1 台外して、そのまま読みます。
+tour-back = 4. サーバを戻し、すべての割符を検査します。
+tour-end = 5. ドライブを外します。
+tour-remove = すべて消すには:

@@ -1,0 +1,188 @@
+//! `mount` and `umount`.
+
+mod common;
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use common::{World, can_mount, noise, text};
+
+/// Takes the drive away whatever happens.
+struct Drive<'a>(&'a World);
+
+impl Drop for Drive<'_> {
+    fn drop(&mut self) {
+        let _ = self.0.run(["umount", "drive"]);
+    }
+}
+
+fn world() -> Option<World> {
+    if !can_mount() {
+        return None;
+    }
+    let world = World::new();
+    fs::create_dir(world.path("drive")).unwrap();
+    Some(world)
+}
+
+#[test]
+fn what_is_written_to_the_drive_is_in_the_vault() {
+    let Some(world) = world() else { return };
+    let said = world.ok(["mount", "office.toml", "drive"]);
+    let drive = Drive(&world);
+    assert!(said.contains("umount"), "{said}");
+    let data = noise(3_000_000);
+    world.write("drive/表/a.xlsx", &data);
+    // The program works beside the drive.
+    let read = world.run(["cat", "office.toml", "/表/a.xlsx"]);
+    assert!(read.stdout == data, "{}", text(&read.stderr));
+    world.write("b.txt", "put");
+    world.ok(["put", "office.toml", "b.txt", "/表/"]);
+    assert_eq!(world.read("drive/表/b.txt"), b"put");
+    world.ok(["umount", "drive"]);
+    drop(drive);
+    assert_eq!(fs::read_dir(world.path("drive")).unwrap().count(), 0);
+    world.ends(4, ["umount", "drive"]);
+}
+
+#[test]
+fn mounting_says_what_is_in_the_way() {
+    let Some(world) = world() else { return };
+    world.ends(4, ["mount", "office.toml", "nowhere"]);
+    world.write("full/x", "x");
+    let said = world.ends(2, ["mount", "office.toml", "full"]);
+    assert!(
+        said.contains("not empty") && said.contains("Next: "),
+        "{said}"
+    );
+    world.ends(2, ["mount", "office.toml", "office.toml"]);
+    fs::create_dir(world.path("a/mnt")).unwrap();
+    let said = world.ends(2, ["mount", "office.toml", "a/mnt"]);
+    assert!(said.contains("lies within a server"), "{said}");
+    world.ends(4, ["mount", "none.toml", "drive"]);
+    world.ok(["mount", "office.toml", "drive"]);
+    let _drive = Drive(&world);
+    world.ends(6, ["mount", "office.toml", "drive"]);
+    world.away("a");
+    world.away("b");
+    fs::create_dir(world.path("second")).unwrap();
+    let said = world.ends(5, ["mount", "office.toml", "second"]);
+    assert!(
+        said.contains("honcho: no answer"),
+        "what goes wrong in the background reaches the user: {said}"
+    );
+    world.back("a");
+    world.back("b");
+}
+
+/// Starts a drive in the foreground and waits until it is there.
+fn foreground(world: &World) -> Child {
+    let mut child = world
+        .command(["mount", "--foreground", "office.toml", "drive"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stderr.as_mut().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    assert!(line.contains("mounted"), "{line}");
+    child
+}
+
+fn signal(child: &Child, signal: rustix::process::Signal) {
+    rustix::process::kill_process(rustix::process::Pid::from_child(child), signal).unwrap();
+}
+
+#[test]
+fn p5_signals_end_the_drive_cleanly() {
+    let Some(world) = world() else { return };
+    for (number, kind) in [
+        rustix::process::Signal::TERM,
+        rustix::process::Signal::INT,
+        rustix::process::Signal::HUP,
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let child = foreground(&world);
+        let name = format!("drive/{number}.txt");
+        // Written, and not closed when the signal comes.
+        let mut file = fs::File::create(world.path(&name)).unwrap();
+        file.write_all(b"text").unwrap();
+        signal(&child, kind);
+        let out = child.wait_with_output().unwrap();
+        drop(file);
+        assert_eq!(out.status.code(), Some(0), "{}", text(&out.stderr));
+        assert_eq!(fs::read_dir(world.path("drive")).unwrap().count(), 0);
+        assert_eq!(
+            world.ok(["cat", "office.toml", &format!("/{number}.txt")]),
+            "text"
+        );
+    }
+}
+
+#[test]
+fn p5_what_could_not_be_saved_is_named_to_whoever_unmounts() {
+    let Some(world) = world() else { return };
+    world.ok(["mount", "office.toml", "drive"]);
+    let _drive = Drive(&world);
+    let mut file = fs::File::create(world.path("drive/予算.xlsx")).unwrap();
+    file.write_all(b"unsaved").unwrap();
+    world.away("a");
+    world.away("b");
+    let out = world.run(["umount", "drive"]);
+    drop(file);
+    let said = text(&out.stderr);
+    assert_eq!(out.status.code(), Some(10), "{said}");
+    assert!(
+        said.contains("/予算.xlsx") && said.contains("Next: "),
+        "{said}"
+    );
+    world.back("a");
+    world.back("b");
+}
+
+#[test]
+fn a_drive_whose_process_was_killed_is_mounted_anew() {
+    let Some(world) = world() else { return };
+    let mut child = foreground(&world);
+    world.write("drive/a.txt", "text");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(
+        fs::read_dir(world.path("drive")).is_err(),
+        "the mount point is stale"
+    );
+    world.ok(["mount", "office.toml", "drive"]);
+    let _drive = Drive(&world);
+    assert_eq!(world.read("drive/a.txt"), b"text");
+}
+
+#[test]
+fn a_drive_for_reading_refuses_changes() {
+    let Some(world) = world() else { return };
+    world.write("a.txt", "text");
+    world.ok(["put", "office.toml", "a.txt", "/"]);
+    world.ok(["mount", "--read-only", "office.toml", "drive"]);
+    let _drive = Drive(&world);
+    assert_eq!(world.read("drive/a.txt"), b"text");
+    let error = fs::write(world.path("drive/b.txt"), "x").unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ReadOnlyFilesystem);
+}
+
+#[test]
+fn unmounting_is_told_in_json() {
+    let Some(world) = world() else { return };
+    world.ok(["mount", "office.toml", "drive"]);
+    let begin = Instant::now();
+    let told = world.json(0, ["umount", "--json", "drive"]);
+    assert_eq!(
+        (&told["unmounted"], &told["forced"]),
+        (&true.into(), &false.into())
+    );
+    assert!(begin.elapsed() < Duration::from_secs(20));
+}

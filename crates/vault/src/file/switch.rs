@@ -1,0 +1,227 @@
+//! The single switch of a save: what it needs, what comes of it, and what is done where its answer was lost.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use warifu_core::ids::{ExtentId, FileId, Generation, VersionNo};
+
+use super::plain::Plain;
+use super::snapshot::Snapshot;
+use super::state::{Doubt, OpenFile, Slot};
+use crate::context::{Act, Context};
+use crate::dealing::{self, Put};
+use crate::error::{Result, VaultError};
+use crate::node::Attr;
+use crate::seam::catalog::{CatalogError, Commit, Durability, ExtentRecord, Intent, Write};
+use crate::seam::clock::Timestamp;
+use crate::vault::Inner;
+use crate::vault::settle::Unsettled;
+
+impl Inner {
+    /// Gathers what the switch needs, and what was announced and is of no use.
+    #[allow(clippy::too_many_arguments)]
+    pub(super) async fn commit_of(
+        &self,
+        ctx: &Context,
+        file: &OpenFile,
+        snapshot: &Snapshot,
+        puts: &[Put],
+        unsafe_on: &dealing::Unsafe,
+        durability: Durability,
+        now: Timestamp,
+    ) -> Result<(Commit, Vec<(ExtentId, Generation)>)> {
+        let mut dealt: Vec<ExtentRecord> = puts.iter().map(|put| put.record.clone()).collect();
+        {
+            let state = file.state.read().await;
+            let sent = snapshot.slots_before.iter().zip(&snapshot.slots);
+            for (before, after) in sent {
+                let (Slot::Fresh(extent), Slot::Stored(kept)) = (before, after) else {
+                    continue;
+                };
+                if extent == kept {
+                    // One that is not known any more may have been swept.
+                    dealt.push(state.fresh.get(extent).cloned().ok_or(VaultError::Lapsed)?);
+                }
+            }
+        }
+        let k = usize::from(self.servers.threshold.k());
+        for record in &mut dealt {
+            for index in unsafe_on.indices.iter() {
+                record.owed.insert(index);
+            }
+            let safe = dealing::stored_indices(record).count();
+            if safe < k {
+                return Err(self.not_stored(file, safe, unsafe_on.faults.clone()).await);
+            }
+        }
+        let (save, announced) = match &*file.attempt.lock().await {
+            Some(attempt) => (attempt.save, attempt.announced.clone()),
+            None => (self.intend(Vec::new()).await?.save, Vec::new()),
+        };
+        let of_use: HashSet<ExtentId> = dealt.iter().map(|record| record.extent).collect();
+        let waste = announced
+            .into_iter()
+            .filter(|(extent, _)| !of_use.contains(extent))
+            .collect();
+        let commit = Commit {
+            save,
+            size: snapshot.size,
+            mtime: snapshot.mtime,
+            saved_at: now,
+            author: ctx.actor.clone(),
+            host: ctx.host.clone(),
+            head: snapshot.head,
+            layout: snapshot.layout.clone(),
+            dealt,
+            settled: durability == Durability::Now || snapshot.head.is_none(),
+        };
+        Ok((commit, waste))
+    }
+
+    /// The switch takes the save's intent away, so what is of no use gets one of its own before.
+    pub(super) async fn announce_waste(
+        &self,
+        waste: Vec<(ExtentId, Generation)>,
+    ) -> Result<Option<Intent>> {
+        if waste.is_empty() {
+            Ok(None)
+        } else {
+            self.intend(waste).await.map(Some)
+        }
+    }
+
+    /// The single switch. Returns `None` when the file was removed meanwhile.
+    pub(super) async fn switch(
+        self: &Arc<Self>,
+        ctx: &Context,
+        file: &Arc<OpenFile>,
+        commit: Commit,
+        durability: Durability,
+        now: Timestamp,
+    ) -> Result<Option<Attr>> {
+        let (target, base) = {
+            let state = file.state.read().await;
+            (state.target, state.head)
+        };
+        let audit = ctx.entry(
+            Act::Save,
+            Some(target),
+            format!("{} bytes", commit.size),
+            now,
+        );
+        let write = Write { audit, durability };
+        match self
+            .catalog
+            .commit_save(target, base, commit.clone(), write)
+            .await
+        {
+            Ok(attr) => Ok(Some(attr)),
+            // Removed here while it was being saved: nobody will read it.
+            Err(CatalogError::NotFound { .. }) if file.state.read().await.unlinked => Ok(None),
+            Err(CatalogError::Conflict { .. } | CatalogError::NotFound { .. }) => self
+                .keep_copy(ctx, file, commit, durability, now)
+                .await
+                .map(Some),
+            Err(CatalogError::Lapsed) => {
+                *file.doubt.lock().await = None;
+                Err(VaultError::Lapsed)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// A switch whose answer was lost may have been made. Before anything else is saved, the catalogue is asked.
+    pub(super) async fn resolve_doubt(self: &Arc<Self>, file: &Arc<OpenFile>) -> Result<()> {
+        let (head, copy) = match &*file.doubt.lock().await {
+            Some(doubt) => (doubt.commit.head, doubt.copy),
+            None => return Ok(()),
+        };
+        let (target, version) = {
+            let state = file.state.read().await;
+            (state.target, state.version)
+        };
+        let made = match head {
+            // Whether it is still current does not matter: somebody may have saved upon it since.
+            Some(head) => self.catalog.user_of(head).await?,
+            // Of an empty version nothing is stored by which it could be known again; any other empty one is as good.
+            None => self
+                .catalog
+                .attr(target)
+                .await?
+                .filter(|attr| attr.head.is_none() && attr.version > version)
+                .map(|attr| (Some(attr.node), attr.document, attr.version)),
+        };
+        match made {
+            Some((node, document, version)) => {
+                if let (true, Some(node)) = (copy, node) {
+                    file.state.write().await.target = node;
+                }
+                self.settle_in(file, document, version).await;
+            }
+            None => *file.doubt.lock().await = None,
+        }
+        Ok(())
+    }
+
+    /// Takes the committed version as the file's base, except where the program has written meanwhile.
+    pub(super) async fn settle_in(
+        self: &Arc<Self>,
+        file: &OpenFile,
+        document: FileId,
+        version: VersionNo,
+    ) {
+        *file.attempt.lock().await = None;
+        let Some(Doubt {
+            snapshot,
+            commit,
+            durability,
+            ..
+        }) = file.doubt.lock().await.take()
+        else {
+            return;
+        };
+        let mut state = file.state.write().await;
+        (state.version, state.document, state.head) = (version, document, snapshot.head);
+        for (number, slot) in snapshot.slots.iter().enumerate() {
+            let before = snapshot
+                .slots_before
+                .get(number)
+                .copied()
+                .unwrap_or(Slot::Hole);
+            let number = number as u64;
+            let now = state.slot(number);
+            // Cut off or punched meanwhile, an extent is a hole now; that it was one before the save does not make it the same.
+            let same = match snapshot.stamps.get(&number) {
+                None => now == before,
+                Some(stamp) => {
+                    let counts = |plain: &Plain| plain.dirty || plain.stamp == *stamp;
+                    state.buffers.get(&number).is_some_and(counts)
+                        || (before != Slot::Hole && now == before)
+                }
+            };
+            if same && number < state.extents() {
+                state.set_slot(number, *slot);
+            }
+        }
+        for (number, stamp) in &snapshot.stamps {
+            if let Some(plain) = state.buffers.get_mut(number) {
+                plain.dirty &= plain.stamp != *stamp;
+            }
+        }
+        let extents = state.extents();
+        state
+            .slots
+            .truncate(usize::try_from(extents).unwrap_or(usize::MAX));
+        state.dirty &= state.stamp != snapshot.stamp;
+        state.fresh.clear();
+        drop(state);
+        if durability == Durability::Soon && snapshot.head.is_some() {
+            self.note_unsettled(Unsettled {
+                document,
+                version,
+                head: snapshot.head,
+                extents: commit.dealt.iter().map(|record| record.extent).collect(),
+            });
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! The vault's surroundings, which outlive every vault started in them.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use warifu_core::ids::{ServerId, ShareIndex, Threshold, VaultId};
+use warifu_core::keys::VaultKey;
+use warifu_testkit::catalogs::{CrashingCatalog, MemoryCatalog};
+use warifu_testkit::clock::ManualClock;
+use warifu_testkit::stores::{Faults, FaultyStore, MemoryStore};
+use warifu_testkit::world::World;
+use warifu_vault::keys::{Candidate, Expected, FIRST_GENERATION, found, unlock};
+use warifu_vault::seam::catalog::Catalog;
+use warifu_vault::seam::store::{ObjectKey, ShareStore};
+use warifu_vault::{Options, ServerSeat, Vault, VaultConfig, VaultError};
+
+/// Servers A, B, C, …, a catalogue and a clock.
+pub struct Lab {
+    pub world: World,
+    pub clock: Arc<ManualClock>,
+    /// What the servers hold.
+    pub servers: Vec<MemoryStore>,
+    /// What is wrong with them.
+    pub faults: Vec<Faults>,
+    pub stores: Vec<Arc<FaultyStore>>,
+    pub memory: MemoryCatalog,
+    pub catalog: CrashingCatalog,
+    pub threshold: Threshold,
+    pub vault: VaultId,
+    pub ids: Vec<ServerId>,
+    pub options: Options,
+    /// The pieces of the vault key, out of the reach of faults.
+    safe: Vec<Candidate>,
+}
+
+impl Lab {
+    pub async fn new(k: u8, n: u8) -> Self {
+        let world = World::new(0);
+        let servers: Vec<MemoryStore> = (0..n).map(|_| MemoryStore::new()).collect();
+        let candidates = |servers: &[MemoryStore]| -> Vec<Candidate> {
+            let with_names = servers.iter().enumerate();
+            with_names
+                .map(|(place, server)| Candidate {
+                    name: server_name(place),
+                    store: Arc::new(server.clone()),
+                })
+                .collect()
+        };
+        let threshold = Threshold::new(k, n).unwrap();
+        let founded = found(&candidates(&servers), threshold).await.unwrap();
+        let copies: Vec<MemoryStore> = servers
+            .iter()
+            .map(|server| {
+                let copy = MemoryStore::new();
+                copy.roll_back(&server.snapshot());
+                server.reset_calls();
+                copy
+            })
+            .collect();
+        let (mut stores, mut faults) = (Vec::new(), Vec::new());
+        for (label, server) in (0_u64..).zip(&servers) {
+            let (store, control) = FaultyStore::new(&world, label, Arc::new(server.clone()));
+            stores.push(store);
+            faults.push(control);
+        }
+        let memory = MemoryCatalog::new();
+        Self {
+            catalog: CrashingCatalog::new(Arc::new(memory.clone()), world.clone()),
+            memory,
+            world,
+            clock: Arc::default(),
+            servers,
+            faults,
+            stores,
+            threshold,
+            vault: founded.vault,
+            ids: founded.servers,
+            options: Options::default(),
+            safe: candidates(&copies),
+        }
+    }
+
+    pub async fn key(&self) -> VaultKey {
+        let expected = Expected {
+            vault: self.vault,
+            threshold: self.threshold,
+            seats: self
+                .ids
+                .iter()
+                .copied()
+                .zip(self.threshold.indices())
+                .collect(),
+        };
+        unlock(&self.safe, &expected).await.unwrap().key
+    }
+
+    pub fn seats(&self) -> Vec<ServerSeat> {
+        let indices = self.threshold.indices();
+        let seats = self.ids.iter().zip(indices).zip(&self.stores).enumerate();
+        seats
+            .map(|(place, ((id, index), store))| ServerSeat {
+                id: *id,
+                index,
+                name: server_name(place),
+                store: Arc::clone(store) as Arc<dyn ShareStore>,
+            })
+            .collect()
+    }
+
+    /// Another machine, or the same one again.
+    pub async fn start(&self) -> Vault {
+        self.try_start().await.unwrap()
+    }
+
+    pub async fn try_start(&self) -> Result<Vault, VaultError> {
+        self.start_with(self.options.clone()).await
+    }
+
+    pub async fn start_with(&self, options: Options) -> Result<Vault, VaultError> {
+        let config = VaultConfig {
+            vault: self.vault,
+            threshold: self.threshold,
+            generation: FIRST_GENERATION,
+            servers: self.seats(),
+            options,
+        };
+        let (catalog, clock) = (Arc::new(self.catalog.clone()), Arc::clone(&self.clock));
+        Vault::start(config, self.key().await, catalog, clock).await
+    }
+
+    /// Cuts the power of every server and of the catalogue.
+    pub fn power_cut(&self) {
+        self.servers.iter().for_each(MemoryStore::power_cut);
+        self.memory.power_cut();
+    }
+
+    /// Lets time pass until every lease has ended.
+    pub fn let_leases_end(&self) {
+        let lease = self.options.save_lease + Duration::from_secs(1);
+        self.clock.advance(lease);
+    }
+
+    pub fn heal(&self) {
+        self.faults.iter().for_each(Faults::heal);
+    }
+
+    /// The names of the share objects that a server should hold, and of those that it may lack because they are owed.
+    pub async fn expected(&self, server: usize) -> (BTreeSet<ObjectKey>, BTreeSet<ObjectKey>) {
+        let key = self.key().await;
+        let index = ShareIndex::new(u8::try_from(server + 1).unwrap()).unwrap();
+        let (mut all, mut owed) = (BTreeSet::new(), BTreeSet::new());
+        for record in self.memory.extents(None, usize::MAX).await.unwrap() {
+            let object: ObjectKey = key
+                .object_name(self.ids[server], record.extent, record.generation)
+                .into();
+            if record.owed.contains(index) {
+                owed.insert(object.clone());
+            }
+            all.insert(object);
+        }
+        (all, owed)
+    }
+
+    /// The share objects on a server that no version needs.
+    pub async fn orphans(&self, server: usize) -> Vec<ObjectKey> {
+        let (expected, _) = self.expected(server).await;
+        let mut there = self.servers[server].names();
+        there.retain(|object| object.is_share() && !expected.contains(object));
+        there
+    }
+
+    /// The share objects that the catalogue counts on and that are not on the server.
+    pub async fn missing(&self, server: usize) -> Vec<ObjectKey> {
+        let (expected, owed) = self.expected(server).await;
+        let there: BTreeSet<_> = self.servers[server].names().into_iter().collect();
+        expected
+            .difference(&owed)
+            .filter(|object| !there.contains(object))
+            .cloned()
+            .collect()
+    }
+
+    /// The servers hold exactly what the catalogue counts on, and no save is open.
+    pub async fn assert_tidy(&self, when: &str) {
+        for server in 0..self.servers.len() {
+            let (orphans, missing) = (self.orphans(server).await, self.missing(server).await);
+            let who = server_name(server);
+            assert_eq!(orphans, [], "{when}: orphans on {who}");
+            assert_eq!(missing, [], "{when}: missing on {who}");
+        }
+        let usage = self.memory.usage().await.unwrap();
+        assert_eq!(usage.open_saves, 0, "{when}: intents left");
+    }
+}
+
+/// `A`, `B`, `C`, …
+pub fn server_name(place: usize) -> String {
+    char::from(b'A' + u8::try_from(place).unwrap()).to_string()
+}
+
+/// Runs one life of a client: when it ends, everything that it left running ends with it. Time passes only while all wait.
+pub fn live<T>(life: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    runtime.block_on(life)
+}

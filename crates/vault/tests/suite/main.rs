@@ -1,0 +1,17 @@
+//! What the vault promises, tried out on servers and a catalogue that fail as told. One program, so that it is linked once.
+
+mod common;
+
+mod audit;
+mod concurrency;
+mod contents;
+mod contents_under_pressure;
+mod crash;
+mod doubt;
+mod durability;
+mod faults_reading;
+mod faults_saving;
+mod keys;
+mod machines;
+mod model;
+mod secrecy;

@@ -1,0 +1,71 @@
+//! Sequences that failed once, as short as they could be made.
+
+use super::Op::{self, *};
+use super::run::live_through;
+
+#[track_caller]
+fn is_fine(ops: &[Op]) {
+    for (k, n) in [(1, 1), (2, 3), (3, 5)] {
+        live_through(k, n, ops).unwrap_or_else(|error| panic!("{k} of {n}: {error}"));
+    }
+}
+
+/// The emptied version was in the catalogue's memory only: there was nothing on servers to settle.
+#[test]
+fn p5_fsync_after_a_file_was_emptied_and_closed() {
+    is_fine(&[
+        Open {
+            slot: 1,
+            file: 3,
+            rewrite: false,
+        },
+        Truncate { file: 3, size: 45 },
+        Restart,
+        Open {
+            slot: 0,
+            file: 3,
+            rewrite: true,
+        },
+        Flush { slot: 0 },
+        Fsync { slot: 0 },
+        PowerCut { seed: 460 },
+    ]);
+}
+
+/// A version of which a bad server kept a share and another one lost its own is out of reach, and neither lost nor taken back.
+#[test]
+fn p5_a_power_cut_while_a_server_hangs() {
+    is_fine(&[
+        Open {
+            slot: 1,
+            file: 2,
+            rewrite: false,
+        },
+        Bad { how: 2 },
+        Cut { slot: 1, size: 73 },
+        Release { slot: 1 },
+        PowerCut { seed: 342 },
+    ]);
+}
+
+/// Two files that are alike are told apart by their nodes.
+#[test]
+fn p5_links_and_removals_before_a_power_cut() {
+    is_fine(&[
+        Open {
+            slot: 1,
+            file: 2,
+            rewrite: false,
+        },
+        Open {
+            slot: 3,
+            file: 0,
+            rewrite: false,
+        },
+        Sync,
+        Remove { file: 0 },
+        Link { from: 2, to: 0 },
+        PowerCut { seed: 794 },
+        Truncate { file: 2, size: 34 },
+    ]);
+}

@@ -1,0 +1,97 @@
+//! What can go wrong before a vault is at work, and in the short ways of this crate.
+
+use std::io;
+use std::path::PathBuf;
+
+use warifu_core::ids::BadThreshold;
+use warifu_store::{CreateError, UrlError};
+use warifu_vault::error::{ServerFault, VaultError};
+use warifu_vault::node::BadName;
+use warifu_vault::seam::catalog::CatalogError;
+
+use crate::vault_file::VaultFileError;
+
+/// Why a vault could not be made, opened or used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The vault file cannot be used.
+    #[error(transparent)]
+    VaultFile(#[from] VaultFileError),
+    /// The threshold is impossible for so many servers.
+    #[error(transparent)]
+    Threshold(#[from] BadThreshold),
+    /// A server's URL cannot be read.
+    #[error("{server}: {source}")]
+    Url {
+        /// The server's name.
+        server: String,
+        /// What is wrong.
+        source: UrlError,
+    },
+    /// A server's store cannot be made.
+    #[error("{server}: {source}")]
+    Create {
+        /// The server's name.
+        server: String,
+        /// What is wrong.
+        source: CreateError,
+    },
+    /// Two servers have one name.
+    #[error("two servers are called {name}")]
+    SameName {
+        /// The name.
+        name: String,
+    },
+    /// The vault key could not be dealt to the servers.
+    #[error("the vault could not be founded: {detail}")]
+    Founding {
+        /// What went wrong.
+        detail: String,
+    },
+    /// Too few servers gave their piece of the vault key.
+    #[error("{needed} servers are needed to open the vault, and {got} answered as they should")]
+    TooFewServers {
+        /// How many are needed.
+        needed: u8,
+        /// How many gave a good piece.
+        got: usize,
+        /// What is wrong with the others.
+        faults: Vec<ServerFault>,
+    },
+    /// The servers belong to another vault than the vault file says, or lie.
+    #[error("the servers do not hold the key of this vault")]
+    WrongVault {
+        /// What is wrong with each server.
+        faults: Vec<ServerFault>,
+    },
+    /// The catalogue is not where the vault file says.
+    #[error("there is no catalogue {}", path.display())]
+    CatalogMissing {
+        /// Where it should be.
+        path: PathBuf,
+    },
+    /// There is a catalogue already where a new one should be made.
+    #[error("there is a catalogue {} already", path.display())]
+    CatalogExists {
+        /// Where it is.
+        path: PathBuf,
+    },
+    /// The catalogue cannot be used.
+    #[error("{}: {source}", path.display())]
+    Catalog {
+        /// Where it is.
+        path: PathBuf,
+        /// What is wrong.
+        source: CatalogError,
+    },
+    /// The vault refused or failed.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// A path that no file can have.
+    #[error(transparent)]
+    Path(BadName),
+    /// The stream that was copied from or to failed.
+    #[error("the stream failed: {0}")]
+    Stream(#[source] io::Error),
+}

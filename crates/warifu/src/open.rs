@@ -1,0 +1,461 @@
+//! [`Warifu`]: a vault, wired together from its vault file.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use warifu_catalog::SqliteCatalog;
+use warifu_core::format::Scheme;
+use warifu_core::ids::{Generation, Threshold};
+use warifu_core::keys::VaultKey;
+use warifu_store::{StoreUrl, attach_store, create_store};
+use warifu_vault::context::{Act, AuditEntry, Context};
+use warifu_vault::error::{Fault, ServerFault};
+use warifu_vault::keys::{Candidate, Expected, FoundError, UnlockError, found, unlock};
+use warifu_vault::node::{AttrChange, NodeId};
+use warifu_vault::seam::catalog::{Catalog, CatalogError, Write};
+use warifu_vault::seam::clock::{Clock, SystemClock};
+use warifu_vault::seam::store::{Durability, ObjectKey};
+use warifu_vault::{Options, ServerSeat, Unsaved, Vault, VaultConfig};
+
+use crate::context::process_context;
+use crate::error::Error;
+use crate::foreign::ForeignStore;
+use crate::vault_file::{
+    Retention, SaveDurability, ServerEntry, VaultFile, VaultFileError, folder_of,
+};
+
+/// A server for a new vault.
+#[derive(Clone, Debug)]
+pub struct NewServer {
+    /// What people call it.
+    pub name: String,
+    /// Where it is: a folder or a store URL; relative paths are taken from the current folder.
+    pub url: String,
+}
+
+/// How a vault is made.
+#[derive(Clone, Debug)]
+pub struct InitOptions {
+    program: String,
+    durability: SaveDurability,
+}
+
+impl InitOptions {
+    /// For a program of this name, as the audit log is to call it.
+    #[must_use]
+    pub fn new(program: &str) -> Self {
+        Self {
+            program: program.into(),
+            durability: SaveDurability::Normal,
+        }
+    }
+
+    /// What saves wait for.
+    #[must_use]
+    pub fn durability(mut self, durability: SaveDurability) -> Self {
+        self.durability = durability;
+        self
+    }
+}
+
+/// How a vault is opened.
+#[derive(Clone, Debug)]
+pub struct OpenOptions {
+    program: String,
+    vault: Options,
+}
+
+impl OpenOptions {
+    /// For a program of this name, as the audit log is to call it.
+    #[must_use]
+    pub fn new(program: &str) -> Self {
+        Self {
+            program: program.into(),
+            vault: Options::default(),
+        }
+    }
+
+    /// Refuses every change.
+    #[must_use]
+    pub fn read_only(mut self, read_only: bool) -> Self {
+        self.vault.read_only = read_only;
+        self
+    }
+
+    /// How many bytes of contents are kept in RAM.
+    #[must_use]
+    pub fn memory_limit(mut self, bytes: usize) -> Self {
+        self.vault.memory_limit = bytes;
+        self
+    }
+
+    /// How long an answer of a server is waited for.
+    #[must_use]
+    pub fn server_timeout(mut self, timeout: std::time::Duration) -> Self {
+        self.vault.server_timeout = timeout;
+        self
+    }
+}
+
+/// A vault at work. [`close`](Self::close) ends it.
+#[derive(Debug)]
+pub struct Warifu {
+    vault: Vault,
+    file: VaultFile,
+    path: PathBuf,
+    context: Context,
+    faults: Vec<ServerFault>,
+}
+
+impl Warifu {
+    /// Makes a new vault: the servers' stores, the vault key dealt to them, an empty catalogue, and last the vault file.
+    ///
+    /// The first server gets share 1, and so on. When it fails, what was made so far is removed as far as it can be.
+    ///
+    /// # Errors
+    /// [`Error`]. Nothing that was there before is touched.
+    pub async fn init(
+        path: &Path,
+        threshold: Threshold,
+        servers: Vec<NewServer>,
+        options: InitOptions,
+    ) -> Result<VaultFile, Error> {
+        let path = absolute(path)?;
+        if path.symlink_metadata().is_ok() {
+            return Err(VaultFileError::Exists { path }.into());
+        }
+        let catalog = format!(
+            "sqlite:{}.db",
+            path.file_stem().unwrap_or_default().to_string_lossy()
+        );
+        let mut names = BTreeSet::new();
+        let mut entries = Vec::new();
+        for server in servers {
+            if !names.insert(server.name.clone()) {
+                return Err(Error::SameName { name: server.name });
+            }
+            let url = stored_url(&server, &path)?;
+            entries.push((server.name, url));
+        }
+        let mut candidates = Vec::new();
+        for (name, url) in &entries {
+            let store = create_store(&parse_url(name, url, folder_of(&path))?)
+                .await
+                .map_err(|source| Error::Create {
+                    server: name.clone(),
+                    source,
+                })?;
+            candidates.push(Candidate {
+                name: name.clone(),
+                store,
+            });
+        }
+        let founded = found(&candidates, threshold).await;
+        let founded = match founded {
+            Ok(founded) => founded,
+            Err(error) => {
+                // Whoever holds a vault already keeps it; the others are given back what they had: nothing.
+                if !matches!(error, FoundError::Taken { .. }) {
+                    unfound(&candidates, warifu_vault::keys::FIRST_GENERATION).await;
+                }
+                return Err(Error::Founding {
+                    detail: error.to_string(),
+                });
+            }
+        };
+        let servers = threshold.indices().zip(&founded.servers).zip(entries).map(
+            |((index, id), (name, url))| ServerEntry {
+                index,
+                id: *id,
+                name,
+                url,
+            },
+        );
+        let file = VaultFile {
+            vault: founded.vault,
+            threshold,
+            scheme: Scheme::Shamir,
+            durability: options.durability,
+            retention: Retention::All,
+            catalog,
+            servers: servers.collect(),
+        };
+        let catalog = file.catalog_path(&path);
+        let made = async {
+            make_catalog(&catalog, &founded.key, &file, &options.program).await?;
+            file.write_new(&path).map_err(|error| {
+                remove_catalog(&catalog);
+                Error::from(error)
+            })
+        };
+        if let Err(error) = made.await {
+            unfound(&candidates, founded.generation).await;
+            return Err(error);
+        }
+        Ok(file)
+    }
+
+    /// Opens a vault: gathers the vault key from any k servers, opens the catalogue, and starts.
+    ///
+    /// Servers that are away, or that are not what the vault file says, keep their seat and take no part;
+    /// [`faults`](Self::faults) names them.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn open(path: &Path, options: OpenOptions) -> Result<Self, Error> {
+        let path = absolute(path)?;
+        let file = VaultFile::read(&path)?;
+        let mut candidates = Vec::new();
+        for server in &file.servers {
+            let store = attach_store(&parse_url(&server.name, &server.url, folder_of(&path))?);
+            candidates.push(Candidate {
+                name: server.name.clone(),
+                store,
+            });
+        }
+        let expected = Expected {
+            vault: file.vault,
+            threshold: file.threshold,
+            seats: file
+                .servers
+                .iter()
+                .map(|server| (server.id, server.index))
+                .collect(),
+        };
+        let unlocked = unlock(&candidates, &expected).await.map_err(unlock_error)?;
+        let catalog_path = file.catalog_path(&path);
+        let catalog = SqliteCatalog::open(&catalog_path, unlocked.key.catalog_key(file.vault))
+            .map_err(|source| match source {
+                CatalogError::NotFound { .. } => Error::CatalogMissing {
+                    path: catalog_path.clone(),
+                },
+                source => Error::Catalog {
+                    path: catalog_path.clone(),
+                    source,
+                },
+            })?;
+        let foreign = |name: &str| {
+            unlocked
+                .faults
+                .iter()
+                .find(|fault| fault.server == name && fault.fault == Fault::Foreign)
+        };
+        let seats = file
+            .servers
+            .iter()
+            .zip(candidates)
+            .map(|(server, candidate)| ServerSeat {
+                id: server.id,
+                index: server.index,
+                name: server.name.clone(),
+                store: match foreign(&server.name) {
+                    Some(fault) => Arc::new(ForeignStore {
+                        detail: fault.detail.clone(),
+                    }),
+                    None => candidate.store,
+                },
+            });
+        let mut vault = options.vault;
+        vault.strict = file.durability == SaveDurability::Strict;
+        let config = VaultConfig {
+            vault: file.vault,
+            threshold: file.threshold,
+            generation: unlocked.generation,
+            servers: seats.collect(),
+            options: vault,
+        };
+        let vault = Vault::start(
+            config,
+            unlocked.key,
+            Arc::new(catalog),
+            Arc::new(SystemClock),
+        )
+        .await?;
+        let context = process_context(&options.program);
+        vault.attach(&context, &options.program).await?;
+        Ok(Self {
+            vault,
+            file,
+            path,
+            context,
+            faults: unlocked.faults,
+        })
+    }
+
+    /// The vault.
+    #[must_use]
+    pub fn vault(&self) -> &Vault {
+        &self.vault
+    }
+
+    /// What the vault file says.
+    #[must_use]
+    pub fn file(&self) -> &VaultFile {
+        &self.file
+    }
+
+    /// Where the vault file is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// On whose behalf this process acts.
+    #[must_use]
+    pub fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// What was wrong with servers when the vault was opened.
+    #[must_use]
+    pub fn faults(&self) -> &[ServerFault] {
+        &self.faults
+    }
+
+    /// Saves what is open and changed, waits until everything is on the servers' disks, and stops. Returns what is lost.
+    pub async fn close(&self) -> Vec<Unsaved> {
+        self.vault.shutdown(&self.context).await
+    }
+}
+
+fn unlock_error(error: UnlockError) -> Error {
+    match error {
+        UnlockError::TooFewServers {
+            needed,
+            got,
+            faults,
+        } => {
+            let foreign = faults
+                .iter()
+                .filter(|fault| fault.fault == Fault::Foreign)
+                .count();
+            // Not a matter of waiting for servers: those that answer are the wrong ones.
+            if foreign > 0 && foreign == faults.len() {
+                Error::WrongVault { faults }
+            } else {
+                Error::TooFewServers {
+                    needed,
+                    got,
+                    faults,
+                }
+            }
+        }
+        UnlockError::Mismatch { faults, .. } => Error::WrongVault { faults },
+        other => Error::Founding {
+            detail: other.to_string(),
+        },
+    }
+}
+
+/// Takes back the pieces of a key that no vault file will ever name.
+async fn unfound(servers: &[Candidate], generation: Generation) {
+    for server in servers {
+        let _ = server
+            .store
+            .delete(&ObjectKey::vault_object(generation))
+            .await;
+    }
+}
+
+async fn make_catalog(
+    path: &Path,
+    key: &VaultKey,
+    file: &VaultFile,
+    program: &str,
+) -> Result<(), Error> {
+    let failed = |source| match source {
+        CatalogError::Exists => Error::CatalogExists { path: path.into() },
+        source => Error::Catalog {
+            path: path.into(),
+            source,
+        },
+    };
+    let catalog = SqliteCatalog::create(path, key.catalog_key(file.vault)).map_err(failed)?;
+    let context = process_context(program);
+    // The root belongs to whoever makes the vault: on a drive of their own they may write.
+    let owner = AttrChange {
+        uid: Some(context.uid),
+        gid: Some(context.gid),
+        ..AttrChange::default()
+    };
+    let audit = AuditEntry {
+        at: SystemClock.now(),
+        context,
+        act: Act::Init,
+        node: Some(NodeId::ROOT),
+        detail: format!(
+            "{} servers, threshold {}",
+            file.threshold.n(),
+            file.threshold.k()
+        ),
+    };
+    let write = Write {
+        audit,
+        durability: Durability::Now,
+    };
+    catalog
+        .set_attr(NodeId::ROOT, &owner, write)
+        .await
+        .map(drop)
+        .map_err(|source| {
+            remove_catalog(path);
+            failed(source)
+        })
+}
+
+fn remove_catalog(path: &Path) {
+    for suffix in ["", "-wal", "-shm"] {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        let _ = std::fs::remove_file(name);
+    }
+}
+
+fn parse_url(server: &str, url: &str, base: &Path) -> Result<StoreUrl, Error> {
+    StoreUrl::parse(url, base).map_err(|source| Error::Url {
+        server: server.into(),
+        source,
+    })
+}
+
+/// The URL as it stands in the vault file: a folder below the vault file's own is named relative to it, so that both can be
+/// moved together; any other one absolutely.
+fn stored_url(server: &NewServer, vault_file: &Path) -> Result<String, Error> {
+    let here = std::env::current_dir().map_err(|source| VaultFileError::Io {
+        path: ".".into(),
+        source,
+    })?;
+    match parse_url(&server.name, &server.url, &here)? {
+        StoreUrl::Directory(path) => {
+            let base = folder_of(vault_file);
+            let inside = path
+                .strip_prefix(base)
+                .ok()
+                .filter(|inside| !inside.as_os_str().is_empty());
+            let text = inside.unwrap_or(&path).to_str().ok_or_else(|| Error::Url {
+                server: server.name.clone(),
+                source: warifu_store::UrlError::BadPath {
+                    why: "it is not UTF-8",
+                },
+            })?;
+            // A colon would be taken for the end of a scheme.
+            Ok(if inside.is_some() && text.contains(':') {
+                format!("./{text}")
+            } else {
+                text.to_owned()
+            })
+        }
+        _ => Ok(server.url.clone()),
+    }
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, Error> {
+    std::path::absolute(path).map_err(|source| {
+        VaultFileError::Io {
+            path: path.into(),
+            source,
+        }
+        .into()
+    })
+}

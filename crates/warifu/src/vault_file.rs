@@ -1,0 +1,549 @@
+//! [`VaultFile`]: the small text file that says where a vault's servers and its catalogue are.
+//!
+//! It holds no secret: the vault key lies as shares on the servers.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::ops::Range;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use toml::Spanned;
+use warifu_core::format::Scheme;
+use warifu_core::ids::{ServerId, ShareIndex, Threshold, VaultId};
+
+/// The format of vault files that this warifu writes, and the newest it reads.
+pub const FORMAT: u32 = 1;
+
+/// A vault file's contents.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VaultFile {
+    /// Which vault.
+    pub vault: VaultId,
+    /// How many of how many servers give a file back.
+    pub threshold: Threshold,
+    /// How new files are shared.
+    pub scheme: Scheme,
+    /// What `close` waits for.
+    pub durability: SaveDurability,
+    /// Which versions are kept.
+    pub retention: Retention,
+    /// Where the catalogue is: `sqlite:PATH`, the path relative to the vault file.
+    pub catalog: String,
+    /// The servers, ascending by index, one for each share.
+    pub servers: Vec<ServerEntry>,
+}
+
+/// One server of a vault.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerEntry {
+    /// Which of the shares it holds.
+    pub index: ShareIndex,
+    /// Which server, as its own `vault` object says.
+    pub id: ServerId,
+    /// What people call it.
+    pub name: String,
+    /// Where it is: a store URL or a folder, relative to the vault file.
+    pub url: String,
+}
+
+/// What `close` waits for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SaveDurability {
+    /// Enough servers have the version; within a second it is on their disks.
+    #[default]
+    Normal,
+    /// The version is on the disks of enough servers.
+    Strict,
+}
+
+impl SaveDurability {
+    /// The word in the vault file.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Normal => "normal",
+            Self::Strict => "strict",
+        }
+    }
+}
+
+/// Which versions are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Retention {
+    /// Every version, for ever.
+    #[default]
+    All,
+}
+
+impl Retention {
+    /// The word in the vault file.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::All => "all",
+        }
+    }
+}
+
+/// What is wrong with a vault file.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum VaultFileError {
+    /// There is no such file.
+    #[error("there is no vault file {}", path.display())]
+    NotFound {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// There is one already.
+    #[error("there is a file {} already", path.display())]
+    Exists {
+        /// Where it is.
+        path: PathBuf,
+    },
+    /// It could not be read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It was written by a newer warifu.
+    #[error("{} has format {found}; this warifu knows up to {FORMAT}", path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// The format found.
+        found: u32,
+    },
+    /// A field is wrong.
+    #[error("{}, line {line}: {problem}", path.display())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: usize,
+        /// What is wrong there.
+        problem: Problem,
+    },
+}
+
+/// What is wrong with a field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Problem {
+    /// Not the syntax of a vault file, an unknown field, or a missing one; in the parser's words.
+    Syntax(String),
+    /// The field cannot have this value.
+    Value {
+        /// The field.
+        field: &'static str,
+        /// What it says.
+        found: String,
+        /// What it may say.
+        allowed: &'static str,
+    },
+    /// Two servers have the same value there.
+    Twice {
+        /// The field.
+        field: &'static str,
+        /// The value that two servers have.
+        found: String,
+    },
+    /// Not as many servers as shares.
+    ServerCount {
+        /// The shares that `threshold.n` asks for.
+        needed: u8,
+        /// The servers listed.
+        got: usize,
+    },
+    /// A secret stands in a URL.
+    Secret {
+        /// The field.
+        field: &'static str,
+    },
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Syntax(message) => f.write_str(message),
+            Self::Value {
+                field,
+                found,
+                allowed,
+            } => write!(f, "{field} is {found:?}, but must be {allowed}"),
+            Self::Twice { field, found } => write!(f, "two servers have the {field} {found:?}"),
+            Self::ServerCount { needed, got } => {
+                write!(f, "threshold.n is {needed}, but {got} servers are listed")
+            }
+            Self::Secret { field } => write!(
+                f,
+                "{field} holds a password; secrets must not stand in the vault file"
+            ),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Raw {
+    format: Spanned<u32>,
+    vault: Spanned<String>,
+    #[serde(default)]
+    scheme: Option<Spanned<String>>,
+    #[serde(default)]
+    durability: Option<Spanned<String>>,
+    #[serde(default)]
+    retention: Option<Spanned<String>>,
+    threshold: Spanned<RawThreshold>,
+    catalog: RawCatalog,
+    server: Vec<Spanned<RawServer>>,
+}
+
+/// Only the field that says whether the rest can be understood.
+#[derive(Deserialize)]
+struct FormatOnly {
+    format: Option<u32>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawThreshold {
+    k: u8,
+    n: u8,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawCatalog {
+    url: Spanned<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawServer {
+    index: Spanned<u8>,
+    id: Spanned<String>,
+    name: Spanned<String>,
+    url: Spanned<String>,
+}
+
+impl VaultFile {
+    /// Reads a vault file.
+    ///
+    /// # Errors
+    /// [`VaultFileError`]; what is wrong with a field is told with its line.
+    pub fn read(path: &Path) -> Result<Self, VaultFileError> {
+        let text = fs::read_to_string(path).map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound => VaultFileError::NotFound { path: path.into() },
+            io::ErrorKind::InvalidData => VaultFileError::Invalid {
+                path: path.into(),
+                line: 1,
+                problem: Problem::Syntax("this is not a text file".into()),
+            },
+            _ => VaultFileError::Io {
+                path: path.into(),
+                source,
+            },
+        })?;
+        Self::parse(&text, path)
+    }
+
+    /// Reads the text of a vault file; `path` is only for messages.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn parse(text: &str, path: &Path) -> Result<Self, VaultFileError> {
+        let invalid = |span: Range<usize>, problem| VaultFileError::Invalid {
+            path: path.into(),
+            line: line_of(text, span.start),
+            problem,
+        };
+        let syntax = |error: toml::de::Error| {
+            invalid(
+                error.span().unwrap_or(0..0),
+                Problem::Syntax(error.message().into()),
+            )
+        };
+        // A newer format may have fields that are unknown here: say so instead of complaining about them.
+        if let Ok(FormatOnly {
+            format: Some(found),
+        }) = toml::from_str(text)
+            && found > FORMAT
+        {
+            return Err(VaultFileError::Newer {
+                path: path.into(),
+                found,
+            });
+        }
+        let raw: Raw = toml::from_str(text).map_err(syntax)?;
+        let bad = |field: &Spanned<String>, name, allowed| {
+            invalid(
+                field.span(),
+                Problem::Value {
+                    field: name,
+                    found: field.get_ref().clone(),
+                    allowed,
+                },
+            )
+        };
+        if *raw.format.get_ref() != FORMAT {
+            let found = raw.format.get_ref().to_string();
+            return Err(invalid(
+                raw.format.span(),
+                Problem::Value {
+                    field: "format",
+                    found,
+                    allowed: "1",
+                },
+            ));
+        }
+        let vault = VaultId::from_hex(raw.vault.get_ref())
+            .ok_or_else(|| bad(&raw.vault, "vault", "32 hexadecimal digits"))?;
+        let scheme = match &raw.scheme {
+            None => Scheme::Shamir,
+            Some(word) if word.get_ref() == "shamir" => Scheme::Shamir,
+            Some(word) => return Err(bad(word, "scheme", "\"shamir\"")),
+        };
+        let durability = match &raw.durability {
+            None => SaveDurability::Normal,
+            Some(word) => match word.get_ref().as_str() {
+                "normal" => SaveDurability::Normal,
+                "strict" => SaveDurability::Strict,
+                _ => return Err(bad(word, "durability", "\"normal\" or \"strict\"")),
+            },
+        };
+        let retention = match &raw.retention {
+            None => Retention::All,
+            Some(word) if word.get_ref() == "all" => Retention::All,
+            Some(word) => return Err(bad(word, "retention", "\"all\"")),
+        };
+        let RawThreshold { k, n } = *raw.threshold.get_ref();
+        let threshold = Threshold::new(k, n).map_err(|_| {
+            let allowed = "k and n with 1 ≤ k ≤ n ≤ 255";
+            invalid(
+                raw.threshold.span(),
+                Problem::Value {
+                    field: "threshold",
+                    found: format!("{k} of {n}"),
+                    allowed,
+                },
+            )
+        })?;
+        if raw.server.len() != usize::from(n) {
+            let got = raw.server.len();
+            return Err(invalid(
+                raw.threshold.span(),
+                Problem::ServerCount { needed: n, got },
+            ));
+        }
+        let catalog = raw.catalog.url.get_ref().clone();
+        if catalog.strip_prefix("sqlite:").is_none_or(str::is_empty) {
+            return Err(bad(
+                &raw.catalog.url,
+                "catalog.url",
+                "\"sqlite:\" and a path",
+            ));
+        }
+        let mut servers = Vec::with_capacity(raw.server.len());
+        let mut seen = (
+            BTreeSet::new(),
+            BTreeSet::new(),
+            BTreeSet::new(),
+            BTreeSet::new(),
+        );
+        for entry in &raw.server {
+            let RawServer {
+                index,
+                id,
+                name,
+                url,
+            } = entry.get_ref();
+            let twice = |field, span, found: &dyn fmt::Display| {
+                invalid(
+                    span,
+                    Problem::Twice {
+                        field,
+                        found: found.to_string(),
+                    },
+                )
+            };
+            let place = ShareIndex::new(*index.get_ref())
+                .filter(|place| place.get() <= n)
+                .ok_or_else(|| {
+                    let found = index.get_ref().to_string();
+                    invalid(
+                        index.span(),
+                        Problem::Value {
+                            field: "server.index",
+                            found,
+                            allowed: "1 to threshold.n",
+                        },
+                    )
+                })?;
+            let server = ServerId::from_hex(id.get_ref())
+                .ok_or_else(|| bad(id, "server.id", "32 hexadecimal digits"))?;
+            if name.get_ref().trim().is_empty() || name.get_ref().chars().any(char::is_control) {
+                return Err(bad(
+                    name,
+                    "server.name",
+                    "a word without control characters",
+                ));
+            }
+            if url.get_ref().is_empty() {
+                return Err(bad(url, "server.url", "a folder or a store URL"));
+            }
+            if has_password(url.get_ref()) {
+                return Err(invalid(
+                    url.span(),
+                    Problem::Secret {
+                        field: "server.url",
+                    },
+                ));
+            }
+            if !seen.0.insert(place) {
+                return Err(twice("index", index.span(), &place));
+            }
+            if !seen.1.insert(server) {
+                return Err(twice("id", id.span(), &server));
+            }
+            if !seen.2.insert(name.get_ref().clone()) {
+                return Err(twice("name", name.span(), name.get_ref()));
+            }
+            if !seen.3.insert(url.get_ref().clone()) {
+                return Err(twice("url", url.span(), url.get_ref()));
+            }
+            servers.push(ServerEntry {
+                index: place,
+                id: server,
+                name: name.get_ref().clone(),
+                url: url.get_ref().clone(),
+            });
+        }
+        servers.sort_by_key(|server| server.index);
+        Ok(Self {
+            vault,
+            threshold,
+            scheme,
+            durability,
+            retention,
+            catalog,
+            servers,
+        })
+    }
+
+    /// The file's text, with comments for the person who opens it.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let quoted = |text: &str| toml::Value::String(text.into()).to_string();
+        let mut text = format!(
+            "# A warifu vault. This file says where things are; it holds no secret and no file name.\n\
+             # Keep a copy of it: with it and any {k} of the servers everything can be read.\n\
+             # warifu の保管庫の設定です。秘密もファイル名も含みません。控えを取っておいてください。\n\
+             \n\
+             format = {FORMAT}\n\
+             vault = {vault}\n\
+             # How new files are shared. 分散の方式。\n\
+             scheme = \"shamir\"\n\
+             # What close waits for: \"normal\" (enough servers have the file; it is on their disks within a second)\n\
+             # or \"strict\" (it is on their disks). 保存の完了をどこまで待つか。\n\
+             durability = {durability}\n\
+             # Which versions are kept: \"all\". 残す版。\n\
+             retention = {retention}\n\
+             \n\
+             # Any k of the n servers give a file back; fewer say nothing about it.\n\
+             # n 台のうち k 台があれば復元でき、k 台未満では何もわかりません。\n\
+             [threshold]\n\
+             k = {k}\n\
+             n = {n}\n\
+             \n\
+             # Names, versions and places, sealed under the vault key. The path is relative to this file.\n\
+             # 名前・版・置き場所の目録（暗号化済み）。パスはこのファイルからの相対です。\n\
+             [catalog]\n\
+             url = {catalog}\n",
+            k = self.threshold.k(),
+            n = self.threshold.n(),
+            vault = quoted(&self.vault.to_string()),
+            durability = quoted(self.durability.as_str()),
+            retention = quoted(self.retention.as_str()),
+            catalog = quoted(&self.catalog),
+        );
+        for server in &self.servers {
+            text.push_str(&format!(
+                "\n[[server]]\nindex = {}\nid = {}\nname = {}\nurl = {}\n",
+                server.index,
+                quoted(&server.id.to_string()),
+                quoted(&server.name),
+                quoted(&server.url),
+            ));
+        }
+        text
+    }
+
+    /// Writes the file where none is yet: whole or not at all, safe from a power cut, readable by its owner only.
+    ///
+    /// # Errors
+    /// [`VaultFileError::Exists`] or [`VaultFileError::Io`].
+    pub fn write_new(&self, path: &Path) -> Result<(), VaultFileError> {
+        let failed = |source: io::Error| match source.kind() {
+            io::ErrorKind::AlreadyExists => VaultFileError::Exists { path: path.into() },
+            _ => VaultFileError::Io {
+                path: path.into(),
+                source,
+            },
+        };
+        let folder = folder_of(path);
+        let mut temporary = tempfile::Builder::new()
+            .prefix(".warifu-")
+            .permissions(fs::Permissions::from_mode(0o600))
+            .tempfile_in(folder)
+            .map_err(failed)?;
+        temporary
+            .write_all(self.render().as_bytes())
+            .map_err(failed)?;
+        temporary.as_file().sync_all().map_err(failed)?;
+        temporary
+            .persist_noclobber(path)
+            .map_err(|error| failed(error.error))?;
+        File::open(folder)
+            .and_then(|folder| folder.sync_all())
+            .map_err(failed)
+    }
+
+    /// The path of the catalogue of the vault file at `path`.
+    #[must_use]
+    pub fn catalog_path(&self, path: &Path) -> PathBuf {
+        folder_of(path).join(
+            self.catalog
+                .strip_prefix("sqlite:")
+                .unwrap_or(&self.catalog),
+        )
+    }
+}
+
+/// The folder in which a file lies.
+pub(crate) fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    }
+}
+
+/// The line of a byte, counted from 1.
+fn line_of(text: &str, at: usize) -> usize {
+    text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1
+}
+
+/// Whether a URL has a password before its host (`scheme://user:password@host`).
+fn has_password(url: &str) -> bool {
+    url.split_once("://")
+        .and_then(|(_, rest)| rest.split('/').next())
+        .and_then(|authority| authority.rsplit_once('@'))
+        .is_some_and(|(user, _)| user.contains(':'))
+}

@@ -1,0 +1,160 @@
+//! The vault file: what is written is read, and what is wrong is told with line and field.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use warifu::{
+    Problem, Retention, SaveDurability, Scheme, ServerEntry, ServerId, ShareIndex, Threshold,
+    VaultFile, VaultFileError, VaultId,
+};
+
+fn sample() -> VaultFile {
+    let servers = (1..=3u8)
+        .map(|i| ServerEntry {
+            index: ShareIndex::new(i).unwrap(),
+            id: ServerId::from_bytes([i; 16]),
+            name: format!("庁舎\"{i}\""),
+            url: format!("servers/{i}"),
+        })
+        .collect();
+    VaultFile {
+        vault: VaultId::from_bytes([7; 16]),
+        threshold: Threshold::new(2, 3).unwrap(),
+        scheme: Scheme::Shamir,
+        durability: SaveDurability::Strict,
+        retention: Retention::All,
+        catalog: "sqlite:office.db".into(),
+        servers,
+    }
+}
+
+fn problem(text: &str) -> (usize, Problem) {
+    match VaultFile::parse(text, Path::new("office.toml")) {
+        Err(VaultFileError::Invalid { line, problem, .. }) => (line, problem),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The number of the first line that has `text` in it.
+fn line(whole: &str, text: &str) -> usize {
+    whole.lines().position(|line| line.contains(text)).unwrap() + 1
+}
+
+#[test]
+fn what_is_written_is_read() {
+    let file = sample();
+    assert_eq!(
+        VaultFile::parse(&file.render(), Path::new("x")).unwrap(),
+        file
+    );
+}
+
+#[test]
+fn a_new_file_is_private_and_never_overwrites() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("office.toml");
+    sample().write_new(&path).unwrap();
+    assert_eq!(
+        fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+    assert_eq!(VaultFile::read(&path).unwrap(), sample());
+    let before = fs::read(&path).unwrap();
+    assert!(matches!(
+        sample().write_new(&path),
+        Err(VaultFileError::Exists { .. })
+    ));
+    assert_eq!(fs::read(&path).unwrap(), before);
+    assert_eq!(
+        fs::read_dir(folder.path()).unwrap().count(),
+        1,
+        "no temporary file is left"
+    );
+}
+
+#[test]
+fn errors_name_line_and_field() {
+    let good = sample().render();
+    let cases: [(&str, &str, &str); 9] = [
+        ("format = 1", "format = 0", "format"),
+        ("vault = \"07", "vault = \"zz", "vault"),
+        (
+            "durability = \"strict\"",
+            "durability = \"maybe\"",
+            "durability",
+        ),
+        ("retention = \"all\"", "retention = \"some\"", "retention"),
+        ("scheme = \"shamir\"", "scheme = \"raid\"", "scheme"),
+        (
+            "url = \"sqlite:office.db\"",
+            "url = \"mysql:x\"",
+            "catalog.url",
+        ),
+        ("index = 3", "index = 4", "server.index"),
+        ("url = \"servers/3\"", "url = \"\"", "server.url"),
+        ("k = 2", "k = 4", "threshold"),
+    ];
+    for (from, to, expected) in cases {
+        let text = good.replacen(from, to, 1);
+        assert_ne!(text, good, "{from}");
+        let (at, problem) = problem(&text);
+        let Problem::Value { field, .. } = &problem else {
+            panic!("{problem:?}")
+        };
+        assert_eq!(*field, expected);
+        let wanted = if expected == "threshold" {
+            line(&text, "[threshold]")
+        } else {
+            line(&text, to)
+        };
+        assert_eq!(at, wanted, "{problem}");
+    }
+}
+
+#[test]
+fn what_two_servers_share_is_refused() {
+    let good = sample().render();
+    for (from, to, field) in [
+        ("index = 3", "index = 2", "index"),
+        ("servers/3", "servers/1", "url"),
+        (
+            "03030303030303030303030303030303",
+            "02020202020202020202020202020202",
+            "id",
+        ),
+    ] {
+        let (_, problem) = problem(&good.replacen(from, to, 1));
+        assert!(
+            matches!(&problem, Problem::Twice { field: f, .. } if *f == field),
+            "{problem:?}"
+        );
+    }
+}
+
+#[test]
+fn counts_unknown_fields_secrets_and_newer_formats() {
+    let good = sample().render();
+    assert_eq!(
+        problem(&good.replace("n = 3", "n = 4")).1,
+        Problem::ServerCount { needed: 4, got: 3 }
+    );
+    let (at, unknown) = problem(&good.replace("k = 2", "k = 2\nl = 5"));
+    assert!(
+        matches!(&unknown, Problem::Syntax(text) if text.contains('l')),
+        "{unknown:?}"
+    );
+    assert_eq!(at, line(&good, "k = 2") + 1);
+    let secret = good.replace("servers/3", "sftp://me:hunter2@host/x");
+    assert!(matches!(
+        problem(&secret).1,
+        Problem::Secret {
+            field: "server.url"
+        }
+    ));
+    let newer = good.replace("format = 1", "format = 2\nfuture = true");
+    assert!(matches!(
+        VaultFile::parse(&newer, Path::new("x")),
+        Err(VaultFileError::Newer { found: 2, .. })
+    ));
+}
