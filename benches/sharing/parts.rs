@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use warifu_core::engine;
 use warifu_core::format::{
-    Dealing, ExtentKind, Joiner, OpenShare, PREFIX_LEN, Scheme, Seat, Suite, deal,
+    Dealing, ExtentKind, Joiner, OpenShare, Scheme, Seat, ShareHeader, Suite, deal,
 };
 use warifu_core::ids::{
     ExtentId, FileId, Generation, ServerId, ShareIndex, Threshold, VaultId, VersionNo,
@@ -14,7 +14,8 @@ use warifu_core::shamir::{Weights, split_into};
 
 use crate::measure::{Candidate, measure};
 use crate::peers::{GfShare, IsaL};
-use crate::yard;
+use crate::plot::{Line, draw};
+use crate::{timing, yard};
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
@@ -30,21 +31,25 @@ pub fn all() -> Outcome<()> {
     if wanted.iter().any(|word| word == "one-engine") {
         return one_engine();
     }
+    if wanted.iter().any(|word| word == "one-timing") {
+        timing::row();
+        return Ok(());
+    }
     if asked("engines") {
         println!(
             "MiB/s of secret, medians; in brackets the ratio to the yardstick of the same run\n"
         );
         println!("| engine | k of n | size | fan-out copy | split | XOR of k | join |");
         println!("|---|---|---|---|---|---|---|");
-        for name in engine::available() {
-            let status = std::process::Command::new(std::env::current_exe()?)
-                .arg("one-engine")
-                .env("WARIFU_ENGINE", name)
-                .status()?;
-            if !status.success() {
-                return Err(format!("engine {name}: {status}").into());
-            }
-        }
+        each_engine("one-engine")?;
+        println!();
+    }
+    if wanted.iter().any(|word| word == "timing") {
+        println!("Welch's t of the times on zeros and on random bytes\n");
+        println!("| engine | split of 250 bytes, 3 of 5 | join of 250 | join of 4096 |");
+        println!("|---|---|---|---|");
+        each_engine("one-timing")?;
+        timing::control();
         println!();
     }
     if asked("small") {
@@ -55,6 +60,26 @@ pub fn all() -> Outcome<()> {
     }
     if asked("peers") {
         peers()?;
+    }
+    if asked("codes") {
+        codes()?;
+    }
+    if asked("plot") {
+        plot()?;
+    }
+    Ok(())
+}
+
+/// Runs a part once for each engine, in processes of their own.
+fn each_engine(part: &str) -> Outcome<()> {
+    for name in engine::available() {
+        let status = std::process::Command::new(std::env::current_exe()?)
+            .arg(part)
+            .env("WARIFU_ENGINE", name)
+            .status()?;
+        if !status.success() {
+            return Err(format!("engine {name}: {status}").into());
+        }
     }
     Ok(())
 }
@@ -176,12 +201,14 @@ fn sealed() -> Outcome<()> {
         "Shared and sealed, engine {}, MiB/s of plaintext\n",
         engine::name()
     );
-    println!("| suite | k of n | size | fan-out copy | deal | open and join |");
-    println!("|---|---|---|---|---|---|");
-    for suite in [Suite::Aes256Gcm, Suite::ChaCha20Poly1305] {
-        for (k, n) in THRESHOLDS {
-            for size in [64 << 10, 4 << 20] {
-                sealed_row(suite, k, n, size)?;
+    println!("| scheme | suite | k of n | size | fan-out copy | deal | open and join |");
+    println!("|---|---|---|---|---|---|---|");
+    for scheme in [Scheme::Shamir, Scheme::Compact] {
+        for suite in [Suite::Aes256Gcm, Suite::ChaCha20Poly1305] {
+            for (k, n) in THRESHOLDS {
+                for size in [64 << 10, 4 << 20] {
+                    sealed_row(scheme, suite, k, n, size)?;
+                }
             }
         }
     }
@@ -189,7 +216,7 @@ fn sealed() -> Outcome<()> {
     Ok(())
 }
 
-fn sealed_row(suite: Suite, k: u8, n: u8, size: usize) -> Outcome<()> {
+fn sealed_row(scheme: Scheme, suite: Suite, k: u8, n: u8, size: usize) -> Outcome<()> {
     let vault_key = VaultKey::generate()?;
     let servers: Vec<ServerId> = (0..n)
         .map(|_| ServerId::fresh())
@@ -212,18 +239,21 @@ fn sealed_row(suite: Suite, k: u8, n: u8, size: usize) -> Outcome<()> {
         extent: ExtentId::fresh()?,
         generation: Generation(1),
         threshold: Threshold::new(k, n)?,
-        scheme: Scheme::Shamir,
+        scheme,
         suite,
     };
     let secret = pattern(size);
     let mut objects = vec![Vec::new(); usize::from(n)];
     deal(&dealing, &seats, &secret, &mut objects)?;
     let whole = objects.clone();
-    let bodies: Vec<&[u8]> = whole[..usize::from(k)]
+    // The last k: those of a compact dealing have to be computed with.
+    let skipped = usize::from(n - k);
+    let prefix = ShareHeader::parse(&whole[0])?.prefix_len();
+    let bodies: Vec<&[u8]> = whole[skipped..]
         .iter()
-        .map(|object| &object[PREFIX_LEN..])
+        .map(|object| &object[prefix..])
         .collect();
-    let shares = whole.iter().zip(&keys).take(usize::from(k));
+    let shares = whole.iter().zip(&keys).skip(skipped);
     let shares = shares.map(|(object, key)| OpenShare::open(object, key));
     let mut joiner = Joiner::new(shares.collect::<Result<_, _>>()?)?;
     let mut out = pattern(size);
@@ -241,7 +271,7 @@ fn sealed_row(suite: Suite, k: u8, n: u8, size: usize) -> Outcome<()> {
     ]);
     assert_eq!(out, secret);
     println!(
-        "| {suite:?} | {k} of {n} | {} KiB | {:.0} | {:.0} | {:.0} |",
+        "| {scheme:?} | {suite:?} | {k} of {n} | {} KiB | {:.0} | {:.0} | {:.0} |",
         size >> 10,
         rates[2],
         rates[0],
@@ -399,4 +429,155 @@ fn weights_of(k: u8, n: u8) -> Vec<u8> {
     let mut row = vec![0; usize::from(k)];
     weights.combine_into(&views, &mut row).unwrap();
     row
+}
+
+/// The code under the compact scheme beside two crates for it: k pieces of an extent of 1 MiB to n, and back from the last k.
+fn codes() -> Outcome<()> {
+    println!(
+        "Reed–Solomon, 1 MiB in k pieces, MiB/s of data; engine {}\n",
+        engine::name()
+    );
+    println!("| library | k of n | encode | decode from the last k |");
+    println!("|---|---|---|---|");
+    for (k, n) in THRESHOLDS {
+        codes_row(k, n)?;
+    }
+    println!();
+    Ok(())
+}
+
+fn codes_row(k: u8, n: u8) -> Outcome<()> {
+    let (few, many) = (usize::from(k), usize::from(n));
+    let piece = ((1 << 20) / few).next_multiple_of(64);
+    let size = piece * few;
+    let data: Vec<Vec<u8>> = (0..few)
+        .map(|at| pattern(piece + at).split_off(at))
+        .collect();
+    let views: Vec<&[u8]> = data.iter().map(Vec::as_slice).collect();
+    let first: Vec<ShareIndex> = (1..=k).filter_map(ShareIndex::new).collect();
+    let beyond: Vec<Weights> = (k + 1..=n)
+        .filter_map(ShareIndex::new)
+        .map(|index| Weights::at(index, &first))
+        .collect::<Result<_, _>>()?;
+    let mut parity = vec![vec![0; piece]; many - few];
+    for (weights, parity) in beyond.iter().zip(&mut parity) {
+        weights.combine_into(&views, parity)?;
+    }
+    // The first n − k are lost.
+    let lost = (many - few).min(few);
+    let given: Vec<Vec<u8>> = data
+        .iter()
+        .chain(&parity)
+        .skip(many - few)
+        .cloned()
+        .collect();
+    let given: Vec<&[u8]> = given.iter().map(Vec::as_slice).collect();
+    let back: Vec<Weights> = first[..lost]
+        .iter()
+        .map(|index| Weights::at(*index, &indices(k, n)))
+        .collect::<Result<_, _>>()?;
+    let mut restored = vec![vec![0; piece]; lost];
+
+    let erasure = reed_solomon_erasure::galois_8::ReedSolomon::new(few, many - few)?;
+    let mut erasure_parity = parity.clone();
+    erasure.encode_sep(&data, &mut erasure_parity)?;
+    let mut shards: Vec<(Vec<u8>, bool)> = data
+        .iter()
+        .chain(&erasure_parity)
+        .map(|shard| (shard.clone(), true))
+        .collect();
+    let simd_parity = reed_solomon_simd::encode(few, many - few, &data)?;
+
+    let encoded = measure(&mut [
+        Candidate::new("warifu-core", size, || {
+            for (weights, parity) in beyond.iter().zip(&mut parity) {
+                weights.combine_into(black_box(&views), parity).unwrap();
+            }
+        }),
+        Candidate::new("reed-solomon-erasure 6.0.0", size, || {
+            erasure
+                .encode_sep(black_box(&data), &mut erasure_parity)
+                .unwrap();
+        }),
+        Candidate::new("reed-solomon-simd 3.1.0", size, || {
+            black_box(reed_solomon_simd::encode(few, many - few, &data).unwrap());
+        }),
+    ]);
+    let mut candidates = [
+        Candidate::new("warifu-core", size, || {
+            for (weights, piece) in back.iter().zip(&mut restored) {
+                weights.combine_into(black_box(&given), piece).unwrap();
+            }
+        }),
+        Candidate::new("reed-solomon-erasure 6.0.0", size, || {
+            for (_, there) in &mut shards[..many - few] {
+                *there = false;
+            }
+            erasure.reconstruct_data(black_box(&mut shards)).unwrap();
+        }),
+        Candidate::new("reed-solomon-simd 3.1.0", size, || {
+            let kept = data.iter().enumerate().skip(many - few);
+            let spare = simd_parity.iter().enumerate();
+            black_box(reed_solomon_simd::decode(few, many - few, kept, spare).unwrap());
+        }),
+    ];
+    let decoded = measure(&mut candidates);
+    for ((candidate, encoded), decoded) in candidates.iter().zip(encoded).zip(decoded) {
+        println!(
+            "| {} | {k} of {n} | {encoded:.0} | {decoded:.0} |",
+            candidate.name
+        );
+    }
+    drop(candidates);
+    assert!(
+        restored
+            .iter()
+            .zip(&data)
+            .all(|(restored, data)| restored == data)
+    );
+    Ok(())
+}
+
+fn plot() -> Outcome<()> {
+    let size = 64 << 10;
+    let secret = pattern(size);
+    let colors = [(0, 90, 180), (200, 80, 0), (0, 130, 80), (150, 50, 150)];
+    let mut splits = Vec::new();
+    for (k, (r, g, b)) in [2, 3, 5, 8].into_iter().zip(colors) {
+        let mut points = Vec::new();
+        for n in k..=16 {
+            let threshold = Threshold::new(k, n)?;
+            let mut shares = buffers(n, size);
+            let rates = measure(&mut [Candidate::new("", size, || {
+                split(threshold, &secret, &mut shares);
+            })]);
+            points.push((f64::from(n), rates[0] / 1024.0));
+        }
+        let (name, color) = (format!("k = {k}"), plotters::style::RGBColor(r, g, b));
+        splits.push(Line {
+            name,
+            color,
+            points,
+        });
+    }
+    let mut points = Vec::new();
+    for k in 2..=16 {
+        let (shares, mut out) = (buffers(17, size), pattern(size));
+        let views = last(k, &shares);
+        let weights = Weights::at_secret(&indices(k, 17))?;
+        let rates = measure(&mut [Candidate::new("", size, || {
+            weights.combine_into(black_box(&views), &mut out).unwrap();
+        })]);
+        points.push((f64::from(k), rates[0] / 1024.0));
+    }
+    let joins = Line {
+        name: "join".into(),
+        color: plotters::style::RGBColor(0, 90, 180),
+        points,
+    };
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("sharing.svg");
+    let title = format!("Secrets of 64 KiB, engine {}", engine::name());
+    draw(&path, &title, &splits, &joins)?;
+    println!("Drawn: benches/sharing.svg");
+    Ok(())
 }
