@@ -45,7 +45,9 @@ pub fn all() -> Outcome<()> {
         println!();
     }
     if wanted.iter().any(|word| word == "timing") {
-        println!("Welch's t of the times on zeros and on random bytes\n");
+        println!(
+            "Welch's t of the times on zeros and on random bytes (and the difference in cycles), three runs of each\n"
+        );
         println!("| engine | split of 250 bytes, 3 of 5 | join of 250 | join of 4096 |");
         println!("|---|---|---|---|");
         each_engine("one-timing")?;
