@@ -134,3 +134,28 @@ async fn p5_what_was_acknowledged_as_durable_survives_a_power_cut() {
         }
     }
 }
+
+/// After a client died, its successor's sync must cover what it wrote: a version is called settled on the strength of it.
+#[tokio::test]
+async fn p5_a_sync_covers_what_a_process_before_wrote() {
+    if !in_mount_namespace_with_disks("p5_a_sync_covers_what_a_process_before_wrote") {
+        return;
+    }
+    let mut machine = Machine::new();
+    let path = machine.disk().join("server");
+    let before = create(&path).await;
+    before.sync().await.unwrap();
+    before
+        .put_new(&share_name(0), share(0).into(), Durability::Soon)
+        .await
+        .unwrap();
+    let lost = machine.after_power_cut().await;
+    assert!(
+        lost.get(&share_name(0), None).await.is_err(),
+        "this test can lose an object, or it proves nothing"
+    );
+    let successor = open(&path).await;
+    successor.sync().await.unwrap();
+    let after = machine.after_power_cut().await;
+    assert_eq!(after.get(&share_name(0), None).await.unwrap(), share(0));
+}

@@ -29,6 +29,7 @@ mod unsynced;
 use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -78,6 +79,8 @@ struct Shared {
     path: PathBuf,
     held: Mutex<Held>,
     unsynced: Unsynced,
+    /// Whether objects may be there that a process before this one wrote, and that no sync of ours has covered yet.
+    inherited: AtomicBool,
 }
 
 #[derive(Default)]
@@ -141,6 +144,7 @@ impl DirectoryStore {
                 path,
                 held,
                 unsynced: Unsynced::default(),
+                inherited: AtomicBool::new(true),
             }),
             options,
             permits: Arc::new(Semaphore::new(options.parallel.max(1))),
@@ -350,6 +354,22 @@ impl ShareStore for DirectoryStore {
     }
 
     async fn sync(&self) -> Result<(), StoreError> {
+        if self.shared.inherited.load(Ordering::Acquire) {
+            self.run(|shared, root| {
+                // On a network mount every object was put on disk when it was written.
+                if root.local {
+                    rustix::fs::syncfs(&root.dir).map_err(|errno| {
+                        errno::failed(
+                            format_args!("cannot put {} on disk", root.path.display()),
+                            errno,
+                        )
+                    })?;
+                }
+                shared.inherited.store(false, Ordering::Release);
+                Ok(())
+            })
+            .await?;
+        }
         let now = self.shared.unsynced.now();
         if let Some(verdict) = self.shared.unsynced.settled(now) {
             return verdict;
