@@ -16,6 +16,11 @@
 //! read once. A name that is unknown, or that this processor does not have, gives `portable`, which is right everywhere;
 //! [`name`] says what is in use. All engines give the same results for the same coefficients.
 
+#![cfg_attr(
+    not(all(feature = "std", any(target_arch = "x86_64", target_arch = "aarch64"))),
+    allow(dead_code, reason = "there is only the portable engine")
+)]
+
 pub(crate) mod portable;
 
 #[cfg(all(feature = "std", target_arch = "x86_64"))]
@@ -34,7 +39,7 @@ mod wide256;
 
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
+#[cfg(all(test, feature = "std"))]
 pub(crate) use self::tests::with;
 
 use core::marker::PhantomData;
@@ -101,7 +106,7 @@ impl Engine {
 
     /// All engines of this processor, the quickest first.
     pub(crate) fn available() -> impl Iterator<Item = Self> {
-        let fast = [
+        let engines = [
             #[cfg(all(feature = "std", target_arch = "x86_64"))]
             gfni::Gfni512::detect().map(Self::Gfni512),
             #[cfg(all(feature = "std", target_arch = "x86_64"))]
@@ -112,7 +117,7 @@ impl Engine {
             neon::Neon::detect().map(Self::Neon),
             Some(Self::Portable),
         ];
-        fast.into_iter().flatten()
+        engines.into_iter().flatten()
     }
 
     #[cfg(feature = "std")]
@@ -243,7 +248,6 @@ pub(crate) struct Stream {
 struct Scratch(SecretBytes);
 
 impl Scratch {
-    #[cfg_attr(not(feature = "std"), allow(dead_code))]
     #[inline]
     fn take(&mut self, len: usize) -> &mut [u8] {
         let bytes = self.0.expose_mut();
@@ -279,7 +283,6 @@ impl Stream {
 }
 
 /// Shares to be added up, each with its weight: `len` bytes of each from `at` on.
-#[cfg_attr(not(feature = "std"), allow(dead_code))]
 struct Views<'a> {
     weights: &'a [u8],
     shares: &'a [&'a [u8]],

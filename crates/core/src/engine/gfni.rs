@@ -126,49 +126,81 @@ const fn lanes(len: usize) -> u64 {
     }
 }
 
+/// So many views that their matrices and sums stay in registers.
+const FEW: usize = 8;
+/// With more views, the sum of the first is taken up again so soon that it is still near.
+const BLOCK: usize = 16 * STRIP;
+
 /// # Safety
 /// Each view must have `len` bytes to read, `out` as many to write.
 #[target_feature(enable = "avx512f,avx512bw,gfni")]
 unsafe fn combine(views: &Views<'_>, out: *mut u8, len: usize, add: bool) {
-    // So few that their matrices stay in registers.
-    // SAFETY: the caller's promise.
-    unsafe {
-        match (views.weights.len(), add) {
-            (1, true) => fixed::<1, true>(views, out, len),
-            (1, false) => fixed::<1, false>(views, out, len),
-            (2, false) => fixed::<2, false>(views, out, len),
-            (3, false) => fixed::<3, false>(views, out, len),
-            (4, false) => fixed::<4, false>(views, out, len),
-            (5, false) => fixed::<5, false>(views, out, len),
-            (6, false) => fixed::<6, false>(views, out, len),
-            (7, false) => fixed::<7, false>(views, out, len),
-            (8, false) => fixed::<8, false>(views, out, len),
-            _ => any(views, out, len, add),
+    let count = views.weights.len();
+    let block = if count <= FEW { len } else { BLOCK };
+    let mut from = 0;
+    while from < len {
+        let to = len.min(from + block);
+        let mut first = 0;
+        while first < count || first == 0 {
+            let add = add || first > 0;
+            // SAFETY: the caller's promise; so many views are left.
+            unsafe {
+                match (count - first, add) {
+                    // Of nothing the sum is zero.
+                    (0, false) => core::ptr::write_bytes(out.add(from), 0, to - from),
+                    (0, true) => {}
+                    (1, false) => few::<1, false>(views, first, out, from, to),
+                    (2, false) => few::<2, false>(views, first, out, from, to),
+                    (3, false) => few::<3, false>(views, first, out, from, to),
+                    (4, false) => few::<4, false>(views, first, out, from, to),
+                    (5, false) => few::<5, false>(views, first, out, from, to),
+                    (6, false) => few::<6, false>(views, first, out, from, to),
+                    (7, false) => few::<7, false>(views, first, out, from, to),
+                    (_, false) => few::<FEW, false>(views, first, out, from, to),
+                    (1, true) => few::<1, true>(views, first, out, from, to),
+                    (2, true) => few::<2, true>(views, first, out, from, to),
+                    (3, true) => few::<3, true>(views, first, out, from, to),
+                    (4, true) => few::<4, true>(views, first, out, from, to),
+                    (5, true) => few::<5, true>(views, first, out, from, to),
+                    (6, true) => few::<6, true>(views, first, out, from, to),
+                    (7, true) => few::<7, true>(views, first, out, from, to),
+                    (_, true) => few::<FEW, true>(views, first, out, from, to),
+                }
+            }
+            first += FEW;
         }
+        from = to;
     }
 }
 
+/// The bytes `from..to` of the sum of `K` views, or of that added to `out`.
+///
 /// # Safety
-/// As for [`combine`], with `K` views.
+/// There must be `K` views from `first` on, each with bytes to read there, and `out` with bytes to write.
 #[target_feature(enable = "avx512f,avx512bw,gfni")]
-unsafe fn fixed<const K: usize, const ADD: bool>(views: &Views<'_>, out: *mut u8, len: usize) {
+unsafe fn few<const K: usize, const ADD: bool>(
+    views: &Views<'_>,
+    first: usize,
+    out: *mut u8,
+    from: usize,
+    to: usize,
+) {
     let mut matrices = [_mm512_setzero_si512(); K];
     let mut starts = [core::ptr::null(); K];
     // Counted, here and below: the adapters of iterators are not always compiled into a function with features of its own.
     for number in 0..K {
-        matrices[number] = matrix(views.weights[number]);
-        starts[number] = views.start(number);
+        matrices[number] = matrix(views.weights[first + number]);
+        starts[number] = views.start(first + number);
     }
-    let whole = len - len % STRIP;
-    let mut at = 0;
-    while at < whole {
+    let mut at = from;
+    while at + STRIP <= to {
         // SAFETY: a whole strip is left, in all views and in the result.
         unsafe {
-            let first = load::<WIDE>(starts[0].add(at));
+            let share = load::<WIDE>(starts[0].add(at));
             let mut acc = if ADD {
-                step(first, matrices[0], load(out.add(at)))
+                step(share, matrices[0], load(out.add(at)))
             } else {
-                product(first, matrices[0])
+                product(share, matrices[0])
             };
             for number in 1..K {
                 acc = step(load(starts[number].add(at)), matrices[number], acc);
@@ -177,56 +209,21 @@ unsafe fn fixed<const K: usize, const ADD: bool>(views: &Views<'_>, out: *mut u8
         }
         at += STRIP;
     }
-    // SAFETY: as above.
-    unsafe { rest(views, out, whole, len, ADD) }
-}
-
-/// # Safety
-/// As for [`combine`].
-#[target_feature(enable = "avx512f,avx512bw,gfni")]
-unsafe fn any(views: &Views<'_>, out: *mut u8, len: usize, add: bool) {
-    let whole = len - len % STRIP;
-    for at in (0..whole).step_by(STRIP) {
-        let mut acc = [_mm512_setzero_si512(); WIDE];
-        if add {
-            // SAFETY: a whole strip is left.
-            acc = unsafe { load(out.add(at)) };
-        }
-        for number in 0..views.weights.len() {
-            let (weight, start) = (views.weights[number], views.start(number));
-            // SAFETY: a whole strip is left, in this view as in all.
-            let share = unsafe { load(start.add(at)) };
-            acc = step(share, matrix(weight), acc);
-        }
-        // SAFETY: a whole strip is left.
-        unsafe { store(out.add(at), acc) };
-    }
-    // SAFETY: the caller's promise.
-    unsafe { rest(views, out, whole, len, add) }
-}
-
-/// What is left over behind the whole strips.
-///
-/// # Safety
-/// As for [`combine`].
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,gfni")]
-unsafe fn rest(views: &Views<'_>, out: *mut u8, from: usize, len: usize, add: bool) {
-    for at in (from..len).step_by(UNIT) {
-        let mask = lanes(len - at);
-        let mut acc = _mm512_setzero_si512();
-        if add {
-            // SAFETY: the mask lets through only bytes that are there.
-            acc = unsafe { _mm512_maskz_loadu_epi8(mask, out.add(at).cast()) };
-        }
-        for number in 0..views.weights.len() {
-            let (weight, start) = (views.weights[number], views.start(number));
-            // SAFETY: the mask lets through only bytes that are there.
-            let share = unsafe { _mm512_maskz_loadu_epi8(mask, start.add(at).cast()) };
-            [acc] = step([share], matrix(weight), [acc]);
-        }
+    while at < to {
+        let mask = lanes(to - at);
         // SAFETY: the mask lets through only bytes that are there.
-        unsafe { _mm512_mask_storeu_epi8(out.add(at).cast(), mask, acc) };
+        unsafe {
+            let mut acc = [_mm512_setzero_si512()];
+            if ADD {
+                acc = [_mm512_maskz_loadu_epi8(mask, out.add(at).cast())];
+            }
+            for number in 0..K {
+                let share = _mm512_maskz_loadu_epi8(mask, starts[number].add(at).cast());
+                acc = step([share], matrices[number], acc);
+            }
+            _mm512_mask_storeu_epi8(out.add(at).cast(), mask, acc[0]);
+        }
+        at += UNIT;
     }
 }
 

@@ -1,9 +1,5 @@
 //! What a public factor becomes before it meets secret bytes, for all 256 factors, computed by the compiler from the
 //! definition of the product.
-#![cfg_attr(
-    not(all(feature = "std", any(target_arch = "x86_64", target_arch = "aarch64"))),
-    allow(dead_code)
-)]
 
 use crate::gf256::{inv, mul};
 
