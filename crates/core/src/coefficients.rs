@@ -1,10 +1,20 @@
 //! The coefficients of the polynomials: the one place where secrecy meets a generator.
 //!
-//! Shamir's theorem needs every coefficient uniform over all 256 values and independent of every other. Here they are
-//! the key stream of ChaCha20 under a key of 32 bytes that the operating system gives for this one operation and
-//! that is erased after it. This is the one computational assumption behind the scheme: nobody can tell that stream
+//! Shamir's theorem needs every coefficient uniform over all 256 values and independent of every other. Here they are a
+//! key stream under a key of 32 bytes that the operating system gives for one operation (short secrets:
+//! see `shamir::fresh`) and that is erased after it. This is the one computational assumption behind the scheme: nobody can tell that stream
 //! from true randomness without the key. Asking the operating system for every coefficient would rest on the same
-//! kind of generator inside the kernel and be many times slower.
+//! kind of generator inside the kernel and be thirty times slower.
+//!
+//! Which stream it is depends on the engine, and nothing in a share tells:
+//! - `portable`: ChaCha20, which is quick and takes the same time for all keys in ordinary registers. This module.
+//! - all others: AES-256 in counter mode by the processor's own instructions, made in the loop that uses it (`engine`), so that
+//!   it never passes through memory where that can be avoided. It is tested to be the key stream of the crates `aes` and `ctr`. Under one key at
+//!   most 2³⁰ blocks are used, which AES gives without repetition: that tells it from a random stream with an
+//!   advantage of 2⁻⁶⁹ at most. AEGIS (RFC 10032) would be some percent quicker, and has been studied much less.
+//!
+//! What the engines hold in registers may be laid aside on the stack by the compiler, and is overwritten there by later
+//! calls, not erased. All memory that is meant to hold coefficients is erased.
 //!
 //! Zero is allowed for every coefficient, the leading one too. Some libraries draw the leading coefficient from 1 to 255 so
 //! that the polynomial has "really" degree k − 1; a holder of k − 1 shares can then exclude one value of every byte of
@@ -21,7 +31,7 @@ use crate::secret::Secret;
 pub(crate) type Entropy<'a> = &'a mut dyn FnMut(&mut [u8]) -> Result<(), NoRandomness>;
 
 /// How much is drawn under one key. Far below the 256 GiB at which ChaCha20's counter would return to its start.
-const PER_KEY: u64 = 1 << 34;
+pub(crate) const PER_KEY: u64 = 1 << 34;
 
 pub(crate) struct Coefficients {
     stream: ChaCha20,

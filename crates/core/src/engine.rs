@@ -1,127 +1,333 @@
-//! The bulk kernels. This portable one works on eight bytes at a time in ordinary registers and is the readable twin
-//! to which any faster engine is held.
+//! The bulk kernels: one readable reference in ordinary registers and its fast twins, chosen when the program runs.
 //!
-//! The factor is public and is branched on; the bytes are secret and meet only shifts, masks and exclusive or.
+//! | engine     | products                                                    | coefficients        | processors                |
+//! |------------|-------------------------------------------------------------|---------------------|---------------------------|
+//! | `portable` | shift and exclusive or, eight bytes in a word               | ChaCha20            | all                       |
+//! | `avx2`     | `PSHUFB`, two tables of 16 products in registers            | AES-256-CTR         | Intel from 2013, AMD from 2015 |
+//! | `gfni256`  | `GF2P8AFFINEQB`, the factor as a matrix of bits, 32 bytes   | AES-256-CTR         | AMD Zen 4, Intel without AVX-512 |
+//! | `gfni512`  | the same with 64 bytes, the key stream fused in             | AES-256-CTR (VAES)  | Intel Ice Lake, AMD Zen 4 and later |
+//! | `neon`     | `TBL`, as `avx2`                                            | AES-256-CTR         | 64-bit ARM with AES       |
+//!
+//! Factors (share indices and weights) are public: they choose tables and matrices. The bytes are secret and meet only
+//! shifts, masks, exclusive or, and the shuffles and affine maps of one register, all of which take the same time for all values; no byte ever
+//! chooses an address or a branch.
+//!
+//! The environment variable `WARIFU_ENGINE` with one of these names forces an engine, for tests and measurements. It is
+//! read once. A name that is unknown, or that this processor does not have, gives `portable`, which is right everywhere;
+//! [`name`] says what is in use. All engines give the same results for the same coefficients.
 
-use crate::gf256::REDUCTION;
+#![cfg_attr(
+    not(all(feature = "std", any(target_arch = "x86_64", target_arch = "aarch64"))),
+    allow(dead_code, reason = "there is only the portable engine")
+)]
 
-/// Words taken together, so that the compiler can put them into wide registers.
-const LANES: usize = 8;
-const BLOCK: usize = LANES * 8;
+pub(crate) mod portable;
 
-const LOW_SEVEN: u64 = 0x7F7F_7F7F_7F7F_7F7F;
-const HIGH_BIT: u64 = 0x8080_8080_8080_8080;
-const REDUCTIONS: u64 = 0x0101_0101_0101_0101 * REDUCTION as u64;
-
-/// Each of the eight bytes times 2. No bit crosses from byte to byte, so the order of bytes in the word is immaterial.
-#[inline(always)]
-fn double(word: u64) -> u64 {
-    let carries = word & HIGH_BIT;
-    // 0x80 − 0x01 = 0x7F covers every bit of the reduction.
-    let masks = carries - (carries >> 7);
-    ((word & LOW_SEVEN) << 1) ^ (masks & REDUCTIONS)
-}
-
-#[inline(always)]
-fn product(words: &mut [u64; LANES], factor: u8) -> [u64; LANES] {
-    let mut sum = [0; LANES];
-    let mut rest = factor;
-    while rest != 0 {
-        if rest & 1 == 1 {
-            for (sum, word) in sum.iter_mut().zip(words.iter()) {
-                *sum ^= word;
-            }
-        }
-        rest >>= 1;
-        if rest != 0 {
-            for word in words.iter_mut() {
-                *word = double(*word);
-            }
-        }
-    }
-    sum
-}
-
-#[inline(always)]
-fn load(bytes: &[u8; BLOCK]) -> [u64; LANES] {
-    let mut words = [0; LANES];
-    for (word, bytes) in words.iter_mut().zip(bytes.as_chunks::<8>().0) {
-        *word = u64::from_ne_bytes(*bytes);
-    }
-    words
-}
-
-#[inline(always)]
-fn store(words: &[u64; LANES], bytes: &mut [u8; BLOCK]) {
-    for (word, bytes) in words.iter().zip(bytes.as_chunks_mut::<8>().0) {
-        *bytes = word.to_ne_bytes();
-    }
-}
-
-/// `dst += c · src`, byte by byte, over the shorter of the two. `c` is public.
-pub fn mul_acc(dst: &mut [u8], src: &[u8], c: u8) {
-    let len = dst.len().min(src.len());
-    let (dst_blocks, dst_tail) = dst[..len].as_chunks_mut::<BLOCK>();
-    let (src_blocks, src_tail) = src[..len].as_chunks::<BLOCK>();
-    for (dst, src) in dst_blocks.iter_mut().zip(src_blocks) {
-        let mut sum = product(&mut load(src), c);
-        for (sum, word) in sum.iter_mut().zip(load(dst)) {
-            *sum ^= word;
-        }
-        store(&sum, dst);
-    }
-    for (dst, src) in dst_tail.iter_mut().zip(src_tail) {
-        *dst ^= crate::gf256::mul(*src, c);
-    }
-}
-
-/// `acc = c · acc + addend`, byte by byte, over the shorter of the two: one step of Horner's rule. `c` is public.
-pub fn mul_add(acc: &mut [u8], c: u8, addend: &[u8]) {
-    let len = acc.len().min(addend.len());
-    let (acc_blocks, acc_tail) = acc[..len].as_chunks_mut::<BLOCK>();
-    let (addend_blocks, addend_tail) = addend[..len].as_chunks::<BLOCK>();
-    for (acc, addend) in acc_blocks.iter_mut().zip(addend_blocks) {
-        let mut sum = product(&mut load(acc), c);
-        for (sum, word) in sum.iter_mut().zip(load(addend)) {
-            *sum ^= word;
-        }
-        store(&sum, acc);
-    }
-    for (acc, addend) in acc_tail.iter_mut().zip(addend_tail) {
-        *acc = crate::gf256::mul(*acc, c) ^ addend;
-    }
-}
+#[cfg(all(feature = "std", target_arch = "x86_64"))]
+#[allow(unsafe_code, reason = "instructions that not every processor has")]
+mod aes;
+#[cfg(all(feature = "std", target_arch = "x86_64"))]
+#[allow(unsafe_code, reason = "instructions that not every processor has")]
+mod gfni;
+#[cfg(all(feature = "std", target_arch = "aarch64"))]
+#[allow(unsafe_code, reason = "instructions that not every processor has")]
+mod neon;
+mod tables;
+#[cfg(all(feature = "std", target_arch = "x86_64"))]
+#[allow(unsafe_code, reason = "instructions that not every processor has")]
+mod wide256;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::gf256::mul;
-    use alloc::vec::Vec;
+mod tests;
+#[cfg(all(test, feature = "std"))]
+pub(crate) use self::tests::with;
 
-    #[test]
-    fn kernels_agree_with_one_byte_at_a_time() {
-        // Every byte value meets every factor, and the lengths lie on both sides of a block.
-        for len in [0, 1, 7, 8, 63, 64, 65, 127, 128, 256, 321] {
-            let src: Vec<u8> = (0..len).map(|i| i as u8).collect();
-            let other: Vec<u8> = (0..len).map(|i| (i * 7 + 3) as u8).collect();
-            for c in 0..=255 {
-                let mut acc = other.clone();
-                mul_acc(&mut acc, &src, c);
-                let expected: Vec<u8> = other
-                    .iter()
-                    .zip(&src)
-                    .map(|(o, s)| o ^ mul(*s, c))
-                    .collect();
-                assert_eq!(acc, expected, "mul_acc, length {len}, factor {c}");
-                let mut acc = other.clone();
-                mul_add(&mut acc, c, &src);
-                let expected: Vec<u8> = other
-                    .iter()
-                    .zip(&src)
-                    .map(|(o, s)| mul(*o, c) ^ s)
-                    .collect();
-                assert_eq!(acc, expected, "mul_add, length {len}, factor {c}");
+use core::marker::PhantomData;
+
+use crate::secret::{Secret, SecretBytes};
+
+/// As many shares as there can be.
+const MOST: usize = 255;
+
+/// What is shared at one go: for each strip of the secret the key stream gives k − 1 runs of coefficients as long as it. The last strip is shorter, rounded up to
+/// whole [`UNIT`]s.
+pub(crate) const STRIP: usize = 256;
+pub(crate) const UNIT: usize = 64;
+
+/// A block of the cipher that gives the coefficients.
+const BLOCK: usize = 16;
+
+/// The expanded key of AES-256.
+pub(crate) type RoundKeys = Secret<240>;
+
+/// How products and coefficients are computed. A variant that needs instructions holds the proof that they are there.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Engine {
+    Portable,
+    #[cfg(all(feature = "std", target_arch = "x86_64"))]
+    Avx2(wide256::Avx2),
+    #[cfg(all(feature = "std", target_arch = "x86_64"))]
+    Gfni256(wide256::Gfni256),
+    #[cfg(all(feature = "std", target_arch = "x86_64"))]
+    Gfni512(gfni::Gfni512),
+    #[cfg(all(feature = "std", target_arch = "aarch64"))]
+    Neon(neon::Neon),
+}
+
+/// The name of the engine in use, as `WARIFU_ENGINE` takes it.
+///
+/// ```
+/// assert!(warifu_core::engine::available().any(|name| name == warifu_core::engine::name()));
+/// ```
+#[must_use]
+pub fn name() -> &'static str {
+    Engine::current().name()
+}
+
+/// The names of all engines that this processor has, the quickest first; the last is always `portable`.
+pub fn available() -> impl Iterator<Item = &'static str> {
+    Engine::available().map(Engine::name)
+}
+
+impl Engine {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Portable => "portable",
+            #[cfg(all(feature = "std", target_arch = "x86_64"))]
+            Self::Avx2(_) => "avx2",
+            #[cfg(all(feature = "std", target_arch = "x86_64"))]
+            Self::Gfni256(_) => "gfni256",
+            #[cfg(all(feature = "std", target_arch = "x86_64"))]
+            Self::Gfni512(_) => "gfni512",
+            #[cfg(all(feature = "std", target_arch = "aarch64"))]
+            Self::Neon(_) => "neon",
+        }
+    }
+
+    /// All engines of this processor, the quickest first.
+    pub(crate) fn available() -> impl Iterator<Item = Self> {
+        let engines = [
+            #[cfg(all(feature = "std", target_arch = "x86_64"))]
+            gfni::Gfni512::detect().map(Self::Gfni512),
+            #[cfg(all(feature = "std", target_arch = "x86_64"))]
+            wide256::Gfni256::detect().map(Self::Gfni256),
+            #[cfg(all(feature = "std", target_arch = "x86_64"))]
+            wide256::Avx2::detect().map(Self::Avx2),
+            #[cfg(all(feature = "std", target_arch = "aarch64"))]
+            neon::Neon::detect().map(Self::Neon),
+            Some(Self::Portable),
+        ];
+        engines.into_iter().flatten()
+    }
+
+    #[cfg(feature = "std")]
+    fn choose() -> Self {
+        let Some(wanted) = std::env::var_os("WARIFU_ENGINE") else {
+            return Self::available().next().unwrap_or(Self::Portable);
+        };
+        Self::available()
+            .find(|engine| wanted == engine.name())
+            .unwrap_or(Self::Portable)
+    }
+
+    /// The engine in use.
+    #[cfg(feature = "std")]
+    pub(crate) fn current() -> Self {
+        static CHOSEN: std::sync::OnceLock<Engine> = std::sync::OnceLock::new();
+        #[cfg(test)]
+        if let Some(engine) = tests::FORCED.get() {
+            return engine;
+        }
+        *CHOSEN.get_or_init(Self::choose)
+    }
+
+    /// The engine in use: without an operating system there is no asking what the processor has.
+    #[cfg(not(feature = "std"))]
+    pub(crate) fn current() -> Self {
+        Self::Portable
+    }
+
+    /// Expands a key of AES-256, where the engine's coefficients are AES-256-CTR.
+    pub(crate) fn expand(self, key: &Secret<32>) -> Option<RoundKeys> {
+        match self {
+            Self::Portable => {
+                let _ = key;
+                None
             }
+            #[cfg(all(feature = "std", target_arch = "x86_64"))]
+            Self::Avx2(wide256::Avx2(aes))
+            | Self::Gfni256(wide256::Gfni256(aes))
+            | Self::Gfni512(gfni::Gfni512(aes)) => Some(aes.expand(key)),
+            #[cfg(all(feature = "std", target_arch = "aarch64"))]
+            Self::Neon(neon) => Some(neon.expand(key)),
+        }
+    }
+
+    /// `out = Σ weights[i] · shares[i]`, or that added to `out`, where each share is taken from byte `at` on. There is a
+    /// weight for each share.
+    pub(crate) fn combine(
+        self,
+        weights: &[u8],
+        shares: &[&[u8]],
+        at: usize,
+        out: &mut [u8],
+        add: bool,
+    ) {
+        assert!(weights.len() == shares.len(), "a weight for each share");
+        match self {
+            Self::Portable => {
+                if !add {
+                    out.fill(0);
+                }
+                // Block by block, so that the sum stays in cache while the shares pass.
+                for (number, out) in out.chunks_mut(16384).enumerate() {
+                    let at = at + number * 16384;
+                    for (weight, share) in weights.iter().zip(shares) {
+                        portable::mul_acc(out, &share[at..at + out.len()], *weight);
+                    }
+                }
+            }
+            #[cfg(all(feature = "std", target_arch = "x86_64"))]
+            Self::Avx2(engine) => {
+                engine.combine(&Views::new(weights, shares, at, out.len()), out, add)
+            }
+            #[cfg(all(feature = "std", target_arch = "x86_64"))]
+            Self::Gfni256(engine) => {
+                engine.combine(&Views::new(weights, shares, at, out.len()), out, add)
+            }
+            #[cfg(all(feature = "std", target_arch = "x86_64"))]
+            Self::Gfni512(engine) => {
+                engine.combine(&Views::new(weights, shares, at, out.len()), out, add)
+            }
+            #[cfg(all(feature = "std", target_arch = "aarch64"))]
+            Self::Neon(engine) => {
+                engine.combine(&Views::new(weights, shares, at, out.len()), out, add)
+            }
+        }
+    }
+
+    /// `dst += c · src`, over the shorter of the two.
+    pub(crate) fn mul_acc(self, dst: &mut [u8], src: &[u8], c: u8) {
+        let len = dst.len().min(src.len());
+        self.combine(&[c], &[src], 0, &mut dst[..len], true);
+    }
+
+    /// Shares `secret` with coefficients from the key stream: the place number i gets the share of index i + 1.
+    pub(crate) fn split(self, stream: &mut Stream, secret: &[u8], places: &Places<'_>) {
+        assert!(
+            places.len == secret.len() && stream.degree > 0,
+            "places as long as the secret, and a polynomial that is not constant"
+        );
+        match self {
+            // Its coefficients are another generator's: see `shamir`.
+            Self::Portable => {}
+            #[cfg(all(feature = "std", target_arch = "x86_64"))]
+            Self::Avx2(engine) => engine.split(stream, secret, places),
+            #[cfg(all(feature = "std", target_arch = "x86_64"))]
+            Self::Gfni256(engine) => engine.split(stream, secret, places),
+            #[cfg(all(feature = "std", target_arch = "x86_64"))]
+            Self::Gfni512(engine) => engine.split(stream, secret, places),
+            #[cfg(all(feature = "std", target_arch = "aarch64"))]
+            Self::Neon(engine) => engine.split(stream, secret, places),
+        }
+        stream.counter += stream.blocks(secret.len());
+    }
+}
+
+/// AES-256 in counter mode, read on and on: block i of the key stream is the encryption of i as a little-endian number of 128 bits.
+pub(crate) struct Stream {
+    keys: RoundKeys,
+    counter: u64,
+    /// How many coefficients each polynomial has besides the secret.
+    degree: usize,
+    /// Room for the coefficients of one strip.
+    scratch: Scratch,
+}
+
+/// Memory that begins with a line of the cache, without which what was just written could not be read back at once.
+struct Scratch(SecretBytes);
+
+impl Scratch {
+    #[inline]
+    fn take(&mut self, len: usize) -> &mut [u8] {
+        let bytes = self.0.expose_mut();
+        let skip = bytes.as_ptr().align_offset(UNIT).min(UNIT);
+        &mut bytes[skip..skip + len]
+    }
+}
+
+impl Stream {
+    /// `longest` is the longest secret that will be shared: no more memory than that needs is taken.
+    pub(crate) fn new(keys: RoundKeys, degree: usize, longest: usize) -> Self {
+        // The kernels fill it by four units at a time.
+        let width = longest.clamp(1, STRIP).next_multiple_of(UNIT);
+        Self {
+            keys,
+            counter: 0,
+            degree,
+            scratch: Scratch(SecretBytes::with_len(
+                (degree * width).next_multiple_of(STRIP) + UNIT,
+            )),
+        }
+    }
+
+    /// How many bytes of key stream the sharing of `len` bytes takes.
+    pub(crate) fn bytes(&self, len: usize) -> u64 {
+        self.blocks(len) * BLOCK as u64
+    }
+
+    /// How many blocks of key stream the sharing of `len` bytes takes.
+    fn blocks(&self, len: usize) -> u64 {
+        (len.div_ceil(UNIT) * (UNIT / BLOCK)) as u64 * self.degree as u64
+    }
+}
+
+/// Shares to be added up, each with its weight: `len` bytes of each from `at` on.
+struct Views<'a> {
+    weights: &'a [u8],
+    shares: &'a [&'a [u8]],
+    at: usize,
+}
+
+impl<'a> Views<'a> {
+    fn new(weights: &'a [u8], shares: &'a [&'a [u8]], at: usize, len: usize) -> Self {
+        let fits = |share: &&[u8]| at.checked_add(len).is_some_and(|end| end <= share.len());
+        assert!(shares.iter().all(fits), "each share covers the result");
+        Self {
+            weights,
+            shares,
+            at,
+        }
+    }
+
+    /// Where the bytes of a share begin.
+    #[inline(always)]
+    fn start(&self, number: usize) -> *const u8 {
+        self.shares[number][self.at..].as_ptr()
+    }
+}
+
+/// Where n shares are to be written, each of `len` bytes. The borrow makes sure that no two of them overlap.
+pub(crate) struct Places<'a> {
+    start: [*mut u8; MOST],
+    count: usize,
+    len: usize,
+    borrow: PhantomData<&'a mut [u8]>,
+}
+
+impl<'a> Places<'a> {
+    /// `len` bytes of each place from `at` on.
+    pub(crate) fn new(places: &'a mut [impl AsMut<[u8]>], at: usize, len: usize) -> Self {
+        let mut start = [core::ptr::null_mut(); MOST];
+        let count = places.len();
+        for (start, place) in start[..count].iter_mut().zip(places) {
+            *start = place.as_mut()[at..at + len].as_mut_ptr();
+        }
+        Self {
+            start,
+            count,
+            len,
+            borrow: PhantomData,
         }
     }
 }

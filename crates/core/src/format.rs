@@ -35,11 +35,13 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod compact;
 mod deal;
 mod header;
 mod identity;
 mod join;
 mod open;
+mod rebuild;
 mod sizes;
 
 pub(crate) use self::deal::deal_with;
@@ -47,8 +49,9 @@ pub use self::deal::{DealError, Seat, deal};
 pub use self::header::{FormatError, ShareHeader};
 pub(crate) use self::header::{MAGIC, VERSION, check_start, check_zero};
 pub use self::identity::{Dealing, ExtentKind, Scheme};
-pub use self::join::{CombineError, Difference, JoinError, Joiner, RebuildError, rebuild};
+pub use self::join::{CombineError, Difference, JoinError, Joiner};
 pub use self::open::{OpenError, OpenShare};
+pub use self::rebuild::{RebuildError, rebuild};
 pub use self::sizes::{
     CHUNK, EXTENT_MAX, HEADER_LEN, PREFIX_LEN, SECRET_MAX, bucket, chunk_count, chunk_range,
     object_len,

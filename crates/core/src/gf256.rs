@@ -5,7 +5,17 @@
 //! public factor (a share index or a weight, both of which any server may know): their time depends on that factor
 //! and on the length, never on the bytes.
 
-pub use crate::engine::{mul_acc, mul_add};
+use crate::engine::{Engine, portable};
+
+/// `dst += c · src`, byte by byte, over the shorter of the two. `c` is public.
+pub fn mul_acc(dst: &mut [u8], src: &[u8], c: u8) {
+    Engine::current().mul_acc(dst, src, c);
+}
+
+/// `acc = c · acc + addend`, byte by byte, over the shorter of the two: one step of Horner's rule. `c` is public.
+pub fn mul_add(acc: &mut [u8], c: u8, addend: &[u8]) {
+    portable::mul_add(acc, c, addend);
+}
 
 /// The polynomial without its leading term.
 pub(crate) const REDUCTION: u8 = 0x1D;

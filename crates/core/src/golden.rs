@@ -64,7 +64,12 @@ fn head() -> Head {
     }
 }
 
+/// By the portable engine: the coefficients of the others are another generator's, and are none of the format's concern.
 fn make() -> Vec<(String, Vec<u8>)> {
+    crate::engine::with(crate::engine::Engine::Portable, make_portably)
+}
+
+fn make_portably() -> Vec<(String, Vec<u8>)> {
     let mut entropy = entropy();
     let mut files = Vec::new();
     let key = VaultKey::from_secret(Secret::filled(|bytes| entropy(bytes)).unwrap());
@@ -191,6 +196,41 @@ fn make() -> Vec<(String, Vec<u8>)> {
         .map(|(name, value)| format!("{name}: {value}\n"))
         .collect();
     files.push(("derived.txt".to_string(), derived.into_bytes()));
+
+    // After all others, whose random bytes come before.
+    let servers: Vec<ServerId> = (0x21..=0x25)
+        .map(|byte| ServerId::from_bytes([byte; 16]))
+        .collect();
+    let keys: Vec<_> = servers.iter().map(|server| key.seal_key(*server)).collect();
+    let seats: Vec<Seat<'_>> = servers
+        .iter()
+        .zip(&keys)
+        .map(|(server, key)| Seat {
+            server: *server,
+            key,
+        })
+        .collect();
+    let compact = Dealing {
+        scheme: Scheme::Compact,
+        threshold: Threshold::new(3, 5).unwrap(),
+        extent: ExtentId::from_bytes([0x45; 16]),
+        ..chacha
+    };
+    let compact_aes = Dealing {
+        suite: Suite::Aes256Gcm,
+        extent: ExtentId::from_bytes([0x46; 16]),
+        ..compact
+    };
+    for (name, dealing, secret) in [
+        ("compact", compact, tally),
+        ("compact-aes", compact_aes, &long_bytes),
+    ] {
+        let mut objects = vec![Vec::new(); 5];
+        deal_with(&dealing, &seats, secret, &mut objects, &mut entropy).unwrap();
+        for (number, object) in (1..).zip(objects) {
+            files.push((format!("{name}-{number}"), object));
+        }
+    }
     files
 }
 

@@ -9,6 +9,7 @@
 //! | integrity               | none by itself: k shares of which one is altered give a wrong secret             |
 //! | homogeneity             | all shares are equal in rank; any index from 1 to n                              |
 //! | rebuild                 | any k shares give any other share of the same dealing, without the secret        |
+//! | refresh                 | [`refresh_into`]: other shares of the same secret, which don't combine with the old ones |
 //! | time                    | depends on k, n, indices and length; never on the bytes                          |
 //!
 //! Integrity is added by [`format`](crate::format), which seals every chunk of every share.
@@ -28,13 +29,18 @@
 //! ```
 
 pub mod bare;
+mod fresh;
+mod splitter;
+pub mod xor;
 
 use alloc::vec::Vec;
 
 use zeroize::Zeroize;
 
-use crate::coefficients::{Coefficients, Entropy};
-use crate::gf256::{inv, mul, mul_acc, mul_add};
+pub(crate) use self::splitter::Splitter;
+use crate::coefficients::Entropy;
+use crate::engine::Engine;
+use crate::gf256::{inv, mul};
 use crate::ids::{ShareIndex, Threshold};
 use crate::random::{self, NoRandomness};
 use crate::secret::SecretBytes;
@@ -90,7 +96,71 @@ pub fn split_into(
     secret: &[u8],
     shares: &mut [&mut [u8]],
 ) -> Result<(), ShamirError> {
-    split_with(threshold, secret, shares, &mut random::fill)
+    split_with(threshold, secret, shares, &mut |key| {
+        fresh::fill(key, secret)
+    })
+}
+
+/// Adds a sharing of zero: `shares[i]`, with the index i + 1, becomes another share of the same secret, and those of before
+/// and after do not combine. Who had fewer than k of the old ones and forgets none of them has still learned nothing, as long as the new
+/// ones that he gets to see are fewer than k too (proactive sharing, Herzberg, Jarecki, Krawczyk and Yung 1995).
+///
+/// Where the shares lie on different machines, one of them makes the sharing of zero with [`split_into`], sends each its part, and each adds
+/// it with [`gf256::mul_acc`](crate::gf256::mul_acc) and the factor 1.
+///
+/// ```
+/// use warifu_core::ids::{ShareIndex, Threshold};
+/// use warifu_core::shamir::{refresh_into, split_into, Weights};
+///
+/// let threshold = Threshold::new(2, 3)?;
+/// let (mut a, mut b, mut c) = ([0; 6], [0; 6], [0; 6]);
+/// split_into(threshold, b"secret", &mut [&mut a, &mut b, &mut c])?;
+/// let stolen = a;
+/// refresh_into(threshold, &mut [&mut a, &mut b, &mut c])?;
+///
+/// let weights = Weights::at_secret(&[1, 3].map(|x| ShareIndex::new(x).unwrap()))?;
+/// let mut secret = [0; 6];
+/// weights.combine_into(&[&a, &c], &mut secret)?;
+/// assert_eq!(&secret, b"secret");
+/// weights.combine_into(&[&stolen, &c], &mut secret)?;
+/// assert_ne!(&secret, b"secret");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// [`ShamirError::WrongCount`] unless there are n shares, [`ShamirError::Lengths`] unless they are equally long, and they are as they were;
+/// [`ShamirError::NoRandomness`], and they are erased, since part of them may be changed.
+pub fn refresh_into(threshold: Threshold, shares: &mut [&mut [u8]]) -> Result<(), ShamirError> {
+    let len = shares.first().map_or(0, |share| share.len());
+    check_places(threshold, len, shares)?;
+    let refreshed = add_zero(threshold, len, shares);
+    if refreshed.is_err() {
+        shares.iter_mut().for_each(|share| share.zeroize());
+    }
+    Ok(refreshed?)
+}
+
+fn add_zero(
+    threshold: Threshold,
+    len: usize,
+    shares: &mut [&mut [u8]],
+) -> Result<(), NoRandomness> {
+    const BLOCK: usize = 4096;
+    let engine = Engine::current();
+    let block_len = len.clamp(1, BLOCK);
+    let entropy = &mut random::fill;
+    let mut splitter = Splitter::new(threshold, block_len, entropy)?;
+    let zeros = [0; BLOCK];
+    let mut changes = SecretBytes::with_len(block_len * shares.len());
+    for start in (0..len).step_by(BLOCK) {
+        let wanted = block_len.min(len - start);
+        let mut places: Vec<&mut [u8]> = changes.expose_mut().chunks_mut(block_len).collect();
+        splitter.share(&zeros[..wanted], &mut places, 0, entropy)?;
+        for (share, change) in shares.iter_mut().zip(&places) {
+            engine.mul_acc(&mut share[start..start + wanted], change, 1);
+        }
+    }
+    Ok(())
 }
 
 pub(crate) fn split_with(
@@ -98,6 +168,20 @@ pub(crate) fn split_with(
     secret: &[u8],
     shares: &mut [&mut [u8]],
     entropy: Entropy<'_>,
+) -> Result<(), ShamirError> {
+    check_places(threshold, secret.len(), shares)?;
+    let mut splitter = Splitter::new(threshold, secret.len(), entropy)?;
+    if let Err(error) = splitter.share(secret, shares, 0, entropy) {
+        shares.iter_mut().for_each(|share| share.zeroize());
+        return Err(error.into());
+    }
+    Ok(())
+}
+
+fn check_places(
+    threshold: Threshold,
+    expected: usize,
+    shares: &[&mut [u8]],
 ) -> Result<(), ShamirError> {
     let needed = usize::from(threshold.n());
     if shares.len() != needed {
@@ -107,91 +191,15 @@ pub(crate) fn split_with(
         });
     }
     for (position, share) in shares.iter().enumerate() {
-        if share.len() != secret.len() {
+        if share.len() != expected {
             return Err(ShamirError::Lengths {
-                expected: secret.len(),
+                expected,
                 got: share.len(),
                 position,
             });
         }
     }
-    let mut splitter = Splitter::new(threshold, secret.len(), entropy)?;
-    let block_len = splitter.block_len();
-    for (number, block) in secret.chunks(block_len).enumerate() {
-        if let Err(error) = splitter.draw(block.len(), entropy) {
-            shares.iter_mut().for_each(|share| share.zeroize());
-            return Err(error.into());
-        }
-        let start = number * block_len;
-        for (index, share) in threshold.indices().zip(shares.iter_mut()) {
-            splitter.evaluate(index, block, &mut share[start..start + block.len()]);
-        }
-    }
     Ok(())
-}
-
-/// Shares block by block: the coefficients of one block stay in the processor's cache while all shares are taken.
-pub(crate) struct Splitter {
-    coefficients: Coefficients,
-    /// k − 1 runs of one block: the coefficients of x, x², …
-    drawn: SecretBytes,
-    degree: usize,
-    block_len: usize,
-}
-
-impl Splitter {
-    /// `longest` is the longest piece that will be shared at once: no more memory than that needs is taken.
-    pub(crate) fn new(
-        threshold: Threshold,
-        longest: usize,
-        entropy: Entropy<'_>,
-    ) -> Result<Self, NoRandomness> {
-        let degree = usize::from(threshold.k()) - 1;
-        // Whole blocks of the cipher and of the kernels; about 64 KiB of coefficients unless k is very large.
-        let block_len = (65536 / degree.max(1)).clamp(512, 16384) & !63;
-        let block_len = block_len.min(longest.next_multiple_of(64)).max(64);
-        Ok(Self {
-            coefficients: Coefficients::new(entropy)?,
-            drawn: SecretBytes::with_len(degree * block_len),
-            degree,
-            block_len,
-        })
-    }
-
-    /// The longest block that can be drawn for.
-    pub(crate) fn block_len(&self) -> usize {
-        self.block_len
-    }
-
-    /// Draws fresh coefficients for a block of `len` bytes, at most [`block_len`](Self::block_len).
-    pub(crate) fn draw(&mut self, len: usize, entropy: Entropy<'_>) -> Result<(), NoRandomness> {
-        // Whole cipher blocks, so that no half-used key stream waits in the cipher's buffer.
-        let wanted = (self.degree * len)
-            .next_multiple_of(64)
-            .min(self.drawn.len());
-        self.coefficients
-            .fill(&mut self.drawn.expose_mut()[..wanted], entropy)
-    }
-
-    /// The share at `index` of the block for which coefficients were drawn last.
-    pub(crate) fn evaluate(&self, index: ShareIndex, block: &[u8], share: &mut [u8]) {
-        let drawn = &self.drawn.expose()[..self.degree * block.len()];
-        evaluate(index, block, drawn, share);
-    }
-}
-
-/// `share = block + c₁·x + c₂·x² + …` by Horner's rule; `coefficients` holds c₁, c₂, … each as long as the block.
-fn evaluate(index: ShareIndex, block: &[u8], coefficients: &[u8], share: &mut [u8]) {
-    let mut runs = coefficients.chunks_exact(block.len().max(1)).rev();
-    let Some(leading) = runs.next() else {
-        share.copy_from_slice(block);
-        return;
-    };
-    share.copy_from_slice(leading);
-    for run in runs {
-        mul_add(share, index.get(), run);
-    }
-    mul_add(share, index.get(), block);
 }
 
 /// Lagrange's weights: what each of k shares is multiplied by so that the sum is the polynomial's value at one point.
@@ -269,14 +277,7 @@ impl Weights {
                 got: out.len(),
             });
         }
-        // Block by block, so that the sum stays in cache while the shares pass.
-        for (number, out) in out.chunks_mut(16384).enumerate() {
-            let start = number * 16384;
-            out.fill(0);
-            for (weight, share) in self.0.iter().zip(shares) {
-                mul_acc(out, &share[start..start + out.len()], *weight);
-            }
-        }
+        Engine::current().combine(&self.0, shares, 0, out, false);
         Ok(())
     }
 

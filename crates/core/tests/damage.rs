@@ -342,7 +342,7 @@ fn headers_that_cannot_be_are_refused_with_the_reason() {
     assert_eq!(with(7, 0), FormatError::NotWarifu);
     assert_eq!(with(8, 0), FormatError::Suite(0));
     assert_eq!(with(8, 3), FormatError::Suite(3));
-    assert_eq!(with(9, 2), FormatError::Scheme(2));
+    assert_eq!(with(9, 3), FormatError::Scheme(3));
     assert_eq!(
         with(10, 0),
         FormatError::Threshold(BadThreshold { k: 0, n: 3 })

@@ -1,6 +1,6 @@
 //! Format 1 is read for ever: the committed files, through the public interface alone.
 
-use warifu_core::format::{CHUNK, ExtentKind, Joiner, OpenShare, PREFIX_LEN, Suite};
+use warifu_core::format::{CHUNK, ExtentKind, Joiner, OpenShare, Scheme, Suite};
 use warifu_core::head::{Content, Head, Timestamp};
 use warifu_core::ids::{ExtentId, FileId, Generation, ServerId, Threshold, VaultId, VersionNo};
 use warifu_core::keys::{Field, VaultKey};
@@ -55,7 +55,8 @@ fn join(name: &str, numbers: &[u8]) -> (Joiner, Vec<u8>) {
         share
     });
     let mut joiner = Joiner::new(shares.collect()).unwrap();
-    let bodies: Vec<&[u8]> = objects.iter().map(|object| &object[PREFIX_LEN..]).collect();
+    let prefix = joiner.shares()[0].header().prefix_len();
+    let bodies: Vec<&[u8]> = objects.iter().map(|object| &object[prefix..]).collect();
     let mut secret = vec![0; usize::try_from(joiner.secret_len()).unwrap()];
     joiner.join_chunks(0, &bodies, &mut secret).unwrap();
     (joiner, secret)
@@ -96,6 +97,29 @@ fn p7_share_objects_of_format_1_are_read() {
         secret,
         (0..=CHUNK).map(|at| (at % 251) as u8).collect::<Vec<_>>()
     );
+}
+
+#[test]
+fn p7_compact_share_objects_of_format_1_are_read() {
+    let long: Vec<u8> = (0..=CHUNK).map(|at| (at % 251) as u8).collect();
+    for (name, suite, extent, text) in [
+        (
+            "compact",
+            Suite::ChaCha20Poly1305,
+            0x45,
+            "割符は二つに割った札".as_bytes(),
+        ),
+        ("compact-aes", Suite::Aes256Gcm, 0x46, &long),
+    ] {
+        for numbers in [[1, 2, 3], [5, 1, 4], [3, 4, 5]] {
+            let (joiner, secret) = join(name, &numbers);
+            assert_eq!(secret, text);
+            let dealing = joiner.dealing();
+            assert_eq!((dealing.scheme, dealing.suite), (Scheme::Compact, suite));
+            assert_eq!(dealing.threshold, Threshold::new(3, 5).unwrap());
+            assert_eq!(dealing.extent, ExtentId::from_bytes([extent; 16]));
+        }
+    }
 }
 
 #[test]

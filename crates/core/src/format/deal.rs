@@ -4,14 +4,17 @@ use alloc::vec::Vec;
 
 use zeroize::Zeroize;
 
+use super::compact;
 use super::header::ShareHeader;
-use super::identity::{Binding, Dealing, Scheme, binding, chunk_nonce, identity_nonce};
-use super::sizes::{CHUNK, PREFIX_LEN, SECRET_MAX, object_len};
+use super::identity::{
+    Binding, Dealing, Scheme, binding, chunk_nonce, identity_nonce, key_piece_nonce,
+};
+use super::sizes::{CHUNK, KEY_PIECE_LEN, PREFIX_LEN, Plan, SECRET_MAX};
 use crate::coefficients::Entropy;
 use crate::ids::{ServerId, ShareIndex};
 use crate::keys::SealKey;
 use crate::random::{self, NoRandomness};
-use crate::seal::{Cipher, SuiteUnavailable, TAG};
+use crate::seal::{Cipher, Suite, SuiteUnavailable, TAG};
 use crate::shamir::Splitter;
 
 /// A server's place in a dealing.
@@ -134,35 +137,43 @@ fn fill(
     if len == 0 || len > SECRET_MAX {
         return Err(DealError::Length { len });
     }
-    let total = usize::try_from(object_len(len)).map_err(|_| DealError::Length { len })?;
-
+    let plan = Plan::new(dealing.scheme, dealing.threshold, len);
+    let total = usize::try_from(plan.object_len()).map_err(|_| DealError::Length { len })?;
+    let inner = match dealing.scheme {
+        Scheme::Shamir => None,
+        Scheme::Compact => Some(dealing.suite),
+    };
     let mut sealers = Vec::with_capacity(needed);
     for ((seat, index), object) in seats
         .iter()
         .zip(dealing.threshold.indices())
         .zip(&mut *objects)
     {
-        object.clear();
+        // Every byte is written below, so what was there need not be.
+        object.truncate(total);
         object.resize(total, 0);
-        sealers.push(Sealer::new(dealing, seat, index, len, object, entropy)?);
+        let sealer = Sealer::new(dealing, inner, seat, index, len, object, entropy)?;
+        sealers.push(sealer);
     }
-    // A scheme added later must be given its own way here.
     match dealing.scheme {
-        Scheme::Shamir => {}
+        Scheme::Shamir => share(dealing, &sealers, secret, objects, entropy),
+        Scheme::Compact => compact::disperse(dealing, plan, &sealers, secret, objects, entropy),
     }
+}
+
+fn share(
+    dealing: &Dealing,
+    sealers: &[Sealer],
+    secret: &[u8],
+    objects: &mut [Vec<u8>],
+    entropy: Entropy<'_>,
+) -> Result<(), DealError> {
     let mut splitter = Splitter::new(dealing.threshold, secret.len().min(CHUNK), entropy)?;
-    let block_len = splitter.block_len();
     let chunks = secret.chunks(CHUNK);
     let last = chunks.len().saturating_sub(1);
     for (number, chunk) in chunks.enumerate() {
         let start = PREFIX_LEN + number * (CHUNK + TAG);
-        for (block_number, block) in chunk.chunks(block_len).enumerate() {
-            splitter.draw(block.len(), entropy)?;
-            let at = start + block_number * block_len;
-            for (sealer, object) in sealers.iter().zip(&mut *objects) {
-                splitter.evaluate(sealer.index, block, &mut object[at..at + block.len()]);
-            }
-        }
+        splitter.share(chunk, objects, start, entropy)?;
         for (sealer, object) in sealers.iter().zip(&mut *objects) {
             let sealed = &mut object[start..start + chunk.len() + TAG];
             sealer.seal_chunk(number as u64, number == last, sealed)?;
@@ -173,7 +184,6 @@ fn fill(
 
 /// Seals the chunks of one share.
 pub(super) struct Sealer {
-    index: ShareIndex,
     cipher: Cipher,
     binding: Binding,
 }
@@ -182,6 +192,7 @@ impl Sealer {
     /// Writes header and identity to the beginning of `object`, which has its full length.
     pub(super) fn new(
         dealing: &Dealing,
+        inner: Option<Suite>,
         seat: &Seat<'_>,
         index: ShareIndex,
         secret_len: u64,
@@ -192,7 +203,7 @@ impl Sealer {
         entropy(&mut salt)?;
         let header = ShareHeader::new(dealing, index, secret_len, salt).to_bytes();
         let cipher = Cipher::new(dealing.suite, &seat.key.object_key(&header))?;
-        let identity = dealing.identity(seat.server);
+        let identity = dealing.identity(seat.server, inner);
         let mut sealed = identity;
         let tag = cipher
             .seal(identity_nonce(), &header, &mut sealed)
@@ -203,10 +214,23 @@ impl Sealer {
         second.copy_from_slice(&sealed);
         rest[..TAG].copy_from_slice(&tag);
         Ok(Self {
-            index,
             cipher,
             binding: binding(&header, &identity),
         })
+    }
+
+    /// Seals the piece of the inner key into the place that a compact share has for it.
+    pub(super) fn seal_key_piece(&self, piece: &[u8], object: &mut [u8]) -> Result<(), DealError> {
+        let place = object
+            .get_mut(PREFIX_LEN..PREFIX_LEN + KEY_PIECE_LEN)
+            .and_then(|place| place.split_last_chunk_mut::<TAG>());
+        let (bytes, tag) = place.ok_or(DealError::Cipher)?;
+        bytes.copy_from_slice(piece);
+        *tag = self
+            .cipher
+            .seal(key_piece_nonce(), &self.binding, bytes)
+            .map_err(|_| DealError::Cipher)?;
+        Ok(())
     }
 
     /// Seals a chunk in place; the last bytes of `chunk` are room for the tag.

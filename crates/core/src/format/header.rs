@@ -1,7 +1,9 @@
 //! The 64 bytes in the clear.
 
 use super::identity::{Dealing, Scheme};
-use super::sizes::{CHUNK, HEADER_LEN, SECRET_MAX, object_len};
+use core::ops::Range;
+
+use super::sizes::{CHUNK, HEADER_LEN, Plan, SECRET_MAX};
 use crate::ids::{BadThreshold, ShareIndex, Threshold};
 use crate::seal::Suite;
 
@@ -240,6 +242,23 @@ impl ShareHeader {
     /// How long the whole object is.
     #[must_use]
     pub const fn object_len(&self) -> u64 {
-        object_len(self.secret_len)
+        self.plan().object_len()
+    }
+
+    /// What must be read of the object before any chunk, and given to [`OpenShare::open`](super::OpenShare::open).
+    #[must_use]
+    pub const fn prefix_len(&self) -> usize {
+        self.plan().prefix
+    }
+
+    /// Which bytes of the object hold these chunks, each of which stands for [`CHUNK`] bytes of the secret. Chunks beyond the
+    /// last are left out; the range may be empty.
+    #[must_use]
+    pub fn chunk_range(&self, chunks: Range<u64>) -> Range<u64> {
+        self.plan().chunk_range(chunks)
+    }
+
+    pub(super) const fn plan(&self) -> Plan {
+        Plan::new(self.scheme, self.threshold, self.secret_len)
     }
 }

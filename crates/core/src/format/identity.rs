@@ -47,18 +47,24 @@ impl ExtentKind {
 pub enum Scheme {
     /// Shamir's scheme: fewer than k shares say nothing, whatever the computing power; each is as long as the secret.
     Shamir,
+    /// Krawczyk's scheme: the secret is sealed with a fresh key, what is sealed is dispersed by a Reed–Solomon code, and the key is
+    /// shared by Shamir's scheme. Each share is about the k-th part of the secret. Fewer than k shares say nothing to whoever cannot
+    /// break the cipher.
+    Compact,
 }
 
 impl Scheme {
     pub(super) const fn code(self) -> u8 {
         match self {
             Self::Shamir => 1,
+            Self::Compact => 2,
         }
     }
 
     pub(super) const fn from_code(code: u8) -> Option<Self> {
         match code {
             1 => Some(Self::Shamir),
+            2 => Some(Self::Compact),
             _ => None,
         }
     }
@@ -95,9 +101,23 @@ pub(super) type Binding = [u8; BINDING_LEN];
 /// Which nonces are for what: the first byte of each.
 const NONCE_IDENTITY: u8 = 1;
 const NONCE_CHUNK: u8 = 2;
+const NONCE_KEY_PIECE: u8 = 3;
+const NONCE_INNER: u8 = 4;
 
 pub(super) const fn identity_nonce() -> [u8; 12] {
     [NONCE_IDENTITY, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
+}
+
+/// For the piece of the inner key in a compact share.
+pub(super) const fn key_piece_nonce() -> [u8; 12] {
+    [NONCE_KEY_PIECE, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
+}
+
+/// For a chunk of the secret under the inner key.
+pub(super) fn inner_nonce(number: u64, last: bool) -> [u8; 12] {
+    let mut nonce = chunk_nonce(number, last);
+    nonce[0] = NONCE_INNER;
+    nonce
 }
 
 /// As in STREAM (Hoang, Reyhanitabar, Rogaway and Vizár 2015): position and end are part of the nonce, so that chunks can
@@ -119,7 +139,8 @@ pub(super) fn binding(header: &[u8; HEADER_LEN], identity: &[u8; IDENTITY_LEN]) 
 }
 
 impl Dealing {
-    pub(super) fn identity(&self, server: ServerId) -> [u8; IDENTITY_LEN] {
+    /// `inner` is the suite under which a compact extent was sealed before it was dispersed.
+    pub(super) fn identity(&self, server: ServerId, inner: Option<Suite>) -> [u8; IDENTITY_LEN] {
         let mut bytes = [0; IDENTITY_LEN];
         bytes[0] = self.kind.code();
         bytes[4..8].copy_from_slice(&self.generation.0.to_le_bytes());
@@ -129,6 +150,7 @@ impl Dealing {
         bytes[56..64].copy_from_slice(&self.version.0.to_le_bytes());
         bytes[64..72].copy_from_slice(&self.number.to_le_bytes());
         bytes[72..88].copy_from_slice(self.extent.as_bytes());
+        bytes[88] = inner.map_or(0, Suite::code);
         bytes
     }
 
@@ -138,9 +160,14 @@ impl Dealing {
         threshold: Threshold,
         scheme: Scheme,
         suite: Suite,
-    ) -> Option<(Self, ServerId)> {
+    ) -> Option<(Self, ServerId, Option<Suite>)> {
         check_zero(bytes, 1..4).ok()?;
-        check_zero(bytes, 88..IDENTITY_LEN).ok()?;
+        check_zero(bytes, 89..IDENTITY_LEN).ok()?;
+        let inner = match (scheme, bytes[88]) {
+            (Scheme::Shamir, 0) => None,
+            (Scheme::Shamir, _) => return None,
+            (Scheme::Compact, code) => Some(Suite::from_code(code)?),
+        };
         let dealing = Self {
             vault: VaultId::from_bytes(array(bytes, 8)),
             file: FileId::from_bytes(array(bytes, 40)),
@@ -153,7 +180,7 @@ impl Dealing {
             scheme,
             suite,
         };
-        Some((dealing, ServerId::from_bytes(array(bytes, 24))))
+        Some((dealing, ServerId::from_bytes(array(bytes, 24)), inner))
     }
 }
 
@@ -174,8 +201,9 @@ mod tests {
         }
         for kind in 1..=3 {
             known[0] = kind;
-            let (dealing, server) = read(&known).unwrap();
-            assert_eq!(dealing.identity(server), known, "every byte is kept");
+            let (dealing, server, inner) = read(&known).unwrap();
+            assert_eq!(inner, None);
+            assert_eq!(dealing.identity(server, inner), known, "every byte is kept");
         }
         for kind in [0, 4, 255] {
             known[0] = kind;
@@ -190,11 +218,31 @@ mod tests {
     }
 
     #[test]
+    fn a_compact_share_names_its_inner_suite_and_a_shamir_share_has_none() {
+        let threshold = Threshold::new(2, 3).unwrap();
+        let read = |bytes: &[u8; IDENTITY_LEN]| {
+            Dealing::from_identity(bytes, threshold, Scheme::Compact, Suite::ChaCha20Poly1305)
+        };
+        let mut bytes = [0; IDENTITY_LEN];
+        bytes[0] = 1;
+        assert!(read(&bytes).is_none());
+        for (code, suite) in [(1, Suite::Aes256Gcm), (2, Suite::ChaCha20Poly1305)] {
+            bytes[88] = code;
+            let (dealing, server, inner) = read(&bytes).unwrap();
+            assert_eq!(inner, Some(suite));
+            assert_eq!(dealing.identity(server, inner), bytes);
+        }
+        bytes[88] = 3;
+        assert!(read(&bytes).is_none());
+    }
+
+    #[test]
     fn no_two_nonces_of_an_object_are_equal() {
-        let mut nonces = alloc::collections::BTreeSet::from([identity_nonce()]);
+        let mut nonces = alloc::collections::BTreeSet::from([identity_nonce(), key_piece_nonce()]);
         for number in (0..300).chain([1 << 16, 1 << 32, u64::MAX]) {
             for last in [false, true] {
                 assert!(nonces.insert(chunk_nonce(number, last)));
+                assert!(nonces.insert(inner_nonce(number, last)));
             }
         }
     }

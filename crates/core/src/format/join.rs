@@ -1,18 +1,17 @@
-//! From k shares back to the secret, or to a share that was lost.
+//! From k shares back to the secret.
 
 use alloc::vec::Vec;
 use core::fmt;
 
 use zeroize::Zeroize;
 
-use super::deal::{DealError, Sealer, Seat};
-use super::identity::Dealing;
+use super::compact::Decoder;
+use super::identity::{Dealing, Scheme};
 use super::open::{Layout, OpenShare};
-use super::sizes::{CHUNK, PREFIX_LEN, chunk_range, object_len};
-use crate::gf256::mul_acc;
+use super::sizes::{CHUNK, Plan, chunk_count};
+use crate::engine::Engine;
 use crate::ids::ShareIndex;
-use crate::random;
-use crate::seal::TAG;
+use crate::seal::{Suite, SuiteUnavailable, TAG};
 use crate::secret::SecretBytes;
 use crate::shamir::{ShamirError, Weights};
 
@@ -70,6 +69,9 @@ pub enum CombineError {
         /// The index of the share that differs from it.
         other: ShareIndex,
     },
+    /// The suite under which a compact extent was sealed is not in this build.
+    #[error(transparent)]
+    Suite(#[from] SuiteUnavailable),
     /// Two shares have the same index.
     #[error("the share {index} was given twice")]
     Duplicate {
@@ -120,6 +122,13 @@ pub enum JoinError {
         /// How many bytes there were.
         got: usize,
     },
+    /// All shares of a compact extent are whole and belong together, and yet what they give is not what was sealed: whoever
+    /// made them did not make them by this scheme.
+    #[error("chunk {chunk}: the shares are whole, but don't give what was sealed")]
+    Inconsistent {
+        /// The chunk, counted from 0.
+        chunk: u64,
+    },
     /// The place for the result does not cover whole chunks.
     #[error(
         "the result has room for {got} bytes, which are not whole chunks from chunk {chunk} on"
@@ -132,11 +141,19 @@ pub enum JoinError {
     },
 }
 
+/// How many shares are opened before they are added up.
+const GROUP: usize = 8;
+
 /// Exactly k shares that belong together.
 pub struct Joiner {
     shares: Vec<OpenShare>,
     weights: Weights,
+    /// Room for one chunk of each share of a group.
     scratch: SecretBytes,
+    engine: Engine,
+    /// How a compact extent is put together; not there for any other, nor where a share is to be rebuilt.
+    decoder: Option<Decoder>,
+    plan: Plan,
     first: Dealing,
     secret_len: u64,
 }
@@ -147,10 +164,16 @@ impl Joiner {
     /// # Errors
     /// [`CombineError`] names what differs and between which.
     pub fn new(shares: Vec<OpenShare>) -> Result<Self, CombineError> {
-        Self::at(shares, Weights::at_secret)
+        let mut joiner = Self::at(shares, Weights::at_secret)?;
+        if joiner.first.scheme == Scheme::Compact {
+            // A share that has been opened has its suite.
+            let decoder = Decoder::new(&joiner.shares, &joiner.weights, joiner.plan);
+            joiner.decoder = Some(decoder?);
+        }
+        Ok(joiner)
     }
 
-    fn at(
+    pub(super) fn at(
         shares: Vec<OpenShare>,
         weights: impl FnOnce(&[ShareIndex]) -> Result<Weights, ShamirError>,
     ) -> Result<Self, CombineError> {
@@ -180,8 +203,17 @@ impl Joiner {
             return Err(count);
         }
         let (dealing, secret_len) = (*first.dealing(), first.header().secret_len());
+        let plan = first.plan();
+        let group = match dealing.scheme {
+            Scheme::Shamir => needed.min(GROUP),
+            Scheme::Compact => needed,
+        };
+        let longest = usize::try_from(secret_len).unwrap_or(CHUNK).min(CHUNK);
         Ok(Self {
-            scratch: SecretBytes::with_len(usize::try_from(secret_len).unwrap_or(CHUNK).min(CHUNK)),
+            scratch: SecretBytes::with_len(plan.piece_len(longest) * group),
+            engine: Engine::current(),
+            decoder: None,
+            plan,
             shares,
             weights,
             first: dealing,
@@ -213,9 +245,17 @@ impl Joiner {
         self.shares
     }
 
+    pub(super) fn weights(&self) -> &Weights {
+        &self.weights
+    }
+
+    pub(super) fn plan(&self) -> Plan {
+        self.plan
+    }
+
     /// Joins whole chunks from chunk `first` on: as many as `out` has room for, which must be whole chunks ([`CHUNK`] bytes each,
     /// the secret's last one shorter). `bodies[i]` are the bytes of these chunks from `shares[i]`,
-    /// found by [`chunk_range`](super::chunk_range).
+    /// found by [`ShareHeader::chunk_range`](super::ShareHeader::chunk_range).
     ///
     /// # Errors
     /// [`JoinError`]; `out` is erased then.
@@ -239,12 +279,11 @@ impl Joiner {
                 got: bodies.len(),
             });
         }
-        let layout = Layout::of_secret(self.secret_len, first, out.len()).ok_or(
-            JoinError::ResultLength {
+        let layout =
+            Layout::of_secret(self.plan, first, out.len()).ok_or(JoinError::ResultLength {
                 chunk: first,
                 got: out.len(),
-            },
-        )?;
+            })?;
         for (position, (body, share)) in bodies.iter().zip(&self.shares).enumerate() {
             if body.len() != layout.body_len {
                 let (index, expected) = (share.index(), layout.body_len);
@@ -257,37 +296,95 @@ impl Joiner {
             }
         }
         for ((chunk, start), out) in (first..)
-            .zip((0..).step_by(CHUNK + TAG))
+            .zip((0..).step_by(self.plan.stride()))
             .zip(out.chunks_mut(CHUNK))
         {
-            out.fill(0);
-            let weighted = self.weights.as_slice().iter().zip(&self.shares).zip(bodies);
-            for (position, ((weight, share), body)) in weighted.enumerate() {
-                let damaged = JoinError::Damaged {
-                    position,
-                    index: share.index(),
-                    chunk,
-                };
-                let sealed = body.get(start..start + out.len() + TAG).ok_or(damaged)?;
-                let plain = self
-                    .scratch
-                    .expose_mut()
-                    .get_mut(..out.len())
-                    .ok_or(damaged)?;
-                share
-                    .open_chunk(chunk, sealed, plain)
-                    .map_err(|_| damaged)?;
-                mul_acc(out, plain, *weight);
+            match self.decoder.take() {
+                None => self.sum_into(chunk, start, bodies, out)?,
+                Some(mut decoder) => {
+                    let joined = self.decode(&mut decoder, chunk, start, bodies, out);
+                    self.decoder = Some(decoder);
+                    joined?;
+                }
             }
         }
         Ok(())
     }
+
+    /// Opens one chunk of each share, which begins at `start` in the bodies, and writes their weighted sum to `out`.
+    pub(super) fn sum_into(
+        &mut self,
+        chunk: u64,
+        start: usize,
+        bodies: &[&[u8]],
+        out: &mut [u8],
+    ) -> Result<(), JoinError> {
+        // So many shares at a time that they stay in cache until they are added up.
+        let groups = (self.weights.as_slice().chunks(GROUP))
+            .zip(self.shares.chunks(GROUP))
+            .zip(bodies.chunks(GROUP));
+        for (number, ((weights, shares), bodies)) in groups.enumerate() {
+            let mut opened = [&[] as &[u8]; GROUP];
+            let rooms = self.scratch.expose_mut().chunks_mut(out.len());
+            for (at, ((share, body), room)) in shares.iter().zip(bodies).zip(rooms).enumerate() {
+                open_piece(share, number * GROUP + at, chunk, start, body, room)?;
+                opened[at] = room;
+            }
+            self.engine
+                .combine(weights, &opened[..weights.len()], 0, out, number > 0);
+        }
+        Ok(())
+    }
+
+    fn decode(
+        &mut self,
+        decoder: &mut Decoder,
+        chunk: u64,
+        start: usize,
+        bodies: &[&[u8]],
+        out: &mut [u8],
+    ) -> Result<(), JoinError> {
+        let piece_len = self.plan.piece_len(out.len());
+        let mut opened = [&[] as &[u8]; 255];
+        let rooms = self.scratch.expose_mut().chunks_mut(piece_len);
+        for (position, ((share, body), room)) in
+            self.shares.iter().zip(bodies).zip(rooms).enumerate()
+        {
+            open_piece(share, position, chunk, start, body, room)?;
+            opened[position] = room;
+        }
+        let last = chunk.saturating_add(1) == chunk_count(self.secret_len);
+        decoder
+            .join(self.engine, chunk, last, &opened[..self.shares.len()], out)
+            .map_err(|_| JoinError::Inconsistent { chunk })
+    }
+}
+
+fn open_piece(
+    share: &OpenShare,
+    position: usize,
+    chunk: u64,
+    start: usize,
+    body: &[u8],
+    room: &mut [u8],
+) -> Result<(), JoinError> {
+    let damaged = JoinError::Damaged {
+        position,
+        index: share.index(),
+        chunk,
+    };
+    let sealed = body.get(start..start + room.len() + TAG).ok_or(damaged)?;
+    share.open_chunk(chunk, sealed, room).map_err(|_| damaged)
 }
 
 impl fmt::Debug for Joiner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Joiner").field(&self.shares).finish()
     }
+}
+
+fn inner_suite(share: &OpenShare) -> Option<Suite> {
+    share.inner().map(|inner| inner.suite)
 }
 
 fn difference(first: &OpenShare, other: &OpenShare) -> Option<Difference> {
@@ -299,7 +396,10 @@ fn difference(first: &OpenShare, other: &OpenShare) -> Option<Difference> {
         (Difference::Version, a.version == b.version),
         (Difference::Kind, a.kind == b.kind),
         (Difference::Generation, a.generation == b.generation),
-        (Difference::Scheme, a.scheme == b.scheme),
+        (
+            Difference::Scheme,
+            a.scheme == b.scheme && inner_suite(first) == inner_suite(other),
+        ),
         (Difference::Threshold, a.threshold == b.threshold),
         (
             Difference::Extent,
@@ -312,107 +412,4 @@ fn difference(first: &OpenShare, other: &OpenShare) -> Option<Difference> {
     ]
     .into_iter()
     .find_map(|(what, equal)| (!equal).then_some(what))
-}
-
-/// Why a share was not rebuilt. The object is empty then.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum RebuildError {
-    /// The shares given cannot be joined.
-    #[error(transparent)]
-    Combine(#[from] CombineError),
-    /// One of the shares given is damaged.
-    #[error(transparent)]
-    Join(#[from] JoinError),
-    /// The share cannot be sealed.
-    #[error(transparent)]
-    Deal(#[from] DealError),
-    /// The dealing has no share of this index.
-    #[error("there is no share {target}: the dealing has {n}")]
-    Target {
-        /// The index asked for.
-        target: ShareIndex,
-        /// The number of shares.
-        n: u8,
-    },
-}
-
-/// Makes a lost share anew from k others, and seals it for `seat`. The secret itself is at no time joined.
-///
-/// The new share is the lost one, byte for byte, under a fresh salt. `bodies[i]` is the whole object of `shares[i]` after
-/// its prefix. The suite is `dealing().suite` of the first share. Where the seat is another server than the lost share's,
-/// remember that the lost server may still hold its share of the same polynomial: only a new dealing (`refresh`) makes that worthless.
-///
-/// # Errors
-/// [`RebuildError`]; `object` is empty then.
-pub fn rebuild(
-    shares: Vec<OpenShare>,
-    bodies: &[&[u8]],
-    target: ShareIndex,
-    seat: &Seat<'_>,
-    object: &mut Vec<u8>,
-) -> Result<(), RebuildError> {
-    let rebuilt = rebuild_into(shares, bodies, target, seat, object);
-    if rebuilt.is_err() {
-        object.zeroize();
-    }
-    rebuilt
-}
-
-fn rebuild_into(
-    shares: Vec<OpenShare>,
-    bodies: &[&[u8]],
-    target: ShareIndex,
-    seat: &Seat<'_>,
-    object: &mut Vec<u8>,
-) -> Result<(), RebuildError> {
-    let mut joiner = Joiner::at(shares, |indices| Weights::at(target, indices))?;
-    let (dealing, secret_len) = (joiner.first, joiner.secret_len);
-    let n = dealing.threshold.n();
-    if target.get() > n {
-        return Err(RebuildError::Target { target, n });
-    }
-    let whole = chunk_range(secret_len, 0..u64::MAX);
-    for (position, (body, share)) in bodies.iter().zip(joiner.shares()).enumerate() {
-        if body.len() as u64 != whole.end - whole.start {
-            let expected = usize::try_from(whole.end - whole.start).unwrap_or(usize::MAX);
-            let (index, got) = (share.index(), body.len());
-            return Err(JoinError::BodyLength {
-                position,
-                index,
-                expected,
-                got,
-            }
-            .into());
-        }
-    }
-    let total = usize::try_from(object_len(secret_len))
-        .map_err(|_| DealError::Length { len: secret_len })?;
-    object.clear();
-    object.resize(total, 0);
-    let sealer = Sealer::new(
-        &dealing,
-        seat,
-        target,
-        secret_len,
-        object,
-        &mut random::fill,
-    )?;
-    let body = object.get_mut(PREFIX_LEN..).unwrap_or_default();
-    let last = body.len().div_ceil(CHUNK + TAG).saturating_sub(1);
-    let mut pieces: Vec<&[u8]> = Vec::with_capacity(bodies.len());
-    for (number, chunk) in body.chunks_mut(CHUNK + TAG).enumerate() {
-        let start = number * (CHUNK + TAG);
-        pieces.clear();
-        pieces.extend(
-            bodies
-                .iter()
-                .filter_map(|body| body.get(start..start + chunk.len())),
-        );
-        let plain_len = chunk.len().saturating_sub(TAG);
-        let plain = chunk.get_mut(..plain_len).unwrap_or_default();
-        joiner.join_chunks(number as u64, &pieces, plain)?;
-        sealer.seal_chunk(number as u64, number == last, chunk)?;
-    }
-    Ok(())
 }

@@ -5,12 +5,13 @@ use core::fmt;
 use super::header::{FormatError, ShareHeader};
 use super::identity::{
     Binding, Dealing, IDENTITY_LEN, SEALED_IDENTITY_LEN, binding, chunk_nonce, identity_nonce,
+    key_piece_nonce,
 };
-use super::sizes::{CHUNK, HEADER_LEN, PREFIX_LEN, chunk_count, chunk_range};
+use super::sizes::{CHUNK, HEADER_LEN, KEY_PIECE_LEN, Plan, chunk_count};
 use crate::ids::{ServerId, ShareIndex};
 use crate::keys::SealKey;
-use crate::seal::{Cipher, SuiteUnavailable, TAG};
-use crate::secret::SecretBytes;
+use crate::seal::{Cipher, Suite, SuiteUnavailable, TAG};
+use crate::secret::{Secret, SecretBytes};
 
 /// Why a share did not open or is not whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -55,10 +56,18 @@ pub struct OpenShare {
     server: ServerId,
     cipher: Cipher,
     binding: Binding,
+    inner: Option<Inner>,
+}
+
+/// What a compact share knows of the key under which the extent was sealed before it was dispersed.
+pub(super) struct Inner {
+    pub(super) suite: Suite,
+    pub(super) piece: Secret<32>,
 }
 
 impl OpenShare {
-    /// Authenticates the first [`PREFIX_LEN`] bytes of an object; what follows in `prefix` is not looked at.
+    /// Authenticates the beginning of an object, as much as [`ShareHeader::prefix_len`] says: of a `shamir` share the first
+    /// [`PREFIX_LEN`](super::PREFIX_LEN) bytes. What follows in `prefix` is not looked at.
     ///
     /// Which server the share is for, and of what it is a share, must be compared with what was asked for: an
     /// authentic share of something else is still the wrong one.
@@ -68,11 +77,11 @@ impl OpenShare {
     pub fn open(prefix: &[u8], key: &SealKey) -> Result<Self, OpenError> {
         let header = ShareHeader::parse(prefix)?;
         let short = FormatError::Short {
-            needed: PREFIX_LEN,
+            needed: header.prefix_len(),
             got: prefix.len(),
         };
         let (header_bytes, rest) = prefix.split_first_chunk::<HEADER_LEN>().ok_or(short)?;
-        let (sealed, _) = rest
+        let (sealed, rest) = rest
             .split_first_chunk::<SEALED_IDENTITY_LEN>()
             .ok_or(short)?;
         let cipher = Cipher::new(header.suite(), &key.object_key(header_bytes))?;
@@ -80,19 +89,31 @@ impl OpenShare {
         cipher
             .open(identity_nonce(), header_bytes, sealed, &mut identity)
             .map_err(|_| OpenError::NotAuthentic)?;
-        let (dealing, server) = Dealing::from_identity(
+        let (dealing, server, inner) = Dealing::from_identity(
             &identity,
             header.threshold(),
             header.scheme(),
             header.suite(),
         )
         .ok_or(OpenError::Newer)?;
+        let binding = binding(header_bytes, &identity);
+        let inner = match inner {
+            None => None,
+            Some(suite) => {
+                let sealed = rest.get(..KEY_PIECE_LEN).ok_or(short)?;
+                let piece =
+                    Secret::filled(|piece| cipher.open(key_piece_nonce(), &binding, sealed, piece))
+                        .map_err(|_| OpenError::NotAuthentic)?;
+                Some(Inner { suite, piece })
+            }
+        };
         Ok(Self {
             header,
             dealing,
             server,
             cipher,
-            binding: binding(header_bytes, &identity),
+            binding,
+            inner,
         })
     }
 
@@ -120,6 +141,14 @@ impl OpenShare {
         self.header.index()
     }
 
+    pub(super) fn inner(&self) -> Option<&Inner> {
+        self.inner.as_ref()
+    }
+
+    pub(super) fn plan(&self) -> Plan {
+        self.header.plan()
+    }
+
     /// Checks the tag of every chunk in `body`, which begins with chunk `first`. Nothing is joined.
     ///
     /// The whole body of the object is checked by `first` = 0 and all bytes after the prefix; that they are *all* is
@@ -133,8 +162,9 @@ impl OpenShare {
             chunk: first,
             got: body.len(),
         };
-        let layout = Layout::of_body(self.header.secret_len(), first, body.len()).ok_or(length)?;
-        let mut scratch = SecretBytes::with_len(layout.secret_len.min(CHUNK));
+        let layout = Layout::of_body(self.plan(), first, body.len()).ok_or(length)?;
+        let longest = self.plan().piece_len(layout.secret_len.min(CHUNK));
+        let mut scratch = SecretBytes::with_len(longest);
         for (chunk, sealed) in layout.chunks(body) {
             let room = sealed.len().saturating_sub(TAG);
             let plain = scratch.expose_mut().get_mut(..room).ok_or(length)?;
@@ -178,6 +208,7 @@ pub(super) struct Damaged;
 /// A run of whole chunks.
 #[derive(Clone, Copy)]
 pub(super) struct Layout {
+    plan: Plan,
     first: u64,
     /// The bytes of the object that hold them.
     pub(super) body_len: usize,
@@ -187,25 +218,27 @@ pub(super) struct Layout {
 
 impl Layout {
     /// `None` when `body_len` bytes are not whole chunks from `first` on.
-    pub(super) fn of_body(total: u64, first: u64, body_len: usize) -> Option<Self> {
-        Self::of(total, first, body_len.div_ceil(CHUNK + TAG))
+    pub(super) fn of_body(plan: Plan, first: u64, body_len: usize) -> Option<Self> {
+        Self::of(plan, first, body_len.div_ceil(plan.stride()))
             .filter(|layout| layout.body_len == body_len)
     }
 
     /// `None` when `secret_len` bytes of the secret are not whole chunks from `first` on.
-    pub(super) fn of_secret(total: u64, first: u64, secret_len: usize) -> Option<Self> {
-        Self::of(total, first, secret_len.div_ceil(CHUNK))
+    pub(super) fn of_secret(plan: Plan, first: u64, secret_len: usize) -> Option<Self> {
+        Self::of(plan, first, secret_len.div_ceil(CHUNK))
             .filter(|layout| layout.secret_len == secret_len)
     }
 
-    fn of(total: u64, first: u64, count: usize) -> Option<Self> {
+    fn of(plan: Plan, first: u64, count: usize) -> Option<Self> {
         let end = first
             .checked_add(count as u64)
-            .filter(|end| *end <= chunk_count(total))?;
-        let range = chunk_range(total, first..end);
+            .filter(|end| *end <= chunk_count(plan.secret_len))?;
+        let range = plan.chunk_range(first..end);
         let body_len = usize::try_from(range.end - range.start).ok()?;
-        let secret_len = body_len.checked_sub(count.checked_mul(TAG)?)?;
+        let place = |chunk: u64| chunk.saturating_mul(CHUNK as u64).min(plan.secret_len);
+        let secret_len = usize::try_from(place(end) - place(first)).ok()?;
         Some(Self {
+            plan,
             first,
             body_len,
             secret_len,
@@ -213,6 +246,6 @@ impl Layout {
     }
 
     pub(super) fn chunks(self, body: &[u8]) -> impl Iterator<Item = (u64, &[u8])> {
-        (self.first..).zip(body.chunks(CHUNK + TAG))
+        (self.first..).zip(body.chunks(self.plan.stride()))
     }
 }

@@ -2,15 +2,22 @@
 
 use core::ops::Range;
 
+use super::identity::Scheme;
+use crate::ids::Threshold;
 use crate::seal::TAG;
 
 /// The header in the clear, at the beginning of every object.
 pub const HEADER_LEN: usize = 64;
 
-/// What must be read before any chunk: the header and the sealed identity.
+/// What must be read of a `shamir` share before any chunk: the header and the sealed identity. A `compact` share has
+/// more: [`ShareHeader::prefix_len`](super::ShareHeader::prefix_len).
 pub const PREFIX_LEN: usize = HEADER_LEN + 128;
 
-/// The bytes of a share that are sealed together, and so the least that can be read.
+/// What a compact share has behind that: its piece of the inner key, sealed.
+pub(super) const KEY_PIECE_LEN: usize = 32 + TAG;
+
+/// The bytes of the secret that can be read by themselves. Of a `shamir` share as many bytes are sealed together, of a `compact` share about the
+/// k-th part.
 pub const CHUNK: usize = 1 << 16;
 
 /// The most bytes of a file that one data extent holds.
@@ -20,7 +27,6 @@ pub const EXTENT_MAX: usize = 4 << 20;
 pub const SECRET_MAX: u64 = 1 << 30;
 
 const CHUNK_LEN: u64 = CHUNK as u64;
-const SEALED_CHUNK: u64 = (CHUNK + TAG) as u64;
 
 /// How many chunks a secret of this length has.
 #[must_use]
@@ -28,7 +34,8 @@ pub const fn chunk_count(secret_len: u64) -> u64 {
     secret_len.div_ceil(CHUNK_LEN)
 }
 
-/// How long the object of a secret of this length is.
+/// How long the object of a secret of this length is under the scheme `shamir`; for others see
+/// [`ShareHeader::object_len`](super::ShareHeader::object_len).
 #[must_use]
 pub const fn object_len(secret_len: u64) -> u64 {
     (PREFIX_LEN as u64)
@@ -36,7 +43,8 @@ pub const fn object_len(secret_len: u64) -> u64 {
         .saturating_add(chunk_count(secret_len).saturating_mul(TAG as u64))
 }
 
-/// Which bytes of the object hold these chunks. Chunks beyond the last are left out; the range may be empty.
+/// Which bytes of the object hold these chunks under the scheme `shamir`; for others see
+/// [`ShareHeader::chunk_range`](super::ShareHeader::chunk_range). Chunks beyond the last are left out; the range may be empty.
 ///
 /// ```
 /// use warifu_core::format::chunk_range;
@@ -45,14 +53,75 @@ pub const fn object_len(secret_len: u64) -> u64 {
 /// ```
 #[must_use]
 pub fn chunk_range(secret_len: u64, chunks: Range<u64>) -> Range<u64> {
-    let end = object_len(secret_len);
-    let place = |chunk: u64| {
-        (PREFIX_LEN as u64)
-            .saturating_add(chunk.saturating_mul(SEALED_CHUNK))
-            .min(end)
-    };
-    let start = place(chunks.start);
-    start..place(chunks.end).max(start)
+    Plan::shamir(secret_len).chunk_range(chunks)
+}
+
+/// Where things lie in the objects of one dealing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Plan {
+    /// Header, identity, and what else comes before the first chunk.
+    pub(super) prefix: usize,
+    /// Into how many pieces a sealed chunk of the secret is cut; `None` where a share has a byte for each of the secret's.
+    cut: Option<usize>,
+    pub(super) secret_len: u64,
+}
+
+impl Plan {
+    pub(super) const fn new(scheme: Scheme, threshold: Threshold, secret_len: u64) -> Self {
+        match scheme {
+            Scheme::Shamir => Self::shamir(secret_len),
+            Scheme::Compact => Self {
+                prefix: PREFIX_LEN + KEY_PIECE_LEN,
+                cut: Some(threshold.k() as usize),
+                secret_len,
+            },
+        }
+    }
+
+    const fn shamir(secret_len: u64) -> Self {
+        Self {
+            prefix: PREFIX_LEN,
+            cut: None,
+            secret_len,
+        }
+    }
+
+    /// How many bytes of a share stand for a chunk of `len` bytes of the secret.
+    pub(super) const fn piece_len(&self, len: usize) -> usize {
+        match self.cut {
+            None => len,
+            Some(k) => (len + TAG).div_ceil(k),
+        }
+    }
+
+    /// The bytes that a whole chunk takes in an object.
+    pub(super) const fn stride(&self) -> usize {
+        self.piece_len(CHUNK) + TAG
+    }
+
+    pub(super) const fn object_len(&self) -> u64 {
+        // The last chunk's length fits, being that of a chunk at most.
+        let rest = (self.secret_len % CHUNK_LEN) as usize;
+        let tail = if rest == 0 {
+            0
+        } else {
+            self.piece_len(rest) + TAG
+        };
+        (self.prefix as u64)
+            .saturating_add((self.secret_len / CHUNK_LEN).saturating_mul(self.stride() as u64))
+            .saturating_add(tail as u64)
+    }
+
+    pub(super) fn chunk_range(&self, chunks: Range<u64>) -> Range<u64> {
+        let end = self.object_len();
+        let place = |chunk: u64| {
+            (self.prefix as u64)
+                .saturating_add(chunk.saturating_mul(self.stride() as u64))
+                .min(end)
+        };
+        let start = place(chunks.start);
+        start..place(chunks.end).max(start)
+    }
 }
 
 /// The size up to which a secret is filled with zeros before it is shared, so that the sizes of objects tell little.
@@ -113,5 +182,29 @@ mod tests {
             assert!(chunk_range(len, u64::MAX..u64::MAX).is_empty());
         }
         assert_eq!(object_len(u64::MAX), u64::MAX);
+    }
+
+    #[test]
+    fn compact_ranges_lie_end_to_end_and_a_share_is_the_kth_part() {
+        for k in [1, 2, 3, 5, 255] {
+            let threshold = Threshold::new(k, 255).unwrap();
+            for len in [1, 65_535, 65_536, 65_537, 4 << 20, (4 << 20) + 1] {
+                let plan = Plan::new(Scheme::Compact, threshold, len);
+                let mut at = 240;
+                for chunk in 0..chunk_count(len) {
+                    let range = plan.chunk_range(chunk..chunk + 1);
+                    assert_eq!(range.start, at);
+                    assert!(range.end > at + TAG as u64);
+                    at = range.end;
+                }
+                assert_eq!(at, plan.object_len());
+                let share = (plan.object_len() - 240) as f64;
+                assert!(share <= len as f64 / f64::from(k) + 48.0 * chunk_count(len) as f64);
+            }
+            assert_eq!(
+                Plan::new(Scheme::Compact, threshold, u64::MAX).chunk_range(0..0),
+                240..240
+            );
+        }
     }
 }

@@ -3,7 +3,10 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
+use super::splitter::{Drawn, evaluate};
 use super::*;
+use crate::coefficients::Coefficients;
+use crate::random;
 
 fn index(value: u8) -> ShareIndex {
     ShareIndex::new(value).unwrap()
@@ -117,14 +120,13 @@ fn without_randomness_nothing_is_shared() {
 #[test]
 fn blocks_of_every_threshold_are_whole_cipher_blocks() {
     for k in 1..=255 {
-        let threshold = Threshold::new(k, 255).unwrap();
         for longest in [0, 1, 64, 100, 65536] {
-            let mut splitter = Splitter::new(threshold, longest, &mut random::fill).unwrap();
-            let len = splitter.block_len();
+            let mut drawn = Drawn::new(k - 1, longest, &mut random::fill).unwrap();
+            let len = drawn.block_len;
             assert!(len > 0 && len.is_multiple_of(64), "k = {k}");
-            assert_eq!(splitter.drawn.len(), (usize::from(k) - 1) * len);
-            splitter.draw(len, &mut random::fill).unwrap();
-            splitter.draw(1, &mut random::fill).unwrap();
+            assert_eq!(drawn.drawn.len(), (k - 1) * len);
+            drawn.draw(len, &mut random::fill).unwrap();
+            drawn.draw(1, &mut random::fill).unwrap();
         }
     }
 }

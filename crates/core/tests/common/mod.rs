@@ -2,8 +2,7 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 
 use warifu_core::format::{
-    CombineError, Dealing, ExtentKind, JoinError, Joiner, OpenShare, PREFIX_LEN, Scheme, Seat,
-    Suite, deal,
+    CombineError, Dealing, ExtentKind, JoinError, Joiner, OpenShare, Scheme, Seat, Suite, deal,
 };
 use warifu_core::ids::{ExtentId, FileId, Generation, ServerId, Threshold, VaultId, VersionNo};
 use warifu_core::keys::{SealKey, VaultKey};
@@ -111,7 +110,7 @@ impl Deal {
         let mut joiner = Joiner::new(shares).map_err(Failure::Combine)?;
         let bodies: Vec<&[u8]> = chosen
             .iter()
-            .map(|at| &self.objects[*at][PREFIX_LEN..])
+            .map(|at| &self.objects[*at][joiner.shares()[0].header().prefix_len()..])
             .collect();
         let mut out = vec![0; usize::try_from(joiner.secret_len()).unwrap()];
         match joiner.join_chunks(0, &bodies, &mut out) {

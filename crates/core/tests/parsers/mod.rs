@@ -1,7 +1,7 @@
 //! What every parser must bear: any bytes at all. Used by the property tests and by the fuzz targets.
 #![allow(dead_code, reason = "each fuzz target uses one")]
 
-use warifu_core::format::{CHUNK, Joiner, OpenShare, ShareHeader, chunk_count, object_len};
+use warifu_core::format::{CHUNK, Joiner, OpenShare, Scheme, ShareHeader, chunk_count, object_len};
 use warifu_core::head::Head;
 use warifu_core::ids::{ServerId, ShareIndex, VaultId};
 use warifu_core::keys::{Field, ObjectName, VaultKey};
@@ -33,7 +33,10 @@ pub fn share_object(bytes: &[u8]) {
                 && threshold.k() <= threshold.n()
                 && header.index().get() <= threshold.n()
         );
-        assert_eq!(header.object_len(), object_len(header.secret_len()));
+        if header.scheme() == Scheme::Shamir {
+            assert_eq!(header.object_len(), object_len(header.secret_len()));
+        }
+        assert!(header.object_len() > header.prefix_len() as u64);
         assert!(chunk_count(header.secret_len()) >= 1);
     }
     // Nobody without the key makes a share that opens.
