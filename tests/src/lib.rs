@@ -283,8 +283,10 @@ impl Rig {
     pub fn kill(&self) {
         let pid = self.mount_process().to_string();
         run("kill", ["-KILL", &pid]);
+        // Its descriptors are gone when it is dead, although whoever is its parent may not have taken notice yet.
+        let descriptors = Path::new("/proc").join(&pid).join("fd");
         wait_until(Duration::from_secs(10), || {
-            !Path::new("/proc").join(&pid).join("fd").exists()
+            fs::read_dir(&descriptors).map_or(0, Iterator::count) == 0
         });
         run("umount", [OsStr::new("-l"), self.drive.as_os_str()]);
     }
