@@ -185,7 +185,7 @@ fn no_file_has_grown_past_600_lines_of_code() {
     }
 }
 
-/// Where `unsafe` may stand: where memory is locked, and where instructions are used that not every processor has.
+/// Where `unsafe` may stand: where instructions are used that not every processor has.
 const UNSAFE: &[&str] = &[
     "crates/core/src/engine/aes.rs",
     "crates/core/src/engine/gfni.rs",
