@@ -122,7 +122,8 @@ impl Engine {
 
     #[cfg(feature = "std")]
     fn choose() -> Self {
-        let Some(wanted) = std::env::var_os("WARIFU_ENGINE") else {
+        let asked = std::env::var_os("WARIFU_ENGINE").filter(|name| !name.is_empty());
+        let Some(wanted) = asked else {
             return Self::available().next().unwrap_or(Self::Portable);
         };
         Self::available()
