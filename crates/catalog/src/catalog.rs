@@ -367,6 +367,18 @@ impl Catalog for SqliteCatalog {
         .await
     }
 
+    async fn claim_save(
+        &self,
+        save: SaveId,
+        claimant: SaveId,
+        lease_until: Timestamp,
+    ) -> Result<Option<Intent>, CatalogError> {
+        self.write(Durability::Soon, move |tx| {
+            saves::claim(tx, save, claimant, lease_until)
+        })
+        .await
+    }
+
     async fn end_save(&self, save: SaveId) -> Result<bool, CatalogError> {
         self.write(Durability::Soon, move |tx| saves::end(tx, save))
             .await

@@ -51,6 +51,48 @@ pub(crate) fn extend(
     Ok(())
 }
 
+/// Gives an intent another name and lease.
+pub(crate) fn claim(
+    tx: &Tx<'_>,
+    save: SaveId,
+    claimant: SaveId,
+    lease_until: Timestamp,
+) -> Outcome<Option<Intent>> {
+    let claimed = tx.run(
+        "UPDATE intent SET save = ?2, lease = ?3, lease_ns = ?4 WHERE save = ?1",
+        params![
+            save.as_bytes(),
+            claimant.as_bytes(),
+            lease_until.secs,
+            lease_until.nanos
+        ],
+    )?;
+    if claimed == 0 {
+        return Ok(None);
+    }
+    tx.run(
+        "UPDATE intent_more SET save = ?2 WHERE save = ?1",
+        params![save.as_bytes(), claimant.as_bytes()],
+    )?;
+    let mut extents = Vec::new();
+    let conn = tx.view.conn;
+    let first: Vec<u8> = conn
+        .prepare_cached("SELECT extents FROM intent WHERE save = ?1")?
+        .query_row(params![claimant.as_bytes()], |row| row.get(0))?;
+    read_extent_list(&first, &mut extents)?;
+    let mut more =
+        conn.prepare_cached("SELECT extents FROM intent_more WHERE save = ?1 ORDER BY id")?;
+    let mut rows = more.query(params![claimant.as_bytes()])?;
+    while let Some(row) = rows.next()? {
+        read_extent_list(&row.get::<_, Vec<u8>>(0)?, &mut extents)?;
+    }
+    Ok(Some(Intent {
+        save: claimant,
+        extents,
+        lease_until,
+    }))
+}
+
 /// Removes an intent; says whether it was there.
 pub(crate) fn end(tx: &Tx<'_>, save: SaveId) -> Outcome<bool> {
     tx.run(

@@ -344,6 +344,16 @@ impl Catalog for CrashingCatalog {
             .await
     }
 
+    async fn claim_save(
+        &self,
+        save: SaveId,
+        claimant: SaveId,
+        lease_until: Timestamp,
+    ) -> Result<Option<Intent>, CatalogError> {
+        self.write(self.inner.claim_save(save, claimant, lease_until))
+            .await
+    }
+
     async fn end_save(&self, save: SaveId) -> Result<bool, CatalogError> {
         self.write(self.inner.end_save(save)).await
     }

@@ -367,6 +367,17 @@ impl Catalog for MemoryCatalog {
         })
     }
 
+    async fn claim_save(
+        &self,
+        save: SaveId,
+        claimant: SaveId,
+        lease_until: Timestamp,
+    ) -> Result<Option<Intent>, CatalogError> {
+        self.write(Durability::Soon, |state| {
+            Ok(state.claim(save, claimant, lease_until))
+        })
+    }
+
     async fn end_save(&self, save: SaveId) -> Result<bool, CatalogError> {
         self.write(Durability::Soon, |state| Ok(state.end(save)))
     }

@@ -436,12 +436,7 @@ impl Inner {
         };
         file.state.write().await.fresh.clear();
         // A switch in doubt may have been made: then its objects are in use, and the intent is gone.
-        let intent = Intent {
-            save: attempt.save,
-            extents: attempt.announced,
-            lease_until: self.lease(),
-        };
         let inner = Arc::clone(self);
-        self.tidy_up(async move { inner.discard_intent(intent).await });
+        self.tidy_up(async move { inner.discard_save(attempt.save).await });
     }
 }

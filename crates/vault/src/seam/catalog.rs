@@ -581,6 +581,16 @@ pub trait Catalog: Send + Sync + fmt::Debug {
         write: Write,
     ) -> Result<Attr, CatalogError>;
 
+    /// Takes an intent over, in one step: from now on it is called `claimant` and has this lease, and whoever knew it by its
+    /// old name finds it gone. Returns it as it is then; `None` when it was not there any more, because its save was
+    /// committed or somebody else took it: then its objects are not the caller's to remove.
+    async fn claim_save(
+        &self,
+        save: SaveId,
+        claimant: SaveId,
+        lease_until: Timestamp,
+    ) -> Result<Option<Intent>, CatalogError>;
+
     /// Removes an intent. Returns whether it was there: `false` means that its save was committed or swept by somebody else,
     /// and that its objects are not the caller's to remove.
     async fn end_save(&self, save: SaveId) -> Result<bool, CatalogError>;

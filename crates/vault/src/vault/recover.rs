@@ -14,7 +14,7 @@ use crate::dealing;
 use crate::error::{Fault, Result, VaultError};
 use crate::joining::open_share;
 use crate::seam::catalog::{
-    CatalogError, Durability, ExtentRecord, IndexSet, Intent, Version, Write,
+    CatalogError, Durability, ExtentRecord, IndexSet, Intent, SaveId, Version, Write,
 };
 use crate::servers::Server;
 
@@ -53,13 +53,10 @@ impl Inner {
     /// Removes what saves whose lease has ended left on servers.
     pub(crate) async fn sweep(self: &Arc<Self>) -> Result<()> {
         for lapsed in self.catalog.lapsed(self.clock.now()).await? {
-            // The extents are put under a new intent before the old one ends, so that there is no moment at which a crash would
-            // leave objects that no intent names. Whoever ends the old intent owns its objects: the saver by committing, or we.
-            let mine = self.intend(lapsed.extents).await?;
-            if !self.catalog.end_save(lapsed.save).await? {
-                self.catalog.end_save(mine.save).await?;
+            // Whoever takes the intent owns its objects: the saver, by committing, or we.
+            let Some(mine) = self.claim(lapsed.save).await? else {
                 continue;
-            }
+            };
             let detail = format!("{} extents of an unfinished save", mine.extents.len());
             if self.remove_objects(mine).await? {
                 let entry = Self::own_context().entry(Act::Sweep, None, detail, self.clock.now());
@@ -69,15 +66,19 @@ impl Inner {
         Ok(())
     }
 
-    /// Removes the objects of an intent that turned out to be of no use, and the intent. Whoever ends an intent owns its
-    /// objects, so a new one takes its place first.
-    pub(crate) async fn discard_intent(&self, intent: Intent) {
+    async fn claim(&self, save: SaveId) -> Result<Option<Intent>> {
+        let claimant = SaveId::fresh()?;
+        Ok(self
+            .catalog
+            .claim_save(save, claimant, self.lease())
+            .await?)
+    }
+
+    /// Removes what was sent for a save that is given up, unless it was committed after all.
+    pub(crate) async fn discard_save(&self, save: SaveId) {
         let removed = async {
-            let mine = self.intend(intent.extents).await?;
-            if self.catalog.end_save(intent.save).await? {
+            if let Some(mine) = self.claim(save).await? {
                 self.remove_objects(mine).await?;
-            } else {
-                self.catalog.end_save(mine.save).await?;
             }
             Result::Ok(())
         };

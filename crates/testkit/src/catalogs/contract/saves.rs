@@ -287,6 +287,35 @@ async fn a_save_needs_its_intent(lab: Lab) {
             .await,
         CatalogError::Lapsed
     ));
+    // Taken over, it is gone for the saver, with all that it named.
+    let save = lab.begin(&[]).await;
+    let (extent, claimant) = (fresh(), fresh());
+    let named = [(extent, Generation(1))];
+    lab.done(lab.catalog.extend_save(save, &named, time(100)))
+        .await;
+    let claimed = lab
+        .done(lab.catalog.claim_save(save, claimant, time(200)))
+        .await
+        .expect("it was there");
+    assert_eq!(claimed.save, claimant);
+    assert_eq!(claimed.lease_until, time(200));
+    assert_eq!(claimed.extents, named);
+    assert_eq!(lab.catalog.lapsed(time(201)).await.unwrap(), [claimed]);
+    let what = commit(save, &made, lab.now(), 1, &[], &[]);
+    assert!(matches!(
+        lab.refused(lab.catalog.commit_save(made.node, None, what, lab.write()))
+            .await,
+        CatalogError::Lapsed
+    ));
+    assert_eq!(
+        lab.catalog
+            .claim_save(save, fresh(), time(300))
+            .await
+            .unwrap(),
+        None,
+        "nobody takes it twice"
+    );
+    assert!(lab.catalog.end_save(claimant).await.unwrap());
     // A committed save has no intent left.
     let save = lab.begin(&[]).await;
     lab.done(lab.catalog.commit_save(

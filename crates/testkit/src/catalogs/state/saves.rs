@@ -30,6 +30,18 @@ impl State {
         Ok(())
     }
 
+    pub(in crate::catalogs) fn claim(
+        &mut self,
+        save: SaveId,
+        claimant: SaveId,
+        lease_until: Timestamp,
+    ) -> Option<Intent> {
+        let mut intent = self.intents.remove(&save)?;
+        (intent.save, intent.lease_until) = (claimant, lease_until);
+        self.intents.insert(claimant, intent.clone());
+        Some(intent)
+    }
+
     pub(in crate::catalogs) fn end(&mut self, save: SaveId) -> bool {
         self.intents.remove(&save).is_some()
     }
