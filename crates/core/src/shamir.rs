@@ -97,7 +97,7 @@ pub fn split_into(
     shares: &mut [&mut [u8]],
 ) -> Result<(), ShamirError> {
     split_with(threshold, secret, shares, &mut |key| {
-        fresh::fill(key, secret)
+        fresh::fill(key, fresh::Way::Shamir(threshold), secret)
     })
 }
 

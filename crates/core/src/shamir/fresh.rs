@@ -1,10 +1,20 @@
 //! The key of one splitting, where asking the operating system would take longer than the splitting.
 
+use crate::ids::Threshold;
 use crate::random::{self, NoRandomness};
 
 /// Up to this length of a secret the thread's own generator gives the key.
 #[cfg(feature = "std")]
 const SHORT: usize = 256;
+
+/// How a secret is shared.
+#[derive(Clone, Copy)]
+#[cfg_attr(not(feature = "std"), allow(dead_code, reason = "only read there"))]
+pub(super) enum Way {
+    Shamir(Threshold),
+    /// Exclusive or, with so many shares.
+    Xor(usize),
+}
 
 /// Fills `key` for the splitting of `secret` and of nothing else.
 ///
@@ -13,7 +23,7 @@ const SHORT: usize = 256;
 /// would be most. There the key comes from a generator of the calling thread, made like this, and for these reasons:
 ///
 /// - State: 32 bytes from the operating system, drawn anew after 1,024 keys. One step is one call of BLAKE3, keyed with the state, over
-///   the process number and the secret; the first 32 bytes of its output become the state, the next 32 are the key.
+///   the process number, `way` and the secret; the first 32 bytes of its output become the state, the next 32 are the key.
 /// - That BLAKE3 keyed with what nobody knows is a pseudorandom function is all that is assumed: then all keys are as good as
 ///   drawn from the operating system. The same is assumed wherever keys are derived.
 /// - The state is overwritten at each step (*fast key erasure*, Bernstein 2017): who reads the memory later learns no
@@ -21,16 +31,18 @@ const SHORT: usize = 256;
 /// - Two processes with one state would use one key twice, and two secrets under one key tell fewer than k shareholders
 ///   the difference of the secrets. A process gets there by `fork`, so the process number is looked at for each key and another one
 ///   means a fresh state. Process numbers can be equal all the same (a child in a PID namespace of its own, a machine that was restored from a
-///   snapshot): therefore the secret itself goes into the step. Equal keys then need equal secrets, and all that could be seen is
-///   that they are equal.
+///   snapshot): therefore the secret itself goes into the step, and so does `way`: the scheme, k and n. Were the same secret
+///   shared as 2 of 3 here and as 3 of 5 there with equal coefficients, one share of the first and one of the second would give it.
+///   Equal keys then need equal secrets shared in the same way, which gives the same shares twice: that can be seen,
+///   and share 1 of the one dealing goes with share 2 of the other, as if it had been dealt once.
 /// - A signal handler that splits while its own thread splits finds the state in use and asks the operating system.
 #[cfg(feature = "std")]
-pub(super) fn fill(key: &mut [u8], secret: &[u8]) -> Result<(), NoRandomness> {
+pub(super) fn fill(key: &mut [u8], way: Way, secret: &[u8]) -> Result<(), NoRandomness> {
     if secret.len() > SHORT || key.len() != 32 {
         return random::fill(key);
     }
     let given = state::STATE.try_with(|state| match state.try_borrow_mut() {
-        Ok(mut state) => Some(state.step(key, secret)),
+        Ok(mut state) => Some(state.step(key, way, secret)),
         Err(_) => None,
     });
     match given {
@@ -41,7 +53,7 @@ pub(super) fn fill(key: &mut [u8], secret: &[u8]) -> Result<(), NoRandomness> {
 }
 
 #[cfg(not(feature = "std"))]
-pub(super) fn fill(key: &mut [u8], _secret: &[u8]) -> Result<(), NoRandomness> {
+pub(super) fn fill(key: &mut [u8], _way: Way, _secret: &[u8]) -> Result<(), NoRandomness> {
     random::fill(key)
 }
 
@@ -51,6 +63,7 @@ mod state {
 
     use zeroize::{Zeroize, Zeroizing};
 
+    use super::Way;
     use crate::random::{self, NoRandomness};
     use crate::secret::Secret;
 
@@ -72,14 +85,20 @@ mod state {
     }
 
     impl State {
-        pub(super) fn step(&mut self, key: &mut [u8], secret: &[u8]) -> Result<(), NoRandomness> {
-            self.step_as(std::process::id(), key, secret)
+        pub(super) fn step(
+            &mut self,
+            key: &mut [u8],
+            way: Way,
+            secret: &[u8],
+        ) -> Result<(), NoRandomness> {
+            self.step_as(std::process::id(), key, way, secret)
         }
 
         fn step_as(
             &mut self,
             process: u32,
             key: &mut [u8],
+            way: Way,
             secret: &[u8],
         ) -> Result<(), NoRandomness> {
             if self.left == 0 || self.process != process {
@@ -92,6 +111,13 @@ mod state {
             let mut output = Zeroizing::new([0; 64]);
             let mut hasher = blake3::Hasher::new_keyed(self.key.expose());
             hasher.update(&process.to_le_bytes());
+            // No threshold has k = 0.
+            let (k, n) = match way {
+                Way::Shamir(threshold) => (threshold.k(), u64::from(threshold.n())),
+                Way::Xor(n) => (0, n as u64),
+            };
+            hasher.update(&[k]);
+            hasher.update(&n.to_le_bytes());
             hasher.update(secret);
             let mut reader = hasher.finalize_xof();
             reader.fill(output.as_mut_slice());
@@ -107,6 +133,7 @@ mod state {
     #[cfg(test)]
     mod tests {
         use super::*;
+        use crate::ids::Threshold;
 
         fn state(seed: u8, process: u32) -> State {
             let key = Secret::filled(|bytes| {
@@ -122,7 +149,9 @@ mod state {
 
         fn step(state: &mut State, process: u32, secret: &[u8]) -> [u8; 32] {
             let mut key = [0; 32];
-            state.step_as(process, &mut key, secret).unwrap();
+            state
+                .step_as(process, &mut key, Way::Xor(2), secret)
+                .unwrap();
             key
         }
 
@@ -134,6 +163,19 @@ mod state {
             assert_ne!(step(&mut first, 7, b"one"), step(&mut second, 7, b"two"));
             let mut same = state(2, 7);
             assert_ne!(step(&mut same, 7, b"same"), step(&mut same, 7, b"same"));
+        }
+
+        /// Else shares of two dealings, of each too few, would together be enough.
+        #[test]
+        fn one_state_never_gives_one_key_for_two_ways() {
+            let mut seen = alloc::collections::BTreeSet::new();
+            let shamir = [(2, 3), (3, 5), (2, 5), (3, 3), (1, 2), (255, 255)]
+                .map(|(k, n)| Way::Shamir(Threshold::new(k, n).unwrap()));
+            for way in shamir.into_iter().chain([2, 3, 258].map(Way::Xor)) {
+                let mut key = [0; 32];
+                state(1, 7).step_as(7, &mut key, way, b"same").unwrap();
+                assert!(seen.insert(key));
+            }
         }
 
         #[test]

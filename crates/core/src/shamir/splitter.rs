@@ -63,13 +63,10 @@ impl Splitter {
     ) -> Result<(), NoRandomness> {
         for (number, piece) in secret.chunks(PIECE).enumerate() {
             let at = at + number * PIECE;
-            if let Source::Fused { stream, left } = &mut self.source {
-                let wanted = stream.bytes(piece.len());
-                if let Some(rest) = left.checked_sub(wanted) {
-                    *left = rest;
-                } else {
-                    self.source = Source::new(self.engine, self.threshold, self.longest, entropy)?;
-                }
+            if let Source::Fused { stream, left } = &self.source
+                && stream.bytes(piece.len()) > *left
+            {
+                self.source = Source::new(self.engine, self.threshold, self.longest, entropy)?;
             }
             match &mut self.source {
                 Source::None => {
@@ -77,7 +74,9 @@ impl Splitter {
                         place.as_mut()[at..at + piece.len()].copy_from_slice(piece);
                     }
                 }
-                Source::Fused { stream, .. } => {
+                Source::Fused { stream, left } => {
+                    // A piece is far shorter than what a key gives.
+                    *left = left.saturating_sub(stream.bytes(piece.len()));
                     self.engine
                         .split(stream, piece, &Places::new(places, at, piece.len()));
                 }
@@ -175,4 +174,44 @@ pub(super) fn evaluate(index: ShareIndex, block: &[u8], coefficients: &[u8], sha
         portable::mul_add(share, index.get(), run);
     }
     portable::mul_add(share, index.get(), block);
+}
+
+#[cfg(all(test, feature = "std"))]
+mod tests {
+    use super::*;
+    use crate::engine;
+    use alloc::vec::Vec;
+
+    #[test]
+    fn a_new_key_begins_where_the_old_one_has_given_enough_and_counts_too() {
+        for engine in Engine::available() {
+            let mut keys = 0;
+            let mut entropy = |bytes: &mut [u8]| {
+                keys += 1;
+                bytes.fill(keys);
+                Ok(())
+            };
+            let threshold = Threshold::new(3, 3).unwrap();
+            let mut splitter =
+                engine::with(engine, || Splitter::new(threshold, 64, &mut entropy)).unwrap();
+            let Source::Fused { left, .. } = &mut splitter.source else {
+                continue;
+            };
+            *left = 300;
+            let mut shares = [[[0_u8; 64]; 3]; 4];
+            let mut after = Vec::new();
+            for shares in &mut shares {
+                splitter.share(&[5; 64], shares, 0, &mut entropy).unwrap();
+                let Source::Fused { left, .. } = &splitter.source else {
+                    unreachable!("the engine is the same");
+                };
+                after.push(*left);
+            }
+            assert_eq!(after, [172, 44, PER_KEY - 128, PER_KEY - 256]);
+            assert_eq!(keys, 2);
+            for (at, one) in shares.iter().enumerate() {
+                assert!(shares[..at].iter().all(|other| other[0] != one[0]));
+            }
+        }
+    }
 }

@@ -90,7 +90,8 @@ pub fn refresh_into(shares: &mut [&mut [u8]]) -> Result<(), ShamirError> {
 
 /// Fills `others` with randomness and adds all of it to `last`.
 fn shift(last: &mut [u8], others: &mut [&mut [u8]], secret: &[u8]) -> Result<(), ShamirError> {
-    let entropy = &mut |key: &mut [u8]| fresh::fill(key, secret);
+    let way = fresh::Way::Xor(others.len() + 1);
+    let entropy = &mut |key: &mut [u8]| fresh::fill(key, way, secret);
     let filled = Coefficients::new(entropy).and_then(|mut stream| {
         others
             .iter_mut()
