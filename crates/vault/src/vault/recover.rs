@@ -132,6 +132,8 @@ impl Inner {
     /// Returns how many versions are no longer unsettled.
     async fn check_document(self: &Arc<Self>, newest_first: Vec<Version>) -> Result<usize> {
         let mut done = 0;
+        // Whether a newer version may still turn out to be lost, and an older one be current again.
+        let mut undecided = false;
         let oldest = newest_first.iter().map(|version| version.number).min();
         for version in newest_first {
             let name = (version.document, version.number);
@@ -143,6 +145,7 @@ impl Inner {
                     }
                     Err(error) => return Err(error),
                 },
+                Verdict::Lost if undecided => {}
                 Verdict::Lost => {
                     tracing::warn!(version = %version.number, "a power cut took a version; the one before is current again");
                     let detail = format!("version {} was not on enough disks", version.number);
@@ -170,6 +173,7 @@ impl Inner {
                     }
                 }
                 Verdict::Unknown => {
+                    undecided = true;
                     tracing::warn!(version = %version.number, "too few servers answer to check a version; it is checked at the next start");
                 }
             }

@@ -291,12 +291,12 @@ async fn a_save_needs_its_intent(lab: Lab) {
     let save = lab.begin(&[]).await;
     let (extent, claimant) = (fresh(), fresh());
     let named = [(extent, Generation(1))];
-    lab.done(lab.catalog.extend_save(save, &named, time(100)))
-        .await;
-    let claimed = lab
-        .done(lab.catalog.claim_save(save, claimant, time(200)))
+    lab.catalog
+        .extend_save(save, &named, time(100))
         .await
-        .expect("it was there");
+        .unwrap();
+    let claimed = lab.catalog.claim_save(save, claimant, time(200)).await;
+    let claimed = claimed.unwrap().expect("it was there");
     assert_eq!(claimed.save, claimant);
     assert_eq!(claimed.lease_until, time(200));
     assert_eq!(claimed.extents, named);

@@ -69,3 +69,53 @@ fn p5_links_and_removals_before_a_power_cut() {
         Truncate { file: 2, size: 34 },
     ]);
 }
+
+/// With a server away the newest version could not be judged; the one before it, lost as well, was taken for settled, and
+/// became current when the newest was found to be lost.
+#[test]
+fn p5_two_versions_lost_while_a_server_is_away() {
+    // Which servers keep what is by chance.
+    for _ in 0..40 {
+        is_fine(&[
+            Bad { how: 2 },
+            Open {
+                slot: 1,
+                file: 4,
+                rewrite: false,
+            },
+            Truncate { file: 4, size: 16 },
+            Write {
+                slot: 1,
+                at: 37623,
+                len: 133,
+                seed: 97,
+            },
+            Flush { slot: 1 },
+            Write {
+                slot: 1,
+                at: 19,
+                len: 252,
+                seed: 133,
+            },
+            Open {
+                slot: 1,
+                file: 2,
+                rewrite: false,
+            },
+            Release { slot: 1 },
+            Open {
+                slot: 3,
+                file: 1,
+                rewrite: false,
+            },
+            Exchange { from: 4, to: 1 },
+            Open {
+                slot: 0,
+                file: 4,
+                rewrite: false,
+            },
+            Remove { file: 4 },
+            PowerCut { seed: 593 },
+        ]);
+    }
+}
