@@ -94,6 +94,8 @@ fn p5_killed_at_a_hundred_random_moments_every_file_is_wholly_old_or_wholly_new(
             rig.kill();
             stop.store(true, Ordering::Relaxed);
         });
+        // Only now: a program that goes on would write into the bare folder.
+        rig.clear();
         rig.mount();
         for file in 0..FILES {
             let at = usize::try_from(file).unwrap();

@@ -279,7 +279,8 @@ impl Rig {
         panic!("no process serves {}", self.vault.display());
     }
 
-    /// Ends the mount process as a power switch would, and clears the mount point.
+    /// Ends the mount process as a power switch would. The dead drive stays where it is, and answers every program with
+    /// an error, until the mount point is [cleared](Self::clear).
     pub fn kill(&self) {
         let pid = self.mount_process().to_string();
         run("kill", ["-KILL", &pid]);
@@ -288,6 +289,10 @@ impl Rig {
         wait_until(Duration::from_secs(10), || {
             fs::read_dir(&descriptors).map_or(0, Iterator::count) == 0
         });
+    }
+
+    /// Takes a dead drive off its mount point.
+    pub fn clear(&self) {
         run("umount", [OsStr::new("-l"), self.drive.as_os_str()]);
     }
 
