@@ -187,7 +187,7 @@ pub async fn unlock(servers: &[Candidate], expected: &Expected) -> Result<Unlock
     let answers = join_all(
         servers
             .iter()
-            .map(|server| async move { (server, newest_piece(server).await) }),
+            .map(|server| async move { (server, piece_of(server).await) }),
     )
     .await;
     let mut faults = Vec::new();
@@ -261,8 +261,8 @@ pub async fn unlock(servers: &[Candidate], expected: &Expected) -> Result<Unlock
     })
 }
 
-/// The server's piece of the vault key, of the newest generation that it has.
-async fn newest_piece(server: &Candidate) -> Result<VaultObject, ServerFault> {
+/// The server's piece of the vault key. There is one generation of them so far.
+async fn piece_of(server: &Candidate) -> Result<VaultObject, ServerFault> {
     let fault = |error: &StoreError| ServerFault::of_store(&server.name, error);
     let name = ObjectKey::vault_object(FIRST_GENERATION);
     let bytes = within(server.store.get(&name, None))
