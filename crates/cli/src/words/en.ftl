@@ -247,7 +247,7 @@ mount-failed-next = put, get and the other commands work without a drive.
 umount-busy = the drive at { $dir } is in use.
 umount-busy-next = close the files and leave the folders on it, and try again.
 umount-not-mounted = there is no drive at { $dir }.
-umount-not-mounted-next = see what is mounted with: findmnt -t fuse
+umount-not-mounted-next = see what is mounted with: findmnt -t fuse.warifu
 umount-failed = { $dir } cannot be unmounted: { $detail }
 
 # Loose shares

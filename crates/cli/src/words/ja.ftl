@@ -226,7 +226,7 @@ mount-failed-next = put や get などはドライブなしで使えます。
 umount-busy = { $dir } のドライブは使用中です。
 umount-busy-next = 開いているファイルを閉じ、ドライブ上のフォルダから離れて、もう一度実行してください。
 umount-not-mounted = { $dir } にドライブはありません。
-umount-not-mounted-next = マウントされているものは findmnt -t fuse で確認できます。
+umount-not-mounted-next = マウントされているものは findmnt -t fuse.warifu で確認できます。
 umount-failed = { $dir } を外せません: { $detail }
 
 # 単独の割符
