@@ -4,12 +4,15 @@
 //! other one is run by the same user or by root.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener as StdListener, UnixStream as StdStream};
 use std::path::{Path, PathBuf};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::sockopt::socket_peercred;
+use rustix::process::{PidfdFlags, pidfd_open};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
@@ -103,18 +106,32 @@ impl Control {
             .is_ok()
     }
 
-    /// Asks the process behind the drive to save and unmount, and waits for its report. `None` when there is no such process.
+    /// Asks the process behind the drive to save and unmount, and waits for its report and its end: until then the
+    /// catalogue beside the vault file is still being closed. `None` when there is no such process.
     pub async fn ask(dir: &Path) -> Option<Result<Report, String>> {
         let stream = StdStream::connect_addr(&address(dir).ok()?).ok()?;
         stream.set_nonblocking(true).ok()?;
         let stream = UnixStream::from_std(stream).ok()?;
         is_one_of_us(&stream).then_some(())?;
-        Some(
-            converse(stream, &request(dir))
-                .await
-                .map_err(|error| error.to_string()),
-        )
+        let process = socket_peercred(&stream)
+            .and_then(|peer| pidfd_open(peer.pid, PidfdFlags::empty()))
+            .ok();
+        let report = converse(stream, &request(dir)).await;
+        if let (Ok(_), Some(process)) = (&report, process) {
+            // What it had to say it has said: how this wait ends changes nothing.
+            let _ = tokio::task::spawn_blocking(move || ended(&process)).await;
+        }
+        Some(report.map_err(|error| error.to_string()))
     }
+}
+
+/// Waits until a process has ended, for 10 seconds at most.
+fn ended(process: &OwnedFd) {
+    let limit = Timespec {
+        tv_sec: 10,
+        tv_nsec: 0,
+    };
+    let _ = poll(&mut [PollFd::new(process, PollFlags::IN)], Some(&limit));
 }
 
 async fn converse(mut stream: UnixStream, request: &[u8]) -> io::Result<Report> {
