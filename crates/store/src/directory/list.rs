@@ -7,6 +7,7 @@ use rustix::io::Errno;
 use warifu_vault::seam::store::{ObjectKey, ObjectStat, Page, StoreError};
 
 use super::errno::failed;
+use super::read::modified;
 use super::root::{
     LOST_FOUND, MARKER, OBJECTS, Place, READ_DIR, Root, TMP, shard_folder, shard_of,
 };
@@ -103,6 +104,7 @@ fn collect(
                     key,
                     ObjectStat {
                         len: u64::try_from(stat.st_size).unwrap_or(0),
+                        modified: modified(&stat),
                     },
                 ));
             }

@@ -5,6 +5,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use rustix::fs::{AtFlags, FileType, Mode};
 use rustix::io::Errno;
+use warifu_core::head::Timestamp;
 use warifu_vault::seam::store::{ObjectKey, ObjectStat, StoreError, StoreErrorKind};
 
 use super::MAX_OBJECT;
@@ -68,6 +69,7 @@ pub(super) fn stat(root: &Root, name: &ObjectKey) -> Result<ObjectStat, StoreErr
     match rustix::fs::statat(&root.dir, &place.path, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) => Ok(ObjectStat {
             len: size_of(root, &place, &stat)?,
+            modified: modified(&stat),
         }),
         Err(Errno::NOENT) => Err(root.absent(name)),
         Err(errno) => Err(failed(
@@ -75,6 +77,14 @@ pub(super) fn stat(root: &Root, name: &ObjectKey) -> Result<ObjectStat, StoreErr
             errno,
         )),
     }
+}
+
+/// When a file was last written.
+pub(super) fn modified(stat: &rustix::fs::Stat) -> Option<Timestamp> {
+    Some(Timestamp {
+        secs: stat.st_mtime,
+        nanos: u32::try_from(stat.st_mtime_nsec).ok()?,
+    })
 }
 
 pub(super) fn delete(root: &Root, name: &ObjectKey) -> Result<(), StoreError> {

@@ -417,12 +417,16 @@ impl ShareStore for FaultyStore {
                         after.is_none_or(|after| *name > after)
                             && last.as_ref().is_none_or(|last| *name < last)
                     };
-                    page.objects.extend(
-                        invented
-                            .iter()
-                            .filter(fits)
-                            .map(|name| (name.clone(), ObjectStat { len: 1 })),
-                    );
+                    page.objects
+                        .extend(invented.iter().filter(fits).map(|name| {
+                            (
+                                name.clone(),
+                                ObjectStat {
+                                    len: 1,
+                                    modified: None,
+                                },
+                            )
+                        }));
                     page.objects.sort_by(|(one, _), (other, _)| one.cmp(other));
                     page.objects.dedup_by(|(one, _), (other, _)| one == other);
                 }

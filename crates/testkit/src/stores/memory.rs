@@ -292,6 +292,7 @@ impl ShareStore for MemoryStore {
             .get(name)
             .map(|object| ObjectStat {
                 len: object.len() as u64,
+                modified: None,
             })
             .ok_or_else(|| absent(name))
     }
@@ -307,6 +308,7 @@ impl ShareStore for MemoryStore {
                     name.clone(),
                     ObjectStat {
                         len: bytes.len() as u64,
+                        modified: None,
                     },
                 )
             });

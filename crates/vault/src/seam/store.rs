@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use warifu_core::head::Timestamp;
 use warifu_core::keys::ObjectName;
 
 /// The name under which a store keeps an object.
@@ -81,6 +82,9 @@ pub enum Durability {
 pub struct ObjectStat {
     /// Its size in bytes.
     pub len: u64,
+    /// When it was written, by the server's own clock; `None` where the server does not say. Only ever used to leave young
+    /// objects alone.
+    pub modified: Option<Timestamp>,
 }
 
 /// A stretch of a listing, ordered by name.
