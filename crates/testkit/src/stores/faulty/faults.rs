@@ -166,8 +166,10 @@ pub(super) struct Script {
     /// By method and the number of its call.
     planned: BTreeMap<(Method, u64), Trouble>,
     calls: BTreeMap<Method, u64>,
+    /// Names by when they were first heard of: chance is drawn from that, because the names themselves are random.
+    heard: BTreeMap<ObjectKey, u64>,
     /// Calls by method and name, from which chance is drawn: this does not depend on the order in which tasks run.
-    tries: BTreeMap<(Method, Option<ObjectKey>), u64>,
+    tries: BTreeMap<(Method, Option<u64>), u64>,
 }
 
 impl Faults {
@@ -182,6 +184,7 @@ impl Faults {
             changes: None,
             planned: BTreeMap::new(),
             calls: BTreeMap::new(),
+            heard: BTreeMap::new(),
             tries: BTreeMap::new(),
         };
         Self {
@@ -260,7 +263,9 @@ impl Faults {
         let number = script.calls.entry(method).or_default();
         *number += 1;
         let number = *number;
-        let tries = script.tries.entry((method, name.cloned())).or_default();
+        let known = script.heard.len() as u64;
+        let name = name.map(|name| *script.heard.entry(name.clone()).or_insert(known));
+        let tries = script.tries.entry((method, name)).or_default();
         *tries += 1;
         let tries = *tries;
         let changes = matches!(method, Method::Put | Method::Delete);
@@ -284,7 +289,7 @@ impl Faults {
         let draw = [
             &self.label.to_le_bytes()[..],
             &[method as u8],
-            name.map_or(&[][..], |name| name.as_str().as_bytes()),
+            &name.map_or([0; 8], |name| (name + 1).to_le_bytes()),
             &tries.to_le_bytes(),
         ];
         let trouble = planned
