@@ -3,6 +3,7 @@
 mod common;
 
 mod audit;
+mod compact;
 mod concurrency;
 mod contents;
 mod contents_under_pressure;
