@@ -4,8 +4,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
+use futures_util::stream::{self, FuturesUnordered};
+use futures_util::{StreamExt, TryStreamExt};
 use tokio::time::Instant;
 use warifu_core::ids::{ExtentId, FileId, VersionNo};
 
@@ -22,6 +22,9 @@ use crate::servers::Server;
 
 /// How many unsettled versions are checked at a time.
 const BATCH: usize = 256;
+
+/// How many documents are checked at once.
+const AT_ONCE: usize = 16;
 
 /// How long the rest of an extent's shares are waited for, once k are known to be whole: those of servers that are well, and
 /// those of servers that lag.
@@ -132,11 +135,14 @@ impl Inner {
                     .or_default()
                     .push(version);
             }
-            let mut settled = 0;
-            for (_, mut versions) in by_document {
-                versions.sort_by_key(|version| std::cmp::Reverse(version.number));
-                settled += self.check_document(versions).await?;
-            }
+            let settled = stream::iter(by_document.into_values())
+                .map(|mut versions| {
+                    versions.sort_by_key(|version| std::cmp::Reverse(version.number));
+                    self.check_document(versions)
+                })
+                .buffer_unordered(AT_ONCE)
+                .try_fold(0, async |sum, settled| Ok(sum + settled))
+                .await?;
             if !full || settled == 0 {
                 return Ok(());
             }
