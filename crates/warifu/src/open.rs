@@ -302,13 +302,9 @@ impl Warifu {
             servers: seats.collect(),
             options: vault,
         };
-        let vault = Vault::start(
-            config,
-            unlocked.key,
-            Arc::new(catalog),
-            Arc::new(SystemClock),
-        )
-        .await?;
+        let (catalog, clock) = (Arc::new(catalog), Arc::new(SystemClock));
+        let vault = Vault::start(config, unlocked.key, catalog, clock).await?;
+        vault.learn(&unlocked.answers);
         let context = process_context(&options.program);
         vault.attach(&context, &options.program).await?;
         Ok(Self {

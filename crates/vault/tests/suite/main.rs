@@ -4,6 +4,7 @@ mod common;
 
 mod audit;
 mod compact;
+mod breaker;
 mod concurrency;
 mod contents;
 mod contents_under_pressure;
@@ -12,7 +13,10 @@ mod doubt;
 mod durability;
 mod faults_reading;
 mod faults_saving;
+mod hedging;
 mod keys;
 mod machines;
 mod model;
+mod patience;
 mod secrecy;
+mod unlocking;
