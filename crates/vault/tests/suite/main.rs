@@ -4,6 +4,7 @@ mod common;
 
 mod audit;
 mod breaker;
+mod compact;
 mod concurrency;
 mod contents;
 mod contents_under_pressure;
