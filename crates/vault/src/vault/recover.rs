@@ -14,7 +14,7 @@ use crate::dealing;
 use crate::error::{Fault, Result, VaultError};
 use crate::joining::open_share;
 use crate::seam::catalog::{
-    CatalogError, Durability, ExtentRecord, IndexSet, Intent, SaveId, Version, Write,
+    CatalogError, Durability, ExtentRecord, IndexSet, Intent, OwedChange, SaveId, Version, Write,
 };
 use crate::servers::Server;
 
@@ -231,8 +231,12 @@ impl Inner {
         let k = usize::from(record.threshold.k());
         if good >= k {
             if owed != record.owed {
-                let _owing = self.owing.lock().await;
-                self.catalog.set_owed(record.extent, owed).await?;
+                let change = OwedChange {
+                    extent: record.extent,
+                    add: owed,
+                    remove: record.owed,
+                };
+                self.catalog.change_owed(&[change]).await?;
             }
             return Ok(Verdict::Whole);
         }
