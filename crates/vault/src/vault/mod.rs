@@ -115,8 +115,6 @@ pub(crate) struct Inner {
     losses: Mutex<Vec<Unsaved>>,
     /// Removals of what saves left, under way.
     tidying: Mutex<JoinSet<()>>,
-    /// Held while the set of shares that an extent is owed is read and replaced.
-    pub(crate) owing: tokio::sync::Mutex<()>,
     /// Old versions that are open: not in `open`, since nobody shares them.
     frozen: Mutex<Vec<Weak<OpenFile>>>,
 }
@@ -165,7 +163,6 @@ impl Vault {
             settling: tokio::sync::Mutex::default(),
             losses: Mutex::default(),
             tidying: Mutex::default(),
-            owing: tokio::sync::Mutex::default(),
             frozen: Mutex::default(),
         });
         tokio::spawn(servers::watch(Arc::downgrade(&inner.servers)));
