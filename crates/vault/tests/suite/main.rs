@@ -3,8 +3,8 @@
 mod common;
 
 mod audit;
-mod compact;
 mod breaker;
+mod compact;
 mod concurrency;
 mod contents;
 mod contents_under_pressure;
