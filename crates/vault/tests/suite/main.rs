@@ -3,6 +3,7 @@
 mod common;
 
 mod audit;
+mod breaker;
 mod compact;
 mod concurrency;
 mod contents;
@@ -12,7 +13,10 @@ mod doubt;
 mod durability;
 mod faults_reading;
 mod faults_saving;
+mod hedging;
 mod keys;
 mod machines;
 mod model;
+mod patience;
 mod secrecy;
+mod unlocking;
