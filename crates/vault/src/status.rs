@@ -8,6 +8,7 @@ use warifu_core::ids::{ShareIndex, Threshold};
 use crate::context::Context;
 use crate::error::{Fault, Result};
 use crate::seam::catalog::Usage;
+use crate::seam::clock::Timestamp;
 use crate::seam::store::Space;
 use crate::vault::Vault;
 
@@ -52,6 +53,9 @@ pub struct Status {
     pub spare: i32,
     /// What this process keeps in RAM.
     pub memory: Memory,
+    /// Since when the journal lacks changes that this process could not write to the servers. Until they are there, they are
+    /// lost when the catalogue is.
+    pub journal_behind_since: Option<Timestamp>,
 }
 
 /// What a vault keeps in RAM at a moment.
@@ -109,6 +113,7 @@ impl Vault {
             usage: inner.catalog.usage().await?,
             spare,
             memory: self.memory_in_use(),
+            journal_behind_since: inner.journal.behind_since(),
         })
     }
 

@@ -15,6 +15,7 @@ use crate::dealing::Patience;
 use crate::error::{Result, VaultError};
 use crate::file::plain::Ledger;
 use crate::file::state::OpenFile;
+use crate::journal::Occasion;
 use crate::node::NodeId;
 use crate::seam::catalog::{Catalog, Durability};
 use crate::seam::clock::Clock;
@@ -113,6 +114,7 @@ pub(crate) struct Inner {
     tidying: Mutex<JoinSet<()>>,
     /// Held while the set of shares that an extent is owed is read and replaced.
     pub(crate) owing: tokio::sync::Mutex<()>,
+    pub(crate) journal: crate::journal::Journal,
     /// Old versions that are open: not in `open`, since nobody shares them.
     frozen: Mutex<Vec<Weak<OpenFile>>>,
 }
@@ -162,6 +164,7 @@ impl Vault {
             losses: Mutex::default(),
             tidying: Mutex::default(),
             owing: tokio::sync::Mutex::default(),
+            journal: crate::journal::Journal::new(),
             frozen: Mutex::default(),
         });
         if !inner.options.read_only {
@@ -203,7 +206,7 @@ impl Vault {
             }
         }
         unsaved.append(&mut lock(&inner.losses));
-        if let Err(error) = self.sync().await {
+        if let Err(error) = inner.sync_all(Occasion::End).await {
             tracing::warn!(%error, "the last versions could not be made safe from a power cut; they are checked at the next start");
         }
         let mut tidying = std::mem::take(&mut *lock(&inner.tidying));
@@ -297,7 +300,7 @@ async fn housekeeping(vault: Weak<Inner>) {
         let Some(inner) = vault.upgrade().filter(|inner| !inner.is_closing()) else {
             return;
         };
-        if let Err(error) = inner.sync_all().await {
+        if let Err(error) = inner.sync_all(Occasion::Tick).await {
             tracing::warn!(%error, "what was saved could not be made safe from a power cut yet; trying again");
         }
         since_sweep += pause;
