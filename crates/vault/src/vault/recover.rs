@@ -16,18 +16,12 @@ use crate::dealing;
 use crate::error::{Fault, Result, VaultError};
 use crate::joining::{check_dealing, open_share};
 use crate::seam::catalog::{
-    CatalogError, Durability, ExtentRecord, IndexSet, Intent, SaveId, Version, Write,
+    CatalogError, Durability, ExtentRecord, IndexSet, Intent, OwedChange, SaveId, Version, Write,
 };
 use crate::servers::Server;
 
 /// How many unsettled versions are checked at a time.
 const BATCH: usize = 256;
-
-/// How many unsettled versions are looked through for those that could not be checked at the start.
-const RECHECKED: usize = 100_000;
-
-/// How long a new check of them may take while somebody waits.
-const RECHECK_LIMIT: Duration = Duration::from_secs(5);
 
 /// How many documents are checked at once.
 const AT_ONCE: usize = 16;
@@ -39,6 +33,12 @@ const LAGGARDS: Duration = Duration::from_millis(50);
 
 /// How long a start waits for the removal of what unfinished saves left. Later sweeps remove what is left then.
 const SWEEP_AT_START: Duration = Duration::from_secs(5);
+
+/// How many unsettled versions are looked through for those that could not be checked at the start.
+const RECHECKED: usize = 100_000;
+
+/// How long a new check of them may take while somebody waits.
+const RECHECK_LIMIT: Duration = Duration::from_secs(5);
 
 /// What became of a version that was not known to be on disk.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -321,8 +321,12 @@ impl Inner {
         }
         if good >= k {
             if owed != record.owed {
-                let _owing = self.owing.lock().await;
-                self.catalog.set_owed(record.extent, owed).await?;
+                let change = OwedChange {
+                    extent: record.extent,
+                    add: owed,
+                    remove: record.owed,
+                };
+                self.catalog.change_owed(&[change]).await?;
             }
             return Ok(Verdict::Whole);
         }
