@@ -5,7 +5,10 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Arg, ArgAction, Args, Command as ClapCommand, CommandFactory as _, Parser, Subcommand};
+use clap::{
+    Arg, ArgAction, Args, Command as ClapCommand, CommandFactory as _, Parser, Subcommand,
+    ValueEnum,
+};
 use clap_complete::Shell;
 
 use crate::exit::Exit;
@@ -90,9 +93,36 @@ pub struct Init {
     /// Let every save wait for the servers' disks.
     #[arg(long)]
     pub strict: bool,
+    /// How files are shared: shamir (fewer than K servers tell nothing, whatever is computed; each keeps as much as the
+    /// file) or compact (nothing as long as the cipher holds; each keeps the K-th part) [default: shamir]
+    #[arg(
+        long,
+        value_name = "SCHEME",
+        value_enum,
+        default_value = "shamir",
+        hide_default_value = true,
+        hide_possible_values = true
+    )]
+    pub scheme: SchemeName,
     /// Print the result as JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+/// A scheme as it is written on the command line.
+#[derive(ValueEnum, Clone, Copy, Debug)]
+pub enum SchemeName {
+    Shamir,
+    Compact,
+}
+
+impl From<SchemeName> for warifu::Scheme {
+    fn from(name: SchemeName) -> Self {
+        match name {
+            SchemeName::Shamir => Self::Shamir,
+            SchemeName::Compact => Self::Compact,
+        }
+    }
 }
 
 #[derive(Args, Debug)]
@@ -313,6 +343,7 @@ fn examples(command: &str) -> &'static [&'static str] {
         ],
         "init" => &[
             "warifu init office.toml --threshold 2 /mnt/server-a /mnt/server-b /mnt/server-c",
+            "warifu init office.toml -k 2 --scheme compact /mnt/server-a /mnt/server-b /mnt/server-c",
             "warifu init office.toml -k 3 honcho=/mnt/a shisho=/mnt/b bunko=/mnt/c kencho=/mnt/d",
         ],
         "mount" => &[

@@ -30,6 +30,7 @@ pub(crate) struct Purpose {
     pub(crate) version: VersionNo,
     pub(crate) kind: ExtentKind,
     pub(crate) number: u64,
+    pub(crate) scheme: Scheme,
 }
 
 /// Shares and seals `secret`, whose length must already be a bucket's. Takes milliseconds per MiB: not for an async task.
@@ -48,7 +49,7 @@ pub(crate) fn deal(
         extent,
         generation: servers.generation,
         threshold: servers.threshold,
-        scheme: Scheme::Shamir,
+        scheme: purpose.scheme,
         suite: Suite::best(),
     };
     let mut objects = vec![Vec::new(); usize::from(servers.threshold.n())];
@@ -63,7 +64,7 @@ pub(crate) fn deal(
         number: purpose.number,
         len: secret.len() as u64,
         threshold: servers.threshold,
-        scheme: Scheme::Shamir,
+        scheme: purpose.scheme,
         generation: servers.generation,
         document: purpose.document,
         version: purpose.version,

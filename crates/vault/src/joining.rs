@@ -6,11 +6,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use warifu_core::format::{JoinError, Joiner, OpenShare, PREFIX_LEN};
+use warifu_core::format::{JoinError, Joiner, OpenShare};
 use warifu_core::ids::{ExtentId, Generation, VaultId};
 use warifu_core::secret::SecretBytes;
 
 use crate::error::{Fault, ServerFault, task_lost};
+use crate::seam::catalog::ExtentRecord;
 use crate::seam::store::StoreError;
 use crate::servers::{Server, Servers};
 
@@ -35,10 +36,7 @@ pub(crate) fn open_share(
     generation: Generation,
     object: &[u8],
 ) -> Result<OpenShare, (Fault, String)> {
-    let prefix = object
-        .get(..PREFIX_LEN)
-        .ok_or_else(|| (Fault::Corrupt, format!("only {} bytes long", object.len())))?;
-    let share = OpenShare::open(prefix, &server.seal_key)
+    let share = OpenShare::open(object, &server.seal_key)
         .map_err(|error| (Fault::Corrupt, error.to_string()))?;
     let dealing = share.dealing();
     if dealing.vault != vault || share.server() != server.seat.id || share.index() != server.index()
@@ -63,6 +61,35 @@ pub(crate) fn open_share(
         ));
     }
     Ok(share)
+}
+
+/// Checks that a share was dealt as the catalogue says: by this scheme, with this threshold, of so many bytes.
+pub(crate) fn check_dealing(
+    share: &OpenShare,
+    record: &ExtentRecord,
+) -> Result<(), (Fault, String)> {
+    let header = share.header();
+    let foreign = |what: String| Err((Fault::Foreign, what));
+    if header.scheme() != record.scheme {
+        return foreign(format!(
+            "a share of the scheme {} where {} was dealt",
+            header.scheme().name(),
+            record.scheme.name()
+        ));
+    }
+    if header.threshold() != record.threshold {
+        return foreign(format!(
+            "a share of {} of {} where {} of {} was dealt",
+            header.threshold().k(),
+            header.threshold().n(),
+            record.threshold.k(),
+            record.threshold.n()
+        ));
+    }
+    if header.secret_len() != record.len {
+        return foreign("the share of an extent of another length".to_owned());
+    }
+    Ok(())
 }
 
 async fn fetch_one(
@@ -223,9 +250,15 @@ fn join(shares: &[Fetched], vault: VaultId, extent: ExtentId, generation: Genera
     let len = usize::try_from(joiner.secret_len())
         .map_err(|_| (nobody, "too long for this machine".to_owned()))?;
     let mut secret = SecretBytes::with_len(len);
-    let bodies: Vec<&[u8]> = shares
+    // Where the chunks begin is the scheme's matter.
+    let bodies: Vec<&[u8]> = joiner
+        .shares()
         .iter()
-        .map(|share| share.object.get(PREFIX_LEN..).unwrap_or_default())
+        .zip(shares)
+        .map(|(open, share)| {
+            let begin = open.header().prefix_len();
+            share.object.get(begin..).unwrap_or_default()
+        })
         .collect();
     joiner
         .join_chunks(0, &bodies, secret.expose_mut())

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use warifu_core::format::Scheme;
 use warifu_core::ids::{ShareIndex, Threshold};
 
 use crate::context::Context;
@@ -44,6 +45,8 @@ pub struct ServerStatus {
 pub struct Status {
     /// How many servers are needed, of how many.
     pub threshold: Threshold,
+    /// By which scheme new files are shared. Older ones may have another.
+    pub scheme: Scheme,
     /// The servers, by index.
     pub servers: Vec<ServerStatus>,
     /// How much there is, and what is owed.
@@ -105,6 +108,7 @@ impl Vault {
             i32::try_from(there).unwrap_or(i32::MAX) - i32::from(inner.servers.threshold.k());
         Ok(Status {
             threshold: inner.servers.threshold,
+            scheme: inner.options.scheme,
             servers,
             usage: inner.catalog.usage().await?,
             spare,
@@ -121,13 +125,15 @@ impl Vault {
         }
     }
 
-    /// The room for contents: that of the fullest server that answers, since each keeps a share as large as the file.
+    /// The room for contents: that of the fullest server that answers, since each keeps a share as large as the file, or its k-th part
+    /// where new files are shared by the scheme `compact`.
     ///
     /// # Errors
     /// None at present: where no server answers, nothing is known and the room is `None`.
     pub async fn space(&self) -> Result<Space> {
+        let inner = &self.inner;
         let answers = join_all(
-            self.inner
+            inner
                 .servers
                 .all()
                 .iter()
@@ -143,6 +149,14 @@ impl Vault {
                 least = space;
             }
         }
-        Ok(least)
+        let parts = match inner.options.scheme {
+            Scheme::Compact => u64::from(inner.servers.threshold.k()),
+            _ => 1,
+        };
+        let contents = |bytes: u64| bytes.saturating_mul(parts);
+        Ok(Space {
+            total: least.total.map(contents),
+            free: least.free.map(contents),
+        })
     }
 }

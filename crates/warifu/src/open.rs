@@ -39,6 +39,7 @@ pub struct NewServer {
 pub struct InitOptions {
     program: String,
     durability: SaveDurability,
+    scheme: Scheme,
 }
 
 impl InitOptions {
@@ -48,6 +49,7 @@ impl InitOptions {
         Self {
             program: program.into(),
             durability: SaveDurability::Normal,
+            scheme: Scheme::Shamir,
         }
     }
 
@@ -55,6 +57,14 @@ impl InitOptions {
     #[must_use]
     pub fn durability(mut self, durability: SaveDurability) -> Self {
         self.durability = durability;
+        self
+    }
+
+    /// How files are shared. [`Scheme::Compact`] takes n/k of a file's size instead of n times it, and its secrecy rests on a cipher
+    /// instead of on nothing.
+    #[must_use]
+    pub fn scheme(mut self, scheme: Scheme) -> Self {
+        self.scheme = scheme;
         self
     }
 }
@@ -175,7 +185,7 @@ impl Warifu {
         let file = VaultFile {
             vault: founded.vault,
             threshold,
-            scheme: Scheme::Shamir,
+            scheme: options.scheme,
             durability: options.durability,
             retention: Retention::All,
             catalog,
@@ -257,6 +267,7 @@ impl Warifu {
                 },
             });
         let mut vault = options.vault;
+        vault.scheme = file.scheme;
         vault.strict = file.durability == SaveDurability::Strict;
         let config = VaultConfig {
             vault: file.vault,

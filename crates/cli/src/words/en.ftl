@@ -157,6 +157,7 @@ init-next = Keep a copy of the vault file and of the catalogue beside it.
     Put files in with:  { $warifu } put { $vault } FILE /
     Or mount a drive:   { $warifu } mount { $vault } FOLDER
 init-threshold-one = note: with a threshold of 1 each server alone can read everything.
+init-compact = note: files are shared by the scheme compact. Each server keeps only 1/{ $k } of a file's size, and in return fewer than { $k } servers tell nothing only as long as the cipher (AES-256) is not broken; with the scheme shamir this needs no cipher.
 init-threshold-all = note: with this threshold no server may be lost: if one goes, no file can be read.
 
 # Copying
@@ -176,6 +177,7 @@ history-empty = { $subject } has never been saved.
 
 # Status and verify
 status-threshold = { $k } of { $n } servers are needed to read.
+status-compact = New files are shared by the scheme compact: 1/{ $k } of their size on each server, secret as long as the cipher is not broken.
 state-normal = ok
 status-free = { $size } free
 status-usage = { $files } files, { $folders } folders, { $size }, { $versions } versions.
@@ -263,6 +265,8 @@ combine-damaged-next = The result is right: every part of it was checked. Make n
 combine-too-few = { $needed } good shares that belong together are needed, and { $got } are there.
 combine-too-few-next = add more of the share files.
 combine-no-fit = these shares do not belong together.
+combine-scheme = { $path } is no share of a file that was split with this program: its share is of scheme { $scheme }, as servers of a vault keep them, and not of scheme 1.
+combine-scheme-next = give only files that split has made. What lies on a vault's servers is read with: { $warifu } get VAULT PATH .
 combine-bad = the shares cannot be joined: { $detail }
 combine-bad-next = give only the shares of one file, all made by the same split.
 combine-no-name = the file's own name cannot be used here.

@@ -151,6 +151,7 @@ init-next = 保管庫ファイルと、その隣の目録の控えを取って�
     ファイルを入れる:     { $warifu } put { $vault } ファイル /
     ドライブとして使う:   { $warifu } mount { $vault } フォルダ
 init-threshold-one = 注意: しきい値が 1 なので、どのサーバも単独ですべてを読めます。
+init-compact = 注意: 分散の方式は compact です。各サーバに置く量はファイルの { $k } 分の 1 で済みますが、{ $k } 台未満から何もわからないのは、暗号（AES-256）が破られないかぎりです。方式 shamir なら暗号に頼りません。
 init-threshold-all = 注意: このしきい値では 1 台も失えません。1 台でもなくなると、どのファイルも読めません。
 
 # コピー
@@ -167,6 +168,7 @@ history-empty = { $subject } はまだ保存されていません。
 
 # 状態と検査
 status-threshold = { $n } 台のうち { $k } 台あれば読めます。
+status-compact = 新しいファイルの分散の方式は compact です。各サーバの割符はファイルの { $k } 分の 1 で、秘密は暗号が破られないかぎり守られます。
 state-normal = 正常
 status-free = 空き { $size }
 status-usage = { $files } ファイル、{ $folders } フォルダ、{ $size }、{ $versions } 版。
@@ -242,6 +244,8 @@ combine-damaged-next = 結果は正しいものです（すべての部分を確
 combine-too-few = 同じ組の正常な割符が { $needed } 個必要ですが、{ $got } 個しかありません。
 combine-too-few-next = 割符ファイルを追加してください。
 combine-no-fit = これらの割符は同じ組のものではありません。
+combine-scheme = { $path } は split で作った割符ではありません。方式 { $scheme } の割符で、保管庫のサーバに置かれる形のものです（split の割符は方式 1）。
+combine-scheme-next = split で作ったファイルだけを指定してください。保管庫のサーバにある内容は次のコマンドで取り出せます: { $warifu } get 保管庫 パス .
 combine-bad = 割符を合わせられません: { $detail }
 combine-bad-next = 1 つのファイルを一度に分けた割符だけを指定してください。
 combine-no-name = 元のファイル名はここでは使えません。

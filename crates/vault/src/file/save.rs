@@ -88,6 +88,7 @@ impl Inner {
             version,
             kind: ExtentKind::Data,
             number: 0,
+            scheme: self.options.scheme,
         };
         let servers = Arc::clone(&self.servers);
         let mut snapshot =
@@ -207,6 +208,7 @@ impl Inner {
             version: VersionNo(guard.version.0.saturating_add(1)),
             kind: ExtentKind::Data,
             number,
+            scheme: self.options.scheme,
         };
         let servers = Arc::clone(&self.servers);
         let dealt = dealing::deal_off_task(move || match guard.buffers.get(&number) {

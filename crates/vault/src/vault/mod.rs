@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use warifu_core::format::Scheme;
 use warifu_core::ids::{Generation, Threshold, VaultId};
 use warifu_core::keys::VaultKey;
 
@@ -51,6 +52,8 @@ pub struct Options {
     pub settle_every: Duration,
     /// How long a save may be silent before others may sweep what it left.
     pub save_lease: Duration,
+    /// By which scheme new extents are dealt. What is there already keeps its own and is read as before.
+    pub scheme: Scheme,
     /// Whether changes are refused.
     pub read_only: bool,
     pub(crate) patience: Patience,
@@ -64,6 +67,7 @@ impl Default for Options {
             server_timeout: Duration::from_secs(30),
             settle_every: Duration::from_millis(500),
             save_lease: Duration::from_secs(600),
+            scheme: Scheme::Shamir,
             read_only: false,
             patience: Patience::default(),
         }

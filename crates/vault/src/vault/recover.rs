@@ -4,7 +4,6 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use futures_util::future::join_all;
-use warifu_core::format::PREFIX_LEN;
 use warifu_core::ids::{ExtentId, FileId, VersionNo};
 
 use super::Inner;
@@ -12,7 +11,7 @@ use super::settle::Unsettled;
 use crate::context::{Act, Context};
 use crate::dealing;
 use crate::error::{Fault, Result, VaultError};
-use crate::joining::open_share;
+use crate::joining::{check_dealing, open_share};
 use crate::seam::catalog::{
     CatalogError, Durability, ExtentRecord, IndexSet, Intent, OwedChange, SaveId, Version, Write,
 };
@@ -261,17 +260,13 @@ impl Inner {
             .await
             .map_err(|error| (Fault::from(error.kind), error.detail))?;
         let (vault, extent, generation) = (self.vault, record.extent, record.generation);
-        let len = record.len;
+        let record = record.clone();
         let server = Arc::clone(server);
         tokio::task::spawn_blocking(move || {
             let share = open_share(&server, vault, extent, generation, &object)?;
-            if share.header().secret_len() != len {
-                return Err((
-                    Fault::Foreign,
-                    "the share of an extent of another length".to_owned(),
-                ));
-            }
-            let body = object.get(PREFIX_LEN..).unwrap_or_default();
+            check_dealing(&share, &record)?;
+            let begin = share.header().prefix_len();
+            let body = object.get(begin..).unwrap_or_default();
             if object.len() as u64 != share.header().object_len() {
                 return Err((
                     Fault::Corrupt,
