@@ -17,6 +17,7 @@ use crate::error::{Result, VaultError};
 use crate::file::plain::Ledger;
 use crate::file::state::OpenFile;
 use crate::node::NodeId;
+use crate::repair::{Upkeep, upkeep};
 use crate::seam::catalog::{Catalog, Durability};
 use crate::seam::clock::Clock;
 use crate::servers::{ServerSeat, Servers};
@@ -56,6 +57,8 @@ pub struct Options {
     pub scheme: Scheme,
     /// Whether changes are refused.
     pub read_only: bool,
+    /// What is done in the background.
+    pub upkeep: Upkeep,
     pub(crate) patience: Patience,
 }
 
@@ -69,6 +72,7 @@ impl Default for Options {
             save_lease: Duration::from_secs(600),
             scheme: Scheme::Shamir,
             read_only: false,
+            upkeep: Upkeep::default(),
             patience: Patience::default(),
         }
     }
@@ -115,6 +119,8 @@ pub(crate) struct Inner {
     losses: Mutex<Vec<Unsaved>>,
     /// Removals of what saves left, under way.
     tidying: Mutex<JoinSet<()>>,
+    /// Held by whoever repairs, so that a process does it once at a time.
+    pub(crate) repairing: tokio::sync::Mutex<()>,
     /// Old versions that are open: not in `open`, since nobody shares them.
     frozen: Mutex<Vec<Weak<OpenFile>>>,
 }
@@ -163,11 +169,13 @@ impl Vault {
             settling: tokio::sync::Mutex::default(),
             losses: Mutex::default(),
             tidying: Mutex::default(),
+            repairing: tokio::sync::Mutex::default(),
             frozen: Mutex::default(),
         });
         if !inner.options.read_only {
             inner.recover().await?;
             tokio::spawn(housekeeping(Arc::downgrade(&inner)));
+            tokio::spawn(upkeep(Arc::downgrade(&inner)));
         }
         Ok(Self { inner })
     }

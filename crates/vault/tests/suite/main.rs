@@ -14,4 +14,6 @@ mod faults_saving;
 mod keys;
 mod machines;
 mod model;
+mod orphans;
+mod repair;
 mod secrecy;
