@@ -90,6 +90,10 @@ pub struct Init {
     /// How many servers it takes to read a file.
     #[arg(short = 'k', long, value_name = "K", value_parser = clap::value_parser!(u8).range(1..))]
     pub threshold: u8,
+    /// Where a server's password or key is: NAME.FIELD=VALUE, e.g. honcho.key=file:honcho.key or honcho.host_key=SHA256:…; a password
+    /// is file:PATH or env:NAME, never itself. Fields: user, password, key, passphrase, host_key, known_hosts, access_key, secret_key, ca.
+    #[arg(short = 'o', long, value_name = "NAME.FIELD=VALUE")]
+    pub server_option: Vec<String>,
     /// Let every save wait for the servers' disks.
     #[arg(long)]
     pub strict: bool,
@@ -345,6 +349,7 @@ fn examples(command: &str) -> &'static [&'static str] {
             "warifu init office.toml --threshold 2 /mnt/server-a /mnt/server-b /mnt/server-c",
             "warifu init office.toml -k 2 --scheme compact /mnt/server-a /mnt/server-b /mnt/server-c",
             "warifu init office.toml -k 3 honcho=/mnt/a shisho=/mnt/b bunko=/mnt/c kencho=/mnt/d",
+            "warifu init office.toml -k 2 /mnt/a shisho=sftp://warifu@shisho.example.jp/srv/warifu /mnt/c -o shisho.key=file:shisho.key",
         ],
         "mount" => &[
             "warifu mount office.toml ~/office",

@@ -5,10 +5,8 @@
 //! use warifu::{InitOptions, NewServer, OpenOptions, Threshold, Warifu};
 //!
 //! let dir = tempfile::tempdir()?;
-//! let servers = ["a", "b", "c"].map(|name| NewServer {
-//!     name: name.into(),
-//!     url: dir.path().join(name).display().to_string(),
-//! });
+//! let servers =
+//!     ["a", "b", "c"].map(|name| NewServer::new(name, dir.path().join(name).display().to_string()));
 //! let path = dir.path().join("office.toml");
 //! Warifu::init(&path, Threshold::new(2, 3)?, servers.into(), InitOptions::new("example")).await?;
 //!
@@ -60,6 +58,9 @@ pub use warifu_vault::{Access, FileHandle, Unsaved, Vault};
 
 /// File servers: their URLs and what can be wrong with them.
 pub mod store {
-    pub use warifu_store::{CreateError, OpenError, SCHEMES, StoreUrl, UrlError};
+    pub use warifu_store::{
+        BadOption, CreateError, CredentialError, CredentialRef, Credentials, KeySource, OpenError,
+        S3Url, SCHEMES, SftpUrl, StoreSpec, StoreUrl, UrlError, WebdavUrl,
+    };
     pub use warifu_vault::seam::store::{ShareStore, StoreError, StoreErrorKind};
 }

@@ -8,7 +8,7 @@ use warifu_catalog::SqliteCatalog;
 use warifu_core::format::Scheme;
 use warifu_core::ids::{Generation, Threshold};
 use warifu_core::keys::VaultKey;
-use warifu_store::{StoreUrl, attach_store, create_store};
+use warifu_store::{Credentials, SpecError, StoreSpec, StoreUrl, attach_store, create_store};
 use warifu_vault::context::{Act, AuditEntry, Context};
 use warifu_vault::error::{Fault, ServerFault};
 use warifu_vault::keys::{Candidate, Expected, FoundError, UnlockError, found, unlock};
@@ -32,6 +32,20 @@ pub struct NewServer {
     pub name: String,
     /// Where it is: a folder or a store URL; relative paths are taken from the current folder.
     pub url: String,
+    /// Where its passwords and keys are; relative paths are taken from the current folder.
+    pub credentials: Credentials,
+}
+
+impl NewServer {
+    /// A server that needs no password and no key.
+    #[must_use]
+    pub fn new(name: impl Into<String>, url: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            url: url.into(),
+            credentials: Credentials::default(),
+        }
+    }
 }
 
 /// How a vault is made.
@@ -146,16 +160,21 @@ impl Warifu {
                 return Err(Error::SameName { name: server.name });
             }
             let url = stored_url(&server, &path)?;
-            entries.push((server.name, url));
+            let credentials = server
+                .credentials
+                .rebased(&current_folder()?, folder_of(&path));
+            entries.push((server.name, url, credentials));
+        }
+        let mut specs = Vec::new();
+        for (name, url, credentials) in &entries {
+            specs.push((name, spec(name, url, credentials, folder_of(&path))?));
         }
         let mut candidates = Vec::new();
-        for (name, url) in &entries {
-            let store = create_store(&parse_url(name, url, folder_of(&path))?)
-                .await
-                .map_err(|source| Error::Create {
-                    server: name.clone(),
-                    source,
-                })?;
+        for (name, spec) in specs {
+            let store = create_store(&spec).await.map_err(|source| Error::Create {
+                server: name.clone(),
+                source,
+            })?;
             candidates.push(Candidate {
                 name: name.clone(),
                 store,
@@ -175,11 +194,12 @@ impl Warifu {
             }
         };
         let servers = threshold.indices().zip(&founded.servers).zip(entries).map(
-            |((index, id), (name, url))| ServerEntry {
+            |((index, id), (name, url, credentials))| ServerEntry {
                 index,
                 id: *id,
                 name,
                 url,
+                credentials,
             },
         );
         let file = VaultFile {
@@ -218,7 +238,13 @@ impl Warifu {
         let file = VaultFile::read(&path)?;
         let mut candidates = Vec::new();
         for server in &file.servers {
-            let store = attach_store(&parse_url(&server.name, &server.url, folder_of(&path))?);
+            let spec = spec(
+                &server.name,
+                &server.url,
+                &server.credentials,
+                folder_of(&path),
+            )?;
+            let store = attach_store(&spec);
             candidates.push(Candidate {
                 name: server.name.clone(),
                 store,
@@ -276,13 +302,9 @@ impl Warifu {
             servers: seats.collect(),
             options: vault,
         };
-        let vault = Vault::start(
-            config,
-            unlocked.key,
-            Arc::new(catalog),
-            Arc::new(SystemClock),
-        )
-        .await?;
+        let (catalog, clock) = (Arc::new(catalog), Arc::new(SystemClock));
+        let vault = Vault::start(config, unlocked.key, catalog, clock).await?;
+        vault.learn(&unlocked.answers);
         let context = process_context(&options.program);
         vault.attach(&context, &options.program).await?;
         Ok(Self {
@@ -423,21 +445,47 @@ fn remove_catalog(path: &Path) {
     }
 }
 
-fn parse_url(server: &str, url: &str, base: &Path) -> Result<StoreUrl, Error> {
-    StoreUrl::parse(url, base).map_err(|source| Error::Url {
-        server: server.into(),
-        source,
+/// A server as the stores want it described.
+fn spec(
+    server: &str,
+    url: &str,
+    credentials: &Credentials,
+    base: &Path,
+) -> Result<StoreSpec, Error> {
+    StoreSpec::parse(url, credentials.clone(), base).map_err(|error| match error {
+        SpecError::Option(source) => Error::Option {
+            server: server.into(),
+            source,
+        },
+        SpecError::Url(source) => Error::Url {
+            server: server.into(),
+            source,
+        },
+        // The enum may grow; its words do for what comes.
+        other => Error::Founding {
+            detail: format!("{server}: {other}"),
+        },
+    })
+}
+
+fn current_folder() -> Result<PathBuf, Error> {
+    std::env::current_dir().map_err(|source| {
+        VaultFileError::Io {
+            path: ".".into(),
+            source,
+        }
+        .into()
     })
 }
 
 /// The URL as it stands in the vault file: a folder below the vault file's own is named relative to it, so that both can be
 /// moved together; any other one absolutely.
 fn stored_url(server: &NewServer, vault_file: &Path) -> Result<String, Error> {
-    let here = std::env::current_dir().map_err(|source| VaultFileError::Io {
-        path: ".".into(),
+    let url = StoreUrl::parse(&server.url, &current_folder()?).map_err(|source| Error::Url {
+        server: server.name.clone(),
         source,
     })?;
-    match parse_url(&server.name, &server.url, &here)? {
+    match url {
         StoreUrl::Directory(path) => {
             let base = folder_of(vault_file);
             let inside = path
@@ -457,7 +505,7 @@ fn stored_url(server: &NewServer, vault_file: &Path) -> Result<String, Error> {
                 text.to_owned()
             })
         }
-        _ => Ok(server.url.clone()),
+        other => Ok(other.to_string()),
     }
 }
 

@@ -40,12 +40,15 @@ pub async fn run(args: Init) -> Done {
     })?;
     let threshold = Threshold::new(args.threshold, n)
         .map_err(|bad| Failure::opening(warifu::Error::Threshold(bad)))?;
-    let servers = args
+    let mut servers: Vec<NewServer> = args
         .servers
         .iter()
         .enumerate()
         .map(|(position, word)| server(position, word))
         .collect();
+    for word in &args.server_option {
+        set_option(&mut servers, word)?;
+    }
     let durability = if args.strict {
         SaveDurability::Strict
     } else {
@@ -113,13 +116,30 @@ pub async fn run(args: Init) -> Done {
 fn server(position: usize, word: &str) -> NewServer {
     match word.split_once('=') {
         // A path may have a = in it too; a name has no slash.
-        Some((name, url)) if !name.is_empty() && !name.contains(['/', ':']) => NewServer {
-            name: name.into(),
-            url: url.into(),
-        },
-        _ => NewServer {
-            name: format!("server-{}", position + 1),
-            url: word.into(),
-        },
+        Some((name, url)) if !name.is_empty() && !name.contains(['/', ':']) => {
+            NewServer::new(name, url)
+        }
+        _ => NewServer::new(format!("server-{}", position + 1), word),
     }
+}
+
+/// An option of a server from the command line: `NAME.FIELD=VALUE`. What is wrong is told without the value, which may be a password.
+fn set_option(servers: &mut [NewServer], word: &str) -> Result<(), Failure> {
+    let usage = |what| Failure::new(Exit::Usage, what, say!("server-option-next"));
+    let (place, value) = word
+        .split_once('=')
+        .ok_or_else(|| usage(say!("server-option-form")))?;
+    let (name, field) = place
+        .rsplit_once('.')
+        .ok_or_else(|| usage(say!("server-option-form")))?;
+    let server = servers
+        .iter_mut()
+        .find(|server| server.name == name)
+        .ok_or_else(|| usage(say!("server-option-unknown", server = shown_text(name))))?;
+    server.credentials.set(field, value).map_err(|source| {
+        Failure::opening(warifu::Error::Option {
+            server: name.into(),
+            source,
+        })
+    })
 }

@@ -126,7 +126,7 @@ same-name = two servers are called "{ $server }".
 same-name-next = give each server a name of its own with NAME=URL.
 url-not-built-in = { $server }: { $scheme } servers are not built into this version.
 url-bad = { $server }: { $detail }
-url-next = name a folder: a path, dir:PATH or file:///PATH. Folders of mounted file servers (NFS, SMB, sshfs) work too.
+url-next = name a folder (a path, dir:PATH or file:///PATH; those of mounted file servers work too) or a server: sftp://USER@HOST/PATH, webdavs://HOST/PATH, s3://BUCKET?endpoint=https://HOST
 store-not-empty = { $server }: the folder { $path } is not empty: { $found }
 store-not-empty-next = name an empty or a new folder for each server.
 store-in-use = { $server }: { $path } belongs to a vault already.
@@ -286,3 +286,9 @@ tour-away = 3. Take one server away, and read on.
 tour-back = 4. Put it back, and check every share.
 tour-end = 5. Take the drive away.
 tour-remove = To remove everything:
+
+# Servers on the network
+server-option-form = an option of a server is written NAME.FIELD=VALUE.
+server-option-unknown = there is no server called "{ $server }" among those named.
+server-option-bad = { $server }: { $detail }.
+server-option-next = write for example -o honcho.key=file:honcho.key, where honcho is a server named as honcho=sftp://USER@HOST/PATH; see { $warifu } init --help

@@ -13,6 +13,7 @@ help-init = 2 台以上の割符サーバに新しい保管庫を作ります
     .vault = 書き出す保管庫ファイル（例: office.toml）
     .servers = 割符サーバごとのフォルダまたは URL。「名前=URL」で名前を付けられます
     .threshold = 読むのに必要なサーバの台数（しきい値）
+    .server_option = 割符サーバのパスワードや鍵の場所: 名前.項目=値（例 honcho.key=file:honcho.key、honcho.host_key=SHA256:…）。パスワードそのものではなく file:パス か env:変数名 を書きます。項目: user, password, key, passphrase, host_key, known_hosts, access_key, secret_key, ca
     .strict = 保存のたびに、サーバのディスクに書き込まれるまで待ちます
     .scheme = 分散の方式。shamir: しきい値に満たない台数からは、どれだけ計算しても何もわかりません。各サーバの割符はファイルと同じ大きさです。compact: 暗号が破られないかぎり何もわかりません。各サーバの割符はファイルのしきい値分の 1 です [既定: shamir]
 help-mount = 保管庫をドライブとして見せます

@@ -120,7 +120,7 @@ same-name = 「{ $server }」という名前のサーバが 2 台あります。
 same-name-next = 「名前=URL」でサーバごとに別の名前を付けてください。
 url-not-built-in = { $server }: { $scheme } のサーバには、この版では対応していません。
 url-bad = { $server }: { $detail }
-url-next = フォルダを指定してください（パス、dir:パス、file:///パス）。マウントしたファイルサーバ（NFS、SMB、sshfs）のフォルダも使えます。
+url-next = フォルダ（パス、dir:パス、file:///パス。マウントしたファイルサーバのフォルダも可）か、サーバ（sftp://ユーザ@ホスト/パス、webdavs://ホスト/パス、s3://バケット?endpoint=https://ホスト）を指定してください。
 store-not-empty = { $server }: フォルダ { $path } は空ではありません: { $found }
 store-not-empty-next = サーバごとに、空のフォルダか新しいフォルダを指定してください。
 store-in-use = { $server }: { $path } はすでに保管庫に使われています。
@@ -265,3 +265,9 @@ tour-away = 3. サーバを 1 台外して、そのまま読みます。
 tour-back = 4. サーバを戻し、すべての割符を検査します。
 tour-end = 5. ドライブを外します。
 tour-remove = すべて消すには:
+
+# ネットワーク上の割符サーバ
+server-option-form = サーバの設定は 名前.項目=値 の形で書きます。
+server-option-unknown = 指定されたサーバの中に「{ $server }」という名前のものはありません。
+server-option-bad = { $server }: { $detail }
+server-option-next = 例: honcho=sftp://ユーザ@ホスト/パス と名付けたサーバには -o honcho.key=file:honcho.key のように書きます。詳しくは { $warifu } init --help

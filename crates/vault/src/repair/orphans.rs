@@ -19,7 +19,7 @@ use crate::seam::store::{ObjectKey, ObjectStat, StoreError, StoreErrorKind};
 use crate::servers::Server;
 use crate::vault::Inner;
 use crate::verify::listing::Listings;
-use crate::verify::share::is_newer;
+use crate::verify::share::{LAGS_AFTER, is_newer};
 
 const PAGE: usize = 1_000;
 const AT_ONCE: usize = 8;
@@ -151,13 +151,13 @@ impl Inner {
         grace: Duration,
     ) -> Result<std::result::Result<(Kind, u64), StoreError>> {
         let store = &server.seat.store;
-        let stat = match server.ask(store.stat(name)).await {
+        let stat = match server.try_ask(LAGS_AFTER, store.stat(name)).await {
             Ok(stat) => stat,
             Err(error) if error.kind == StoreErrorKind::NotFound => return Ok(Ok((Kind::None, 0))),
             Err(error) => return Ok(Err(error)),
         };
         let begin = 0..stat.len.min(LOOK);
-        let prefix = match server.ask(store.get(name, Some(begin))).await {
+        let prefix = match server.get(name, Some(begin), None).await {
             Ok(prefix) => prefix,
             Err(error)
                 if matches!(

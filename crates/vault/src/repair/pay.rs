@@ -22,6 +22,7 @@ use crate::seam::catalog::{Durability, ExtentRecord, IndexSet, OwedChange};
 use crate::seam::store::{ObjectKey, StoreErrorKind};
 use crate::vault::Inner;
 use crate::verify::Unreadable;
+use crate::verify::share::LAGS_AFTER;
 
 /// How many extents are read from the catalogue at a time.
 const PAGE: usize = 1_000;
@@ -87,7 +88,14 @@ impl Inner {
         let name = ObjectKey::vault_object(FIRST_GENERATION);
         let answers = join_all(self.servers.all().iter().map(|server| {
             let name = &name;
-            async move { (server, server.ask(server.seat.store.stat(name)).await) }
+            async move {
+                (
+                    server,
+                    server
+                        .try_ask(LAGS_AFTER, server.seat.store.stat(name))
+                        .await,
+                )
+            }
         }))
         .await;
         let mut absent = Vec::new();

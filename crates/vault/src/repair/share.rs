@@ -23,7 +23,7 @@ use crate::seam::catalog::{ExtentRecord, IndexSet};
 use crate::seam::store::{Durability, ObjectKey, StoreError, StoreErrorKind};
 use crate::servers::Server;
 use crate::vault::{Inner, lock};
-use crate::verify::share::{check_object_off_task, is_definite};
+use crate::verify::share::{LAGS_AFTER, check_object_off_task, is_definite};
 
 /// How many bytes of shares lie in RAM at a time.
 const ROOM: u32 = 64 << 20;
@@ -174,7 +174,7 @@ impl Run {
         let record = made.record.clone();
         let k = usize::from(record.threshold.k());
         // What is owed may be there all the same, and help where nothing else does.
-        let mut candidates = self.inner.servers.by_speed();
+        let mut candidates = self.inner.servers.by_speed(record.plan().object_len());
         candidates.retain(|server| !self.is_down(server.index()));
         candidates.sort_by_key(|server| record.owed.contains(server.index()));
         let mut candidates = VecDeque::from(candidates);
@@ -259,7 +259,7 @@ impl Run {
             fault,
             detail,
         };
-        let answer = match server.ask(server.seat.store.get(&name, None)).await {
+        let answer = match server.try_get(&name, LAGS_AFTER).await {
             Err(error) => Err(ServerFault::of_store(server.name(), &error)),
             Ok(object) if record.owed.contains(server.index()) => {
                 let found =
@@ -308,10 +308,10 @@ impl Run {
         let store = &server.seat.store;
         let put = async |object: &Bytes| {
             let soon = Durability::Soon;
-            match server.ask(store.put_new(&name, object.clone(), soon)).await {
+            match server.put_once(&name, object.clone(), soon).await {
                 // Whether it took effect is not known. What is found under the name now is looked at, whoever put it there.
                 Err(error) if error.kind == StoreErrorKind::NoAnswer => {
-                    server.ask(store.put_new(&name, object.clone(), soon)).await
+                    server.put_once(&name, object.clone(), soon).await
                 }
                 other => other,
             }
@@ -349,7 +349,7 @@ impl Run {
         record: &ExtentRecord,
         name: &ObjectKey,
     ) -> Result<bool, StoreError> {
-        match server.ask(server.seat.store.get(name, None)).await {
+        match server.get(name, None, None).await {
             Ok(object) => {
                 let found = check_object_off_task(server, self.inner.vault, record, object).await;
                 match found {

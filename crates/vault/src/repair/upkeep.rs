@@ -69,7 +69,7 @@ pub(crate) async fn upkeep(vault: Weak<Inner>) {
         let Some(inner) = vault.upgrade().filter(|inner| !inner.is_closing()) else {
             return;
         };
-        let now_away: Vec<bool> = inner.servers.all().iter().map(|s| s.is_away()).collect();
+        let now_away = inner.silent();
         // Somebody has spoken with a server that was away.
         let came_back = away.iter().zip(&now_away).any(|(was, is)| *was && !is);
         if came_back || Instant::now() >= due {
@@ -83,7 +83,7 @@ pub(crate) async fn upkeep(vault: Weak<Inner>) {
             };
             due = Instant::now() + pause;
         }
-        away = inner.servers.all().iter().map(|s| s.is_away()).collect();
+        away = inner.silent();
         if Instant::now() >= sweep_due {
             sweep_due = Instant::now() + sweep_every;
             if let Err(error) = inner.sweep_in_background().await {
@@ -103,6 +103,12 @@ enum Paid {
 }
 
 impl Inner {
+    /// Which servers have stopped answering. Somebody else looks whether they do again.
+    fn silent(&self) -> Vec<bool> {
+        let servers = self.servers.all().iter();
+        servers.map(|server| server.health.is_open()).collect()
+    }
+
     async fn pay_in_background(self: &Arc<Self>) -> Result<Paid> {
         if self.catalog.owed(None, 1).await?.is_empty() {
             return Ok(Paid::Nothing);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use warifu_core::format::Scheme;
-use warifu_core::ids::{Generation, Threshold, VaultId};
+use warifu_core::ids::{Generation, ServerId, Threshold, VaultId};
 use warifu_core::keys::VaultKey;
 
 use crate::context::{Act, Context};
@@ -20,7 +20,7 @@ use crate::node::NodeId;
 use crate::repair::{Upkeep, upkeep};
 use crate::seam::catalog::{Catalog, Durability};
 use crate::seam::clock::Clock;
-use crate::servers::{ServerSeat, Servers};
+use crate::servers::{self, ServerSeat, Servers};
 
 pub(crate) mod recover;
 pub(crate) mod settle;
@@ -172,12 +172,24 @@ impl Vault {
             repairing: tokio::sync::Mutex::default(),
             frozen: Mutex::default(),
         });
+        tokio::spawn(servers::watch(Arc::downgrade(&inner.servers)));
         if !inner.options.read_only {
             inner.recover().await?;
             tokio::spawn(housekeeping(Arc::downgrade(&inner)));
             tokio::spawn(upkeep(Arc::downgrade(&inner)));
         }
         Ok(Self { inner })
+    }
+
+    /// Learns from how the servers answered when the vault was [unlocked](crate::keys::Unlocked::answers), so that the first file
+    /// opened does not have to find out which of them hang.
+    pub fn learn(&self, answers: &[(ServerId, Option<Duration>)]) {
+        for (id, took) in answers {
+            let mut servers = self.inner.servers.all().iter();
+            if let Some(server) = servers.find(|server| server.seat.id == *id) {
+                server.heard_before(*took);
+            }
+        }
     }
 
     /// Notes in the audit log that somebody attached to the vault, such as a mount.

@@ -2,8 +2,11 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::stream::{self, FuturesUnordered};
+use futures_util::{StreamExt, TryStreamExt};
+use tokio::time::Instant;
 use warifu_core::ids::{ExtentId, FileId, VersionNo};
 
 use super::Inner;
@@ -19,6 +22,17 @@ use crate::verify::share::is_definite;
 /// How many unsettled versions are checked at a time.
 const BATCH: usize = 256;
 
+/// How many documents are checked at once.
+const AT_ONCE: usize = 16;
+
+/// How long the rest of an extent's shares are waited for, once k are known to be whole: those of servers that are well, and
+/// those of servers that lag.
+const FOR_THE_REST: Duration = Duration::from_secs(1);
+const LAGGARDS: Duration = Duration::from_millis(50);
+
+/// How long a start waits for the removal of what unfinished saves left. Later sweeps remove what is left then.
+const SWEEP_AT_START: Duration = Duration::from_secs(5);
+
 /// What became of a version that was not known to be on disk.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Verdict {
@@ -33,7 +47,11 @@ enum Verdict {
 impl Inner {
     pub(crate) async fn recover(self: &Arc<Self>) -> Result<()> {
         self.check_unsettled().await?;
-        self.sweep().await
+        match tokio::time::timeout(SWEEP_AT_START, self.sweep()).await {
+            Ok(swept) => swept,
+            // Cut off anywhere, a sweep leaves intents that the next one finds.
+            Err(_) => Ok(()),
+        }
     }
 
     /// The vault's own acts, in the audit log.
@@ -116,11 +134,14 @@ impl Inner {
                     .or_default()
                     .push(version);
             }
-            let mut settled = 0;
-            for (_, mut versions) in by_document {
-                versions.sort_by_key(|version| std::cmp::Reverse(version.number));
-                settled += self.check_document(versions).await?;
-            }
+            let settled = stream::iter(by_document.into_values())
+                .map(|mut versions| {
+                    versions.sort_by_key(|version| std::cmp::Reverse(version.number));
+                    self.check_document(versions)
+                })
+                .buffer_unordered(AT_ONCE)
+                .try_fold(0, async |sum, settled| Ok(sum + settled))
+                .await?;
             if !full || settled == 0 {
                 return Ok(());
             }
@@ -205,25 +226,51 @@ impl Inner {
         Ok(verdict)
     }
 
-    /// Reads all shares of an extent and checks every chunk: after a power cut, an object can be there and be rubbish.
+    /// Reads the shares of an extent and checks every chunk: after a power cut, an object can be there and be rubbish.
+    ///
+    /// Once k shares are known to be whole, the others are waited for a little longer only; what has not been heard of by then
+    /// counts as owed.
     async fn check_extent(&self, record: &ExtentRecord) -> Result<Verdict> {
-        let answers =
-            join_all(self.servers.all().iter().map(|server| async move {
-                (server.index(), self.check_share(server, record).await)
-            }))
-            .await;
+        let mut answers: FuturesUnordered<_> = self
+            .servers
+            .all()
+            .iter()
+            .map(|server| async move { (server.index(), self.check_share(server, record).await) })
+            .collect();
+        let k = usize::from(record.threshold.k());
         let (mut good, mut unknown) = (0_usize, 0_usize);
-        let mut owed = IndexSet::EMPTY;
-        for (index, answer) in answers {
+        let mut owed: IndexSet = record.threshold.indices().collect();
+        let mut until: Option<Instant> = None;
+        loop {
+            let next = answers.next();
+            let answer = match until {
+                None => next.await,
+                Some(until) => tokio::time::timeout_at(until, next)
+                    .await
+                    .unwrap_or_default(),
+            };
+            let Some((index, answer)) = answer else { break };
             match answer {
-                Ok(()) => good += 1,
+                Ok(()) => {
+                    good += 1;
+                    owed.remove(index);
+                }
                 Err((fault, _)) => {
-                    owed.insert(index);
                     unknown += usize::from(!is_definite(fault));
                 }
             }
+            if good >= k {
+                until.get_or_insert_with(|| {
+                    let well = self.servers.all().iter().filter(|s| s.health.is_well());
+                    let patience = if well.count() > good {
+                        FOR_THE_REST
+                    } else {
+                        LAGGARDS
+                    };
+                    Instant::now() + patience
+                });
+            }
         }
-        let k = usize::from(record.threshold.k());
         if good >= k {
             if owed != record.owed {
                 let change = OwedChange {

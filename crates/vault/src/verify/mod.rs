@@ -20,7 +20,7 @@ use warifu_core::ids::{ExtentId, ShareIndex, VersionNo};
 
 pub use self::checkpoint::Checkpoint;
 use self::listing::Listings;
-use self::share::{Found, is_definite};
+use self::share::{Found, LAGS_AFTER, is_definite};
 use crate::bounds::Budget;
 use crate::context::{Act, Context};
 use crate::error::{Fault, Result};
@@ -380,7 +380,7 @@ impl Pass<'_> {
             // Not in the listing is not yet absent: it may have been put since. The server is asked by name.
             None => {
                 server
-                    .ask(server.seat.store.stat(&name))
+                    .try_ask(LAGS_AFTER, server.seat.store.stat(&name))
                     .await
                     .map_err(|error| (Fault::from(error.kind), error.detail))?
                     .len

@@ -1,6 +1,7 @@
 //! One share, looked at.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use warifu_core::format::{FormatError, OpenError, OpenShare};
@@ -14,6 +15,9 @@ use crate::vault::Inner;
 
 /// What is wrong with a share, and how it shows.
 pub(crate) type Found = std::result::Result<(), (Fault, String)>;
+
+/// What work that nobody waits for calls slow.
+pub(crate) const LAGS_AFTER: Duration = Duration::from_secs(1);
 
 /// Checking less than this is quicker than handing it to another thread.
 const INLINE: usize = 128 * 1024;
@@ -87,7 +91,7 @@ impl Inner {
             .servers
             .object_key(server, record.extent, record.generation);
         let object = server
-            .ask(server.seat.store.get(&name, None))
+            .try_get(&name, LAGS_AFTER)
             .await
             .map_err(|error| (Fault::from(error.kind), error.detail))?;
         check_object_off_task(server, self.vault, record, object).await
