@@ -158,7 +158,7 @@ impl Vault {
     /// Errors of the catalogue. What servers say is in the plan.
     pub async fn plan_repair(&self, ctx: &Context, options: &RepairOptions) -> Result<RepairPlan> {
         let inner = &self.inner;
-        let absent = inner.absent(false).await;
+        let absent = inner.absent(false, |_| true).await;
         let all: IndexSet = inner.servers.threshold.indices().collect();
         let there: IndexSet = all
             .iter()
@@ -211,7 +211,7 @@ impl Vault {
         inner.catalog.sync().await?;
         let key_pieces = inner.mend_pieces().await?;
         let run = Run::new(inner, options.limit);
-        for (index, fault) in inner.absent(false).await {
+        for (index, fault) in inner.absent(false, |_| true).await {
             run.give_up_on(index, fault);
         }
         let closing = || inner.is_closing();

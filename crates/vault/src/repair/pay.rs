@@ -82,11 +82,16 @@ impl Inner {
         }
     }
 
-    /// Asks every server whether it is there. `strict`: one without its piece of the vault key is not taken for the server it
+    /// Asks every server of these whether it is there. `strict`: one without its piece of the vault key is not taken for the server it
     /// should be. Returns those that are not there, and why.
-    pub(super) async fn absent(&self, strict: bool) -> Vec<(ShareIndex, ServerFault)> {
+    pub(super) async fn absent(
+        &self,
+        strict: bool,
+        of: impl Fn(ShareIndex) -> bool,
+    ) -> Vec<(ShareIndex, ServerFault)> {
         let name = ObjectKey::vault_object(FIRST_GENERATION);
-        let answers = join_all(self.servers.all().iter().map(|server| {
+        let servers = self.servers.all().iter();
+        let answers = join_all(servers.filter(|server| of(server.index())).map(|server| {
             let name = &name;
             async move {
                 (

@@ -23,7 +23,7 @@ use crate::seam::catalog::{ExtentRecord, IndexSet};
 use crate::seam::store::{Durability, ObjectKey, StoreError, StoreErrorKind};
 use crate::servers::Server;
 use crate::vault::{Inner, lock};
-use crate::verify::share::{LAGS_AFTER, check_object_off_task, is_definite};
+use crate::verify::share::{LAGS_AFTER, check_object_off_task};
 
 /// How many bytes of shares lie in RAM at a time.
 const ROOM: u32 = 64 << 20;
@@ -238,7 +238,7 @@ impl Run {
         if made.record.owed.contains(index) {
             return;
         }
-        if is_definite(fault.fault) {
+        if fault.fault.is_definite() {
             tracing::warn!(server = %fault.server, fault = %fault.fault, "a share could not be used for a repair");
             made.liars.push((index, fault));
         } else {
@@ -354,7 +354,7 @@ impl Run {
                 let found = check_object_off_task(server, self.inner.vault, record, object).await;
                 match found {
                     Ok(()) => Ok(true),
-                    Err((fault, _)) if is_definite(fault) => Ok(false),
+                    Err((fault, _)) if fault.is_definite() => Ok(false),
                     Err((_, detail)) => Err(StoreError::new(StoreErrorKind::Failed, detail)),
                 }
             }

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::pay::{Manner, pay};
 use super::share::Run;
-use crate::error::Result;
+use crate::error::{Result, ServerFault};
 use crate::vault::Inner;
 
 /// What is done in the background, and how often.
@@ -63,15 +63,15 @@ pub(crate) async fn upkeep(vault: Weak<Inner>) {
     let mut pause = every;
     let mut due = Instant::now() + every;
     let mut sweep_due = Instant::now() + sweep_every / 10;
-    let mut away = Vec::new();
+    let mut unwell = Vec::new();
     loop {
         tokio::time::sleep(every).await;
         let Some(inner) = vault.upgrade().filter(|inner| !inner.is_closing()) else {
             return;
         };
-        let now_away = inner.silent();
-        // Somebody has spoken with a server that was away.
-        let came_back = away.iter().zip(&now_away).any(|(was, is)| *was && !is);
+        let now_unwell = inner.unwell();
+        // A server that was in trouble is well again.
+        let came_back = unwell.iter().zip(&now_unwell).any(|(was, is)| *was && !is);
         if came_back || Instant::now() >= due {
             pause = match inner.pay_in_background().await {
                 Ok(Paid::Nothing | Paid::Some) => every,
@@ -83,7 +83,7 @@ pub(crate) async fn upkeep(vault: Weak<Inner>) {
             };
             due = Instant::now() + pause;
         }
-        away = inner.silent();
+        unwell = inner.unwell();
         if Instant::now() >= sweep_due {
             sweep_due = Instant::now() + sweep_every;
             if let Err(error) = inner.sweep_in_background().await {
@@ -103,10 +103,10 @@ enum Paid {
 }
 
 impl Inner {
-    /// Which servers have stopped answering. Somebody else looks whether they do again.
-    fn silent(&self) -> Vec<bool> {
+    /// Which servers lag or have stopped answering. Somebody else looks whether they do again.
+    fn unwell(&self) -> Vec<bool> {
         let servers = self.servers.all().iter();
-        servers.map(|server| server.health.is_open()).collect()
+        servers.map(|server| !server.health.is_well()).collect()
     }
 
     async fn pay_in_background(self: &Arc<Self>) -> Result<Paid> {
@@ -117,8 +117,15 @@ impl Inner {
             return Ok(Paid::Nothing);
         };
         let run = Run::new(self, Some(self.options.upkeep.limit));
+        // Work on a server that lags would make it lag more, for those who wait.
+        for server in self.servers.all() {
+            if !server.health.is_well() {
+                let error = server.not_asked();
+                run.give_up_on(server.index(), ServerFault::of_store(server.name(), &error));
+            }
+        }
         // A place that has lost even its piece of the vault key may be the wrong place: somebody should look at that first.
-        for (index, fault) in self.absent(true).await {
+        for (index, fault) in self.absent(true, |index| !run.is_down(index)).await {
             run.give_up_on(index, fault);
         }
         let closing = || self.is_closing();

@@ -17,7 +17,6 @@ use crate::error::{Result, VaultError};
 use crate::seam::catalog::{
     CatalogError, Durability, ExtentRecord, IndexSet, Intent, OwedChange, SaveId, Version, Write,
 };
-use crate::verify::share::is_definite;
 
 /// How many unsettled versions are checked at a time.
 const BATCH: usize = 256;
@@ -256,7 +255,7 @@ impl Inner {
                     owed.remove(index);
                 }
                 Err((fault, _)) => {
-                    unknown += usize::from(!is_definite(fault));
+                    unknown += usize::from(!fault.is_definite());
                 }
             }
             if good >= k {

@@ -20,7 +20,7 @@ use warifu_core::ids::{ExtentId, ShareIndex, VersionNo};
 
 pub use self::checkpoint::Checkpoint;
 use self::listing::Listings;
-use self::share::{Found, LAGS_AFTER, is_definite};
+use self::share::{Found, LAGS_AFTER};
 use crate::bounds::Budget;
 use crate::context::{Act, Context};
 use crate::error::{Fault, Result};
@@ -435,7 +435,7 @@ impl Pass<'_> {
         }
         let k = usize::from(record.threshold.k());
         if good < k && self.report.unreadable.len() < self.check.keep {
-            let unknown = bad.iter().filter(|(_, fault, _)| !is_definite(*fault));
+            let unknown = bad.iter().filter(|(_, fault, _)| !fault.is_definite());
             let lost = good + unknown.count() < k;
             self.report.unreadable.push(Unreadable {
                 subject,
@@ -450,7 +450,7 @@ impl Pass<'_> {
         for (server, fault, detail) in bad {
             *self.count(server).bad.entry(fault).or_default() += 1;
             let owed = record.owed.contains(server.index());
-            if is_definite(fault) && !owed {
+            if fault.is_definite() && !owed {
                 newly.insert(server.index());
             }
             self.report.found += 1;

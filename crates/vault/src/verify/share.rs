@@ -64,14 +64,6 @@ pub(crate) async fn check_object_off_task(
         })
 }
 
-/// Whether a fault says something about the share, and not only about the server at the moment.
-pub(crate) const fn is_definite(fault: Fault) -> bool {
-    matches!(
-        fault,
-        Fault::Missing | Fault::Corrupt | Fault::Stale | Fault::Foreign
-    )
-}
-
 /// Whether an object was made by a newer warifu, as far as this one can tell: then it is neither good nor rubbish.
 pub(crate) fn is_newer(server: &Server, object: &[u8]) -> bool {
     match OpenShare::open(object, &server.seal_key) {

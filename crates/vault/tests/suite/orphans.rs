@@ -13,11 +13,9 @@ use warifu_vault::seam::clock::{Clock, Timestamp};
 use warifu_vault::seam::store::{Durability, ObjectKey, ShareStore};
 
 use crate::common::{Dice, Lab, ctx, get, noise, put, same};
-use crate::repair::by_hand;
 
 async fn lab() -> Lab {
-    let mut lab = Lab::new(2, 3).await;
-    lab.options = by_hand();
+    let lab = Lab::new(2, 3).await;
     tell_time(&lab);
     lab
 }
@@ -137,7 +135,7 @@ async fn p7_what_is_newer_than_a_catalogue_from_a_backup_is_never_swept() {
     drop(vault);
     // Last week's catalogue.
     lab.memory.power_cut();
-    lab.options = by_hand();
+    lab.options.settle_every = Duration::from_millis(500);
     let vault = lab.start().await;
     same(&get(&vault, "f").await.unwrap(), &noise(1, 5000), "f");
     lab.clock.advance(GRACE * 100);

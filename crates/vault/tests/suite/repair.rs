@@ -15,22 +15,9 @@ use warifu_vault::repair::{RepairOptions, RepairReport, Upkeep};
 use warifu_vault::seam::catalog::{Catalog, Durability, OwedChange, Write};
 use warifu_vault::seam::store::{ObjectKey, ShareStore};
 use warifu_vault::verify::{Check, Checkpoint, VerifyReport};
-use warifu_vault::{Context, Options, Vault};
+use warifu_vault::{Context, Vault};
 
 use crate::common::{Dice, EXTENT, Lab, ctx, get, live, noise, put, same};
-
-/// Without the background, which would do a test's work for it.
-pub fn by_hand() -> Options {
-    let mut options = Options::default();
-    options.upkeep.every = Duration::ZERO;
-    options
-}
-
-async fn lab(k: u8, n: u8) -> Lab {
-    let mut lab = Lab::new(k, n).await;
-    lab.options = by_hand();
-    lab
-}
 
 async fn check(vault: &Vault, deep: bool, record: bool) -> VerifyReport {
     let check = Check {
@@ -151,7 +138,7 @@ async fn p4_every_kind_of_damage_is_repaired_under_both_schemes() {
         for bane in BANES {
             for (k, n) in [(2, 3), (3, 5), (1, 3)] {
                 let what = format!("{bane:?}, {k} of {n}, {scheme:?}");
-                let mut lab = lab(k, n).await;
+                let mut lab = Lab::new(k, n).await;
                 lab.options.scheme = scheme;
                 let vault = lab.start().await;
                 fill(&vault).await;
@@ -219,7 +206,7 @@ async fn p4_every_kind_of_damage_is_repaired_under_both_schemes() {
 #[tokio::test(start_paused = true)]
 async fn p4_a_lying_helper_is_named_replaced_and_made_good() {
     for lie in [Lie::FlipsBits, Lie::CutsOff] {
-        let lab = lab(2, 4).await;
+        let lab = Lab::new(2, 4).await;
         let vault = lab.start().await;
         fill(&vault).await;
         strike(&lab.servers[0], Bane::Wiped);
@@ -242,7 +229,7 @@ async fn p4_a_lying_helper_is_named_replaced_and_made_good() {
 
 #[tokio::test(start_paused = true)]
 async fn p4_what_a_helper_has_lost_is_made_in_the_same_repair() {
-    let lab = lab(2, 4).await;
+    let lab = Lab::new(2, 4).await;
     let vault = lab.start().await;
     fill(&vault).await;
     strike(&lab.servers[0], Bane::Wiped);
@@ -263,7 +250,7 @@ async fn p4_what_a_helper_has_lost_is_made_in_the_same_repair() {
 
 #[tokio::test(start_paused = true)]
 async fn p4_with_fewer_than_k_good_shares_nothing_is_touched_and_the_file_is_named() {
-    let lab = lab(2, 3).await;
+    let lab = Lab::new(2, 3).await;
     let vault = lab.start().await;
     put(&vault, "f", &noise(1, 9000)).await.unwrap();
     vault.sync().await.unwrap();
@@ -289,7 +276,7 @@ async fn p4_with_fewer_than_k_good_shares_nothing_is_touched_and_the_file_is_nam
 
 #[tokio::test(start_paused = true)]
 async fn a_debt_whose_share_is_there_is_struck_off_without_a_write() {
-    let lab = lab(2, 3).await;
+    let lab = Lab::new(2, 3).await;
     let vault = lab.start().await;
     fill(&vault).await;
     for record in lab.memory.extents(None, 100).await.unwrap() {
@@ -321,7 +308,7 @@ async fn servers_that_take_nothing_are_named_and_the_others_get_theirs() {
         State::Gone,
         State::Hung,
     ] {
-        let lab = lab(2, 4).await;
+        let lab = Lab::new(2, 4).await;
         let vault = lab.start().await;
         fill(&vault).await;
         strike(&lab.servers[0], Bane::Wiped);
@@ -348,7 +335,7 @@ async fn servers_that_take_nothing_are_named_and_the_others_get_theirs() {
 
 #[tokio::test(start_paused = true)]
 async fn p4_what_is_most_at_risk_comes_first() {
-    let lab = lab(2, 5).await;
+    let lab = Lab::new(2, 5).await;
     let vault = lab.start().await;
     for file in 0..40 {
         put(&vault, &format!("f{file}"), &noise(file, 5000))
@@ -396,7 +383,7 @@ async fn p4_what_is_most_at_risk_comes_first() {
 
 #[tokio::test(start_paused = true)]
 async fn a_speed_limit_is_kept_and_progress_is_told() {
-    let lab = lab(2, 3).await;
+    let lab = Lab::new(2, 3).await;
     let vault = lab.start().await;
     for file in 0..20 {
         put(&vault, &format!("f{file}"), &noise(file, 100_000))
@@ -434,7 +421,7 @@ async fn a_speed_limit_is_kept_and_progress_is_told() {
 
 #[tokio::test(start_paused = true)]
 async fn an_interrupted_repair_goes_on_where_it_was() {
-    let lab = lab(2, 3).await;
+    let lab = Lab::new(2, 3).await;
     let vault = lab.start().await;
     for file in 0..60 {
         put(&vault, &format!("f{file}"), &noise(file, 50_000))
@@ -466,7 +453,7 @@ async fn an_interrupted_repair_goes_on_where_it_was() {
 /// One repairer's death, and the repair after it.
 fn one_death(death: Option<Death>, power: bool, deep: bool) -> Option<u64> {
     let lab = live(async {
-        let lab = lab(2, 4).await;
+        let lab = Lab::new(2, 4).await;
         let vault = lab.start().await;
         put(&vault, "f", &noise(1, 9000)).await.unwrap();
         put(&vault, "g", &noise(2, 5000)).await.unwrap();
@@ -539,7 +526,7 @@ fn p4_p5_a_repair_cut_off_at_every_step_loses_nothing_and_is_begun_again() {
 
 #[tokio::test(start_paused = true)]
 async fn an_extent_that_vanishes_meanwhile_leaves_nothing() {
-    let mut lab = lab(2, 3).await;
+    let mut lab = Lab::new(2, 3).await;
     lab.options.settle_every = Duration::from_secs(100_000);
     let vault = lab.start().await;
     lab.faults[0].set(State::Gone);
@@ -585,7 +572,7 @@ async fn an_extent_that_vanishes_meanwhile_leaves_nothing() {
 #[tokio::test(start_paused = true)]
 async fn p4_a_repair_beside_saves_renames_and_removals_and_another_repair() {
     for seed in 0..6 {
-        let lab = lab(2, 4).await;
+        let lab = Lab::new(2, 4).await;
         let (one, other) = (lab.start().await, lab.start().await);
         for file in 0..30 {
             put(&one, &format!("f{file}"), &noise(file, 6000))
@@ -642,31 +629,43 @@ async fn p4_a_repair_beside_saves_renames_and_removals_and_another_repair() {
 
 #[tokio::test(start_paused = true)]
 async fn p4_debts_are_paid_by_themselves_when_the_server_answers_again() {
-    let mut lab = Lab::new(2, 3).await;
-    lab.options.upkeep = Upkeep::default();
-    let vault = lab.start().await;
-    lab.faults[2].set(State::Gone);
-    fill(&vault).await;
-    assert_eq!(lab.memory.usage().await.unwrap().owed_shares, 5);
-    // Long enough for attempts to be made in vain, further and further apart.
-    tokio::time::sleep(Duration::from_secs(3600)).await;
-    let asked = lab.faults[2].calls(Method::Stat);
-    tokio::time::sleep(Duration::from_secs(3600)).await;
-    let again = lab.faults[2].calls(Method::Stat) - asked;
-    assert!((3..12).contains(&again), "{again} attempts in an hour");
-    assert_eq!(lab.memory.usage().await.unwrap().owed_shares, 5);
-    lab.heal();
-    let begin = tokio::time::Instant::now();
-    while lab.memory.usage().await.unwrap().owed_shares > 0 {
-        assert!(begin.elapsed() < Duration::from_secs(1300), "nobody pays");
-        tokio::time::sleep(Duration::from_secs(1)).await;
+    for (state, vain, soon) in [
+        // One that is silent is not asked at all: somebody else looks whether it answers again.
+        (State::Gone, 0..1, 90),
+        // One that answers and takes nothing is tried further and further apart.
+        (State::Full, 3..20, 620),
+    ] {
+        let mut lab = Lab::new(2, 3).await;
+        lab.options.upkeep = Upkeep::default();
+        let vault = lab.start().await;
+        lab.faults[2].set(state);
+        fill(&vault).await;
+        assert_eq!(lab.memory.usage().await.unwrap().owed_shares, 5);
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        let before = lab.faults[2].calls(Method::Put);
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        let tried = lab.faults[2].calls(Method::Put) - before;
+        assert!(
+            vain.contains(&tried),
+            "{state:?}: {tried} attempts in an hour"
+        );
+        assert_eq!(lab.memory.usage().await.unwrap().owed_shares, 5);
+        lab.heal();
+        let begin = tokio::time::Instant::now();
+        while lab.memory.usage().await.unwrap().owed_shares > 0 {
+            assert!(
+                begin.elapsed() < Duration::from_secs(soon),
+                "{state:?}: nobody pays"
+            );
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        let report = check(&vault, true, false).await;
+        assert!(report.is_clean(), "{:?}", report.findings);
+        let log = lab.memory.audit(0, 1000).await.unwrap();
+        let paid = log.iter().filter(|row| row.entry.act == Act::Repair);
+        assert!(paid.count() > 0, "it is in the log");
+        assert!(vault.shutdown(&ctx()).await.is_empty());
     }
-    let report = check(&vault, true, false).await;
-    assert!(report.is_clean(), "{:?}", report.findings);
-    let log = lab.memory.audit(0, 1000).await.unwrap();
-    let paid = log.iter().filter(|row| row.entry.act == Act::Repair);
-    assert!(paid.count() > 0, "it is in the log");
-    assert!(vault.shutdown(&ctx()).await.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
@@ -703,7 +702,7 @@ async fn a_place_that_has_lost_its_piece_of_the_key_is_not_filled_unasked() {
 #[tokio::test(start_paused = true)]
 async fn an_interrupted_check_goes_on_and_says_the_same_in_the_end() {
     for deep in [false, true] {
-        let lab = lab(2, 3).await;
+        let lab = Lab::new(2, 3).await;
         let vault = lab.start().await;
         for file in 0..2500 {
             put(&vault, &format!("f{file}"), &noise(file, 100))
@@ -766,7 +765,7 @@ async fn an_interrupted_check_goes_on_and_says_the_same_in_the_end() {
 
 #[tokio::test(start_paused = true)]
 async fn only_so_many_findings_are_kept_and_all_are_counted() {
-    let lab = lab(2, 3).await;
+    let lab = Lab::new(2, 3).await;
     let vault = lab.start().await;
     for file in 0..30 {
         put(&vault, &format!("f{file}"), &noise(file, 100))
@@ -790,7 +789,7 @@ async fn only_so_many_findings_are_kept_and_all_are_counted() {
 
 #[tokio::test(start_paused = true)]
 async fn p4_a_lost_server_is_replaced_by_an_empty_one_with_the_same_piece_of_the_key() {
-    let mut lab = lab(2, 3).await;
+    let lab = Lab::new(2, 3).await;
     let vault = lab.start().await;
     fill(&vault).await;
     let lost = lab.servers[1].snapshot();
@@ -804,7 +803,6 @@ async fn p4_a_lost_server_is_replaced_by_an_empty_one_with_the_same_piece_of_the
     empty.put_new(&name, piece, Durability::Now).await.unwrap();
     lab.servers[1].roll_back(&empty.snapshot());
     lab.heal();
-    lab.options = by_hand();
     let vault = lab.start().await;
     repair(&vault).await;
     assert_whole(&lab, &vault, "replaced").await;
@@ -821,7 +819,7 @@ async fn p4_a_lost_server_is_replaced_by_an_empty_one_with_the_same_piece_of_the
 /// The context in the log is that of whoever repaired.
 #[tokio::test(start_paused = true)]
 async fn p9_a_repair_is_in_the_audit_log() {
-    let lab = lab(2, 3).await;
+    let lab = Lab::new(2, 3).await;
     let vault = lab.start().await;
     fill(&vault).await;
     lab.servers[0].wipe();

@@ -20,7 +20,8 @@ fn told(what: &Op, error: &VaultError) -> String {
 
 /// Returns what went wrong.
 pub(crate) fn live_through(k: u8, n: u8, ops: &[Op]) -> Outcome {
-    let lab = live(Lab::new(k, n));
+    let mut lab = live(Lab::new(k, n));
+    lab.options.upkeep = Default::default();
     lab.memory.remember();
     let mut model = Model::new();
     let mut bad = usize::from(n - k);
