@@ -56,7 +56,9 @@ pub use warifu_vault::repair::{
     Orphans, RepairOptions, RepairPlan, RepairProgress, RepairReport, Upkeep, Work,
 };
 pub use warifu_vault::seam::catalog::{CatalogError, RenameMode, Version};
-pub use warifu_vault::status::{ServerState, ServerStatus, Status};
+pub use warifu_vault::status::{
+    Breaker, Condition, ServerState, ServerStatus, Status, Weak, WeakFile,
+};
 pub use warifu_vault::verify::{
     Check, CheckProgress, Checkpoint, Finding, ServerCount, Subject, Unreadable, VerifyOptions,
     VerifyProgress, VerifyReport,

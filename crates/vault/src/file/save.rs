@@ -145,7 +145,7 @@ impl Inner {
     }
 
     /// What a durable save leaves as it is must be as safe as what it stores.
-    async fn settle_what_stays(&self, file: &OpenFile) -> Result<()> {
+    async fn settle_what_stays(self: &Arc<Self>, file: &OpenFile) -> Result<()> {
         let base = {
             let state = file.state.read().await;
             let stays = state

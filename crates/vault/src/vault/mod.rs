@@ -1,6 +1,6 @@
 //! [`Vault`]: the servers, the catalogue and the open files of one vault, wired together.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use warifu_core::format::Scheme;
-use warifu_core::ids::{Generation, ServerId, Threshold, VaultId};
+use warifu_core::ids::{ExtentId, Generation, ServerId, Threshold, VaultId};
 use warifu_core::keys::VaultKey;
 
 use crate::context::{Act, Context};
@@ -114,6 +114,8 @@ pub(crate) struct Inner {
     ticks: AtomicU64,
     closing: AtomicBool,
     unsettled: Mutex<Vec<settle::Unsettled>>,
+    /// The heads of versions of an earlier life that could not be judged yet, for want of answers.
+    doubtful: Mutex<HashSet<ExtentId>>,
     /// Held by a settling from beginning to end.
     settling: tokio::sync::Mutex<()>,
     losses: Mutex<Vec<Unsaved>>,
@@ -166,6 +168,7 @@ impl Vault {
             ticks: AtomicU64::new(1),
             closing: AtomicBool::new(false),
             unsettled: Mutex::default(),
+            doubtful: Mutex::default(),
             settling: tokio::sync::Mutex::default(),
             losses: Mutex::default(),
             tidying: Mutex::default(),
@@ -309,7 +312,10 @@ impl Inner {
 /// What is done as long as the vault lives: settling, keeping leases, sweeping.
 async fn housekeeping(vault: Weak<Inner>) {
     const SWEEP_EVERY: Duration = Duration::from_secs(60);
+    /// More often than this, asking servers that are away is more noise than use.
+    const RECHECK_EVERY: Duration = Duration::from_secs(10);
     let mut since_sweep = Duration::ZERO;
+    let mut since_recheck = Duration::ZERO;
     loop {
         let Some(pause) = vault.upgrade().map(|inner| inner.options.settle_every) else {
             return;
@@ -320,6 +326,13 @@ async fn housekeeping(vault: Weak<Inner>) {
         };
         if let Err(error) = inner.sync_all().await {
             tracing::warn!(%error, "what was saved could not be made safe from a power cut yet; trying again");
+        }
+        since_recheck += pause;
+        if since_recheck >= RECHECK_EVERY {
+            since_recheck = Duration::ZERO;
+            if let Err(error) = inner.recheck().await {
+                tracing::warn!(%error, "versions of an earlier run could not be checked yet; trying again");
+            }
         }
         since_sweep += pause;
         if since_sweep >= SWEEP_EVERY {

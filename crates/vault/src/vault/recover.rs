@@ -9,8 +9,8 @@ use futures_util::{StreamExt, TryStreamExt};
 use tokio::time::Instant;
 use warifu_core::ids::{ExtentId, FileId, VersionNo};
 
-use super::Inner;
 use super::settle::Unsettled;
+use super::{Inner, lock};
 use crate::context::{Act, Context};
 use crate::dealing;
 use crate::error::{Result, VaultError};
@@ -31,6 +31,12 @@ const LAGGARDS: Duration = Duration::from_millis(50);
 
 /// How long a start waits for the removal of what unfinished saves left. Later sweeps remove what is left then.
 const SWEEP_AT_START: Duration = Duration::from_secs(5);
+
+/// How many unsettled versions are looked through for those that could not be checked at the start.
+const RECHECKED: usize = 100_000;
+
+/// How long a new check of them may take while somebody waits.
+const RECHECK_LIMIT: Duration = Duration::from_secs(5);
 
 /// What became of a version that was not known to be on disk.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -125,6 +131,7 @@ impl Inner {
     async fn check_unsettled(self: &Arc<Self>) -> Result<()> {
         loop {
             let versions = self.catalog.unsettled(BATCH).await?;
+            lock(&self.doubtful).clear();
             let full = versions.len() == BATCH;
             let mut by_document: HashMap<FileId, Vec<Version>> = HashMap::new();
             for version in versions {
@@ -159,6 +166,7 @@ impl Inner {
                 Verdict::Whole => match self.settle(&[Unsettled::whole(&version)]).await.1 {
                     Ok(()) => done += 1,
                     Err(VaultError::NotStored { .. }) => {
+                        self.doubt(&version);
                         tracing::warn!(version = %version.number, "a version is whole, and too few servers can promise to keep it yet");
                     }
                     Err(error) => return Err(error),
@@ -192,11 +200,42 @@ impl Inner {
                 }
                 Verdict::Unknown => {
                     undecided = true;
-                    tracing::warn!(version = %version.number, "too few servers answer to check a version; it is checked at the next start");
+                    self.doubt(&version);
+                    tracing::warn!(version = %version.number, "too few servers answer to check a version; it is checked again when they do");
                 }
             }
         }
         Ok(done)
+    }
+
+    fn doubt(&self, version: &Version) {
+        lock(&self.doubtful).extend(version.head);
+    }
+
+    /// Judges once more what could not be judged at the start: servers may have come back. What is whole is settled. What is
+    /// lost waits for the next start, when nobody has it open.
+    pub(crate) async fn recheck(self: &Arc<Self>) -> Result<()> {
+        if lock(&self.doubtful).is_empty() {
+            return Ok(());
+        }
+        let checked = async {
+            let doubtful = lock(&self.doubtful).clone();
+            let versions = self.catalog.unsettled(RECHECKED).await?;
+            let of_version =
+                |version: &Version| version.head.filter(|head| doubtful.contains(head));
+            let mut left = HashSet::new();
+            for (version, head) in versions.iter().filter_map(|v| Some((v, of_version(v)?))) {
+                let whole = self.verdict(version, None).await? == Verdict::Whole;
+                if !whole || self.settle(&[Unsettled::whole(version)]).await.1.is_err() {
+                    left.insert(head);
+                }
+            }
+            lock(&self.doubtful).retain(|head| left.contains(head));
+            Ok(())
+        };
+        // Cut off, it leaves them all as they were.
+        let limit = tokio::time::timeout(RECHECK_LIMIT, checked).await;
+        limit.unwrap_or(Ok(()))
     }
 
     /// `oldest` is the oldest version of the document that is not settled: what was dealt for one before it is on disk.

@@ -16,8 +16,8 @@ pub(super) async fn run(fresh: &impl Fn() -> Lab) {
     layouts_are_taken_back(fresh()).await;
     a_take_over_is_taken_back(fresh()).await;
     owed_shares_are_listed_until_paid(fresh()).await;
-    debts_are_added_and_paid_without_undoing_each_other(fresh()).await;
     extents_of_every_scheme_come_back(fresh()).await;
+    debts_are_added_and_paid_without_undoing_each_other(fresh()).await;
 }
 
 async fn extents_of_every_scheme_come_back(lab: Lab) {
