@@ -17,6 +17,8 @@ mod hedging;
 mod keys;
 mod machines;
 mod model;
+mod orphans;
 mod patience;
+mod repair;
 mod secrecy;
 mod unlocking;
