@@ -7,6 +7,7 @@ pub mod loose;
 pub mod mount;
 pub mod quickstart;
 pub mod status;
+pub mod verify;
 
 use std::ffi::OsStr;
 use std::future::Future;

@@ -78,6 +78,7 @@ pub mod verify;
 
 mod dealing;
 mod joining;
+mod journal;
 mod names;
 mod servers;
 

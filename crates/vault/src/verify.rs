@@ -12,6 +12,7 @@ use warifu_core::ids::{ExtentId, ShareIndex, VersionNo};
 use crate::context::{Act, Context};
 use crate::error::{Fault, Result};
 use crate::seam::catalog::{Durability, ExtentRecord};
+use crate::seam::journal::JOURNAL;
 use crate::seam::store::{ObjectKey, StoreError, StoreErrorKind};
 use crate::servers::Server;
 use crate::vault::{Inner, Vault};
@@ -274,6 +275,7 @@ impl Inner {
         }
         let (file, version) = match self.catalog.user_of(record.extent).await? {
             Some((Some(node), _, version)) => (self.path_text(node).await, version),
+            Some((None, JOURNAL, version)) => ("(the journal)".to_owned(), version),
             Some((None, _, version)) => (String::new(), version),
             // Removed since the batch was read.
             None => return Ok(()),

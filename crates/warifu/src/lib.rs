@@ -50,7 +50,9 @@ pub use warifu_vault::context::Context;
 pub use warifu_vault::error::{Fault, ServerFault, VaultError};
 pub use warifu_vault::node::{Attr, AttrChange, BadName, Name, NodeId, NodeKind};
 pub use warifu_vault::seam::catalog::{CatalogError, RenameMode, Version};
-pub use warifu_vault::status::{ServerState, ServerStatus, Status};
+pub use warifu_vault::status::{
+    Breaker, Condition, ServerState, ServerStatus, Status, Weak, WeakFile,
+};
 pub use warifu_vault::verify::{
     Finding, ServerCount, Unreadable, VerifyOptions, VerifyProgress, VerifyReport,
 };

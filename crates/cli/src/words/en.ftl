@@ -178,7 +178,7 @@ history-empty = { $subject } has never been saved.
 # Status and verify
 status-threshold = { $k } of { $n } servers are needed to read.
 status-compact = New files are shared by the scheme compact: 1/{ $k } of their size on each server, secret as long as the cipher is not broken.
-state-normal = ok
+state-normal = normal
 status-free = { $size } free
 status-usage = { $files } files, { $folders } folders, { $size }, { $versions } versions.
 status-owed = { $shares } shares of { $extents } extents are still owed to servers.
@@ -192,6 +192,40 @@ status-unreadable = { $missing ->
    *[other] Nothing can be read until { $missing } more servers answer.
 }
 status-away-next = bring the servers that do not answer back (are they mounted?).
+state-degraded = degraded
+state-read-only = read-only
+state-stopped = stopped
+state-because = { $state } ({ $reason })
+state-slow = answers late
+state-behind = { $shares ->
+    [one] 1 share is still to come
+   *[other] { $shares } shares are still to come
+}
+status-latency = { $ms } ms
+status-last-success = last answered { $time }
+status-weak = { $files ->
+    [one] 1 file does not have all its shares yet:
+   *[other] { $files } files do not have all their shares yet:
+}
+status-weak-spare = { $spare ->
+    [one] may lose 1 more server
+   *[other] may lose { $spare } more servers
+}
+status-weak-at-risk = may lose no further server
+status-weak-unreadable = out of reach now
+status-at-risk = { $files ->
+    [one] But 1 file would be out of reach then.
+   *[other] But { $files } files would be out of reach if the next one were a certain server.
+}
+status-weak-lost = { $files ->
+    [one] But 1 file is out of reach now: it was saved while another server was away.
+   *[other] But { $files } files are out of reach now: they were saved while another server was away.
+}
+status-emptied-next = its piece of the vault key is missing. If it was emptied or replaced, bring the old one back or restore it from a backup; do not use a server that something else has written to.
+status-denied-next = check the account and the permissions on the server.
+status-refusing-next = it can be read and not written to: check the permissions, and whether it is mounted read-only.
+status-slow-next = check its load and its network. Reading goes on with the others.
+status-owed-next = store the missing shares, once the servers are back, with: { $warifu } verify { $vault } --repair
 verify-no-name = (a removed file)
 verify-owed = (known, owed)
 verify-more = … and { $more } more; --json lists all.

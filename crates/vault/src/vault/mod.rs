@@ -16,6 +16,7 @@ use crate::dealing::Patience;
 use crate::error::{Result, VaultError};
 use crate::file::plain::Ledger;
 use crate::file::state::OpenFile;
+use crate::journal::Occasion;
 use crate::node::NodeId;
 use crate::seam::catalog::{Catalog, Durability};
 use crate::seam::clock::Clock;
@@ -117,8 +118,7 @@ pub(crate) struct Inner {
     losses: Mutex<Vec<Unsaved>>,
     /// Removals of what saves left, under way.
     tidying: Mutex<JoinSet<()>>,
-    /// Held while the set of shares that an extent is owed is read and replaced.
-    pub(crate) owing: tokio::sync::Mutex<()>,
+    pub(crate) journal: crate::journal::Journal,
     /// Old versions that are open: not in `open`, since nobody shares them.
     frozen: Mutex<Vec<Weak<OpenFile>>>,
 }
@@ -168,7 +168,7 @@ impl Vault {
             settling: tokio::sync::Mutex::default(),
             losses: Mutex::default(),
             tidying: Mutex::default(),
-            owing: tokio::sync::Mutex::default(),
+            journal: crate::journal::Journal::new(),
             frozen: Mutex::default(),
         });
         tokio::spawn(servers::watch(Arc::downgrade(&inner.servers)));
@@ -222,7 +222,7 @@ impl Vault {
             }
         }
         unsaved.append(&mut lock(&inner.losses));
-        if let Err(error) = self.sync().await {
+        if let Err(error) = inner.sync_all(Occasion::End).await {
             tracing::warn!(%error, "the last versions could not be made safe from a power cut; they are checked at the next start");
         }
         let mut tidying = std::mem::take(&mut *lock(&inner.tidying));
@@ -319,7 +319,7 @@ async fn housekeeping(vault: Weak<Inner>) {
         let Some(inner) = vault.upgrade().filter(|inner| !inner.is_closing()) else {
             return;
         };
-        if let Err(error) = inner.sync_all().await {
+        if let Err(error) = inner.sync_all(Occasion::Tick).await {
             tracing::warn!(%error, "what was saved could not be made safe from a power cut yet; trying again");
         }
         since_recheck += pause;

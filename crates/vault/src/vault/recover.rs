@@ -16,7 +16,7 @@ use crate::dealing;
 use crate::error::{Fault, Result, VaultError};
 use crate::joining::{check_dealing, open_share};
 use crate::seam::catalog::{
-    CatalogError, Durability, ExtentRecord, IndexSet, Intent, SaveId, Version, Write,
+    CatalogError, Durability, ExtentRecord, IndexSet, Intent, OwedChange, SaveId, Version, Write,
 };
 use crate::servers::Server;
 
@@ -150,6 +150,11 @@ impl Inner {
                 .buffer_unordered(AT_ONCE)
                 .try_fold(0, async |sum, settled| Ok(sum + settled))
                 .await?;
+            if full && settled == 0 {
+                // Nor will those behind them have been looked at.
+                let all = self.catalog.unsettled(RECHECKED).await?;
+                all.iter().for_each(|version| self.doubt(version));
+            }
             if !full || settled == 0 {
                 return Ok(());
             }
@@ -316,8 +321,12 @@ impl Inner {
         }
         if good >= k {
             if owed != record.owed {
-                let _owing = self.owing.lock().await;
-                self.catalog.set_owed(record.extent, owed).await?;
+                let change = OwedChange {
+                    extent: record.extent,
+                    add: owed,
+                    remove: record.owed,
+                };
+                self.catalog.change_owed(&[change]).await?;
             }
             return Ok(Verdict::Whole);
         }
