@@ -33,6 +33,7 @@
 mod credentials;
 mod directory;
 mod error;
+mod mark;
 mod remote;
 mod sftp;
 mod spec;
@@ -41,6 +42,7 @@ mod url;
 pub use credentials::{BadOption, CredentialError, CredentialRef, Credentials, KeySource};
 pub use directory::{DirectoryStore, Identity, MAX_OBJECT, Options};
 pub use error::{CreateError, OpenError};
+pub use remote::{Powers, RemoteOptions, RemoteStore};
 pub use spec::{
     SpecError, StoreIdentity, StoreSpec, attach_store, create_store, identity, open_store,
 };

@@ -9,10 +9,9 @@ use warifu_vault::seam::store::{StoreError, StoreErrorKind};
 
 use super::list;
 use super::put::{self, is_temp_name};
-use super::root::{
-    MARKER, Mark, OBJECTS, Place, READ_DIR, Root, TMP, has_marker, open_folder, top_entries,
-};
+use super::root::{OBJECTS, Place, READ_DIR, Root, TMP, has_marker, open_folder, top_entries};
 use crate::error::{CreateError, OpenError};
+use crate::mark::{MARKER, Mark};
 
 /// So many names of foreign files are told.
 const NAMES_TOLD: usize = 5;

@@ -8,9 +8,8 @@ use warifu_vault::seam::store::{ObjectKey, ObjectStat, Page, StoreError};
 
 use super::errno::failed;
 use super::read::modified;
-use super::root::{
-    LOST_FOUND, MARKER, OBJECTS, Place, READ_DIR, Root, TMP, shard_folder, shard_of,
-};
+use super::root::{LOST_FOUND, OBJECTS, Place, READ_DIR, Root, TMP, shard_folder, shard_of};
+use crate::mark::MARKER;
 
 /// One page. Foreign entries are counted in the page that first enters their folder, so that the pages of a whole
 /// listing add up.

@@ -1,6 +1,5 @@
 //! Writing an object: whole or not at all, and never over another.
 
-use std::fmt::Write as _;
 use std::os::fd::OwnedFd;
 
 use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
@@ -9,6 +8,7 @@ use warifu_vault::seam::store::{StoreError, StoreErrorKind};
 
 use super::errno::failed;
 use super::root::{Place, Root, TMP};
+use crate::mark::random_hex;
 
 const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
 const WRITE_NEW: OFlags = OFlags::WRONLY
@@ -239,23 +239,6 @@ fn probe(root: &Root) -> Result<Placing, StoreError> {
     Ok(Placing::Exclusive)
 }
 
-/// 32 random digits.
-pub(super) fn random_hex() -> Result<String, StoreError> {
-    let mut bytes = [0_u8; 16];
-    getrandom::fill(&mut bytes).map_err(|error| {
-        StoreError::new(
-            StoreErrorKind::Failed,
-            format!("the operating system gave no randomness: {error}"),
-        )
-    })?;
-    let mut text = String::with_capacity(32);
-    for byte in bytes {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    Ok(text)
-}
-
 /// Whether a name in the folder for temporary files is of our making.
 pub(super) fn is_temp_name(name: &str) -> bool {
     name.len() == 32 && name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
@@ -263,8 +246,9 @@ pub(super) fn is_temp_name(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::root::{Mark, OBJECTS, open_folder};
+    use super::super::root::{OBJECTS, open_folder};
     use super::*;
+    use crate::mark::Mark;
     use warifu_vault::seam::store::ObjectKey;
 
     fn root(path: &std::path::Path) -> Root {

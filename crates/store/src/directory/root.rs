@@ -18,14 +18,13 @@ use super::errno::{failed, kind_of};
 use super::put;
 use super::put::Placing;
 use crate::error::OpenError;
+use crate::mark::{MARKER, Mark, MarkError};
 
-pub(super) const MARKER: &str = "warifu-store";
 pub(super) const OBJECTS: &str = "objects";
 pub(super) const TMP: &str = "tmp";
 /// Made by mkfs at the top of ext file systems; belongs to nobody.
 pub(super) const LOST_FOUND: &str = "lost+found";
 
-const FORMAT: u32 = 1;
 pub(super) const FOLDER_MODE: Mode = Mode::RWXU;
 pub(super) const READ_DIR: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
@@ -65,47 +64,10 @@ impl Identity {
     }
 }
 
-/// The random mark in a store's marker file: which store this is, wherever it is mounted.
-#[derive(Clone, PartialEq, Eq)]
-pub(super) struct Mark(String);
-
-impl Mark {
-    pub(super) fn fresh() -> Result<Self, StoreError> {
-        put::random_hex().map(Self)
-    }
-
-    pub(super) fn line(&self) -> String {
-        format!("{MARKER} {FORMAT} {}\n", self.0)
-    }
-
-    fn parse(bytes: &[u8]) -> Result<Self, MarkError> {
-        let text = std::str::from_utf8(bytes).map_err(|_| MarkError::Damaged)?;
-        let mut words = text.lines().next().unwrap_or_default().split(' ');
-        if words.next() != Some(MARKER) {
-            return Err(MarkError::Damaged);
-        }
-        let format = words
-            .next()
-            .and_then(|word| word.parse::<u32>().ok())
-            .ok_or(MarkError::Damaged)?;
-        if format > FORMAT {
-            return Err(MarkError::Newer(format));
-        }
-        match (words.next(), words.next()) {
-            (Some(mark), None)
-                if mark.len() == 32 && mark.bytes().all(|b| b.is_ascii_hexdigit()) =>
-            {
-                Ok(Self(mark.to_owned()))
-            }
-            _ => Err(MarkError::Damaged),
-        }
-    }
-}
-
-enum MarkError {
+/// Why a folder's marker is not read.
+enum NoMark {
     Errno(Errno),
-    Damaged,
-    Newer(u32),
+    Bad(MarkError),
 }
 
 /// Where an object lies under the folder.
@@ -170,18 +132,20 @@ impl Root {
         let dir = open_folder(path)?;
         let mark = match read_mark(&dir) {
             Ok(mark) => mark,
-            Err(MarkError::Errno(Errno::NOENT)) => {
+            Err(NoMark::Errno(Errno::NOENT)) => {
                 let empty = top_entries(&dir).is_ok_and(|names| names.is_empty());
                 return Err(OpenError::NotAStore {
                     path: path.into(),
                     empty,
                 });
             }
-            Err(MarkError::Errno(errno)) => {
+            Err(NoMark::Errno(errno)) => {
                 return Err(OpenError::io(path, "cannot read the marker file of", errno));
             }
-            Err(MarkError::Damaged) => return Err(OpenError::DamagedMarker { path: path.into() }),
-            Err(MarkError::Newer(version)) => {
+            Err(NoMark::Bad(MarkError::Damaged)) => {
+                return Err(OpenError::DamagedMarker { path: path.into() });
+            }
+            Err(NoMark::Bad(MarkError::Newer(version))) => {
                 return Err(OpenError::Newer {
                     path: path.into(),
                     version,
@@ -211,7 +175,7 @@ impl Root {
     pub(super) fn confirm(&self) -> Result<(), StoreError> {
         match read_mark(&self.dir) {
             Ok(mark) if mark == self.mark => Ok(()),
-            Err(MarkError::Errno(errno)) if errno != Errno::NOENT => Err(failed(
+            Err(NoMark::Errno(errno)) if errno != Errno::NOENT => Err(failed(
                 format_args!("cannot read the marker file of {}", self.path.display()),
                 errno,
             )),
@@ -374,19 +338,18 @@ pub(super) fn has_marker(path: &Path) -> bool {
     rustix::fs::openat(CWD, path, READ_DIR, Mode::empty()).is_ok_and(|dir| read_mark(&dir).is_ok())
 }
 
-fn read_mark(dir: &OwnedFd) -> Result<Mark, MarkError> {
-    let file =
-        rustix::fs::openat(dir, MARKER, READ_FILE, Mode::empty()).map_err(MarkError::Errno)?;
+fn read_mark(dir: &OwnedFd) -> Result<Mark, NoMark> {
+    let file = rustix::fs::openat(dir, MARKER, READ_FILE, Mode::empty()).map_err(NoMark::Errno)?;
     let mut bytes = Vec::with_capacity(256);
     loop {
         match rustix::io::read(&file, rustix::buffer::spare_capacity(&mut bytes)) {
             Ok(0) => break,
-            Ok(_) if bytes.len() >= 256 => return Err(MarkError::Damaged),
+            Ok(_) if bytes.len() >= 256 => return Err(NoMark::Bad(MarkError::Damaged)),
             Ok(_) | Err(Errno::INTR) => {}
-            Err(errno) => return Err(MarkError::Errno(errno)),
+            Err(errno) => return Err(NoMark::Errno(errno)),
         }
     }
-    Mark::parse(&bytes)
+    Mark::parse(&bytes).map_err(NoMark::Bad)
 }
 
 pub(super) fn not_the_store(path: &Path) -> StoreError {
@@ -442,34 +405,6 @@ fn is_local(magic: rustix::fs::FsWord) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_marker_is_read_back_and_anything_else_is_refused() {
-        let mark = Mark::fresh().unwrap();
-        assert!(Mark::parse(mark.line().as_bytes()).is_ok_and(|read| read == mark));
-        for text in [
-            "",
-            "warifu-store",
-            "warifu-store 1",
-            "warifu-store 1 12",
-            "something 1 0123",
-            "warifu-store x y",
-        ] {
-            assert!(
-                matches!(Mark::parse(text.as_bytes()), Err(MarkError::Damaged)),
-                "{text:?}"
-            );
-        }
-        assert!(matches!(
-            Mark::parse(&[0xFF, 0xFE]),
-            Err(MarkError::Damaged)
-        ));
-        let newer = format!("warifu-store 2 {} and-more", "0".repeat(32));
-        assert!(matches!(
-            Mark::parse(newer.as_bytes()),
-            Err(MarkError::Newer(2))
-        ));
-    }
 
     #[test]
     fn a_shard_is_two_lower_case_digits() {

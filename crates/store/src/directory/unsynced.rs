@@ -216,8 +216,9 @@ fn sync_all(
 
 #[cfg(test)]
 mod tests {
-    use super::super::root::{Mark, open_folder};
+    use super::super::root::open_folder;
     use super::*;
+    use crate::mark::Mark;
 
     fn name(digit: char) -> ObjectKey {
         ObjectKey::parse(&String::from(digit).repeat(64)).unwrap()

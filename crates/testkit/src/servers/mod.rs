@@ -1,0 +1,17 @@
+//! Real file servers on the loopback interface, started by the test that needs them and gone with it.
+//!
+//! What is missing on a machine is skipped with a word, except where `CI=true` says that nothing may be.
+
+mod certificates;
+mod listening;
+mod process;
+mod proxy;
+mod s3;
+mod webdav;
+
+pub use certificates::Certificates;
+pub use listening::Listening;
+pub use process::{Process, free_port, installed, skipped};
+pub use proxy::{Mode, Proxy};
+pub use s3::S3Server;
+pub use webdav::WebdavServer;
