@@ -80,6 +80,7 @@ pub mod verify;
 mod bounds;
 mod dealing;
 mod joining;
+mod journal;
 mod names;
 mod servers;
 

@@ -16,6 +16,7 @@ use crate::dealing::Patience;
 use crate::error::{Result, VaultError};
 use crate::file::plain::Ledger;
 use crate::file::state::OpenFile;
+use crate::journal::Occasion;
 use crate::node::NodeId;
 use crate::repair::{Upkeep, upkeep};
 use crate::seam::catalog::{Catalog, Durability};
@@ -121,6 +122,7 @@ pub(crate) struct Inner {
     losses: Mutex<Vec<Unsaved>>,
     /// Removals of what saves left, under way.
     tidying: Mutex<JoinSet<()>>,
+    pub(crate) journal: crate::journal::Journal,
     /// Held by whoever repairs, so that a process does it once at a time.
     pub(crate) repairing: tokio::sync::Mutex<()>,
     /// Old versions that are open: not in `open`, since nobody shares them.
@@ -172,6 +174,7 @@ impl Vault {
             settling: tokio::sync::Mutex::default(),
             losses: Mutex::default(),
             tidying: Mutex::default(),
+            journal: crate::journal::Journal::new(),
             repairing: tokio::sync::Mutex::default(),
             frozen: Mutex::default(),
         });
@@ -227,7 +230,7 @@ impl Vault {
             }
         }
         unsaved.append(&mut lock(&inner.losses));
-        if let Err(error) = self.sync().await {
+        if let Err(error) = inner.sync_all(Occasion::End).await {
             tracing::warn!(%error, "the last versions could not be made safe from a power cut; they are checked at the next start");
         }
         let mut tidying = std::mem::take(&mut *lock(&inner.tidying));
@@ -324,7 +327,7 @@ async fn housekeeping(vault: Weak<Inner>) {
         let Some(inner) = vault.upgrade().filter(|inner| !inner.is_closing()) else {
             return;
         };
-        if let Err(error) = inner.sync_all().await {
+        if let Err(error) = inner.sync_all(Occasion::Tick).await {
             tracing::warn!(%error, "what was saved could not be made safe from a power cut yet; trying again");
         }
         since_recheck += pause;

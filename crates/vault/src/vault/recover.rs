@@ -148,6 +148,11 @@ impl Inner {
                 .buffer_unordered(AT_ONCE)
                 .try_fold(0, async |sum, settled| Ok(sum + settled))
                 .await?;
+            if full && settled == 0 {
+                // Nor will those behind them have been looked at.
+                let all = self.catalog.unsettled(RECHECKED).await?;
+                all.iter().for_each(|version| self.doubt(version));
+            }
             if !full || settled == 0 {
                 return Ok(());
             }
