@@ -4,6 +4,7 @@ mod common;
 
 mod audit;
 mod breaker;
+mod checks;
 mod compact;
 mod concurrency;
 mod contents;
@@ -20,5 +21,7 @@ mod model;
 mod orphans;
 mod patience;
 mod repair;
+mod repair_cut_off;
 mod secrecy;
 mod unlocking;
+mod upkeep;
