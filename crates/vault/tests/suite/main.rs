@@ -17,6 +17,7 @@ mod hedging;
 mod keys;
 mod machines;
 mod model;
+mod parts;
 mod patience;
 mod secrecy;
 mod unlocking;
