@@ -80,6 +80,11 @@ pub(crate) fn empty(attr: &Attr, write: &Write) -> Version {
 
 /// Writes a version's row; its layout is written by [`layout::supersede`].
 pub(crate) fn insert(tx: &Tx<'_>, version: &Version) -> Outcome<()> {
+    insert_sized(tx, version, version.layout.len() as u64)
+}
+
+/// Writes the row of a version that has a layout of so many places.
+pub(crate) fn insert_sized(tx: &Tx<'_>, version: &Version, places: u64) -> Outcome<()> {
     let people = encode_pair(version.author.as_bytes(), version.host.as_bytes())?;
     let sealed = tx.key().seal(
         Field::Author,
@@ -102,7 +107,7 @@ pub(crate) fn insert(tx: &Tx<'_>, version: &Version) -> Outcome<()> {
             version.saved_at.nanos,
             sealed,
             version.head.map(|head| *head.as_bytes()),
-            sql(version.layout.len() as u64)?,
+            sql(places)?,
             i64::from(version.settled),
         ],
     )?;

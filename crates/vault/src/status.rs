@@ -10,6 +10,7 @@ use warifu_core::ids::{ExtentId, FileId, ShareIndex, Threshold};
 use crate::context::Context;
 use crate::error::{Fault, Result};
 use crate::seam::catalog::{ExtentRecord, IndexSet, Usage};
+use crate::seam::clock::Timestamp;
 use crate::seam::store::{Space, StoreError, StoreErrorKind};
 use crate::servers::Server;
 use crate::vault::{Inner, Vault};
@@ -125,6 +126,9 @@ pub struct Status {
     pub weak: Weak,
     /// What this process keeps in RAM.
     pub memory: Memory,
+    /// Since when the journal lacks changes that this process could not write to the servers. Until they are there, they are
+    /// lost when the catalogue is.
+    pub journal_behind_since: Option<Timestamp>,
 }
 
 /// What a vault keeps in RAM at a moment.
@@ -181,6 +185,7 @@ impl Vault {
             spare,
             weak,
             memory: self.memory_in_use(),
+            journal_behind_since: inner.journal.behind_since(),
         })
     }
 

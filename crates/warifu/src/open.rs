@@ -446,7 +446,7 @@ fn remove_catalog(path: &Path) {
 }
 
 /// A server as the stores want it described.
-fn spec(
+pub(crate) fn spec(
     server: &str,
     url: &str,
     credentials: &Credentials,
@@ -468,7 +468,7 @@ fn spec(
     })
 }
 
-fn current_folder() -> Result<PathBuf, Error> {
+pub(crate) fn current_folder() -> Result<PathBuf, Error> {
     std::env::current_dir().map_err(|source| {
         VaultFileError::Io {
             path: ".".into(),
@@ -480,7 +480,7 @@ fn current_folder() -> Result<PathBuf, Error> {
 
 /// The URL as it stands in the vault file: a folder below the vault file's own is named relative to it, so that both can be
 /// moved together; any other one absolutely.
-fn stored_url(server: &NewServer, vault_file: &Path) -> Result<String, Error> {
+pub(crate) fn stored_url(server: &NewServer, vault_file: &Path) -> Result<String, Error> {
     let url = StoreUrl::parse(&server.url, &current_folder()?).map_err(|source| Error::Url {
         server: server.name.clone(),
         source,

@@ -124,7 +124,7 @@ fn server(position: usize, word: &str) -> NewServer {
 }
 
 /// An option of a server from the command line: `NAME.FIELD=VALUE`. What is wrong is told without the value, which may be a password.
-fn set_option(servers: &mut [NewServer], word: &str) -> Result<(), Failure> {
+pub fn set_option(servers: &mut [NewServer], word: &str) -> Result<(), Failure> {
     let usage = |what| Failure::new(Exit::Usage, what, say!("server-option-next"));
     let (place, value) = word
         .split_once('=')

@@ -13,6 +13,9 @@ use warifu_vault::seam::catalog::{
     AuditRow, Catalog, CatalogError, Commit, Cursor, Durability, ExtentRecord, IndexSet, Intent,
     Listed, NewNode, OwedChange, RenameMode, Renamed, SaveId, Usage, Version, Write, XattrMode,
 };
+use warifu_vault::seam::journal::{
+    Changes, JournalState, Restored, Resume, Row, RowKey, Segments, Waste,
+};
 
 use crate::world::World;
 
@@ -389,5 +392,34 @@ impl Catalog for CrashingCatalog {
 
     async fn sync(&self) -> Result<(), CatalogError> {
         self.write(self.inner.sync()).await
+    }
+
+    async fn changes(&self, limit: usize) -> Result<Changes, CatalogError> {
+        self.read(self.inner.changes(limit)).await
+    }
+
+    async fn rows(&self, after: Option<RowKey>, limit: usize) -> Result<Vec<Row>, CatalogError> {
+        self.read(self.inner.rows(after, limit)).await
+    }
+
+    async fn journal(&self) -> Result<JournalState, CatalogError> {
+        self.read(self.inner.journal()).await
+    }
+
+    async fn journalled(
+        &self,
+        segments: Segments,
+        durability: Durability,
+    ) -> Result<Waste, CatalogError> {
+        self.write(self.inner.journalled(segments, durability))
+            .await
+    }
+
+    async fn restore(
+        &self,
+        rows: Box<dyn Iterator<Item = Restored> + Send>,
+        resume: Resume,
+    ) -> Result<(), CatalogError> {
+        self.write(self.inner.restore(rows, resume)).await
     }
 }

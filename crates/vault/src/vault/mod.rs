@@ -16,7 +16,9 @@ use crate::dealing::Patience;
 use crate::error::{Result, VaultError};
 use crate::file::plain::Ledger;
 use crate::file::state::OpenFile;
+use crate::journal::Occasion;
 use crate::node::NodeId;
+use crate::repair::{Upkeep, upkeep};
 use crate::seam::catalog::{Catalog, Durability};
 use crate::seam::clock::Clock;
 use crate::servers::{self, ServerSeat, Servers};
@@ -56,6 +58,8 @@ pub struct Options {
     pub scheme: Scheme,
     /// Whether changes are refused.
     pub read_only: bool,
+    /// What is done in the background.
+    pub upkeep: Upkeep,
     pub(crate) patience: Patience,
 }
 
@@ -69,6 +73,7 @@ impl Default for Options {
             save_lease: Duration::from_secs(600),
             scheme: Scheme::Shamir,
             read_only: false,
+            upkeep: Upkeep::default(),
             patience: Patience::default(),
         }
     }
@@ -117,6 +122,9 @@ pub(crate) struct Inner {
     losses: Mutex<Vec<Unsaved>>,
     /// Removals of what saves left, under way.
     tidying: Mutex<JoinSet<()>>,
+    pub(crate) journal: crate::journal::Journal,
+    /// Held by whoever repairs, so that a process does it once at a time.
+    pub(crate) repairing: tokio::sync::Mutex<()>,
     /// Old versions that are open: not in `open`, since nobody shares them.
     frozen: Mutex<Vec<Weak<OpenFile>>>,
 }
@@ -166,12 +174,15 @@ impl Vault {
             settling: tokio::sync::Mutex::default(),
             losses: Mutex::default(),
             tidying: Mutex::default(),
+            journal: crate::journal::Journal::new(),
+            repairing: tokio::sync::Mutex::default(),
             frozen: Mutex::default(),
         });
         tokio::spawn(servers::watch(Arc::downgrade(&inner.servers)));
         if !inner.options.read_only {
             inner.recover().await?;
             tokio::spawn(housekeeping(Arc::downgrade(&inner)));
+            tokio::spawn(upkeep(Arc::downgrade(&inner)));
         }
         Ok(Self { inner })
     }
@@ -219,7 +230,7 @@ impl Vault {
             }
         }
         unsaved.append(&mut lock(&inner.losses));
-        if let Err(error) = self.sync().await {
+        if let Err(error) = inner.sync_all(Occasion::End).await {
             tracing::warn!(%error, "the last versions could not be made safe from a power cut; they are checked at the next start");
         }
         let mut tidying = std::mem::take(&mut *lock(&inner.tidying));
@@ -316,7 +327,7 @@ async fn housekeeping(vault: Weak<Inner>) {
         let Some(inner) = vault.upgrade().filter(|inner| !inner.is_closing()) else {
             return;
         };
-        if let Err(error) = inner.sync_all().await {
+        if let Err(error) = inner.sync_all(Occasion::Tick).await {
             tracing::warn!(%error, "what was saved could not be made safe from a power cut yet; trying again");
         }
         since_recheck += pause;

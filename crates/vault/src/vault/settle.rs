@@ -11,6 +11,7 @@ use warifu_core::ids::{ExtentId, FileId, VersionNo};
 use super::{Inner, Vault, lock};
 use crate::dealing;
 use crate::error::{Result, VaultError};
+use crate::journal::Occasion;
 use crate::seam::catalog::{IndexSet, OwedChange, Version};
 
 /// A version that is current and not yet known to be on disk.
@@ -49,15 +50,17 @@ impl Vault {
     /// Errors of the catalogue; [`VaultError::NotStored`] when too few servers can promise to keep what was saved.
     pub async fn sync(&self) -> Result<()> {
         self.inner.recheck().await?;
-        self.inner.sync_all().await
+        self.inner.sync_all(Occasion::Sync).await
     }
 }
 
 impl Inner {
-    pub(crate) async fn sync_all(self: &Arc<Self>) -> Result<()> {
+    pub(crate) async fn sync_all(self: &Arc<Self>, occasion: Occasion) -> Result<()> {
         let settled = self.settle_now().await;
         // Names are made safe even where contents are not.
         self.catalog.sync().await?;
+        // After the settling, so that most versions are told once.
+        self.write_journal(occasion).await;
         settled
     }
 
