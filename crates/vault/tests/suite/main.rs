@@ -19,6 +19,7 @@ mod keys;
 mod machines;
 mod model;
 mod orphans;
+mod parts;
 mod patience;
 mod repair;
 mod repair_cut_off;
