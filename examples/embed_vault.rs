@@ -11,10 +11,8 @@ use warifu::{
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let dir = tempfile::tempdir()?;
-    let servers = ["honcho", "shisho", "bunko"].map(|name| NewServer {
-        name: name.into(),
-        url: dir.path().join(name).display().to_string(),
-    });
+    let servers = ["honcho", "shisho", "bunko"]
+        .map(|name| NewServer::new(name, dir.path().join(name).display().to_string()));
     let path = dir.path().join("office.toml");
     Warifu::init(
         &path,

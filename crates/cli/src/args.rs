@@ -5,7 +5,10 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Arg, ArgAction, Args, Command as ClapCommand, CommandFactory as _, Parser, Subcommand};
+use clap::{
+    Arg, ArgAction, Args, Command as ClapCommand, CommandFactory as _, Parser, Subcommand,
+    ValueEnum,
+};
 use clap_complete::Shell;
 
 use crate::exit::Exit;
@@ -60,6 +63,8 @@ pub enum Command {
     Status(Status),
     /// Check the shares on every server and name what is wrong.
     Verify(Verify),
+    /// Make the catalogue anew from any K servers: names, folders, versions and the audit log.
+    Rebuild(Rebuild),
     /// Split one file into share files, without a vault.
     Split(Split),
     /// Join share files back into the file.
@@ -87,12 +92,43 @@ pub struct Init {
     /// How many servers it takes to read a file.
     #[arg(short = 'k', long, value_name = "K", value_parser = clap::value_parser!(u8).range(1..))]
     pub threshold: u8,
+    /// Where a server's password or key is: NAME.FIELD=VALUE, e.g. honcho.key=file:honcho.key or honcho.host_key=SHA256:…; a password
+    /// is file:PATH or env:NAME, never itself. Fields: user, password, key, passphrase, host_key, known_hosts, access_key, secret_key, ca.
+    #[arg(short = 'o', long, value_name = "NAME.FIELD=VALUE")]
+    pub server_option: Vec<String>,
     /// Let every save wait for the servers' disks.
     #[arg(long)]
     pub strict: bool,
+    /// How files are shared: shamir (fewer than K servers tell nothing, whatever is computed; each keeps as much as the
+    /// file) or compact (nothing as long as the cipher holds; each keeps the K-th part) [default: shamir]
+    #[arg(
+        long,
+        value_name = "SCHEME",
+        value_enum,
+        default_value = "shamir",
+        hide_default_value = true,
+        hide_possible_values = true
+    )]
+    pub scheme: SchemeName,
     /// Print the result as JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+/// A scheme as it is written on the command line.
+#[derive(ValueEnum, Clone, Copy, Debug)]
+pub enum SchemeName {
+    Shamir,
+    Compact,
+}
+
+impl From<SchemeName> for warifu::Scheme {
+    fn from(name: SchemeName) -> Self {
+        match name {
+            SchemeName::Shamir => Self::Shamir,
+            SchemeName::Compact => Self::Compact,
+        }
+    }
 }
 
 #[derive(Args, Debug)]
@@ -271,6 +307,26 @@ pub struct Verify {
 }
 
 #[derive(Args, Debug)]
+pub struct Rebuild {
+    /// The vault file; a new one to write, where servers are named.
+    pub vault: PathBuf,
+    /// Where the vault file is lost too: the servers that are left, each a folder or store URL; NAME=URL gives it a name.
+    #[arg(num_args = 0.., value_name = "SERVER")]
+    pub servers: Vec<String>,
+    /// Where a server's password or key is: NAME.FIELD=VALUE, as for init.
+    #[arg(
+        short = 'o',
+        long,
+        value_name = "NAME.FIELD=VALUE",
+        requires = "servers"
+    )]
+    pub server_option: Vec<String>,
+    /// Print the result as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug)]
 pub struct Split {
     /// The file to split.
     pub file: PathBuf,
@@ -313,7 +369,9 @@ fn examples(command: &str) -> &'static [&'static str] {
         ],
         "init" => &[
             "warifu init office.toml --threshold 2 /mnt/server-a /mnt/server-b /mnt/server-c",
+            "warifu init office.toml -k 2 --scheme compact /mnt/server-a /mnt/server-b /mnt/server-c",
             "warifu init office.toml -k 3 honcho=/mnt/a shisho=/mnt/b bunko=/mnt/c kencho=/mnt/d",
+            "warifu init office.toml -k 2 /mnt/a shisho=sftp://warifu@shisho.example.jp/srv/warifu /mnt/c -o shisho.key=file:shisho.key",
         ],
         "mount" => &[
             "warifu mount office.toml ~/office",
@@ -356,6 +414,11 @@ fn examples(command: &str) -> &'static [&'static str] {
         "verify" => &[
             "warifu verify office.toml",
             "warifu verify office.toml --deep --json",
+        ],
+        "rebuild" => &[
+            "warifu rebuild office.toml",
+            "warifu rebuild office.toml /mnt/server-a kencho=/mnt/server-c",
+            "warifu rebuild office.toml --json > rebuilt.json",
         ],
         "split" => &["warifu split contract.pdf -k 2 -n 3 -o /media/usb"],
         "combine" => {

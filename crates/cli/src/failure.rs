@@ -365,6 +365,15 @@ impl Failure {
                 say!("bad-threshold-next"),
             ),
             warifu::Error::Url { server, source } => Self::url(&server, &source),
+            warifu::Error::Option { server, source } => Self::new(
+                Exit::Usage,
+                say!(
+                    "server-option-bad",
+                    server = shown_text(&server),
+                    detail = shown_text(&source.to_string())
+                ),
+                say!("server-option-next"),
+            ),
             warifu::Error::Create { server, source } => Self::creating(&server, &source),
             warifu::Error::SameName { name } => Self::new(
                 Exit::Usage,
@@ -392,6 +401,12 @@ impl Failure {
                 say!("founding-failed", detail = shown_text(&detail)),
                 say!("founding-failed-next"),
             ),
+            warifu::Error::ServerLost { fault } => Self::new(
+                Exit::TooFew,
+                say!("rebuild-server-lost"),
+                say!("rebuild-server-lost-next"),
+            )
+            .with([server_fault(&fault)]),
             warifu::Error::CatalogMissing { path } => Self::new(
                 Exit::NotFound,
                 say!("catalog-missing", path = shown_path(&path)),

@@ -18,7 +18,7 @@ use clap::FromArgMatches as _;
 use clap::error::ErrorKind;
 
 use crate::args::{Cli, Command};
-use crate::commands::{Done, copy, files, init, loose, mount, quickstart, status};
+use crate::commands::{Done, copy, files, init, loose, mount, quickstart, rebuild, status};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::words::{Lang, say};
@@ -73,6 +73,7 @@ async fn run(command: Command) -> Done {
         Command::History(args) => files::history(args).await,
         Command::Status(args) => status::status(args).await,
         Command::Verify(args) => status::verify(args).await,
+        Command::Rebuild(args) => rebuild::run(args).await,
         Command::Split(args) => loose::split(args).await,
         Command::Combine(args) => loose::combine(args).await,
         Command::Completions(args) => {

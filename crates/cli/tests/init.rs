@@ -104,8 +104,27 @@ fn impossible_wishes_are_refused_with_a_next_step() {
     for (args, expected) in [
         (vec!["-k", "3", "a", "b"], "3 of 2"),
         (
-            vec!["-k", "2", "a", "sftp://host/b"],
-            "not built into this version",
+            vec!["-k", "2", "a", "sftp://me:hunter2@host/b"],
+            "the URL holds a password",
+        ),
+        (
+            vec![
+                "-k",
+                "2",
+                "a",
+                "b=sftp://host/b",
+                "-o",
+                "b.password=hunter2",
+            ],
+            "must say where the secret is",
+        ),
+        (
+            vec!["-k", "2", "a", "b=b", "-o", "b.key=agent"],
+            "key means nothing to a server of the kind folder",
+        ),
+        (
+            vec!["-k", "2", "a", "b=sftp://host/b", "-o", "c.key=agent"],
+            "no server called",
         ),
         (vec!["-k", "2", "n=a", "n=b"], "two servers are called"),
         (vec!["-k", "1", "nowhere/deep/a"], "there is no folder"),
@@ -116,6 +135,7 @@ fn impossible_wishes_are_refused_with_a_next_step() {
             !out.status.success() && said.contains(expected) && said.contains("Next: "),
             "{said}"
         );
+        assert!(!said.contains("hunter2"), "{said}");
         assert!(!world.path("office.toml").exists() && !world.path("office.db").exists());
     }
 }

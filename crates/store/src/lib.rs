@@ -1,19 +1,20 @@
 //! File servers that keep shares: the one room of warifu that knows a server's protocol.
 //!
-//! Every server is a [`ShareStore`](warifu_vault::seam::store::ShareStore). This version speaks one protocol, a
-//! directory ([`DirectoryStore`]): on a local disk, or on any NFS, SMB or sshfs mount.
+//! Every server is a [`ShareStore`](warifu_vault::seam::store::ShareStore): a directory ([`DirectoryStore`]) on a local disk or on any
+//! NFS, SMB or sshfs mount, or a server on the network. [`StoreUrl`] says how they are named and [`Credentials`] how warifu gets in.
 //!
 //! ```
 //! # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
 //! use std::path::Path;
-//! use warifu_store::{StoreUrl, create_store, open_store};
+//! use warifu_store::{StoreSpec, StoreUrl, create_store, open_store};
 //!
 //! let base = std::env::temp_dir().join(format!("warifu-store-doc-{}", std::process::id()));
 //! # let _ = std::fs::remove_dir_all(&base);
 //! std::fs::create_dir(&base)?;
 //! let url = StoreUrl::parse("server-1", &base)?; // a path, taken relative to the vault file's folder
-//! create_store(&url).await?; // once, by `init`
-//! let store = open_store(&url).await?; // ever after
+//! let spec = StoreSpec::from(url);
+//! create_store(&spec).await?; // once, by `init`
+//! let store = open_store(&spec).await?; // ever after
 //! assert!(store.list(None, 10).await?.objects.is_empty());
 //! # std::fs::remove_dir_all(&base)?;
 //! # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
@@ -29,8 +30,18 @@
     )
 )]
 
+mod credentials;
 mod directory;
+mod error;
+mod remote;
+mod sftp;
+mod spec;
 mod url;
 
-pub use directory::{CreateError, DirectoryStore, Identity, MAX_OBJECT, OpenError, Options};
-pub use url::{SCHEMES, StoreUrl, UrlError, attach_store, create_store, identity, open_store};
+pub use credentials::{BadOption, CredentialError, CredentialRef, Credentials, KeySource};
+pub use directory::{DirectoryStore, Identity, MAX_OBJECT, Options};
+pub use error::{CreateError, OpenError};
+pub use spec::{
+    SpecError, StoreIdentity, StoreSpec, attach_store, create_store, identity, open_store,
+};
+pub use url::{S3Url, SCHEMES, SftpUrl, StoreUrl, UrlError, WebdavUrl};

@@ -7,8 +7,8 @@ use std::path::Path;
 use common::{create, open};
 use tempfile::tempdir;
 use warifu_store::{
-    CreateError, DirectoryStore, OpenError, Options, StoreUrl, attach_store, create_store,
-    identity, open_store,
+    CreateError, DirectoryStore, Identity, OpenError, Options, StoreIdentity, StoreSpec, StoreUrl,
+    attach_store, create_store, identity, open_store,
 };
 use warifu_testkit::stores::share_name;
 use warifu_vault::seam::store::{Durability, ShareStore, StoreErrorKind};
@@ -157,7 +157,13 @@ async fn one_folder_by_two_paths_is_one_identity() {
         drop(create(&base.path().join(name)).await);
     }
     std::os::unix::fs::symlink(base.path().join("one"), base.path().join("link")).unwrap();
-    let of = async |text: &str| identity(&StoreUrl::parse(text, base.path()).unwrap()).await;
+    let of = async |text: &str| -> Result<Identity, OpenError> {
+        let url = StoreUrl::parse(text, base.path()).unwrap();
+        match identity(&url.into()).await? {
+            StoreIdentity::Directory(identity) => Ok(identity),
+            other => panic!("{other:?}"),
+        }
+    };
     let one = of("one").await.unwrap();
     for same in ["link", "two/../one", "./one/", "link/../one"] {
         assert_eq!(of(same).await.unwrap(), one, "{same}");
@@ -171,7 +177,7 @@ async fn one_folder_by_two_paths_is_one_identity() {
 #[tokio::test]
 async fn stores_are_made_opened_and_attached_by_url() {
     let base = tempdir().unwrap();
-    let url = StoreUrl::parse("server", base.path()).unwrap();
+    let url = StoreSpec::from(StoreUrl::parse("server", base.path()).unwrap());
     let away = attach_store(&url);
     assert_eq!(
         away.stat(&share_name(1)).await.unwrap_err().kind,

@@ -5,5 +5,6 @@
 
 pub mod catalogs;
 pub mod clock;
+pub mod proxy;
 pub mod stores;
 pub mod world;

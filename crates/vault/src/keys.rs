@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::join_all;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::time::Instant;
 use warifu_core::ids::{Generation, ServerId, ShareIndex, Threshold, VaultId};
 use warifu_core::keys::VaultKey;
 use warifu_core::random::NoRandomness;
@@ -151,8 +153,10 @@ pub struct Unlocked {
     pub key: VaultKey,
     /// The generation of its pieces.
     pub generation: Generation,
-    /// What is wrong with servers that were not needed.
+    /// What is wrong with servers that were not needed. One that had not answered when the key was known is among them.
     pub faults: Vec<ServerFault>,
+    /// How long each server took to give its piece; `None` for those that had not when the key was known.
+    pub answers: Vec<(ServerId, Option<Duration>)>,
 }
 
 /// Why a vault could not be unlocked.
@@ -179,75 +183,100 @@ pub enum UnlockError {
     },
 }
 
+/// How long servers are waited for once k of them have given a key: so that one that lies is found out by the others, and one
+/// that hangs holds nobody up.
+const GRACE: Duration = Duration::from_millis(250);
+
 /// Gathers the vault key from any k servers, and names the servers that lie, lag or are silent.
+///
+/// It does not wait for all of them: once pieces make a key, the others have a quarter of a second. Where the first k pieces
+/// make none, because some of them are false, it waits for more.
 ///
 /// # Errors
 /// [`UnlockError`].
 pub async fn unlock(servers: &[Candidate], expected: &Expected) -> Result<Unlocked, UnlockError> {
-    let answers = join_all(
-        servers
-            .iter()
-            .map(|server| async move { (server, piece_of(server).await) }),
-    )
-    .await;
-    let mut faults = Vec::new();
-    let mut objects = Vec::new();
-    let mut owners = Vec::new();
-    for ((server, answer), (id, index)) in answers.into_iter().zip(&expected.seats) {
-        let object = match answer {
-            Ok(object) => object,
-            Err(fault) => {
-                faults.push(fault);
-                continue;
-            }
-        };
-        let of_this_vault = object.vault() == expected.vault;
-        if of_this_vault
-            && object.server() == *id
-            && object.index() == *index
-            && object.threshold() == expected.threshold
-        {
-            objects.push(object);
-            owners.push(server.name.clone());
-            continue;
-        }
-        let detail = if of_this_vault {
-            "it is another server of this vault"
-        } else {
-            "it belongs to another vault"
-        };
-        faults.push(ServerFault {
-            server: server.name.clone(),
-            fault: Fault::Foreign,
-            detail: detail.to_owned(),
-        });
-    }
+    let begin = Instant::now();
+    let mut requests: FuturesUnordered<_> = servers
+        .iter()
+        .zip(&expected.seats)
+        .enumerate()
+        .map(|(place, (server, seat))| async move {
+            let piece = piece_of(server).await;
+            (
+                place,
+                piece.and_then(|piece| fits(piece, server, expected, *seat)),
+            )
+        })
+        .collect();
+    let mut answers: Vec<(ServerId, Option<Duration>)> =
+        expected.seats.iter().map(|(id, _)| (*id, None)).collect();
+    let (mut objects, mut owners, mut faults) = (Vec::new(), Vec::new(), Vec::new());
     let needed = expected.threshold.k();
-    if objects.len() < usize::from(needed) {
-        return Err(UnlockError::TooFewServers {
-            needed,
-            got: objects.len(),
-            faults,
-        });
+    let mut until: Option<Instant> = None;
+    loop {
+        let next = requests.next();
+        let answer = match until {
+            None => next.await,
+            Some(until) => tokio::time::timeout_at(until, next)
+                .await
+                .unwrap_or_default(),
+        };
+        let Some((place, answer)) = answer else { break };
+        if let Some((_, took)) = answers.get_mut(place) {
+            *took = Some(begin.elapsed());
+        }
+        match answer {
+            Ok(object) => {
+                objects.push(object);
+                owners.push(place);
+            }
+            Err(fault) => faults.push((place, fault)),
+        }
+        if objects.len() >= usize::from(needed) {
+            // A further piece may call a key in question: then all servers are waited for again.
+            until = recover_vault_key(&objects)
+                .is_ok()
+                .then(|| until.unwrap_or_else(|| Instant::now() + GRACE));
+        }
     }
-    let (key, liars) = match recover_vault_key(&objects) {
-        Ok(recovered) => recovered,
-        Err(error) => {
+    let mut faulty = |place: usize, fault: Fault, detail: &str| {
+        let server = servers.get(place).map(|server| server.name.clone());
+        let fault = ServerFault {
+            server: server.unwrap_or_default(),
+            fault,
+            detail: detail.to_owned(),
+        };
+        faults.push((place, fault));
+    };
+    for (place, (_, took)) in answers.iter().enumerate() {
+        if took.is_none() {
+            faulty(place, Fault::NoAnswer, "no answer yet");
+        }
+    }
+    let recovered = (objects.len() >= usize::from(needed)).then(|| recover_vault_key(&objects));
+    if let Some(Ok((_, liars))) = &recovered {
+        for liar in liars.iter().filter_map(|liar| owners.get(*liar)) {
+            faulty(*liar, Fault::Corrupt, "its piece of the vault key is false");
+        }
+    }
+    faults.sort_by_key(|(place, _)| *place);
+    let faults = faults.into_iter().map(|(_, fault)| fault).collect();
+    let key = match recovered {
+        None => {
+            return Err(UnlockError::TooFewServers {
+                needed,
+                got: objects.len(),
+                faults,
+            });
+        }
+        Some(Err(error)) => {
             return Err(UnlockError::Mismatch {
                 detail: error.to_string(),
                 faults,
             });
         }
+        Some(Ok((key, _))) => key,
     };
-    for liar in &liars {
-        let server = owners.get(*liar).cloned().unwrap_or_default();
-        let detail = "its piece of the vault key is false".to_owned();
-        faults.push(ServerFault {
-            server,
-            fault: Fault::Corrupt,
-            detail,
-        });
-    }
     let generation = objects
         .iter()
         .filter(|object| object.is_authentic(&key))
@@ -258,11 +287,39 @@ pub async fn unlock(servers: &[Candidate], expected: &Expected) -> Result<Unlock
         key,
         generation,
         faults,
+        answers,
+    })
+}
+
+/// Whether it is the piece that the server must have.
+fn fits(
+    object: VaultObject,
+    server: &Candidate,
+    expected: &Expected,
+    (id, index): (ServerId, ShareIndex),
+) -> Result<VaultObject, ServerFault> {
+    let of_this_vault = object.vault() == expected.vault;
+    if of_this_vault
+        && object.server() == id
+        && object.index() == index
+        && object.threshold() == expected.threshold
+    {
+        return Ok(object);
+    }
+    let detail = if of_this_vault {
+        "it is another server of this vault"
+    } else {
+        "it belongs to another vault"
+    };
+    Err(ServerFault {
+        server: server.name.clone(),
+        fault: Fault::Foreign,
+        detail: detail.to_owned(),
     })
 }
 
 /// The server's piece of the vault key. There is one generation of them so far.
-async fn piece_of(server: &Candidate) -> Result<VaultObject, ServerFault> {
+pub(crate) async fn piece_of(server: &Candidate) -> Result<VaultObject, ServerFault> {
     let fault = |error: &StoreError| ServerFault::of_store(&server.name, error);
     let name = ObjectKey::vault_object(FIRST_GENERATION);
     let bytes = within(server.store.get(&name, None))

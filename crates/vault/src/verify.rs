@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
-use warifu_core::format::object_len;
 use warifu_core::ids::{ExtentId, ShareIndex, VersionNo};
 
 use crate::context::{Act, Context};
@@ -231,7 +230,7 @@ impl Inner {
                     .len
             }
         };
-        let expected = object_len(record.len);
+        let expected = record.plan().object_len();
         if len == expected {
             Ok(())
         } else {

@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use warifu_core::ids::BadThreshold;
-use warifu_store::{CreateError, UrlError};
+use warifu_store::{BadOption, CreateError, UrlError};
 use warifu_vault::error::{ServerFault, VaultError};
 use warifu_vault::node::BadName;
 use warifu_vault::seam::catalog::CatalogError;
@@ -28,6 +28,14 @@ pub enum Error {
         server: String,
         /// What is wrong.
         source: UrlError,
+    },
+    /// An option of a server is wrong.
+    #[error("{server}: {source}")]
+    Option {
+        /// The server's name.
+        server: String,
+        /// What is wrong.
+        source: BadOption,
     },
     /// A server's store cannot be made.
     #[error("{server}: {source}")]
@@ -64,6 +72,12 @@ pub enum Error {
     WrongVault {
         /// What is wrong with each server.
         faults: Vec<ServerFault>,
+    },
+    /// A server stopped answering in the middle of a rebuild.
+    #[error("a server stopped answering: {fault}")]
+    ServerLost {
+        /// Which one, and what it said last.
+        fault: ServerFault,
     },
     /// The catalogue is not where the vault file says.
     #[error("there is no catalogue {}", path.display())]

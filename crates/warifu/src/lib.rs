@@ -5,10 +5,8 @@
 //! use warifu::{InitOptions, NewServer, OpenOptions, Threshold, Warifu};
 //!
 //! let dir = tempfile::tempdir()?;
-//! let servers = ["a", "b", "c"].map(|name| NewServer {
-//!     name: name.into(),
-//!     url: dir.path().join(name).display().to_string(),
-//! });
+//! let servers =
+//!     ["a", "b", "c"].map(|name| NewServer::new(name, dir.path().join(name).display().to_string()));
 //! let path = dir.path().join("office.toml");
 //! Warifu::init(&path, Threshold::new(2, 3)?, servers.into(), InitOptions::new("example")).await?;
 //!
@@ -30,6 +28,7 @@ mod files;
 mod foreign;
 mod open;
 mod path;
+mod rebuild;
 mod vault_file;
 
 pub use context::{group_name, process_context, user_name};
@@ -37,6 +36,7 @@ pub use error::Error;
 pub use files::{BLOCK, FileMeta, Walk};
 pub use open::{InitOptions, NewServer, OpenOptions, Warifu};
 pub use path::VaultPath;
+pub use rebuild::Rebuilt;
 pub use vault_file::{
     FORMAT, Problem, Retention, SaveDurability, ServerEntry, VaultFile, VaultFileError,
 };
@@ -51,6 +51,10 @@ pub use warifu_core::secret::SecretBytes;
 pub use warifu_vault::context::Context;
 pub use warifu_vault::error::{Fault, ServerFault, VaultError};
 pub use warifu_vault::node::{Attr, AttrChange, BadName, Name, NodeId, NodeKind};
+pub use warifu_vault::rebuild::{
+    Adopted, AdoptedAs, JournalFound, LostVersion, RebuildProgress, RebuildReport, ServerFound,
+    Stage,
+};
 pub use warifu_vault::seam::catalog::{CatalogError, RenameMode, Version};
 pub use warifu_vault::status::{ServerState, ServerStatus, Status};
 pub use warifu_vault::verify::{
@@ -60,6 +64,9 @@ pub use warifu_vault::{Access, FileHandle, Unsaved, Vault};
 
 /// File servers: their URLs and what can be wrong with them.
 pub mod store {
-    pub use warifu_store::{CreateError, OpenError, SCHEMES, StoreUrl, UrlError};
+    pub use warifu_store::{
+        BadOption, CreateError, CredentialError, CredentialRef, Credentials, KeySource, OpenError,
+        S3Url, SCHEMES, SftpUrl, StoreSpec, StoreUrl, UrlError, WebdavUrl,
+    };
     pub use warifu_vault::seam::store::{ShareStore, StoreError, StoreErrorKind};
 }

@@ -8,19 +8,20 @@ use warifu_catalog::SqliteCatalog;
 use warifu_core::format::Scheme;
 use warifu_core::ids::{Generation, Threshold};
 use warifu_core::keys::VaultKey;
-use warifu_store::{StoreUrl, attach_store, create_store};
+use warifu_store::{Credentials, SpecError, StoreSpec, StoreUrl, attach_store, create_store};
 use warifu_vault::context::{Act, AuditEntry, Context};
 use warifu_vault::error::{Fault, ServerFault};
 use warifu_vault::keys::{Candidate, Expected, FoundError, UnlockError, found, unlock};
 use warifu_vault::node::{AttrChange, NodeId};
 use warifu_vault::seam::catalog::{Catalog, CatalogError, Write};
 use warifu_vault::seam::clock::{Clock, SystemClock};
-use warifu_vault::seam::store::{Durability, ObjectKey};
+use warifu_vault::seam::store::{Durability, ObjectKey, ShareStore};
 use warifu_vault::{Options, ServerSeat, Unsaved, Vault, VaultConfig};
 
 use crate::context::process_context;
 use crate::error::Error;
 use crate::foreign::ForeignStore;
+use crate::rebuild::MISSING;
 use crate::vault_file::{
     Retention, SaveDurability, ServerEntry, VaultFile, VaultFileError, folder_of,
 };
@@ -32,6 +33,20 @@ pub struct NewServer {
     pub name: String,
     /// Where it is: a folder or a store URL; relative paths are taken from the current folder.
     pub url: String,
+    /// Where its passwords and keys are; relative paths are taken from the current folder.
+    pub credentials: Credentials,
+}
+
+impl NewServer {
+    /// A server that needs no password and no key.
+    #[must_use]
+    pub fn new(name: impl Into<String>, url: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            url: url.into(),
+            credentials: Credentials::default(),
+        }
+    }
 }
 
 /// How a vault is made.
@@ -39,6 +54,7 @@ pub struct NewServer {
 pub struct InitOptions {
     program: String,
     durability: SaveDurability,
+    scheme: Scheme,
 }
 
 impl InitOptions {
@@ -48,6 +64,7 @@ impl InitOptions {
         Self {
             program: program.into(),
             durability: SaveDurability::Normal,
+            scheme: Scheme::Shamir,
         }
     }
 
@@ -55,6 +72,14 @@ impl InitOptions {
     #[must_use]
     pub fn durability(mut self, durability: SaveDurability) -> Self {
         self.durability = durability;
+        self
+    }
+
+    /// How files are shared. [`Scheme::Compact`] takes n/k of a file's size instead of n times it, and its secrecy rests on a cipher
+    /// instead of on nothing.
+    #[must_use]
+    pub fn scheme(mut self, scheme: Scheme) -> Self {
+        self.scheme = scheme;
         self
     }
 }
@@ -136,16 +161,21 @@ impl Warifu {
                 return Err(Error::SameName { name: server.name });
             }
             let url = stored_url(&server, &path)?;
-            entries.push((server.name, url));
+            let credentials = server
+                .credentials
+                .rebased(&current_folder()?, folder_of(&path));
+            entries.push((server.name, url, credentials));
+        }
+        let mut specs = Vec::new();
+        for (name, url, credentials) in &entries {
+            specs.push((name, spec(name, url, credentials, folder_of(&path))?));
         }
         let mut candidates = Vec::new();
-        for (name, url) in &entries {
-            let store = create_store(&parse_url(name, url, folder_of(&path))?)
-                .await
-                .map_err(|source| Error::Create {
-                    server: name.clone(),
-                    source,
-                })?;
+        for (name, spec) in specs {
+            let store = create_store(&spec).await.map_err(|source| Error::Create {
+                server: name.clone(),
+                source,
+            })?;
             candidates.push(Candidate {
                 name: name.clone(),
                 store,
@@ -165,17 +195,18 @@ impl Warifu {
             }
         };
         let servers = threshold.indices().zip(&founded.servers).zip(entries).map(
-            |((index, id), (name, url))| ServerEntry {
+            |((index, id), (name, url, credentials))| ServerEntry {
                 index,
                 id: *id,
                 name,
                 url,
+                credentials,
             },
         );
         let file = VaultFile {
             vault: founded.vault,
             threshold,
-            scheme: Scheme::Shamir,
+            scheme: options.scheme,
             durability: options.durability,
             retention: Retention::All,
             catalog,
@@ -208,7 +239,19 @@ impl Warifu {
         let file = VaultFile::read(&path)?;
         let mut candidates = Vec::new();
         for server in &file.servers {
-            let store = attach_store(&parse_url(&server.name, &server.url, folder_of(&path))?);
+            let store: Arc<dyn ShareStore> = if server.url == MISSING {
+                Arc::new(ForeignStore {
+                    detail: "this server is lost; another one must take its place".to_owned(),
+                })
+            } else {
+                let spec = spec(
+                    &server.name,
+                    &server.url,
+                    &server.credentials,
+                    folder_of(&path),
+                )?;
+                attach_store(&spec)
+            };
             candidates.push(Candidate {
                 name: server.name.clone(),
                 store,
@@ -257,6 +300,7 @@ impl Warifu {
                 },
             });
         let mut vault = options.vault;
+        vault.scheme = file.scheme;
         vault.strict = file.durability == SaveDurability::Strict;
         let config = VaultConfig {
             vault: file.vault,
@@ -265,13 +309,9 @@ impl Warifu {
             servers: seats.collect(),
             options: vault,
         };
-        let vault = Vault::start(
-            config,
-            unlocked.key,
-            Arc::new(catalog),
-            Arc::new(SystemClock),
-        )
-        .await?;
+        let (catalog, clock) = (Arc::new(catalog), Arc::new(SystemClock));
+        let vault = Vault::start(config, unlocked.key, catalog, clock).await?;
+        vault.learn(&unlocked.answers);
         let context = process_context(&options.program);
         vault.attach(&context, &options.program).await?;
         Ok(Self {
@@ -319,7 +359,7 @@ impl Warifu {
     }
 }
 
-fn unlock_error(error: UnlockError) -> Error {
+pub(crate) fn unlock_error(error: UnlockError) -> Error {
     match error {
         UnlockError::TooFewServers {
             needed,
@@ -364,13 +404,7 @@ async fn make_catalog(
     file: &VaultFile,
     program: &str,
 ) -> Result<(), Error> {
-    let failed = |source| match source {
-        CatalogError::Exists => Error::CatalogExists { path: path.into() },
-        source => Error::Catalog {
-            path: path.into(),
-            source,
-        },
-    };
+    let failed = |source| catalog_error(path, source);
     let catalog = SqliteCatalog::create(path, key.catalog_key(file.vault)).map_err(failed)?;
     let context = process_context(program);
     // The root belongs to whoever makes the vault: on a drive of their own they may write.
@@ -404,7 +438,17 @@ async fn make_catalog(
         })
 }
 
-fn remove_catalog(path: &Path) {
+pub(crate) fn catalog_error(path: &Path, source: CatalogError) -> Error {
+    match source {
+        CatalogError::Exists => Error::CatalogExists { path: path.into() },
+        source => Error::Catalog {
+            path: path.into(),
+            source,
+        },
+    }
+}
+
+pub(crate) fn remove_catalog(path: &Path) {
     for suffix in ["", "-wal", "-shm"] {
         let mut name = path.as_os_str().to_owned();
         name.push(suffix);
@@ -412,21 +456,47 @@ fn remove_catalog(path: &Path) {
     }
 }
 
-fn parse_url(server: &str, url: &str, base: &Path) -> Result<StoreUrl, Error> {
-    StoreUrl::parse(url, base).map_err(|source| Error::Url {
-        server: server.into(),
-        source,
+/// A server as the stores want it described.
+pub(crate) fn spec(
+    server: &str,
+    url: &str,
+    credentials: &Credentials,
+    base: &Path,
+) -> Result<StoreSpec, Error> {
+    StoreSpec::parse(url, credentials.clone(), base).map_err(|error| match error {
+        SpecError::Option(source) => Error::Option {
+            server: server.into(),
+            source,
+        },
+        SpecError::Url(source) => Error::Url {
+            server: server.into(),
+            source,
+        },
+        // The enum may grow; its words do for what comes.
+        other => Error::Founding {
+            detail: format!("{server}: {other}"),
+        },
+    })
+}
+
+pub(crate) fn current_folder() -> Result<PathBuf, Error> {
+    std::env::current_dir().map_err(|source| {
+        VaultFileError::Io {
+            path: ".".into(),
+            source,
+        }
+        .into()
     })
 }
 
 /// The URL as it stands in the vault file: a folder below the vault file's own is named relative to it, so that both can be
 /// moved together; any other one absolutely.
-fn stored_url(server: &NewServer, vault_file: &Path) -> Result<String, Error> {
-    let here = std::env::current_dir().map_err(|source| VaultFileError::Io {
-        path: ".".into(),
+pub(crate) fn stored_url(server: &NewServer, vault_file: &Path) -> Result<String, Error> {
+    let url = StoreUrl::parse(&server.url, &current_folder()?).map_err(|source| Error::Url {
+        server: server.name.clone(),
         source,
     })?;
-    match parse_url(&server.name, &server.url, &here)? {
+    match url {
         StoreUrl::Directory(path) => {
             let base = folder_of(vault_file);
             let inside = path
@@ -446,11 +516,11 @@ fn stored_url(server: &NewServer, vault_file: &Path) -> Result<String, Error> {
                 text.to_owned()
             })
         }
-        _ => Ok(server.url.clone()),
+        other => Ok(other.to_string()),
     }
 }
 
-fn absolute(path: &Path) -> Result<PathBuf, Error> {
+pub(crate) fn absolute(path: &Path) -> Result<PathBuf, Error> {
     std::path::absolute(path).map_err(|source| {
         VaultFileError::Io {
             path: path.into(),

@@ -1,6 +1,7 @@
 //! [`VaultFile`]: the small text file that says where a vault's servers and its catalogue are.
 //!
-//! It holds no secret: the vault key lies as shares on the servers.
+//! It holds no secret: the vault key lies as shares on the servers, and a server's password or key is named by a reference. What a
+//! `[[server]]` may say of those beside `index`, `id`, `name` and `url` is told by [`Credentials`].
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -14,6 +15,7 @@ use serde::Deserialize;
 use toml::Spanned;
 use warifu_core::format::Scheme;
 use warifu_core::ids::{ServerId, ShareIndex, Threshold, VaultId};
+use warifu_store::{BadOption, Credentials};
 
 /// The format of vault files that this warifu writes, and the newest it reads.
 pub const FORMAT: u32 = 1;
@@ -48,6 +50,8 @@ pub struct ServerEntry {
     pub name: String,
     /// Where it is: a store URL or a folder, relative to the vault file.
     pub url: String,
+    /// Where its passwords and keys are, paths relative to the vault file.
+    pub credentials: Credentials,
 }
 
 /// What `close` waits for.
@@ -162,7 +166,7 @@ pub enum Problem {
         /// The servers listed.
         got: usize,
     },
-    /// A secret stands in a URL.
+    /// A secret stands in a URL, or where a reference to one belongs.
     Secret {
         /// The field.
         field: &'static str,
@@ -232,6 +236,47 @@ struct RawServer {
     id: Spanned<String>,
     name: Spanned<String>,
     url: Spanned<String>,
+    user: Option<Spanned<String>>,
+    password: Option<Spanned<String>>,
+    key: Option<Spanned<String>>,
+    passphrase: Option<Spanned<String>>,
+    host_key: Option<Spanned<String>>,
+    known_hosts: Option<Spanned<String>>,
+    access_key: Option<Spanned<String>>,
+    secret_key: Option<Spanned<String>>,
+    ca: Option<Spanned<String>>,
+}
+
+impl RawServer {
+    /// What is said of passwords and keys; or which field is wrong, where, and how.
+    fn credentials(&self) -> Result<Credentials, (Range<usize>, Problem)> {
+        let mut credentials = Credentials::default();
+        for (field, value) in [
+            ("user", &self.user),
+            ("password", &self.password),
+            ("key", &self.key),
+            ("passphrase", &self.passphrase),
+            ("host_key", &self.host_key),
+            ("known_hosts", &self.known_hosts),
+            ("access_key", &self.access_key),
+            ("secret_key", &self.secret_key),
+            ("ca", &self.ca),
+        ] {
+            let Some(value) = value else { continue };
+            credentials
+                .set(field, value.get_ref())
+                .map_err(|error| (value.span(), option_problem(&error)))?;
+        }
+        Ok(credentials)
+    }
+}
+
+/// What is wrong with a server's option. The value is not repeated: it may be a secret.
+fn option_problem(error: &BadOption) -> Problem {
+    match error {
+        BadOption::Literal { field } => Problem::Secret { field },
+        other => Problem::Syntax(other.to_string()),
+    }
 }
 
 impl VaultFile {
@@ -308,8 +353,8 @@ impl VaultFile {
             .ok_or_else(|| bad(&raw.vault, "vault", "32 hexadecimal digits"))?;
         let scheme = match &raw.scheme {
             None => Scheme::Shamir,
-            Some(word) if word.get_ref() == "shamir" => Scheme::Shamir,
-            Some(word) => return Err(bad(word, "scheme", "\"shamir\"")),
+            Some(word) => Scheme::from_name(word.get_ref())
+                .ok_or_else(|| bad(word, "scheme", "\"shamir\" or \"compact\""))?,
         };
         let durability = match &raw.durability {
             None => SaveDurability::Normal,
@@ -364,6 +409,7 @@ impl VaultFile {
                 id,
                 name,
                 url,
+                ..
             } = entry.get_ref();
             let twice = |field, span, found: &dyn fmt::Display| {
                 invalid(
@@ -419,11 +465,16 @@ impl VaultFile {
             if !seen.3.insert(url.get_ref().clone()) {
                 return Err(twice("url", url.span(), url.get_ref()));
             }
+            let credentials = entry
+                .get_ref()
+                .credentials()
+                .map_err(|(span, problem)| invalid(span, problem))?;
             servers.push(ServerEntry {
                 index: place,
                 id: server,
                 name: name.get_ref().clone(),
                 url: url.get_ref().clone(),
+                credentials,
             });
         }
         servers.sort_by_key(|server| server.index);
@@ -449,8 +500,10 @@ impl VaultFile {
              \n\
              format = {FORMAT}\n\
              vault = {vault}\n\
-             # How new files are shared. 分散の方式。\n\
-             scheme = \"shamir\"\n\
+             # How new files are shared: \"shamir\" (fewer than k servers learn nothing, whatever they can compute; each\n\
+             # keeps as much as the file) or \"compact\" (fewer than k learn nothing unless they break the cipher; each keeps\n\
+             # the k-th part). May be changed: files that are there stay as they are and readable. 分散の方式。\n\
+             scheme = {scheme}\n\
              # What close waits for: \"normal\" (enough servers have the file; it is on their disks within a second)\n\
              # or \"strict\" (it is on their disks). 保存の完了をどこまで待つか。\n\
              durability = {durability}\n\
@@ -470,6 +523,7 @@ impl VaultFile {
             k = self.threshold.k(),
             n = self.threshold.n(),
             vault = quoted(&self.vault.to_string()),
+            scheme = quoted(self.scheme.name()),
             durability = quoted(self.durability.as_str()),
             retention = quoted(self.retention.as_str()),
             catalog = quoted(&self.catalog),
@@ -482,6 +536,9 @@ impl VaultFile {
                 quoted(&server.name),
                 quoted(&server.url),
             ));
+            for (field, value) in server.credentials.entries() {
+                text.push_str(&format!("{field} = {}\n", quoted(&value)));
+            }
         }
         text
     }

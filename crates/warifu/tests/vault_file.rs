@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
+use warifu::store::Credentials;
 use warifu::{
     Problem, Retention, SaveDurability, Scheme, ServerEntry, ServerId, ShareIndex, Threshold,
     VaultFile, VaultFileError, VaultId,
@@ -16,6 +17,7 @@ fn sample() -> VaultFile {
             id: ServerId::from_bytes([i; 16]),
             name: format!("庁舎\"{i}\""),
             url: format!("servers/{i}"),
+            credentials: Credentials::default(),
         })
         .collect();
     VaultFile {
@@ -43,11 +45,53 @@ fn line(whole: &str, text: &str) -> usize {
 
 #[test]
 fn what_is_written_is_read() {
-    let file = sample();
+    for (scheme, line) in [
+        (Scheme::Shamir, "scheme = \"shamir\"\n"),
+        (Scheme::Compact, "scheme = \"compact\"\n"),
+    ] {
+        let file = VaultFile { scheme, ..sample() };
+        assert!(file.render().contains(line), "{}", file.render());
+        assert_eq!(
+            VaultFile::parse(&file.render(), Path::new("x")).unwrap(),
+            file
+        );
+    }
+    // A vault file that says nothing is one of the first.
+    let silent = sample().render().replace("scheme = \"shamir\"\n", "");
+    let read = VaultFile::parse(&silent, Path::new("x")).unwrap();
+    assert_eq!(read.scheme, Scheme::Shamir);
+}
+
+#[test]
+fn p10_servers_name_their_secrets_and_never_hold_them() {
+    let mut file = sample();
+    let server = &mut file.servers[1];
+    server.url = "sftp://warifu@honcho/srv/warifu".into();
+    for (field, value) in [
+        ("key", "file:keys/honcho"),
+        ("passphrase", "env:PHRASE"),
+        ("known_hosts", "known_hosts"),
+    ] {
+        server.credentials.set(field, value).unwrap();
+    }
+    let text = file.render();
+    assert!(text.contains("key = \"file:keys/honcho\"\n"), "{text}");
+    assert_eq!(VaultFile::parse(&text, Path::new("x")).unwrap(), file);
+    let (at, found) = problem(&text.replace("env:PHRASE", "hunter2"));
     assert_eq!(
-        VaultFile::parse(&file.render(), Path::new("x")).unwrap(),
-        file
+        found,
+        Problem::Secret {
+            field: "passphrase"
+        }
     );
+    assert_eq!(at, line(&text, "env:PHRASE"));
+    let (at, found) =
+        problem(&text.replace("key = \"file:keys/honcho\"", "host_key = \"hunter2\""));
+    assert!(
+        matches!(&found, Problem::Syntax(text) if text.contains("host_key") && !text.contains("hunter2")),
+        "{found:?}"
+    );
+    assert_eq!(at, line(&text, "file:keys/honcho"));
 }
 
 #[test]

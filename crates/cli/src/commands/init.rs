@@ -1,7 +1,7 @@
 //! `warifu init`: a new vault.
 
 use serde::Serialize;
-use warifu::{InitOptions, NewServer, SaveDurability, Threshold, Warifu};
+use warifu::{InitOptions, NewServer, SaveDurability, Scheme, Threshold, Warifu};
 
 use super::Done;
 use crate::args::Init;
@@ -16,6 +16,7 @@ struct Made {
     vault: String,
     k: u8,
     n: u8,
+    scheme: &'static str,
     servers: Vec<MadeServer>,
 }
 
@@ -39,18 +40,23 @@ pub async fn run(args: Init) -> Done {
     })?;
     let threshold = Threshold::new(args.threshold, n)
         .map_err(|bad| Failure::opening(warifu::Error::Threshold(bad)))?;
-    let servers = args
+    let mut servers: Vec<NewServer> = args
         .servers
         .iter()
         .enumerate()
         .map(|(position, word)| server(position, word))
         .collect();
+    for word in &args.server_option {
+        set_option(&mut servers, word)?;
+    }
     let durability = if args.strict {
         SaveDurability::Strict
     } else {
         SaveDurability::Normal
     };
-    let options = InitOptions::new("warifu").durability(durability);
+    let options = InitOptions::new("warifu")
+        .durability(durability)
+        .scheme(args.scheme.into());
     let file = Warifu::init(&args.vault, threshold, servers, options)
         .await
         .map_err(Failure::opening)?;
@@ -71,6 +77,7 @@ pub async fn run(args: Init) -> Done {
             vault: file.vault.to_string(),
             k: threshold.k(),
             n,
+            scheme: file.scheme.name(),
             servers,
         })?;
     } else if !crate::quiet() {
@@ -98,21 +105,41 @@ pub async fn run(args: Init) -> Done {
         } else if threshold.k() == n && n > 1 {
             note(&say!("init-threshold-all"));
         }
+        if file.scheme == Scheme::Compact {
+            note(&say!("init-compact", k = threshold.k()));
+        }
     }
     Ok(Exit::Ok)
 }
 
 /// A server from the command line: `NAME=URL`, or a URL, which gets a name by its place.
-fn server(position: usize, word: &str) -> NewServer {
+pub fn server(position: usize, word: &str) -> NewServer {
     match word.split_once('=') {
         // A path may have a = in it too; a name has no slash.
-        Some((name, url)) if !name.is_empty() && !name.contains(['/', ':']) => NewServer {
-            name: name.into(),
-            url: url.into(),
-        },
-        _ => NewServer {
-            name: format!("server-{}", position + 1),
-            url: word.into(),
-        },
+        Some((name, url)) if !name.is_empty() && !name.contains(['/', ':']) => {
+            NewServer::new(name, url)
+        }
+        _ => NewServer::new(format!("server-{}", position + 1), word),
     }
+}
+
+/// An option of a server from the command line: `NAME.FIELD=VALUE`. What is wrong is told without the value, which may be a password.
+pub fn set_option(servers: &mut [NewServer], word: &str) -> Result<(), Failure> {
+    let usage = |what| Failure::new(Exit::Usage, what, say!("server-option-next"));
+    let (place, value) = word
+        .split_once('=')
+        .ok_or_else(|| usage(say!("server-option-form")))?;
+    let (name, field) = place
+        .rsplit_once('.')
+        .ok_or_else(|| usage(say!("server-option-form")))?;
+    let server = servers
+        .iter_mut()
+        .find(|server| server.name == name)
+        .ok_or_else(|| usage(say!("server-option-unknown", server = shown_text(name))))?;
+    server.credentials.set(field, value).map_err(|source| {
+        Failure::opening(warifu::Error::Option {
+            server: name.into(),
+            source,
+        })
+    })
 }

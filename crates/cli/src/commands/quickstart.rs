@@ -90,12 +90,9 @@ async fn make(tour: &Tour) -> Result<bool, Failure> {
     if new {
         let threshold =
             Threshold::new(2, 3).map_err(|bad| Failure::opening(warifu::Error::Threshold(bad)))?;
-        let list = (1..=3).map(|number| NewServer {
-            name: format!("server-{number}"),
-            url: servers
-                .join(number.to_string())
-                .to_string_lossy()
-                .into_owned(),
+        let list = (1..=3).map(|number| {
+            let folder = servers.join(number.to_string());
+            NewServer::new(format!("server-{number}"), folder.to_string_lossy())
         });
         Warifu::init(
             &tour.vault,

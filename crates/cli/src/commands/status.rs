@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use warifu::{Fault, ServerCount, ServerState, Status, VerifyOptions, VerifyReport, Warifu};
+use warifu::{
+    Fault, Scheme, ServerCount, ServerState, Status, VerifyOptions, VerifyReport, Warifu,
+};
 
 use super::{Done, with_vault};
 use crate::args;
@@ -16,6 +18,8 @@ use crate::words::{say, set_vault};
 struct JsonStatus {
     k: u8,
     n: u8,
+    /// By which scheme new files are shared.
+    scheme: &'static str,
     /// How many more servers may go.
     spare: i32,
     servers: Vec<JsonServer>,
@@ -88,6 +92,7 @@ fn json_status(status: &Status) -> JsonStatus {
     JsonStatus {
         k: status.threshold.k(),
         n: status.threshold.n(),
+        scheme: status.scheme.name(),
         spare: status.spare,
         servers,
         files: status.usage.files,
@@ -127,6 +132,9 @@ fn fault_key(fault: Fault) -> &'static str {
 fn show_status(warifu: &Warifu, status: &Status) -> Result<(), Failure> {
     let (k, n) = (status.threshold.k(), status.threshold.n());
     let mut text = format!("{}\n", say!("status-threshold", k = k, n = n));
+    if status.scheme == Scheme::Compact {
+        text.push_str(&format!("{}\n", say!("status-compact", k = k)));
+    }
     for server in &status.servers {
         let state = match &server.state {
             ServerState::Normal => say!("state-normal"),

@@ -126,7 +126,7 @@ same-name = two servers are called "{ $server }".
 same-name-next = give each server a name of its own with NAME=URL.
 url-not-built-in = { $server }: { $scheme } servers are not built into this version.
 url-bad = { $server }: { $detail }
-url-next = name a folder: a path, dir:PATH or file:///PATH. Folders of mounted file servers (NFS, SMB, sshfs) work too.
+url-next = name a folder (a path, dir:PATH or file:///PATH; those of mounted file servers work too) or a server: sftp://USER@HOST/PATH, webdavs://HOST/PATH, s3://BUCKET?endpoint=https://HOST
 store-not-empty = { $server }: the folder { $path } is not empty: { $found }
 store-not-empty-next = name an empty or a new folder for each server.
 store-in-use = { $server }: { $path } belongs to a vault already.
@@ -143,7 +143,7 @@ too-few-servers-next = bring one of the servers named above back (is it mounted?
 wrong-vault = the servers do not hold the key of this vault.
 wrong-vault-next = check that the vault file and the servers' places in it belong together.
 catalog-missing = the catalogue { $path } is missing.
-catalog-missing-next = put it back from a backup, next to the vault file. The contents are still on the servers.
+catalog-missing-next = make it anew from the servers with: { $warifu } rebuild { $vault }
 catalog-exists = there is a catalogue { $path } already.
 catalog-exists-next = choose another name for the vault file; the catalogue is named after it.
 catalog-no-answer = the catalogue does not answer: { $detail }
@@ -157,6 +157,7 @@ init-next = Keep a copy of the vault file and of the catalogue beside it.
     Put files in with:  { $warifu } put { $vault } FILE /
     Or mount a drive:   { $warifu } mount { $vault } FOLDER
 init-threshold-one = note: with a threshold of 1 each server alone can read everything.
+init-compact = note: files are shared by the scheme compact. Each server keeps only 1/{ $k } of a file's size, and in return fewer than { $k } servers tell nothing only as long as the cipher (AES-256) is not broken; with the scheme shamir this needs no cipher.
 init-threshold-all = note: with this threshold no server may be lost: if one goes, no file can be read.
 
 # Copying
@@ -176,6 +177,7 @@ history-empty = { $subject } has never been saved.
 
 # Status and verify
 status-threshold = { $k } of { $n } servers are needed to read.
+status-compact = New files are shared by the scheme compact: 1/{ $k } of their size on each server, secret as long as the cipher is not broken.
 state-normal = ok
 status-free = { $size } free
 status-usage = { $files } files, { $folders } folders, { $size }, { $versions } versions.
@@ -263,6 +265,8 @@ combine-damaged-next = The result is right: every part of it was checked. Make n
 combine-too-few = { $needed } good shares that belong together are needed, and { $got } are there.
 combine-too-few-next = add more of the share files.
 combine-no-fit = these shares do not belong together.
+combine-scheme = { $path } is no share of a file that was split with this program: its share is of scheme { $scheme }, as servers of a vault keep them, and not of scheme 1.
+combine-scheme-next = give only files that split has made. What lies on a vault's servers is read with: { $warifu } get VAULT PATH .
 combine-bad = the shares cannot be joined: { $detail }
 combine-bad-next = give only the shares of one file, all made by the same split.
 combine-no-name = the file's own name cannot be used here.
@@ -282,3 +286,36 @@ tour-away = 3. Take one server away, and read on.
 tour-back = 4. Put it back, and check every share.
 tour-end = 5. Take the drive away.
 tour-remove = To remove everything:
+
+# Servers on the network
+server-option-form = an option of a server is written NAME.FIELD=VALUE.
+server-option-unknown = there is no server called "{ $server }" among those named.
+server-option-bad = { $server }: { $detail }.
+server-option-next = write for example -o honcho.key=file:honcho.key, where honcho is a server named as honcho=sftp://USER@HOST/PATH; see { $warifu } init --help
+
+# Rebuilding the catalogue
+rebuild-done = Rebuilt { $catalog }: { $files } files, { $folders } folders, { $versions } versions.
+rebuild-vault-file = A new vault file is { $path }; new files are shared by the scheme { $scheme }, which can be changed there.
+rebuild-up-to = Everything is in up to { $time }.
+rebuild-no-journal = No journal was found: names are as of each file's last save; moves, removals, empty folders and links since then are not in.
+rebuild-gaps = { $count ->
+    [one] one segment of the journal is missing: a change of names in it may be undone or lost.
+   *[other] { $count } segments of the journal are missing: changes of names in them may be undone or lost.
+}
+rebuild-unfinished = the journal's last segment is on too few of these servers: changes of the last moment may be missing. With more servers it could be read.
+rebuild-audit-missing = { $count ->
+    [one] one line of the audit log is missing.
+   *[other] { $count } lines of the audit log are missing.
+}
+rebuild-adopted = saved last and put in place: { $file }, version { $version } ({ $time })
+rebuild-adopted-file = saved last and put in place as a new file: { $file } ({ $time })
+rebuild-adopted-copy = saved last and kept as a copy: { $file } ({ $time })
+rebuild-moved = lost its folder and is now: { $file }
+rebuild-missing = { $server } is missing; its place is kept in the vault file for another server.
+rebuild-owed = { $count ->
+    [one] one share is missing on a server; see
+   *[other] { $count } shares are missing on servers; see
+} { $warifu } status { $vault }
+rebuild-next = now check every share with: { $warifu } verify { $vault }
+rebuild-server-lost = a server stopped answering in the middle; nothing was made.
+rebuild-server-lost-next = try again when it is back, or without it where enough others are left.

@@ -13,7 +13,9 @@ help-init = 2 台以上の割符サーバに新しい保管庫を作ります
     .vault = 書き出す保管庫ファイル（例: office.toml）
     .servers = 割符サーバごとのフォルダまたは URL。「名前=URL」で名前を付けられます
     .threshold = 読むのに必要なサーバの台数（しきい値）
+    .server_option = 割符サーバのパスワードや鍵の場所: 名前.項目=値（例 honcho.key=file:honcho.key、honcho.host_key=SHA256:…）。パスワードそのものではなく file:パス か env:変数名 を書きます。項目: user, password, key, passphrase, host_key, known_hosts, access_key, secret_key, ca
     .strict = 保存のたびに、サーバのディスクに書き込まれるまで待ちます
+    .scheme = 分散の方式。shamir: しきい値に満たない台数からは、どれだけ計算しても何もわかりません。各サーバの割符はファイルと同じ大きさです。compact: 暗号が破られないかぎり何もわかりません。各サーバの割符はファイルのしきい値分の 1 です [既定: shamir]
 help-mount = 保管庫をドライブとして見せます
     .dir = マウントする場所（空のフォルダ）
     .allow_other = この計算機のほかの利用者にも、ファイルの権限に従って使わせます
@@ -52,6 +54,10 @@ help-history = ファイルの版を一覧します
 help-status = 割符サーバとファイルの状態を表示します
 help-verify = すべてのサーバの割符を検査し、異常の場所と種類を示します
     .deep = 割符の先頭と長さだけでなく、全バイトを読んで検査します
+help-rebuild = どの K 台のサーバからでも目録を作り直します（名前、フォルダ、版、監査記録）
+    .vault = 保管庫ファイル。サーバを指定したときは、新しく書くファイル
+    .servers = 保管庫ファイルも失われたとき: 残っているサーバのフォルダまたは URL。名前=URL で名前を付けられます
+    .server_option = サーバの鍵やパスワードの場所: 名前.項目=値（init と同じ）
 help-split = 保管庫なしで、1 つのファイルを割符ファイルに分けます
     .file = 分けるファイル
     .k = 元に戻すのに必要な割符の数（しきい値）

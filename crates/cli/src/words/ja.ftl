@@ -120,7 +120,7 @@ same-name = 「{ $server }」という名前のサーバが 2 台あります。
 same-name-next = 「名前=URL」でサーバごとに別の名前を付けてください。
 url-not-built-in = { $server }: { $scheme } のサーバには、この版では対応していません。
 url-bad = { $server }: { $detail }
-url-next = フォルダを指定してください（パス、dir:パス、file:///パス）。マウントしたファイルサーバ（NFS、SMB、sshfs）のフォルダも使えます。
+url-next = フォルダ（パス、dir:パス、file:///パス。マウントしたファイルサーバのフォルダも可）か、サーバ（sftp://ユーザ@ホスト/パス、webdavs://ホスト/パス、s3://バケット?endpoint=https://ホスト）を指定してください。
 store-not-empty = { $server }: フォルダ { $path } は空ではありません: { $found }
 store-not-empty-next = サーバごとに、空のフォルダか新しいフォルダを指定してください。
 store-in-use = { $server }: { $path } はすでに保管庫に使われています。
@@ -137,7 +137,7 @@ too-few-servers-next = 上のサーバを復旧して（マウントされてい
 wrong-vault = これらのサーバは、この保管庫の鍵を持っていません。
 wrong-vault-next = 保管庫ファイルと、そこに書かれたサーバの場所が正しい組か確認してください。
 catalog-missing = 目録 { $path } がありません。
-catalog-missing-next = 控えから保管庫ファイルの隣に戻してください。中身はサーバに残っています。
+catalog-missing-next = サーバから作り直してください: { $warifu } rebuild { $vault }
 catalog-exists = 目録 { $path } がすでにあります。
 catalog-exists-next = 保管庫ファイルに別の名前を付けてください。目録の名前はそれに合わせて付きます。
 catalog-no-answer = 目録が応答しません: { $detail }
@@ -151,6 +151,7 @@ init-next = 保管庫ファイルと、その隣の目録の控えを取って�
     ファイルを入れる:     { $warifu } put { $vault } ファイル /
     ドライブとして使う:   { $warifu } mount { $vault } フォルダ
 init-threshold-one = 注意: しきい値が 1 なので、どのサーバも単独ですべてを読めます。
+init-compact = 注意: 分散の方式は compact です。各サーバに置く量はファイルの { $k } 分の 1 で済みますが、{ $k } 台未満から何もわからないのは、暗号（AES-256）が破られないかぎりです。方式 shamir なら暗号に頼りません。
 init-threshold-all = 注意: このしきい値では 1 台も失えません。1 台でもなくなると、どのファイルも読めません。
 
 # コピー
@@ -167,6 +168,7 @@ history-empty = { $subject } はまだ保存されていません。
 
 # 状態と検査
 status-threshold = { $n } 台のうち { $k } 台あれば読めます。
+status-compact = 新しいファイルの分散の方式は compact です。各サーバの割符はファイルの { $k } 分の 1 で、秘密は暗号が破られないかぎり守られます。
 state-normal = 正常
 status-free = 空き { $size }
 status-usage = { $files } ファイル、{ $folders } フォルダ、{ $size }、{ $versions } 版。
@@ -242,6 +244,8 @@ combine-damaged-next = 結果は正しいものです（すべての部分を確
 combine-too-few = 同じ組の正常な割符が { $needed } 個必要ですが、{ $got } 個しかありません。
 combine-too-few-next = 割符ファイルを追加してください。
 combine-no-fit = これらの割符は同じ組のものではありません。
+combine-scheme = { $path } は split で作った割符ではありません。方式 { $scheme } の割符で、保管庫のサーバに置かれる形のものです（split の割符は方式 1）。
+combine-scheme-next = split で作ったファイルだけを指定してください。保管庫のサーバにある内容は次のコマンドで取り出せます: { $warifu } get 保管庫 パス .
 combine-bad = 割符を合わせられません: { $detail }
 combine-bad-next = 1 つのファイルを一度に分けた割符だけを指定してください。
 combine-no-name = 元のファイル名はここでは使えません。
@@ -261,3 +265,27 @@ tour-away = 3. サーバを 1 台外して、そのまま読みます。
 tour-back = 4. サーバを戻し、すべての割符を検査します。
 tour-end = 5. ドライブを外します。
 tour-remove = すべて消すには:
+
+# ネットワーク上の割符サーバ
+server-option-form = サーバの設定は 名前.項目=値 の形で書きます。
+server-option-unknown = 指定されたサーバの中に「{ $server }」という名前のものはありません。
+server-option-bad = { $server }: { $detail }
+server-option-next = 例: honcho=sftp://ユーザ@ホスト/パス と名付けたサーバには -o honcho.key=file:honcho.key のように書きます。詳しくは { $warifu } init --help
+
+# 目録の再構築
+rebuild-done = { $catalog } を作り直しました: ファイル { $files }、フォルダ { $folders }、版 { $versions }。
+rebuild-vault-file = 新しい保管庫ファイルは { $path } です。新しいファイルの分散方式は { $scheme } です（保管庫ファイルで変えられます）。
+rebuild-up-to = { $time } までのすべてが入っています。
+rebuild-no-journal = 変更記録が見つかりません。名前は各ファイルの最後の保存時のものです。その後の移動と削除、空のフォルダ、リンクは入っていません。
+rebuild-gaps = 変更記録が { $count } 区画欠けています。その間の名前の変更は、元に戻っているか失われているかもしれません。
+rebuild-unfinished = 変更記録の最後の区画は、これらのサーバだけでは割符が足りず読めません。直前の変更が抜けているかもしれません。サーバを増やせば読めることがあります。
+rebuild-audit-missing = 監査記録が { $count } 行欠けています。
+rebuild-adopted = 最後に保存された版を置きました: { $file }（版 { $version }、{ $time }）
+rebuild-adopted-file = 最後に保存されたものを新しいファイルとして置きました: { $file }（{ $time }）
+rebuild-adopted-copy = 最後に保存されたものを写しとして残しました: { $file }（{ $time }）
+rebuild-moved = フォルダが失われたので、ここに置きました: { $file }
+rebuild-missing = { $server } がありません。保管庫ファイルには、代わりのサーバのための場所を残してあります。
+rebuild-owed = サーバに { $count } 個の割符がありません。確認: { $warifu } status { $vault }
+rebuild-next = すべての割符を検査してください: { $warifu } verify { $vault }
+rebuild-server-lost = 途中でサーバが応答しなくなりました。何も作っていません。
+rebuild-server-lost-next = 復旧してからやり直すか、ほかのサーバが足りていれば、そのサーバを除いてやり直してください。

@@ -257,10 +257,10 @@ macro_rules! kernels {
                 let mut start = 0;
                 for strip in secret.chunks(STRIP) {
                     let width = strip.len().next_multiple_of(UNIT);
-                    let runs = stream.scratch.take(stream.degree * width);
+                    let runs = stream.scratch.take(stream.degree * (width / UNIT));
                     aes.fill(stream.keys.expose(), counter, runs);
-                    counter += (runs.len() / BLOCK) as u64;
-                    let runs = runs.as_ptr();
+                    counter += (runs.len() * (UNIT / BLOCK)) as u64;
+                    let runs = runs.as_ptr().cast::<u8>();
                     let mut at = 0;
                     while at + GROUP * WIDTH <= strip.len() {
                         // SAFETY: a whole group is left, in the secret and so in all runs and places.

@@ -12,7 +12,7 @@ use super::put::{self, is_temp_name};
 use super::root::{
     MARKER, Mark, OBJECTS, Place, READ_DIR, Root, TMP, has_marker, open_folder, top_entries,
 };
-use super::{CreateError, OpenError};
+use crate::error::{CreateError, OpenError};
 
 /// So many names of foreign files are told.
 const NAMES_TOLD: usize = 5;

@@ -19,7 +19,6 @@
 
 mod create;
 mod errno;
-mod error;
 mod list;
 mod put;
 mod read;
@@ -40,7 +39,7 @@ use warifu_vault::seam::store::{
     Durability, ObjectKey, ObjectStat, Page, ShareStore, Space, StoreError, StoreErrorKind,
 };
 
-pub use error::{CreateError, OpenError};
+use crate::error::{CreateError, OpenError};
 pub use root::Identity;
 use root::{Mark, Place, Root, not_the_store, unopened};
 use unsynced::Unsynced;

@@ -15,8 +15,9 @@ use rustix::io::Errno;
 use warifu_vault::seam::store::{ObjectKey, StoreError, StoreErrorKind};
 
 use super::errno::{failed, kind_of};
+use super::put;
 use super::put::Placing;
-use super::{OpenError, put};
+use crate::error::OpenError;
 
 pub(super) const MARKER: &str = "warifu-store";
 pub(super) const OBJECTS: &str = "objects";
@@ -406,7 +407,6 @@ pub(super) fn unopened(error: &OpenError) -> StoreError {
         | OpenError::NotAStore { .. }
         | OpenError::DamagedMarker { .. }
         | OpenError::NoAnswer { .. } => StoreErrorKind::NoAnswer,
-        OpenError::Newer { .. } | OpenError::Url(_) => StoreErrorKind::Failed,
         OpenError::Io { source, .. } => {
             let kind = source.raw_os_error().map_or(StoreErrorKind::Failed, |raw| {
                 kind_of(Errno::from_raw_os_error(raw))
@@ -418,6 +418,8 @@ pub(super) fn unopened(error: &OpenError) -> StoreError {
                 StoreErrorKind::Failed
             }
         }
+        // A newer format; the others are not about folders.
+        _ => StoreErrorKind::Failed,
     };
     StoreError::new(kind, error.to_string())
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::time::Instant;
-use warifu_core::format::ExtentKind;
+use warifu_core::format::{ExtentKind, Scheme};
 use warifu_core::ids::{ExtentId, VersionNo};
 use warifu_core::secret::SecretBytes;
 
@@ -21,7 +21,7 @@ use crate::vault::{Inner, lock};
 const ROWS: usize = 4096;
 
 /// Lines of the audit log that tell of no change (somebody opened a file) wait for a change to go with, so long…
-const AUDIT_WAITS: Duration = Duration::from_secs(10);
+const AUDIT_WAITS: Duration = Duration::from_secs(60);
 
 /// …or until there are so many.
 const AUDIT_MOST: usize = 1024;
@@ -183,6 +183,8 @@ impl Inner {
             version: VersionNo(next),
             kind: ExtentKind::Journal,
             number: class.number(),
+            // Names are in it: secret from fewer than k servers whatever they can compute.
+            scheme: Scheme::Shamir,
         };
         let (servers, ids) = (Arc::clone(&self.servers), extents.clone());
         let dealt = dealing::deal_off_task(move || {

@@ -7,7 +7,7 @@
 use std::fmt;
 
 use async_trait::async_trait;
-use warifu_core::format::{ExtentKind, Scheme};
+use warifu_core::format::{ExtentKind, Plan, Scheme};
 use warifu_core::head::Timestamp;
 use warifu_core::ids::{ExtentId, FileId, Generation, ShareIndex, Threshold, VersionNo};
 
@@ -131,6 +131,14 @@ pub struct ExtentRecord {
     pub version: VersionNo,
     /// Shares that are not on their servers yet.
     pub owed: IndexSet,
+}
+
+impl ExtentRecord {
+    /// Where things lie in its shares, and how long they are.
+    #[must_use]
+    pub const fn plan(&self) -> Plan {
+        Plan::new(self.scheme, self.threshold, self.len)
+    }
 }
 
 /// A version of a document.

@@ -43,11 +43,13 @@ impl Unsettled {
 
 impl Vault {
     /// Makes everything done so far, with names as well as with contents, safe from a power cut: what `fsync` of a folder
-    /// does.
+    /// does. What an earlier run saved, and too few servers answered for when this one began, is checked once more; where
+    /// they still don't answer it stays as it is, and `fsync` of the file itself says so.
     ///
     /// # Errors
     /// Errors of the catalogue; [`VaultError::NotStored`] when too few servers can promise to keep what was saved.
     pub async fn sync(&self) -> Result<()> {
+        self.inner.recheck().await?;
         self.inner.sync_all(Occasion::Sync).await
     }
 }
@@ -85,6 +87,13 @@ impl Inner {
 
     /// Makes the version of this head safe from a power cut. That others are not is no error.
     pub(crate) async fn settle_head(self: &Arc<Self>, head: Option<ExtentId>) -> Result<()> {
+        let doubtful = || head.is_some_and(|head| lock(&self.doubtful).contains(&head));
+        if doubtful() {
+            self.recheck().await?;
+        }
+        if doubtful() {
+            return Err(self.not_judged());
+        }
         let settled = self.settle_now().await;
         let listed = lock(&self.unsettled)
             .iter()
@@ -161,6 +170,16 @@ impl Inner {
         }
     }
 
+    fn not_judged(&self) -> VaultError {
+        VaultError::NotStored {
+            file: String::from("a version saved before the last start"),
+            needed: self.servers.threshold.k(),
+            got: 0,
+            full: false,
+            faults: Vec::new(),
+        }
+    }
+
     /// Notes that shares which were owed have come.
     pub(crate) async fn pay(&self, extent: ExtentId, paid: IndexSet) -> Result<()> {
         let _owing = self.owing.lock().await;
@@ -174,8 +193,20 @@ impl Inner {
     }
 
     /// A durable save must not stand on extents of an earlier one that are not on disk yet.
-    pub(crate) async fn settle_base(&self, document: FileId, version: VersionNo) -> Result<()> {
+    pub(crate) async fn settle_base(
+        self: &Arc<Self>,
+        document: FileId,
+        version: VersionNo,
+    ) -> Result<()> {
         match self.catalog.version(document, version).await? {
+            // Of this one it is not even known whether it is whole.
+            Some(base)
+                if base
+                    .head
+                    .is_some_and(|head| lock(&self.doubtful).contains(&head)) =>
+            {
+                self.settle_head(base.head).await
+            }
             Some(base) if !base.settled => self.settle(&[Unsettled::whole(&base)]).await.1,
             _ => Ok(()),
         }

@@ -119,7 +119,11 @@ pub(super) fn commit(
         number,
         len: 4096,
         threshold: Threshold::new(2, 3).expect("2 of 3 is possible"),
-        scheme: Scheme::Shamir,
+        // A vault may have extents of both.
+        scheme: match kind {
+            ExtentKind::Data => Scheme::Compact,
+            _ => Scheme::Shamir,
+        },
         generation: Generation(1),
         document: attr.document,
         version: VersionNo(attr.version.0 + 1),

@@ -1,5 +1,6 @@
 //! What happens to versions later: settled, taken back, owed shares paid.
 
+use warifu_core::format::Scheme;
 use warifu_core::ids::VersionNo;
 use warifu_vault::node::NodeId;
 use warifu_vault::seam::catalog::{CatalogError, Commit, IndexSet, RenameMode};
@@ -15,6 +16,31 @@ pub(super) async fn run(fresh: &impl Fn() -> Lab) {
     layouts_are_taken_back(fresh()).await;
     a_take_over_is_taken_back(fresh()).await;
     owed_shares_are_listed_until_paid(fresh()).await;
+    extents_of_every_scheme_come_back(fresh()).await;
+}
+
+async fn extents_of_every_scheme_come_back(lab: Lab) {
+    let made = lab.make(ROOT, "x", file()).await;
+    let data = [fresh(), fresh()];
+    let attr = lab.attr(made.node).await;
+    let save = lab.begin(&data).await;
+    let (layout, write) = ([Some(data[0]), None, Some(data[1])], lab.write());
+    let what = commit(save, &attr, lab.now(), 9 << 20, &layout, &data);
+    let committed = (lab.catalog).commit_save(made.node, attr.head, what.clone(), write);
+    lab.done(committed).await;
+    for dealt in &what.dealt {
+        let kept = lab.catalog.extent(dealt.extent).await.unwrap();
+        assert_eq!(kept.as_ref(), Some(dealt));
+    }
+    let mut all = lab.catalog.extents(None, 10).await.unwrap();
+    let mut dealt = what.dealt;
+    all.sort_by_key(|record| record.extent);
+    dealt.sort_by_key(|record| record.extent);
+    assert_eq!(all, dealt);
+    let schemes: Vec<_> = dealt.iter().map(|record| record.scheme).collect();
+    for scheme in [Scheme::Shamir, Scheme::Compact] {
+        assert!(schemes.contains(&scheme), "{schemes:?}");
+    }
 }
 
 async fn versions_settle(lab: Lab) {

@@ -118,11 +118,20 @@ impl Lab {
     }
 
     pub async fn start_with(&self, options: Options) -> Result<Vault, VaultError> {
+        self.start_on(self.seats(), options).await
+    }
+
+    /// A machine that reaches the servers in a way of its own.
+    pub async fn start_on(
+        &self,
+        servers: Vec<ServerSeat>,
+        options: Options,
+    ) -> Result<Vault, VaultError> {
         let config = VaultConfig {
             vault: self.vault,
             threshold: self.threshold,
             generation: FIRST_GENERATION,
-            servers: self.seats(),
+            servers,
             options,
         };
         let (catalog, clock) = (Arc::new(self.catalog.clone()), Arc::clone(&self.clock));

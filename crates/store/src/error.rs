@@ -1,10 +1,12 @@
-//! Why a folder cannot be taken for a store.
+//! Why a store cannot be opened or made.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
+use crate::credentials::{BadOption, CredentialError};
+use crate::spec::SpecError;
 use crate::url::UrlError;
 
 /// Why a store cannot be opened.
@@ -14,6 +16,86 @@ pub enum OpenError {
     /// The URL is not one.
     #[error(transparent)]
     Url(#[from] UrlError),
+    /// An option of the server is wrong.
+    #[error(transparent)]
+    Option(#[from] BadOption),
+    /// A password or a key is not at hand.
+    #[error(transparent)]
+    Credential(#[from] CredentialError),
+    /// The server did not answer: unknown to the network, switched off, or silent.
+    #[error("no answer from {server}: {detail}")]
+    Unreachable {
+        /// The server.
+        server: String,
+        /// What happened.
+        detail: String,
+    },
+    /// Nobody has said yet that this is the server's key.
+    #[error(
+        "the host key of {server} is not known: {algorithm} {fingerprint}. Compare it with what the server's owner says, then {}",
+        trust_advice(known_hosts.as_deref(), line, fingerprint)
+    )]
+    UnknownHostKey {
+        /// The server.
+        server: String,
+        /// The kind of key.
+        algorithm: String,
+        /// The key's fingerprint, `SHA256:…`.
+        fingerprint: String,
+        /// The line for a file of known hosts.
+        line: String,
+        /// The file of known hosts that was asked.
+        known_hosts: Option<PathBuf>,
+    },
+    /// The server shows another key than the one that is known for it.
+    #[error(
+        "the host key of {server} has changed: it is {fingerprint}, and {expected} was expected. Somebody may stand between; \
+         use this server only when its owner confirms the new key"
+    )]
+    HostKeyChanged {
+        /// The server.
+        server: String,
+        /// The fingerprint of the key shown.
+        fingerprint: String,
+        /// What was expected, and where that is said.
+        expected: String,
+    },
+    /// The server shows a key that was declared stolen or lost.
+    #[error("the host key of {server} was revoked: {fingerprint} ({place})")]
+    HostKeyRevoked {
+        /// The server.
+        server: String,
+        /// The key's fingerprint.
+        fingerprint: String,
+        /// Where that is said.
+        place: String,
+    },
+    /// The server's certificate is not one to trust.
+    #[error("the certificate of {server} is not trusted: {detail}")]
+    Certificate {
+        /// The server.
+        server: String,
+        /// Why not.
+        detail: String,
+    },
+    /// The server does not let us in.
+    #[error("{server} does not let {user} in ({detail})")]
+    Login {
+        /// The server.
+        server: String,
+        /// Who asked.
+        user: String,
+        /// What was tried.
+        detail: String,
+    },
+    /// The server answered, and not as one of its kind should.
+    #[error("{server}: {detail}")]
+    Protocol {
+        /// The server.
+        server: String,
+        /// What was wrong.
+        detail: String,
+    },
     /// There is nothing at the path.
     #[error("there is no folder {}", path.display())]
     Missing {
@@ -73,13 +155,33 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    pub(super) fn io(path: &Path, doing: &'static str, errno: Errno) -> Self {
+    pub(crate) fn io(path: &Path, doing: &'static str, errno: Errno) -> Self {
         Self::Io {
             path: path.into(),
             doing,
             source: errno.into(),
         }
     }
+}
+
+impl From<SpecError> for OpenError {
+    fn from(error: SpecError) -> Self {
+        match error {
+            SpecError::Url(error) => Self::Url(error),
+            SpecError::Option(error) => Self::Option(error),
+        }
+    }
+}
+
+/// How a host key that was found to be right is made known.
+fn trust_advice(known_hosts: Option<&Path>, line: &str, fingerprint: &str) -> String {
+    let file = known_hosts.map_or_else(
+        || "~/.ssh/known_hosts".to_owned(),
+        |path| path.display().to_string(),
+    );
+    format!(
+        "write host_key = \"{fingerprint}\" among the server's options, or add this line to {file}: {line}"
+    )
 }
 
 /// Why a store cannot be made.
