@@ -68,6 +68,8 @@ pub enum Command {
     Verify(Verify),
     /// List the servers, or replace a lost one.
     Server(Server),
+    /// Make the catalogue anew from any K servers: names, folders, versions and the audit log.
+    Rebuild(Rebuild),
     /// Split one file into share files, without a vault.
     Split(Split),
     /// Join share files back into the file.
@@ -298,6 +300,26 @@ pub struct Status {
 }
 
 #[derive(Args, Debug)]
+pub struct Rebuild {
+    /// The vault file; a new one to write, where servers are named.
+    pub vault: PathBuf,
+    /// Where the vault file is lost too: the servers that are left, each a folder or store URL; NAME=URL gives it a name.
+    #[arg(num_args = 0.., value_name = "SERVER")]
+    pub servers: Vec<String>,
+    /// Where a server's password or key is: NAME.FIELD=VALUE, as for init.
+    #[arg(
+        short = 'o',
+        long,
+        value_name = "NAME.FIELD=VALUE",
+        requires = "servers"
+    )]
+    pub server_option: Vec<String>,
+    /// Print the result as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug)]
 pub struct Split {
     /// The file to split.
     pub file: PathBuf,
@@ -390,6 +412,11 @@ fn examples(command: &str) -> &'static [&'static str] {
         "server" => &[
             "warifu server list office.toml",
             "warifu server replace office.toml bunko /mnt/new-disk/bunko --yes",
+        ],
+        "rebuild" => &[
+            "warifu rebuild office.toml",
+            "warifu rebuild office.toml /mnt/server-a kencho=/mnt/server-c",
+            "warifu rebuild office.toml --json > rebuilt.json",
         ],
         "split" => &["warifu split contract.pdf -k 2 -n 3 -o /media/usb"],
         "combine" => {

@@ -6,6 +6,7 @@ pub mod init;
 pub mod loose;
 pub mod mount;
 pub mod quickstart;
+pub mod rebuild;
 pub mod repair;
 pub mod server;
 pub mod status;

@@ -406,6 +406,12 @@ impl Failure {
                 say!("founding-failed", detail = shown_text(&detail)),
                 say!("founding-failed-next"),
             ),
+            warifu::Error::ServerLost { fault } => Self::new(
+                Exit::TooFew,
+                say!("rebuild-server-lost"),
+                say!("rebuild-server-lost-next"),
+            )
+            .with([server_fault(&fault)]),
             warifu::Error::CatalogMissing { path } => Self::new(
                 Exit::NotFound,
                 say!("catalog-missing", path = shown_path(&path)),

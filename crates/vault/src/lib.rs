@@ -71,6 +71,7 @@ pub mod error;
 pub mod file;
 pub mod keys;
 pub mod node;
+pub mod rebuild;
 pub mod repair;
 pub mod seam;
 pub mod status;

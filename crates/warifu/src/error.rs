@@ -87,6 +87,12 @@ pub enum Error {
         /// What is wrong with each server.
         faults: Vec<ServerFault>,
     },
+    /// A server stopped answering in the middle of a rebuild.
+    #[error("a server stopped answering: {fault}")]
+    ServerLost {
+        /// Which one, and what it said last.
+        fault: ServerFault,
+    },
     /// The catalogue is not where the vault file says.
     #[error("there is no catalogue {}", path.display())]
     CatalogMissing {

@@ -29,6 +29,7 @@ mod files;
 mod foreign;
 mod open;
 mod path;
+mod rebuild;
 mod replace;
 mod vault_file;
 
@@ -37,6 +38,7 @@ pub use error::Error;
 pub use files::{BLOCK, FileMeta, Walk};
 pub use open::{InitOptions, NewServer, OpenOptions, Warifu};
 pub use path::VaultPath;
+pub use rebuild::Rebuilt;
 pub use replace::ReplacePlan;
 pub use vault_file::{
     FORMAT, Problem, Retention, SaveDurability, ServerEntry, VaultFile, VaultFileError,
@@ -52,6 +54,10 @@ pub use warifu_core::secret::SecretBytes;
 pub use warifu_vault::context::Context;
 pub use warifu_vault::error::{Fault, ServerFault, VaultError};
 pub use warifu_vault::node::{Attr, AttrChange, BadName, Name, NodeId, NodeKind};
+pub use warifu_vault::rebuild::{
+    Adopted, AdoptedAs, JournalFound, LostVersion, RebuildProgress, RebuildReport, ServerFound,
+    Stage,
+};
 pub use warifu_vault::repair::{
     Orphans, RepairOptions, RepairPlan, RepairProgress, RepairReport, Upkeep, Work,
 };

@@ -113,7 +113,7 @@ pub async fn run(args: Init) -> Done {
 }
 
 /// A server from the command line: `NAME=URL`, or a URL, which gets a name by its place.
-fn server(position: usize, word: &str) -> NewServer {
+pub fn server(position: usize, word: &str) -> NewServer {
     match word.split_once('=') {
         // A path may have a = in it too; a name has no slash.
         Some((name, url)) if !name.is_empty() && !name.contains(['/', ':']) => {

@@ -144,7 +144,7 @@ too-few-servers-next = bring one of the servers named above back (is it mounted?
 wrong-vault = the servers do not hold the key of this vault.
 wrong-vault-next = check that the vault file and the servers' places in it belong together.
 catalog-missing = the catalogue { $path } is missing.
-catalog-missing-next = put it back from a backup, next to the vault file. The contents are still on the servers.
+catalog-missing-next = make it anew from the servers with: { $warifu } rebuild { $vault }
 catalog-exists = there is a catalogue { $path } already.
 catalog-exists-next = choose another name for the vault file; the catalogue is named after it.
 catalog-no-answer = the catalogue does not answer: { $detail }
@@ -364,3 +364,30 @@ server-option-form = an option of a server is written NAME.FIELD=VALUE.
 server-option-unknown = there is no server called "{ $server }" among those named.
 server-option-bad = { $server }: { $detail }.
 server-option-next = write for example -o honcho.key=file:honcho.key, where honcho is a server named as honcho=sftp://USER@HOST/PATH; see { $warifu } init --help
+
+# Rebuilding the catalogue
+rebuild-done = Rebuilt { $catalog }: { $files } files, { $folders } folders, { $versions } versions.
+rebuild-vault-file = A new vault file is { $path }; new files are shared by the scheme { $scheme }, which can be changed there.
+rebuild-up-to = Everything is in up to { $time }.
+rebuild-no-journal = No journal was found: names are as of each file's last save; moves, removals, empty folders and links since then are not in.
+rebuild-gaps = { $count ->
+    [one] one segment of the journal is missing: a change of names in it may be undone or lost.
+   *[other] { $count } segments of the journal are missing: changes of names in them may be undone or lost.
+}
+rebuild-unfinished = the journal's last segment is on too few of these servers: changes of the last moment may be missing. With more servers it could be read.
+rebuild-audit-missing = { $count ->
+    [one] one line of the audit log is missing.
+   *[other] { $count } lines of the audit log are missing.
+}
+rebuild-adopted = saved last and put in place: { $file }, version { $version } ({ $time })
+rebuild-adopted-file = saved last and put in place as a new file: { $file } ({ $time })
+rebuild-adopted-copy = saved last and kept as a copy: { $file } ({ $time })
+rebuild-moved = lost its folder and is now: { $file }
+rebuild-missing = { $server } is missing; its place is kept in the vault file for another server.
+rebuild-owed = { $count ->
+    [one] one share is missing on a server; see
+   *[other] { $count } shares are missing on servers; see
+} { $warifu } status { $vault }
+rebuild-next = now check every share with: { $warifu } verify { $vault }
+rebuild-server-lost = a server stopped answering in the middle; nothing was made.
+rebuild-server-lost-next = try again when it is back, or without it where enough others are left.

@@ -138,7 +138,7 @@ too-few-servers-next = 上のサーバを復旧して（マウントされてい
 wrong-vault = これらのサーバは、この保管庫の鍵を持っていません。
 wrong-vault-next = 保管庫ファイルと、そこに書かれたサーバの場所が正しい組か確認してください。
 catalog-missing = 目録 { $path } がありません。
-catalog-missing-next = 控えから保管庫ファイルの隣に戻してください。中身はサーバに残っています。
+catalog-missing-next = サーバから作り直してください: { $warifu } rebuild { $vault }
 catalog-exists = 目録 { $path } がすでにあります。
 catalog-exists-next = 保管庫ファイルに別の名前を付けてください。目録の名前はそれに合わせて付きます。
 catalog-no-answer = 目録が応答しません: { $detail }
@@ -328,3 +328,21 @@ server-option-form = サーバの設定は 名前.項目=値 の形で書きま�
 server-option-unknown = 指定されたサーバの中に「{ $server }」という名前のものはありません。
 server-option-bad = { $server }: { $detail }
 server-option-next = 例: honcho=sftp://ユーザ@ホスト/パス と名付けたサーバには -o honcho.key=file:honcho.key のように書きます。詳しくは { $warifu } init --help
+
+# 目録の再構築
+rebuild-done = { $catalog } を作り直しました: ファイル { $files }、フォルダ { $folders }、版 { $versions }。
+rebuild-vault-file = 新しい保管庫ファイルは { $path } です。新しいファイルの分散方式は { $scheme } です（保管庫ファイルで変えられます）。
+rebuild-up-to = { $time } までのすべてが入っています。
+rebuild-no-journal = 変更記録が見つかりません。名前は各ファイルの最後の保存時のものです。その後の移動と削除、空のフォルダ、リンクは入っていません。
+rebuild-gaps = 変更記録が { $count } 区画欠けています。その間の名前の変更は、元に戻っているか失われているかもしれません。
+rebuild-unfinished = 変更記録の最後の区画は、これらのサーバだけでは割符が足りず読めません。直前の変更が抜けているかもしれません。サーバを増やせば読めることがあります。
+rebuild-audit-missing = 監査記録が { $count } 行欠けています。
+rebuild-adopted = 最後に保存された版を置きました: { $file }（版 { $version }、{ $time }）
+rebuild-adopted-file = 最後に保存されたものを新しいファイルとして置きました: { $file }（{ $time }）
+rebuild-adopted-copy = 最後に保存されたものを写しとして残しました: { $file }（{ $time }）
+rebuild-moved = フォルダが失われたので、ここに置きました: { $file }
+rebuild-missing = { $server } がありません。保管庫ファイルには、代わりのサーバのための場所を残してあります。
+rebuild-owed = サーバに { $count } 個の割符がありません。確認: { $warifu } status { $vault }
+rebuild-next = すべての割符を検査してください: { $warifu } verify { $vault }
+rebuild-server-lost = 途中でサーバが応答しなくなりました。何も作っていません。
+rebuild-server-lost-next = 復旧してからやり直すか、ほかのサーバが足りていれば、そのサーバを除いてやり直してください。

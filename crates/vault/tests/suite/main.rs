@@ -21,6 +21,7 @@ mod model;
 mod orphans;
 mod parts;
 mod patience;
+mod rebuild;
 mod repair;
 mod repair_cut_off;
 mod secrecy;
