@@ -33,7 +33,7 @@
 mod credentials;
 mod directory;
 mod error;
-mod mark;
+mod layout;
 mod remote;
 mod sftp;
 mod spec;
@@ -43,6 +43,7 @@ pub use credentials::{BadOption, CredentialError, CredentialRef, Credentials, Ke
 pub use directory::{DirectoryStore, Identity, MAX_OBJECT, Options};
 pub use error::{CreateError, OpenError};
 pub use remote::{Powers, RemoteOptions, RemoteStore};
+pub use sftp::{SftpOptions, SftpStore};
 pub use spec::{
     SpecError, StoreIdentity, StoreSpec, attach_store, create_store, identity, open_store,
 };

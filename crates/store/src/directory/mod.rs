@@ -40,9 +40,9 @@ use warifu_vault::seam::store::{
 };
 
 use crate::error::{CreateError, OpenError};
-use crate::mark::Mark;
+use crate::layout::{Mark, Place};
 pub use root::Identity;
-use root::{Place, Root, not_the_store, unopened};
+use root::{Root, not_the_store, unopened};
 use unsynced::Unsynced;
 
 /// The largest object that is written or read, in bytes. Far above what warifu makes; a server that claims more is not believed.

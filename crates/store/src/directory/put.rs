@@ -7,8 +7,8 @@ use rustix::io::Errno;
 use warifu_vault::seam::store::{StoreError, StoreErrorKind};
 
 use super::errno::failed;
-use super::root::{Place, Root, TMP};
-use crate::mark::random_hex;
+use super::root::Root;
+use crate::layout::{Place, TMP, random_hex};
 
 const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
 const WRITE_NEW: OFlags = OFlags::WRONLY
@@ -239,16 +239,11 @@ fn probe(root: &Root) -> Result<Placing, StoreError> {
     Ok(Placing::Exclusive)
 }
 
-/// Whether a name in the folder for temporary files is of our making.
-pub(super) fn is_temp_name(name: &str) -> bool {
-    name.len() == 32 && name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::root::{OBJECTS, open_folder};
+    use super::super::root::open_folder;
     use super::*;
-    use crate::mark::Mark;
+    use crate::layout::{Mark, OBJECTS};
     use warifu_vault::seam::store::ObjectKey;
 
     fn root(path: &std::path::Path) -> Root {

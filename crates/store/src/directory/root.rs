@@ -15,15 +15,12 @@ use rustix::io::Errno;
 use warifu_vault::seam::store::{ObjectKey, StoreError, StoreErrorKind};
 
 use super::errno::{failed, kind_of};
-use super::put;
 use super::put::Placing;
 use crate::error::OpenError;
-use crate::mark::{MARKER, Mark, MarkError};
-
-pub(super) const OBJECTS: &str = "objects";
-pub(super) const TMP: &str = "tmp";
-/// Made by mkfs at the top of ext file systems; belongs to nobody.
-pub(super) const LOST_FOUND: &str = "lost+found";
+use crate::layout::{
+    BadMark, LOST_FOUND, MARKER, MARKER_LIMIT, Mark, OBJECTS, Place, STALE_AFTER_SECS, TMP,
+    is_temp_name, shard_folder, shard_of,
+};
 
 pub(super) const FOLDER_MODE: Mode = Mode::RWXU;
 pub(super) const READ_DIR: OFlags = OFlags::RDONLY
@@ -34,9 +31,6 @@ pub(super) const READ_FILE: OFlags = OFlags::RDONLY
     .union(OFlags::CLOEXEC)
     .union(OFlags::NOFOLLOW)
     .union(OFlags::NONBLOCK);
-/// A temporary file older than this was left by a crash; generous, as a file server's clock is its own.
-const STALE_AFTER_SECS: i64 = 24 * 60 * 60;
-
 /// Which directory this is, whatever path led to it: equal for two paths exactly when both lead to one directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Identity {
@@ -64,43 +58,9 @@ impl Identity {
     }
 }
 
-/// Why a folder's marker is not read.
-enum NoMark {
+enum MarkError {
     Errno(Errno),
-    Bad(MarkError),
-}
-
-/// Where an object lies under the folder.
-pub(super) struct Place {
-    /// Relative to the folder.
-    pub path: String,
-    /// The shard folder it lies in; `None` for what lies at the top.
-    pub shard: Option<u8>,
-}
-
-impl Place {
-    pub(super) fn of(name: &ObjectKey) -> Self {
-        let text = name.as_str();
-        match text.get(..2) {
-            Some(shard) if name.is_share() => Self {
-                path: format!("{OBJECTS}/{shard}/{text}"),
-                shard: u8::from_str_radix(shard, 16).ok(),
-            },
-            _ => Self {
-                path: text.to_owned(),
-                shard: None,
-            },
-        }
-    }
-
-    /// The folder that holds the name, relative to the store's folder.
-    pub(super) fn folder(&self) -> String {
-        self.shard.map_or_else(|| ".".to_owned(), shard_folder)
-    }
-}
-
-pub(super) fn shard_folder(shard: u8) -> String {
-    format!("{OBJECTS}/{shard:02x}")
+    Bad(BadMark),
 }
 
 /// An opened store folder.
@@ -132,20 +92,20 @@ impl Root {
         let dir = open_folder(path)?;
         let mark = match read_mark(&dir) {
             Ok(mark) => mark,
-            Err(NoMark::Errno(Errno::NOENT)) => {
+            Err(MarkError::Errno(Errno::NOENT)) => {
                 let empty = top_entries(&dir).is_ok_and(|names| names.is_empty());
                 return Err(OpenError::NotAStore {
                     path: path.into(),
                     empty,
                 });
             }
-            Err(NoMark::Errno(errno)) => {
+            Err(MarkError::Errno(errno)) => {
                 return Err(OpenError::io(path, "cannot read the marker file of", errno));
             }
-            Err(NoMark::Bad(MarkError::Damaged)) => {
+            Err(MarkError::Bad(BadMark::Damaged)) => {
                 return Err(OpenError::DamagedMarker { path: path.into() });
             }
-            Err(NoMark::Bad(MarkError::Newer(version))) => {
+            Err(MarkError::Bad(BadMark::Newer(version))) => {
                 return Err(OpenError::Newer {
                     path: path.into(),
                     version,
@@ -175,7 +135,7 @@ impl Root {
     pub(super) fn confirm(&self) -> Result<(), StoreError> {
         match read_mark(&self.dir) {
             Ok(mark) if mark == self.mark => Ok(()),
-            Err(NoMark::Errno(errno)) if errno != Errno::NOENT => Err(failed(
+            Err(MarkError::Errno(errno)) if errno != Errno::NOENT => Err(failed(
                 format_args!("cannot read the marker file of {}", self.path.display()),
                 errno,
             )),
@@ -276,7 +236,7 @@ impl Root {
                 .file_name()
                 .to_str()
                 .ok()
-                .filter(|name| put::is_temp_name(name))
+                .filter(|name| is_temp_name(name))
             else {
                 continue;
             };
@@ -293,19 +253,6 @@ impl Root {
         if swept > 0 {
             tracing::info!(store = %self.path.display(), swept, "removed temporary files left by a crash");
         }
-    }
-}
-
-/// The two hexadecimal digits that name a shard folder.
-pub(super) fn shard_of(name: &[u8]) -> Option<u8> {
-    let text = std::str::from_utf8(name)
-        .ok()
-        .filter(|text| text.len() == 2)?;
-    let lower = text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    if lower {
-        u8::from_str_radix(text, 16).ok()
-    } else {
-        None
     }
 }
 
@@ -338,18 +285,19 @@ pub(super) fn has_marker(path: &Path) -> bool {
     rustix::fs::openat(CWD, path, READ_DIR, Mode::empty()).is_ok_and(|dir| read_mark(&dir).is_ok())
 }
 
-fn read_mark(dir: &OwnedFd) -> Result<Mark, NoMark> {
-    let file = rustix::fs::openat(dir, MARKER, READ_FILE, Mode::empty()).map_err(NoMark::Errno)?;
-    let mut bytes = Vec::with_capacity(256);
+fn read_mark(dir: &OwnedFd) -> Result<Mark, MarkError> {
+    let file =
+        rustix::fs::openat(dir, MARKER, READ_FILE, Mode::empty()).map_err(MarkError::Errno)?;
+    let mut bytes = Vec::with_capacity(MARKER_LIMIT);
     loop {
         match rustix::io::read(&file, rustix::buffer::spare_capacity(&mut bytes)) {
             Ok(0) => break,
-            Ok(_) if bytes.len() >= 256 => return Err(NoMark::Bad(MarkError::Damaged)),
+            Ok(_) if bytes.len() >= MARKER_LIMIT => return Err(MarkError::Bad(BadMark::Damaged)),
             Ok(_) | Err(Errno::INTR) => {}
-            Err(errno) => return Err(NoMark::Errno(errno)),
+            Err(errno) => return Err(MarkError::Errno(errno)),
         }
     }
-    Mark::parse(&bytes).map_err(NoMark::Bad)
+    Mark::parse(&bytes).map_err(MarkError::Bad)
 }
 
 pub(super) fn not_the_store(path: &Path) -> StoreError {
@@ -400,17 +348,4 @@ fn is_local(magic: rustix::fs::FsWord) -> bool {
         | 0xCA45_1A4E   // bcachefs
         | 0x2FC1_2FC1 // zfs
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_shard_is_two_lower_case_digits() {
-        assert_eq!(shard_of(b"0a"), Some(10));
-        for name in [&b"0A"[..], b"+a", b"a", b"abc", b"..", b"zz"] {
-            assert_eq!(shard_of(name), None, "{name:?}");
-        }
-    }
 }

@@ -73,7 +73,7 @@ use self::service::{MakeTrouble, Manner, Service, Top};
 pub use self::store::{Powers, RemoteStore};
 use crate::credentials::{CredentialError, CredentialRef};
 use crate::error::{CreateError, OpenError};
-use crate::mark::{Mark, MarkError};
+use crate::layout::{BadMark, Mark};
 use crate::spec::{StoreIdentity, StoreSpec};
 use crate::url::{S3Url, StoreUrl, WebdavUrl, escape};
 
@@ -275,11 +275,11 @@ async fn marker(spec: &StoreSpec, service: &dyn Service) -> Result<Option<Mark>,
     };
     match Mark::parse(&bytes) {
         Ok(mark) => Ok(Some(mark)),
-        Err(MarkError::Newer(version)) => Err(OpenError::Newer {
+        Err(BadMark::Newer(version)) => Err(OpenError::Newer {
             path: place(spec),
             version,
         }),
-        Err(MarkError::Damaged) => Err(OpenError::DamagedMarker { path: place(spec) }),
+        Err(BadMark::Damaged) => Err(OpenError::DamagedMarker { path: place(spec) }),
     }
 }
 
@@ -501,7 +501,7 @@ pub(crate) async fn identity(spec: &StoreSpec) -> Result<StoreIdentity, OpenErro
             other => (other.to_string(), String::new()),
         };
         let place = match marker(spec, &*service).await? {
-            Some(mark) => mark.to_string(),
+            Some(mark) => mark.digits().to_owned(),
             None => match service.top().await {
                 Ok(Top::Names(_)) => path,
                 Ok(Top::Missing) => return Err(missing(spec)),

@@ -18,7 +18,7 @@ use super::names::{MARKER, PROBE, Tried, Turns, path_of};
 use super::service::{Manner, Service, out_of_range};
 use crate::directory::MAX_OBJECT;
 use crate::error::OpenError;
-use crate::mark::{Mark, MarkError};
+use crate::layout::{BadMark, Mark};
 
 /// So many calls are at work at once; others wait for their turn, within the same time.
 const PARALLEL: usize = 32;
@@ -216,12 +216,12 @@ impl Shared {
     async fn confirm(&self) -> Result<(), StoreError> {
         let found = match self.service()?.read(MARKER, None).await {
             Ok(bytes) => Mark::parse(&bytes),
-            Err(error) if error.kind == StoreErrorKind::NotFound => Err(MarkError::Damaged),
+            Err(error) if error.kind == StoreErrorKind::NotFound => Err(BadMark::Damaged),
             Err(error) => return Err(error),
         };
         let mark = match found {
             Ok(mark) => mark,
-            Err(MarkError::Newer(version)) => {
+            Err(BadMark::Newer(version)) => {
                 return Err(StoreError::new(
                     StoreErrorKind::Failed,
                     format!(

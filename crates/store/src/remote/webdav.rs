@@ -29,15 +29,13 @@ use super::http::{Body, Http, HttpError, MAX_LISTING, Refusal, Reply, object_lim
 use super::multistatus::{self, Entry};
 use super::names::{MARKER, OBJECTS, PROBE, TMP, parse_shard, shard_folder, shard_of};
 use super::service::{MakeTrouble, Manner, Service, Top, askable, cut, out_of_range, within};
-use crate::mark::random_hex;
+use crate::layout::{LOST_FOUND, random_hex};
 
 const DEPTH: HeaderName = HeaderName::from_static("depth");
 const DESTINATION: HeaderName = HeaderName::from_static("destination");
 const OVERWRITE: HeaderName = HeaderName::from_static("overwrite");
 /// What Apache calls a file that is still under way; its own business.
 const APACHE_TMP: &str = ".davfs.tmp";
-/// Made by mkfs at the top of ext file systems; belongs to nobody.
-const LOST_FOUND: &str = "lost+found";
 /// So many requests of one call are under way at once.
 const AT_ONCE: usize = 16;
 
