@@ -289,15 +289,16 @@ impl Webdav {
     }
 
     async fn rename(&self, from: &str, to: &str) -> Result<Reply, StoreError> {
-        let request = self
-            .request("MOVE", &self.url(from))
-            .header(DESTINATION, self.url(to))
-            .header(OVERWRITE, "F");
-        let request = Self::ready(request, Bytes::new()).map_err(|error| self.told(error))?;
-        self.http
-            .send(request, object_limit())
-            .await
-            .map_err(|error| self.told(error))
+        let (url, to) = (self.url(from), self.url(to));
+        let request = || {
+            let request = self
+                .request("MOVE", &url)
+                .header(DESTINATION, &to)
+                .header(OVERWRITE, "F");
+            Self::ready(request, Bytes::new())
+        };
+        let answer = self.http.send_again(request, object_limit()).await;
+        answer.map_err(|error| self.told(error))
     }
 
     async fn attempt(&self, path: &str, how: &Placing<'_>) -> Result<Reply, StoreError> {
@@ -333,14 +334,23 @@ impl Webdav {
         };
         self.place_at(&staged, put).await?;
         let done = self.place_at(path, Placing::Move { from: &staged }).await;
-        if done
-            .as_ref()
-            .is_err_and(|error| error.kind != StoreErrorKind::NoAnswer)
-        {
-            // In nobody's way if it stays.
-            let _ = self.remove(&staged).await;
+        match done {
+            Err(error) if error.kind == StoreErrorKind::NotFound => {
+                // Nobody else knows the staged name: if it is gone, it was moved by a request whose answer was lost.
+                match self.head(path).await {
+                    Ok(stat) if stat.len == object.len() as u64 => Ok(()),
+                    _ => Err(error),
+                }
+            }
+            Err(error) => {
+                if error.kind != StoreErrorKind::NoAnswer {
+                    // In nobody's way if it stays.
+                    let _ = self.remove(&staged).await;
+                }
+                Err(error)
+            }
+            Ok(()) => Ok(()),
         }
-        done
     }
 
     /// Adds a folder's objects to a page, until it is full.
