@@ -125,6 +125,10 @@ const OWNED: &[(&str, &[&str])] = &[
     ("quick-xml", &["warifu-store"]),
     ("blake3", &["warifu-core"]),
     ("chacha20poly1305", &["warifu-core"]),
+    ("russh", &["warifu-store"]),
+    ("url", &["warifu-store"]),
+    ("hmac", &["warifu-store"]),
+    ("sha1", &["warifu-store"]),
     ("sharks", &[]),
     ("blahaj", &[]),
 ];

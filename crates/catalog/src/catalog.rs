@@ -12,15 +12,18 @@ use warifu_vault::context::AuditEntry;
 use warifu_vault::node::{Attr, AttrChange, Name, NodeId};
 use warifu_vault::seam::catalog::{
     AuditRow, Catalog, CatalogError, Commit, Cursor, Durability, ExtentRecord, IndexSet, Intent,
-    Listed, NewNode, RenameMode, Renamed, SaveId, Usage, Version, Write, XattrMode,
+    Listed, NewNode, OwedChange, RenameMode, Renamed, SaveId, Usage, Version, Write, XattrMode,
 };
 use warifu_vault::seam::clock::{Clock, SystemClock};
+use warifu_vault::seam::journal::{
+    Changes, JournalState, Restored, Resume, Row, RowKey, Segments, Waste,
+};
 
 use crate::error::Outcome;
 use crate::readers::{Readers, View};
 use crate::saves::limit;
 use crate::writer::{Tx, Writer};
-use crate::{audit, files, names, read, rename, saves, schema, versions, xattrs};
+use crate::{audit, files, journal, names, read, rename, restore, saves, schema, versions, xattrs};
 
 /// A catalogue in one SQLite file (with its `-wal` and `-shm` beside it), readable by its owner only.
 ///
@@ -62,8 +65,11 @@ impl SqliteCatalog {
     pub fn open(path: &Path, key: CatalogKey) -> Result<Self, CatalogError> {
         let open = || -> Outcome<Self> {
             let conn = files::open(path)?;
-            schema::check(&conn, &key)?;
+            let found = schema::check(&conn, &key)?;
             files::use_wal(&conn)?;
+            if found < schema::SCHEMA {
+                schema::upgrade(&conn)?;
+            }
             Self::start(path, conn, key)
         };
         open().map_err(CatalogError::from)
@@ -402,9 +408,13 @@ impl Catalog for SqliteCatalog {
         .await
     }
 
-    async fn set_owed(&self, extent: ExtentId, owed: IndexSet) -> Result<(), CatalogError> {
+    async fn change_owed(
+        &self,
+        changes: &[OwedChange],
+    ) -> Result<Vec<Option<IndexSet>>, CatalogError> {
+        let changes = changes.to_vec();
         self.write(Durability::Soon, move |tx| {
-            versions::set_owed(tx, extent, owed)
+            versions::change_owed(tx, &changes)
         })
         .await
     }
@@ -424,5 +434,37 @@ impl Catalog for SqliteCatalog {
 
     async fn sync(&self) -> Result<(), CatalogError> {
         self.write(Durability::Now, |tx| tx.pulse()).await
+    }
+
+    async fn changes(&self, most: usize) -> Result<Changes, CatalogError> {
+        self.read(|view| journal::changes(view, limit(most)))
+    }
+
+    async fn rows(&self, after: Option<RowKey>, most: usize) -> Result<Vec<Row>, CatalogError> {
+        self.read(|view| journal::rows(view, after, limit(most)))
+    }
+
+    async fn journal(&self) -> Result<JournalState, CatalogError> {
+        self.read(|view| view.snapshot(journal::state))
+    }
+
+    async fn journalled(
+        &self,
+        segments: Segments,
+        durability: Durability,
+    ) -> Result<Waste, CatalogError> {
+        self.write(durability, move |tx| journal::journalled(tx, &segments))
+            .await
+    }
+
+    async fn restore(
+        &self,
+        rows: Box<dyn Iterator<Item = Restored> + Send>,
+        resume: Resume,
+    ) -> Result<(), CatalogError> {
+        self.write(Durability::Now, move |tx| {
+            restore::restore(tx, rows, resume)
+        })
+        .await
     }
 }

@@ -75,6 +75,7 @@ pub(crate) fn extent_kind_of(code: i64) -> Outcome<ExtentKind> {
 pub(crate) fn scheme_code(scheme: Scheme) -> Outcome<i64> {
     match scheme {
         Scheme::Shamir => Ok(1),
+        Scheme::Compact => Ok(2),
         other => Err(misuse(format!(
             "the scheme {other:?} has no code in this schema"
         ))),
@@ -84,6 +85,7 @@ pub(crate) fn scheme_code(scheme: Scheme) -> Outcome<i64> {
 pub(crate) fn scheme_of(code: i64) -> Outcome<Scheme> {
     match code {
         1 => Ok(Scheme::Shamir),
+        2 => Ok(Scheme::Compact),
         other => Err(damaged(format!(
             "an extent is of scheme {other}, which does not exist"
         ))),

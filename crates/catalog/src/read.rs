@@ -1,6 +1,7 @@
 //! Reading.
 
 use rusqlite::{OptionalExtension, params};
+use warifu_core::format::ExtentKind;
 use warifu_core::ids::{ExtentId, FileId, VersionNo};
 use warifu_core::keys::Field;
 use warifu_vault::node::{Attr, Name, NodeId, NodeKind};
@@ -104,7 +105,12 @@ pub(crate) fn list(
     Ok(listed)
 }
 
-fn open_name(view: View<'_>, parent: NodeId, tag: &[u8; 16], sealed: &[u8]) -> Outcome<Name> {
+pub(crate) fn open_name(
+    view: View<'_>,
+    parent: NodeId,
+    tag: &[u8; 16],
+    sealed: &[u8],
+) -> Outcome<Name> {
     let opened = view
         .key
         .open(Field::Name, &entry_row(parent, tag), sealed)
@@ -312,6 +318,11 @@ pub(crate) fn user_of(
     extent: ExtentId,
 ) -> Outcome<Option<(Option<NodeId>, FileId, VersionNo)>> {
     view.snapshot(|view| {
+        if let Some(record) = self::extent(view, extent)?
+            && record.kind == ExtentKind::Journal
+        {
+            return Ok(Some((None, record.document, record.version)));
+        }
         // An interval that has not ended reaches to the document's newest version. A file with a name comes first, then
         // the newest version.
         let mut statement = view.conn.prepare_cached(

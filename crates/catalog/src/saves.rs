@@ -177,7 +177,7 @@ fn must_be_file(kind: NodeKind) -> Outcome<()> {
     }
 }
 
-fn take_intent(tx: &Tx<'_>, save: SaveId) -> Outcome<()> {
+pub(crate) fn take_intent(tx: &Tx<'_>, save: SaveId) -> Outcome<()> {
     if end(tx, save)? {
         Ok(())
     } else {

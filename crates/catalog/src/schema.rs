@@ -13,7 +13,7 @@ use crate::codec::kind_code;
 use crate::error::{Fail, Outcome, damaged};
 
 /// The newest schema that this warifu knows.
-pub(crate) const SCHEMA: u32 = 1;
+pub(crate) const SCHEMA: u32 = 2;
 
 /// What a right key opens.
 const WITNESS: &[u8] = b"the key of this catalogue";
@@ -76,11 +76,79 @@ CREATE INDEX intent_more_save ON intent_more (save);
 CREATE TABLE audit (seq BIGINT PRIMARY KEY, sealed BLOB NOT NULL, chain BLOB NOT NULL) WITHOUT ROWID;
 ";
 
+/// What schema 2 has more than schema 1: how far the journal has come, and which rows it does not have yet.
+///
+/// `changed` has one row for each row that changed, under the number of its last change; which columns tell the row apart
+/// depends on the kind. `whole` is 0 where the journal's segments do not tell everything.
+const JOURNAL_TABLES: &str = "
+CREATE TABLE journal (id BIGINT PRIMARY KEY, next BIGINT NOT NULL, audited BIGINT NOT NULL, archived BIGINT NOT NULL, whole BIGINT NOT NULL);
+CREATE TABLE changed (seq INTEGER PRIMARY KEY AUTOINCREMENT, kind BIGINT NOT NULL, a BLOB NOT NULL, b BLOB NOT NULL, c BLOB NOT NULL);
+CREATE UNIQUE INDEX changed_row ON changed (kind, a, b, c);
+CREATE INDEX extent_journal ON extent (number, version, len) WHERE kind = 3;
+";
+
+/// The tables that are journalled: the code of their rows' kind, and what tells a row apart. Fewer than three columns are
+/// filled up with zeros.
+pub(crate) const JOURNALLED: [(&str, i64, [&str; 3]); 7] = [
+    ("node", 1, ["id", "", ""]),
+    ("entry", 2, ["parent", "tag", ""]),
+    ("link", 3, ["node", "", ""]),
+    ("xattr", 4, ["node", "tag", ""]),
+    ("version", 5, ["document", "number", ""]),
+    ("layout", 6, ["document", "no", "from_version"]),
+    ("extent", 7, ["id", "", ""]),
+];
+
+/// Each statement that changes a row marks it, in the same transaction: no code can forget to.
+///
+/// The keys of rows never change. The journal's own extents are left out: otherwise each segment would call for another.
+pub(crate) fn triggers() -> String {
+    let mut text = String::new();
+    for (table, kind, columns) in JOURNALLED {
+        for (event, row) in [("INSERT", "NEW"), ("UPDATE", "NEW"), ("DELETE", "OLD")] {
+            let [a, b, c] = columns.map(|column| match column {
+                "" => "0".to_owned(),
+                // Without the plus the engine would convert the other side first, and could not use the index.
+                column => format!("+{row}.{column}"),
+            });
+            let unless = match table {
+                "extent" => format!("WHEN {row}.kind <> 3 "),
+                _ => String::new(),
+            };
+            text += &format!(
+                "CREATE TRIGGER {table}_{} AFTER {event} ON {table} {unless}BEGIN
+                   DELETE FROM changed WHERE kind = {kind} AND a = {a} AND b = {b} AND c = {c};
+                   INSERT INTO changed (kind, a, b, c) VALUES ({kind}, {a}, {b}, {c});
+                 END;\n",
+                event.to_ascii_lowercase()
+            );
+        }
+    }
+    text
+}
+
+/// Takes the triggers away.
+pub(crate) fn no_triggers() -> String {
+    let mut text = String::new();
+    for (table, ..) in JOURNALLED {
+        for event in ["insert", "update", "delete"] {
+            text += &format!("DROP TRIGGER {table}_{event};\n");
+        }
+    }
+    text
+}
+
 /// Makes the tables and the root folder in an empty database, in one transaction.
 pub(crate) fn create(conn: &Connection, key: &CatalogKey, now: Timestamp) -> Outcome<()> {
     let witness = key.seal(Field::Note, WITNESS_ROW, WITNESS)?;
     let tx = conn.unchecked_transaction()?;
     tx.execute_batch(TABLES)?;
+    tx.execute_batch(JOURNAL_TABLES)?;
+    tx.execute_batch(&triggers())?;
+    tx.execute(
+        "INSERT INTO journal (id, next, audited, archived, whole) VALUES (1, 1, 0, 0, 1)",
+        [],
+    )?;
     tx.execute(
         "INSERT INTO vault (id, schema, witness, beat) VALUES (1, ?1, ?2, 0)",
         params![SCHEMA, witness],
@@ -96,8 +164,27 @@ pub(crate) fn create(conn: &Connection, key: &CatalogKey, now: Timestamp) -> Out
     Ok(())
 }
 
-/// Finds out whether this is a catalogue, of a schema that we know, under this key.
-pub(crate) fn check(conn: &Connection, key: &CatalogKey) -> Outcome<()> {
+/// Makes a catalogue of schema 1 one of today. What was in it before there was a journal goes there by a checkpoint.
+pub(crate) fn upgrade(conn: &Connection) -> Outcome<()> {
+    let tx = rusqlite::Transaction::new_unchecked(conn, rusqlite::TransactionBehavior::Immediate)?;
+    let found: u32 = tx.query_row("SELECT schema FROM vault WHERE id = 1", [], |row| {
+        row.get(0)
+    })?;
+    if found == 1 {
+        tx.execute_batch(JOURNAL_TABLES)?;
+        tx.execute_batch(&triggers())?;
+        tx.execute(
+            "INSERT INTO journal (id, next, audited, archived, whole) VALUES (1, 1, 0, 0, 0)",
+            [],
+        )?;
+        tx.execute("UPDATE vault SET schema = 2 WHERE id = 1", [])?;
+    }
+    tx.commit()?;
+    Ok(())
+}
+
+/// Finds out whether this is a catalogue, of a schema that we know, under this key. Returns its schema.
+pub(crate) fn check(conn: &Connection, key: &CatalogKey) -> Outcome<u32> {
     let tables = conn
         .query_row(
             "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'vault'",
@@ -122,7 +209,7 @@ pub(crate) fn check(conn: &Connection, key: &CatalogKey) -> Outcome<()> {
         }
         .into());
     }
-    if found != SCHEMA {
+    if found == 0 {
         return Err(damaged(format!(
             "the catalogue has schema {found}, which never existed"
         )));
@@ -131,7 +218,7 @@ pub(crate) fn check(conn: &Connection, key: &CatalogKey) -> Outcome<()> {
         row.get(0)
     })?;
     match key.open(Field::Note, WITNESS_ROW, &witness) {
-        Ok(opened) if opened.expose() == WITNESS => Ok(()),
+        Ok(opened) if opened.expose() == WITNESS => Ok(found),
         _ => Err(damaged(
             "the catalogue does not open under this vault's key: it belongs to another vault, or its first row is damaged",
         )),

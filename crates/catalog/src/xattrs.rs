@@ -14,14 +14,19 @@ use crate::writer::Tx;
 use crate::{audit, read};
 
 /// The tag of an attribute. No file name holds a NUL byte, so it is never that of an entry.
-fn tag(key: &CatalogKey, node: NodeId, name: &[u8]) -> [u8; 16] {
+pub(crate) fn tag(key: &CatalogKey, node: NodeId, name: &[u8]) -> [u8; 16] {
     let mut bytes = Vec::with_capacity(1 + name.len());
     bytes.push(0);
     bytes.extend_from_slice(name);
     key.name_tag(node.0, &bytes)
 }
 
-fn open(view: View<'_>, node: NodeId, tag: &[u8; 16], sealed: &[u8]) -> Outcome<SecretBytes> {
+pub(crate) fn open(
+    view: View<'_>,
+    node: NodeId,
+    tag: &[u8; 16],
+    sealed: &[u8],
+) -> Outcome<SecretBytes> {
     view.key
         .open(Field::Xattr, &entry_row(node, tag), sealed)
         .map_err(|_| {

@@ -99,9 +99,60 @@ async fn a_newer_catalogue_is_refused_and_left_alone() {
     let before = std::fs::read(&path).unwrap();
     assert!(matches!(
         SqliteCatalog::open(&path, key(1)),
-        Err(CatalogError::Newer { found: 7, known: 1 })
+        Err(CatalogError::Newer { found: 7, known: 2 })
     ));
     assert_eq!(std::fs::read(&path).unwrap(), before);
+}
+
+/// A catalogue from before there was a journal gets one, and a checkpoint is asked for.
+#[tokio::test]
+async fn p7_a_catalogue_of_schema_1_is_brought_up_to_date() {
+    let (dir, catalog) = new_catalog();
+    let node = make(&catalog, "x", Durability::Now).await.unwrap();
+    drop(catalog);
+    let path = dir.path().join("catalog.db");
+    let conn = Connection::open(&path).unwrap();
+    let mut triggers = Vec::new();
+    let mut statement = conn
+        .prepare("SELECT name FROM sqlite_master WHERE type = 'trigger'")
+        .unwrap();
+    let mut rows = statement.query([]).unwrap();
+    while let Some(row) = rows.next().unwrap() {
+        triggers.push(row.get::<_, String>(0).unwrap());
+    }
+    drop(rows);
+    drop(statement);
+    assert_eq!(triggers.len(), 21);
+    for trigger in triggers {
+        conn.execute_batch(&format!("DROP TRIGGER {trigger}"))
+            .unwrap();
+    }
+    conn.execute_batch(
+        "DROP TABLE journal; DROP TABLE changed; DROP INDEX extent_journal; UPDATE vault SET schema = 1;",
+    )
+    .unwrap();
+    drop(conn);
+    for _ in 0..2 {
+        let catalog = SqliteCatalog::open(&path, key(1)).unwrap();
+        assert_eq!(
+            catalog
+                .lookup(ROOT, &name("x"))
+                .await
+                .unwrap()
+                .unwrap()
+                .node,
+            node
+        );
+        let state = catalog.journal().await.unwrap();
+        assert_eq!((state.whole, state.next), (false, 1));
+    }
+    let catalog = SqliteCatalog::open(&path, key(1)).unwrap();
+    make(&catalog, "y", Durability::Now).await.unwrap();
+    assert_eq!(
+        catalog.changes(100).await.unwrap().rows.len(),
+        3,
+        "the node, its name, its folder"
+    );
 }
 
 #[tokio::test]

@@ -2,12 +2,18 @@
 //!
 //! English help stands here; Japanese help lies in `words/help.ja.ftl` and is laid over it by [`command`].
 
+mod upkeep;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Arg, ArgAction, Args, Command as ClapCommand, CommandFactory as _, Parser, Subcommand};
+use clap::{
+    Arg, ArgAction, Args, Command as ClapCommand, CommandFactory as _, Parser, Subcommand,
+    ValueEnum,
+};
 use clap_complete::Shell;
 
+pub use self::upkeep::{Server, ServerCommand, ServerList, ServerReplace, Verify};
 use crate::exit::Exit;
 use crate::words::{Lang, Words, say, words};
 
@@ -60,6 +66,8 @@ pub enum Command {
     Status(Status),
     /// Check the shares on every server and name what is wrong.
     Verify(Verify),
+    /// List the servers, or replace a lost one.
+    Server(Server),
     /// Split one file into share files, without a vault.
     Split(Split),
     /// Join share files back into the file.
@@ -94,9 +102,36 @@ pub struct Init {
     /// Let every save wait for the servers' disks.
     #[arg(long)]
     pub strict: bool,
+    /// How files are shared: shamir (fewer than K servers tell nothing, whatever is computed; each keeps as much as the
+    /// file) or compact (nothing as long as the cipher holds; each keeps the K-th part) [default: shamir]
+    #[arg(
+        long,
+        value_name = "SCHEME",
+        value_enum,
+        default_value = "shamir",
+        hide_default_value = true,
+        hide_possible_values = true
+    )]
+    pub scheme: SchemeName,
     /// Print the result as JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+/// A scheme as it is written on the command line.
+#[derive(ValueEnum, Clone, Copy, Debug)]
+pub enum SchemeName {
+    Shamir,
+    Compact,
+}
+
+impl From<SchemeName> for warifu::Scheme {
+    fn from(name: SchemeName) -> Self {
+        match name {
+            SchemeName::Shamir => Self::Shamir,
+            SchemeName::Compact => Self::Compact,
+        }
+    }
 }
 
 #[derive(Args, Debug)]
@@ -263,18 +298,6 @@ pub struct Status {
 }
 
 #[derive(Args, Debug)]
-pub struct Verify {
-    /// The vault file.
-    pub vault: PathBuf,
-    /// Read every byte of every share, not only its beginning and length.
-    #[arg(long)]
-    pub deep: bool,
-    /// Print the result as JSON.
-    #[arg(long)]
-    pub json: bool,
-}
-
-#[derive(Args, Debug)]
 pub struct Split {
     /// The file to split.
     pub file: PathBuf,
@@ -317,6 +340,7 @@ fn examples(command: &str) -> &'static [&'static str] {
         ],
         "init" => &[
             "warifu init office.toml --threshold 2 /mnt/server-a /mnt/server-b /mnt/server-c",
+            "warifu init office.toml -k 2 --scheme compact /mnt/server-a /mnt/server-b /mnt/server-c",
             "warifu init office.toml -k 3 honcho=/mnt/a shisho=/mnt/b bunko=/mnt/c kencho=/mnt/d",
             "warifu init office.toml -k 2 /mnt/a shisho=sftp://warifu@shisho.example.jp/srv/warifu /mnt/c -o shisho.key=file:shisho.key",
         ],
@@ -361,6 +385,11 @@ fn examples(command: &str) -> &'static [&'static str] {
         "verify" => &[
             "warifu verify office.toml",
             "warifu verify office.toml --deep --json",
+            "warifu verify office.toml --repair --yes --limit 20",
+        ],
+        "server" => &[
+            "warifu server list office.toml",
+            "warifu server replace office.toml bunko /mnt/new-disk/bunko --yes",
         ],
         "split" => &["warifu split contract.pdf -k 2 -n 3 -o /media/usb"],
         "combine" => {
@@ -422,6 +451,34 @@ fn in_japanese(top: ClapCommand, words: &Words) -> ClapCommand {
     })
 }
 
+/// The commands below a command, translated: their ids are its own with their names behind it.
+fn with_subcommands(
+    command: ClapCommand,
+    id: &str,
+    built: &mut ClapCommand,
+    words: &Words,
+) -> ClapCommand {
+    let names: Vec<String> = command
+        .get_subcommands()
+        .map(|command| command.get_name().to_owned())
+        .collect();
+    if names.is_empty() {
+        return command;
+    }
+    let command = command
+        .disable_help_subcommand(true)
+        .help_template("{about-with-newline}\n使い方: {usage}\n\nコマンド:\n{subcommands}\n\nオプション:\n{options}{after-help}");
+    names.into_iter().fold(command, |command, name| {
+        let id = format!("{id}-{name}");
+        match built.find_subcommand_mut(&name) {
+            Some(built) => {
+                command.mut_subcommand(name, |command| translated(command, &id, built, words))
+            }
+            None => command,
+        }
+    })
+}
+
 fn translated(
     command: ClapCommand,
     id: &str,
@@ -445,6 +502,7 @@ fn translated(
         .help_template("{about-with-newline}\n使い方: {usage}\n\n引数:\n{positionals}\n\nオプション:\n{options}{after-help}")
         .disable_help_flag(true)
         .arg(Arg::new("help").short('h').long("help").action(ArgAction::Help).help("この説明を表示します"));
+    let command = with_subcommands(command, id, built, words);
     args.into_iter().fold(command, |command, arg| {
         // Arguments of every command have one translation.
         let own = words
@@ -478,8 +536,15 @@ mod tests {
     #[test]
     fn every_command_and_argument_has_japanese_help() {
         let words = Words::new(Lang::Ja);
-        for command in Cli::command().get_subcommands() {
+        let top = Cli::command();
+        let below = |command: &ClapCommand| -> Vec<(String, ClapCommand)> {
             let id = format!("help-{}", command.get_name());
+            let nested = command.get_subcommands();
+            let nested =
+                nested.map(|nested| (format!("{id}-{}", nested.get_name()), nested.clone()));
+            nested.chain([(id.clone(), command.clone())]).collect()
+        };
+        for (id, command) in top.get_subcommands().flat_map(below) {
             assert!(words.find(&id, &[]).is_some(), "{id}");
             for arg in command.get_arguments().filter(|arg| !arg.is_hide_set()) {
                 let (own, common) = (

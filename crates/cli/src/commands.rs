@@ -6,7 +6,10 @@ pub mod init;
 pub mod loose;
 pub mod mount;
 pub mod quickstart;
+pub mod repair;
+pub mod server;
 pub mod status;
+pub mod verify;
 
 use std::ffi::OsStr;
 use std::future::Future;

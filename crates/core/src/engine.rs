@@ -148,20 +148,28 @@ impl Engine {
         Self::Portable
     }
 
-    /// Expands a key of AES-256, where the engine's coefficients are AES-256-CTR.
-    pub(crate) fn expand(self, key: &Secret<32>) -> Option<RoundKeys> {
-        match self {
+    /// A key stream for polynomials of this degree, 1 at least, where the engine makes its coefficients itself. `longest` is the
+    /// longest secret that will be shared: no more memory than that needs is taken.
+    pub(crate) fn stream(self, key: &Secret<32>, degree: usize, longest: usize) -> Option<Stream> {
+        let (engine, keys) = match self {
             Self::Portable => {
-                let _ = key;
-                None
+                let _ = (key, degree, longest);
+                return None;
             }
             #[cfg(all(feature = "std", target_arch = "x86_64"))]
-            Self::Avx2(wide256::Avx2(aes))
-            | Self::Gfni256(wide256::Gfni256(aes))
-            | Self::Gfni512(gfni::Gfni512(aes)) => Some(aes.expand(key)),
+            Self::Avx2(engine) => (Fused::Avx2(engine), engine.0.expand(key)),
+            #[cfg(all(feature = "std", target_arch = "x86_64"))]
+            Self::Gfni256(engine) => (Fused::Gfni256(engine), engine.0.expand(key)),
+            #[cfg(all(feature = "std", target_arch = "x86_64"))]
+            Self::Gfni512(engine) => (Fused::Gfni512(engine), engine.0.expand(key)),
             #[cfg(all(feature = "std", target_arch = "aarch64"))]
-            Self::Neon(neon) => Some(neon.expand(key)),
-        }
+            Self::Neon(engine) => (Fused::Neon(engine), engine.expand(key)),
+        };
+        #[cfg_attr(
+            not(all(feature = "std", any(target_arch = "x86_64", target_arch = "aarch64"))),
+            allow(unreachable_code, reason = "there is only the portable engine")
+        )]
+        Some(Stream::new(engine, keys, degree, longest))
     }
 
     /// `out = Σ weights[i] · shares[i]`, or that added to `out`, where each share is taken from byte `at` on. There is a
@@ -212,31 +220,25 @@ impl Engine {
         let len = dst.len().min(src.len());
         self.combine(&[c], &[src], 0, &mut dst[..len], true);
     }
+}
 
-    /// Shares `secret` with coefficients from the key stream: the place number i gets the share of index i + 1.
-    pub(crate) fn split(self, stream: &mut Stream, secret: &[u8], places: &Places<'_>) {
-        assert!(
-            places.len == secret.len() && stream.degree > 0,
-            "places as long as the secret, and a polynomial that is not constant"
-        );
-        match self {
-            // Its coefficients are another generator's: see `shamir`.
-            Self::Portable => {}
-            #[cfg(all(feature = "std", target_arch = "x86_64"))]
-            Self::Avx2(engine) => engine.split(stream, secret, places),
-            #[cfg(all(feature = "std", target_arch = "x86_64"))]
-            Self::Gfni256(engine) => engine.split(stream, secret, places),
-            #[cfg(all(feature = "std", target_arch = "x86_64"))]
-            Self::Gfni512(engine) => engine.split(stream, secret, places),
-            #[cfg(all(feature = "std", target_arch = "aarch64"))]
-            Self::Neon(engine) => engine.split(stream, secret, places),
-        }
-        stream.counter += stream.blocks(secret.len());
-    }
+/// The engines that make their coefficients themselves, in the loop that uses them: all but `portable`, for which see
+/// `shamir::splitter`.
+#[derive(Clone, Copy)]
+enum Fused {
+    #[cfg(all(feature = "std", target_arch = "x86_64"))]
+    Avx2(wide256::Avx2),
+    #[cfg(all(feature = "std", target_arch = "x86_64"))]
+    Gfni256(wide256::Gfni256),
+    #[cfg(all(feature = "std", target_arch = "x86_64"))]
+    Gfni512(gfni::Gfni512),
+    #[cfg(all(feature = "std", target_arch = "aarch64"))]
+    Neon(neon::Neon),
 }
 
 /// AES-256 in counter mode, read on and on: block i of the key stream is the encryption of i as a little-endian number of 128 bits.
 pub(crate) struct Stream {
+    engine: Fused,
     keys: RoundKeys,
     counter: u64,
     /// How many coefficients each polynomial has besides the secret.
@@ -250,25 +252,50 @@ struct Scratch(SecretBytes);
 
 impl Scratch {
     #[inline]
-    fn take(&mut self, len: usize) -> &mut [u8] {
+    fn take(&mut self, units: usize) -> &mut [[u8; UNIT]] {
         let bytes = self.0.expose_mut();
         let skip = bytes.as_ptr().align_offset(UNIT).min(UNIT);
-        &mut bytes[skip..skip + len]
+        &mut bytes[skip..].as_chunks_mut().0[..units]
     }
 }
 
 impl Stream {
-    /// `longest` is the longest secret that will be shared: no more memory than that needs is taken.
-    pub(crate) fn new(keys: RoundKeys, degree: usize, longest: usize) -> Self {
+    fn new(engine: Fused, keys: RoundKeys, degree: usize, longest: usize) -> Self {
         // The kernels fill it by four units at a time.
         let width = longest.clamp(1, STRIP).next_multiple_of(UNIT);
         Self {
+            engine,
             keys,
             counter: 0,
             degree,
             scratch: Scratch(SecretBytes::with_len(
                 (degree * width).next_multiple_of(STRIP) + UNIT,
             )),
+        }
+    }
+
+    /// Shares `secret` with coefficients from the key stream: the place number i gets the share of index i + 1.
+    pub(crate) fn split(&mut self, secret: &[u8], places: &Places<'_>) {
+        assert!(
+            places.len == secret.len() && self.degree > 0,
+            "places as long as the secret, and a polynomial that is not constant"
+        );
+        match self.engine {
+            #[cfg(all(feature = "std", target_arch = "x86_64"))]
+            Fused::Avx2(engine) => engine.split(self, secret, places),
+            #[cfg(all(feature = "std", target_arch = "x86_64"))]
+            Fused::Gfni256(engine) => engine.split(self, secret, places),
+            #[cfg(all(feature = "std", target_arch = "x86_64"))]
+            Fused::Gfni512(engine) => engine.split(self, secret, places),
+            #[cfg(all(feature = "std", target_arch = "aarch64"))]
+            Fused::Neon(engine) => engine.split(self, secret, places),
+        }
+        #[cfg_attr(
+            not(all(feature = "std", any(target_arch = "x86_64", target_arch = "aarch64"))),
+            allow(unreachable_code, reason = "there is only the portable engine")
+        )]
+        {
+            self.counter += self.blocks(secret.len());
         }
     }
 

@@ -53,7 +53,7 @@ pub use self::join::{CombineError, Difference, JoinError, Joiner};
 pub use self::open::{OpenError, OpenShare};
 pub use self::rebuild::{RebuildError, rebuild};
 pub use self::sizes::{
-    CHUNK, EXTENT_MAX, HEADER_LEN, PREFIX_LEN, SECRET_MAX, bucket, chunk_count, chunk_range,
+    CHUNK, EXTENT_MAX, HEADER_LEN, PREFIX_LEN, Plan, SECRET_MAX, bucket, chunk_count, chunk_range,
     object_len,
 };
 pub use crate::seal::{Suite, SuiteUnavailable};

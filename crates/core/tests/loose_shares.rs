@@ -1,12 +1,14 @@
 //! Loose shares: k files are enough, fewer and foreign ones are refused, damaged ones are replaced and named.
 
-use warifu_core::format::{EXTENT_MAX, FormatError};
+use warifu_core::format::{
+    Dealing, EXTENT_MAX, ExtentKind, FormatError, Scheme, Seat, Suite, deal,
+};
 use warifu_core::head::{Head, Timestamp};
-use warifu_core::ids::Threshold;
+use warifu_core::ids::{ExtentId, FileId, Threshold, VersionNo};
 use warifu_core::loose::{
     LOOSE_PRELUDE_LEN, LooseDealError, LooseDealer, LooseJoinError, LooseJoiner, LoosePart,
 };
-use warifu_core::vault_object::RecoverError;
+use warifu_core::vault_object::{RecoverError, VaultObject, recover_vault_key};
 
 mod common;
 use common::pattern;
@@ -260,4 +262,81 @@ fn wrong_extents_are_refused() {
     let mut empty = LooseDealer::new(threshold, head(0)).unwrap();
     assert_eq!(empty.push(&[]).unwrap_err(), extent(0, 0));
     empty.finish().unwrap();
+}
+
+/// Loose shares as no version of warifu makes them: of the scheme compact.
+fn compact_files(bytes: &[u8]) -> Vec<Vec<u8>> {
+    let mut files = split(2, 3, bytes);
+    for file in &mut files {
+        file.truncate(LOOSE_PRELUDE_LEN);
+    }
+    let preludes: Vec<_> = (files.iter())
+        .map(|file| VaultObject::parse(&file[8..]).unwrap())
+        .collect();
+    let (key, _) = recover_vault_key(&preludes).unwrap();
+    let keys: Vec<_> = (preludes.iter())
+        .map(|prelude| key.seal_key(prelude.server()))
+        .collect();
+    let seats: Vec<_> = (preludes.iter().zip(&keys))
+        .map(|(prelude, key)| Seat {
+            server: prelude.server(),
+            key,
+        })
+        .collect();
+    let dealing = Dealing {
+        vault: preludes[0].vault(),
+        file: FileId::fresh().unwrap(),
+        version: VersionNo(1),
+        kind: ExtentKind::Head,
+        number: 0,
+        extent: ExtentId::fresh().unwrap(),
+        generation: preludes[0].generation(),
+        threshold: preludes[0].threshold(),
+        scheme: Scheme::Compact,
+        suite: Suite::best(),
+    };
+    let mut objects = vec![Vec::new(); 3];
+    deal(&dealing, &seats, &pattern(9000), &mut objects).unwrap();
+    for (file, object) in files.iter_mut().zip(objects) {
+        file.extend(object);
+    }
+    files
+}
+
+#[test]
+fn p10_shares_of_another_scheme_are_told_from_damaged_ones() {
+    let files = compact_files(&pattern(10));
+    let wrong = LooseJoinError::Scheme {
+        position: 0,
+        scheme: 2,
+    };
+    assert_eq!(join(&files).unwrap_err(), wrong);
+    assert!(wrong.to_string().contains("scheme 2"), "{wrong}");
+    // The first bytes alone, as a reader looks at them first.
+    let views: Vec<&[u8]> = files.iter().map(Vec::as_slice).collect();
+    let joiner = LooseJoiner::new(&views).unwrap();
+    let prefix = |len: usize| -> Vec<Option<&[u8]>> {
+        (files.iter())
+            .map(|file| file.get(joiner.start()..joiner.start() + len))
+            .collect()
+    };
+    for len in [64, 192, 240] {
+        assert_eq!(joiner.next_len(&prefix(len)).unwrap_err(), wrong, "{len}");
+    }
+    // A scheme that nobody has yet.
+    let mut later = split(2, 3, &pattern(10));
+    for file in &mut later {
+        file[LOOSE_PRELUDE_LEN + 9] = 7;
+    }
+    assert_eq!(
+        join(&later).unwrap_err(),
+        LooseJoinError::Scheme {
+            position: 0,
+            scheme: 7
+        }
+    );
+    // One that was altered among good ones holds nothing up, and is damaged.
+    let mut altered = split(2, 3, &pattern(10));
+    altered[0][LOOSE_PRELUDE_LEN + 9] = 2;
+    assert_eq!(join(&altered).unwrap(), (pattern(10), vec![0]));
 }

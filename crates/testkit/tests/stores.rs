@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use warifu_testkit::stores::{
-    Fate, Faults, FaultyStore, Lie, MemoryStore, Method, Rates, State, Trouble, contract,
+    Fate, Faults, FaultyStore, Latency, Lie, MemoryStore, Method, Rates, State, Trouble, contract,
     share_name,
 };
 use warifu_testkit::world::{Death, World};
@@ -240,6 +240,167 @@ async fn every_lie_shows() {
     assert!(memory.names().is_empty(), "the sync was none");
 }
 
+#[tokio::test]
+async fn a_lying_listing_repeats_reorders_and_never_ends() {
+    let (store, faults, memory) = faulty(1);
+    for number in 0..5 {
+        let name = share_name(number);
+        store
+            .put_new(&name, "share".into(), Durability::Soon)
+            .await
+            .unwrap();
+    }
+    let listed = async |after: usize| {
+        let after = memory.names()[after].clone();
+        let page = store.list(Some(&after), 10).await.unwrap();
+        let names: Vec<_> = page.objects.into_iter().map(|(name, _)| name).collect();
+        (names, page.more)
+    };
+    let all = memory.names();
+    faults.tell(Lie::ListsTwice);
+    let twice: Vec<_> = all[3..]
+        .iter()
+        .flat_map(|n| [n.clone(), n.clone()])
+        .collect();
+    assert_eq!(listed(2).await, (twice, false));
+    faults.heal();
+    faults.tell(Lie::ListsInCircles);
+    assert_eq!(listed(4).await, (all.clone(), true));
+    faults.heal();
+    faults.tell(Lie::ListsBackwards);
+    assert_eq!(
+        listed(2).await,
+        (vec![all[4].clone(), all[3].clone()], false)
+    );
+    faults.heal();
+    assert_eq!(listed(2).await, (all[3..].to_vec(), false));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_server_is_slow_as_its_latency_says() {
+    let (store, faults, _) = faulty(1);
+    let millis = Duration::from_millis;
+    faults.set_latency(Latency {
+        least: millis(5),
+        most: millis(15),
+        tail_percent: 10,
+        tail: Duration::from_secs(10),
+    });
+    let mut took = Vec::new();
+    for _ in 0..1_000 {
+        let begin = tokio::time::Instant::now();
+        store.space().await.unwrap();
+        took.push(begin.elapsed());
+    }
+    let tail = took.iter().filter(|t| **t >= millis(10_000)).count();
+    assert!(
+        (60..140).contains(&tail),
+        "{tail} of a thousand in the tail"
+    );
+    let usual: Vec<_> = took.iter().filter(|t| **t < millis(10_000)).collect();
+    // The clock of a runtime counts whole milliseconds.
+    assert!(usual.iter().all(|t| (millis(5)..=millis(17)).contains(*t)));
+    let quick = usual.iter().filter(|t| ***t < millis(10)).count();
+    assert!((300..600).contains(&quick), "{quick} in the lower half");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flapping_server_comes_and_goes() {
+    let (store, faults, _) = faulty(1);
+    let (up, down) = (Duration::from_secs(3), Duration::from_secs(2));
+    faults.set(State::Flapping { up, down });
+    let mut there = Vec::new();
+    for _ in 0..10 {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        there.push(store.space().await.is_ok());
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    let round = [true, true, true, false, false];
+    assert_eq!(there, [round, round].concat());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_reply_comes_after_the_effect() {
+    let (store, faults, memory) = faulty(1);
+    faults.plan(Method::Put, 1, Trouble::LateReply(Duration::from_secs(60)));
+    let (name, second) = (share_name(1), Duration::from_secs(1));
+    let put = store.put_new(&name, "share".into(), Durability::Now);
+    tokio::pin!(put);
+    assert!(tokio::time::timeout(second, &mut put).await.is_err());
+    assert_eq!(memory.bytes(&name).unwrap(), "share");
+    let begin = tokio::time::Instant::now();
+    put.await.unwrap();
+    assert!(begin.elapsed() >= Duration::from_secs(58));
+}
+
+#[tokio::test]
+async fn a_write_cut_off_leaves_a_part_under_the_name() {
+    let (store, faults, memory) = faulty(1);
+    let name = share_name(1);
+    faults.plan(Method::Put, 1, Trouble::PartialWrite);
+    let error = store
+        .put_new(&name, "a share".into(), Durability::Now)
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind, StoreErrorKind::NoAnswer);
+    let part = memory.bytes(&name).unwrap();
+    assert!(part.len() < 7 && "a share".as_bytes().starts_with(&part));
+    let again = store
+        .put_new(&name, "a share".into(), Durability::Now)
+        .await;
+    assert_eq!(again.unwrap_err().kind, StoreErrorKind::AlreadyExists);
+
+    faults.tell(Lie::KeepsParts);
+    let name = share_name(2);
+    store
+        .put_new(&name, "a share".into(), Durability::Now)
+        .await
+        .unwrap();
+    assert!(memory.bytes(&name).unwrap().len() < 7);
+}
+
+#[tokio::test]
+async fn a_server_set_back_lacks_what_was_written_and_has_what_was_removed() {
+    let (store, faults, memory) = faulty(1);
+    let put = async |number: u64| {
+        store
+            .put_new(&share_name(number), "share".into(), Durability::Soon)
+            .await
+    };
+    put(1).await.unwrap();
+    put(2).await.unwrap();
+    let before = memory.names();
+    let mark = faults.mark();
+    put(3).await.unwrap();
+    store.delete(&share_name(1)).await.unwrap();
+    // Written and removed since: never heard of.
+    put(4).await.unwrap();
+    store.delete(&share_name(4)).await.unwrap();
+    faults.set(State::Gone);
+    put(5).await.unwrap_err();
+    store.roll_back(mark).await;
+    assert_eq!(memory.names(), before);
+    assert_eq!(memory.bytes(&share_name(1)).unwrap(), "share");
+    memory.power_cut();
+    assert_eq!(memory.names(), before, "the old copy is on disk");
+    store.roll_back(mark).await;
+    assert_eq!(memory.names(), before, "nothing happened since");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hang_by_chance_never_answers_and_has_no_effect() {
+    let (store, faults, memory) = faulty(1);
+    faults.set_rates(Rates {
+        hangs: 100,
+        ..Rates::default()
+    });
+    let name = share_name(1);
+    let put = store.put_new(&name, "share".into(), Durability::Now);
+    let hour = Duration::from_secs(3_600);
+    assert!(tokio::time::timeout(hour, put).await.is_err());
+    assert!(memory.names().is_empty());
+}
+
 #[tokio::test(start_paused = true)]
 async fn one_seed_gives_the_same_faults_again() {
     async fn world(seed: u64) -> Vec<Option<StoreErrorKind>> {
@@ -247,11 +408,14 @@ async fn one_seed_gives_the_same_faults_again() {
         faults.set_rates(Rates {
             no_answer: 10,
             lost_reply: 10,
+            partial_write: 10,
             failed: 10,
             full: 10,
             flipped_bit: 10,
             cut_off: 10,
             late: 10,
+            late_reply: 10,
+            hangs: 0,
         });
         let mut seen = Vec::new();
         for number in 0..200 {

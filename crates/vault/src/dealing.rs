@@ -4,15 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use warifu_core::format::{self, Dealing, ExtentKind, Scheme, Suite};
-use warifu_core::ids::{ExtentId, FileId, ShareIndex, VersionNo};
+use warifu_core::ids::{ExtentId, FileId, Generation, ShareIndex, VersionNo};
 
 use crate::error::{Result, ServerFault, VaultError, task_lost};
 use crate::seam::catalog::{ExtentRecord, IndexSet};
-use crate::seam::store::{Durability, StoreError};
-use crate::servers::{Server, Servers};
+use crate::seam::store::{Durability, StoreError, StoreErrorKind};
+use crate::servers::{FIRST_HEDGE, Server, Servers};
 
 /// An extent dealt: the sealed shares of it, ready to be put.
 #[derive(Debug)]
@@ -30,6 +32,7 @@ pub(crate) struct Purpose {
     pub(crate) version: VersionNo,
     pub(crate) kind: ExtentKind,
     pub(crate) number: u64,
+    pub(crate) scheme: Scheme,
 }
 
 /// Shares and seals `secret`, whose length must already be a bucket's. Takes milliseconds per MiB: not for an async task.
@@ -48,7 +51,7 @@ pub(crate) fn deal(
         extent,
         generation: servers.generation,
         threshold: servers.threshold,
-        scheme: Scheme::Shamir,
+        scheme: purpose.scheme,
         suite: Suite::best(),
     };
     let mut objects = vec![Vec::new(); usize::from(servers.threshold.n())];
@@ -63,7 +66,7 @@ pub(crate) fn deal(
         number: purpose.number,
         len: secret.len() as u64,
         threshold: servers.threshold,
-        scheme: Scheme::Shamir,
+        scheme: purpose.scheme,
         generation: servers.generation,
         document: purpose.document,
         version: purpose.version,
@@ -129,21 +132,71 @@ impl Put {
 /// counts when it comes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Patience {
-    /// For the rest, once enough servers have answered.
-    pub(crate) after_enough: Duration,
-    /// For enough, once k servers have answered.
-    pub(crate) after_threshold: Duration,
-    /// For servers that did not answer the last time, once all the others have.
+    /// For a server that is well, once enough servers have answered: at least, and at most. Between the two, twice as long as
+    /// nearly all its answers take.
+    pub(crate) after_enough: (Duration, Duration),
+    /// For a server that is well, once k servers have answered: at least, and at most, which is also for one of which nothing
+    /// is known.
+    pub(crate) after_threshold: (Duration, Duration),
+    /// For servers that lag or have stopped answering, once k servers have answered.
     pub(crate) for_the_away: Duration,
 }
 
 impl Default for Patience {
     fn default() -> Self {
         Self {
-            after_enough: Duration::from_millis(20),
-            after_threshold: Duration::from_secs(5),
-            for_the_away: Duration::from_millis(500),
+            after_enough: (Duration::from_millis(200), Duration::from_secs(1)),
+            after_threshold: (Duration::from_secs(1), Duration::from_secs(5)),
+            for_the_away: Duration::from_millis(50),
         }
+    }
+}
+
+/// A server whose answer has not come.
+struct Waited {
+    server: Arc<Server>,
+    /// Whether it was well when it was asked.
+    well: bool,
+    /// How long such a request usually takes it, and within what time nearly all end.
+    usual: Option<(Duration, Duration)>,
+}
+
+impl Waited {
+    fn new(server: &Arc<Server>, usual: Option<(Duration, Duration)>) -> Self {
+        Self {
+            server: Arc::clone(server),
+            well: server.health.is_well(),
+            usual,
+        }
+    }
+
+    /// Until when it is waited for, when k servers had answered at `threshold_at`, and enough at `enough_at`.
+    fn until(
+        &self,
+        patience: &Patience,
+        begin: Instant,
+        threshold_at: Instant,
+        enough_at: Option<Instant>,
+    ) -> Instant {
+        if !self.well {
+            return threshold_at + patience.for_the_away;
+        }
+        if let Some(enough_at) = enough_at {
+            let (least, most) = patience.after_enough;
+            return match self.usual {
+                // It is not slow today, it is always: its share comes late each time, and nobody waits for it.
+                Some((mean, _)) if begin + mean > enough_at + most => enough_at,
+                Some((_, nearly_all)) => {
+                    (begin + nearly_all * 2).clamp(enough_at + least, enough_at + most)
+                }
+                None => enough_at + most,
+            };
+        }
+        let (least, most) = patience.after_threshold;
+        let wait = self
+            .usual
+            .map_or(most, |(_, nearly_all)| (nearly_all * 8).clamp(least, most));
+        threshold_at + wait
     }
 }
 
@@ -156,68 +209,75 @@ pub(crate) async fn put(
     patience: Patience,
 ) -> Put {
     let Dealt { record, objects } = dealt;
-    let mut pending = JoinSet::new();
-    let mut present = 0_usize;
+    let mut put = Put {
+        record,
+        faults: Vec::new(),
+        pending: JoinSet::new(),
+    };
+    let (k, enough) = (usize::from(servers.threshold.k()), servers.enough());
+    // Without those that have stopped answering it cannot be saved: they are asked all the same.
+    let needed = servers.answering() < k;
+    let mut waiting = Vec::new();
     for (server, object) in servers.all().iter().zip(objects) {
+        if !needed && !server.admits() {
+            put.faults
+                .push(ServerFault::of_store(server.name(), &server.not_asked()));
+            continue;
+        }
+        waiting.push(Waited::new(
+            server,
+            server.health.usual_write(object.len() as u64),
+        ));
         let server = Arc::clone(server);
-        let name = servers.object_key(&server, record.extent, record.generation);
-        present += usize::from(!server.is_away());
-        pending.spawn(async move {
+        let name = servers.object_key(&server, put.record.extent, put.record.generation);
+        put.pending.spawn(async move {
             let answer = server.put(&name, object, durability).await;
             (server, answer)
         });
     }
-    let mut put = Put {
-        record,
-        faults: Vec::new(),
-        pending,
-    };
     let begin = Instant::now();
-    let mut waiting: Vec<Arc<Server>> = servers.all().to_vec();
-    let (k, enough) = (usize::from(servers.threshold.k()), servers.enough());
-    let mut deadline: Option<Instant> = None;
-    let mut answered = 0;
+    let (mut threshold_at, mut enough_at) = (None, None);
     loop {
         let next = put.pending.join_next();
-        let answer = match deadline {
+        let answer = match threshold_at {
             None => next.await,
-            Some(at) => match tokio::time::timeout_at(at, next).await {
-                Ok(answer) => answer,
-                Err(_) => {
-                    give_up_on(&waiting, begin);
-                    return put;
+            Some(threshold_at) => {
+                let until =
+                    |waited: &Waited| waited.until(&patience, begin, threshold_at, enough_at);
+                let last = waiting.iter().map(until).max().unwrap_or(threshold_at);
+                match tokio::time::timeout_at(last, next).await {
+                    Ok(answer) => answer,
+                    Err(_) => {
+                        give_up_on(waiting, begin);
+                        return put;
+                    }
                 }
-            },
+            }
         };
         let Some(answer) = answer else { return put };
         if let Ok((server, _)) = &answer {
-            waiting.retain(|other| other.index() != server.index());
+            waiting.retain(|other| other.server.index() != server.index());
         }
         put.note(answer);
-        answered += 1;
         let stored = put.stored();
-        let wait = if stored >= enough {
-            Some(patience.after_enough)
-        } else if stored >= k && answered >= present {
-            Some(patience.for_the_away)
-        } else if stored >= k {
-            Some(patience.after_threshold)
-        } else {
-            None
-        };
-        if let Some(wait) = wait {
-            let at = Instant::now() + wait;
-            deadline = Some(deadline.map_or(at, |before| before.min(at)));
+        if stored >= k {
+            threshold_at.get_or_insert_with(Instant::now);
+        }
+        if stored >= enough {
+            enough_at.get_or_insert_with(Instant::now);
         }
     }
 }
 
-/// Servers that were waited for as long as this are not waited for again until they have answered something.
-const PATIENCE_LOST: Duration = Duration::from_secs(1);
-
-fn give_up_on(waiting: &[Arc<Server>], since: Instant) {
-    if since.elapsed() >= PATIENCE_LOST {
-        waiting.iter().for_each(|server| server.kept_waiting());
+/// Servers that were waited for longer than nearly all their answers take are not waited for again until they have answered
+/// quickly.
+fn give_up_on(waiting: Vec<Waited>, since: Instant) {
+    let waited = since.elapsed();
+    for Waited { server, usual, .. } in waiting {
+        let limit = usual.map_or(FIRST_HEDGE, |(_, nearly_all)| nearly_all);
+        if waited >= limit {
+            server.health.overtaken(limit);
+        }
     }
 }
 
@@ -228,86 +288,112 @@ pub(crate) struct Unsafe {
     pub(crate) faults: Vec<ServerFault>,
 }
 
+impl Unsafe {
+    fn note(&mut self, server: &Server, error: &StoreError) {
+        self.indices.insert(server.index());
+        self.faults
+            .push(ServerFault::of_store(server.name(), error));
+    }
+}
+
 /// Makes everything put so far safe from a power cut, on all servers at once. Those that have not answered when patience
 /// ends have not promised it.
 pub(crate) async fn sync(servers: &Arc<Servers>, patience: Patience) -> Unsafe {
+    let k = usize::from(servers.threshold.k());
+    let needed = servers.answering() < k;
+    let mut result = Unsafe::default();
     let mut pending = JoinSet::new();
+    let mut waiting = Vec::new();
     for server in servers.all() {
+        if !needed && !server.admits() {
+            result.note(server, &server.not_asked());
+            continue;
+        }
+        waiting.push(Waited::new(server, None));
         let server = Arc::clone(server);
         pending.spawn(async move {
             let answer = server.ask(server.seat.store.sync()).await;
             (server, answer)
         });
     }
-    let present = servers
-        .all()
-        .iter()
-        .filter(|server| !server.is_away())
-        .count();
-    let k = usize::from(servers.threshold.k());
-    let mut waiting: Vec<Arc<Server>> = servers.all().to_vec();
     let begin = Instant::now();
-    let mut result = Unsafe::default();
-    let mut deadline: Option<Instant> = None;
-    let (mut answered, mut safe) = (0, 0);
+    let (mut safe, mut threshold_at) = (0, None);
     while !waiting.is_empty() {
         let next = pending.join_next();
-        let answer = match deadline {
+        let answer = match threshold_at {
             None => next.await,
-            Some(at) => tokio::time::timeout_at(at, next).await.unwrap_or_default(),
+            Some(threshold_at) => {
+                let until = |waited: &Waited| waited.until(&patience, begin, threshold_at, None);
+                let last = waiting.iter().map(until).max().unwrap_or(threshold_at);
+                tokio::time::timeout_at(last, next)
+                    .await
+                    .unwrap_or_default()
+            }
         };
         let Some(Ok((server, answer))) = answer else {
             break;
         };
-        waiting.retain(|other| other.index() != server.index());
-        answered += 1;
+        waiting.retain(|other| other.server.index() != server.index());
         match answer {
             Ok(()) => safe += 1,
-            Err(error) => {
-                result.indices.insert(server.index());
-                result
-                    .faults
-                    .push(ServerFault::of_store(server.name(), &error));
-            }
+            Err(error) => result.note(&server, &error),
         }
-        if safe >= k && deadline.is_none() {
-            let wait = if answered >= present {
-                patience.for_the_away
-            } else {
-                patience.after_threshold
-            };
-            deadline = Some(Instant::now() + wait);
+        if safe >= k {
+            threshold_at.get_or_insert_with(Instant::now);
         }
     }
-    give_up_on(&waiting, begin);
-    for server in waiting {
-        result.indices.insert(server.index());
-        let detail = "no answer in time".to_owned();
-        result.faults.push(ServerFault {
-            server: server.name().to_owned(),
-            fault: crate::error::Fault::NoAnswer,
-            detail,
-        });
+    for Waited { server, .. } in &waiting {
+        result.note(
+            server,
+            &StoreError::new(StoreErrorKind::NoAnswer, "no answer in time"),
+        );
     }
+    give_up_on(waiting, begin);
     result
 }
 
-/// Removes the shares of an extent from all servers. Returns whether every server confirmed that its share is gone.
-pub(crate) async fn discard(
-    servers: &Servers,
-    extent: ExtentId,
-    generation: warifu_core::ids::Generation,
-) -> bool {
-    use crate::seam::store::StoreErrorKind;
-    let answers = futures_util::future::join_all(servers.all().iter().map(|server| async move {
-        let name = servers.object_key(server, extent, generation);
-        match server.ask(server.seat.store.delete(&name)).await {
-            Ok(()) => true,
-            Err(error) => error.kind == StoreErrorKind::NotFound,
-        }
-    }))
-    .await;
-    answers.into_iter().all(|gone| gone)
+/// How long a removal is waited for, once some server has answered; and at a server that lags.
+const REMOVAL: Duration = Duration::from_secs(2);
+const LATE_REMOVAL: Duration = Duration::from_millis(250);
+
+/// Removes the shares of an extent from all servers. Returns whether every server confirmed that its share is gone; one that
+/// lags far behind the others has not.
+pub(crate) async fn discard(servers: &Servers, extent: ExtentId, generation: Generation) -> bool {
+    let mut answers: FuturesUnordered<_> = servers
+        .all()
+        .iter()
+        .map(|server| async move {
+            let name = servers.object_key(server, extent, generation);
+            let removal = server.try_ask(REMOVAL, server.seat.store.delete(&name));
+            let answer = if server.health.is_well() {
+                removal.await
+            } else {
+                match tokio::time::timeout(LATE_REMOVAL, removal).await {
+                    Ok(answer) => answer,
+                    Err(_) => return false,
+                }
+            };
+            match answer {
+                Ok(()) => true,
+                Err(error) => error.kind == StoreErrorKind::NotFound,
+            }
+        })
+        .collect();
+    let mut all_gone = true;
+    let mut until: Option<Instant> = None;
+    loop {
+        let next = answers.next();
+        let answer = match until {
+            None => next.await,
+            Some(until) => match tokio::time::timeout_at(until, next).await {
+                Ok(answer) => answer,
+                Err(_) => return false,
+            },
+        };
+        let Some(gone) = answer else { return all_gone };
+        all_gone &= gone;
+        until.get_or_insert_with(|| Instant::now() + REMOVAL);
+    }
 }
 
 /// The indices in a put that reached their servers.

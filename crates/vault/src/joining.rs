@@ -1,18 +1,15 @@
 //! Extents on their way back: k shares fetched, verified and joined; what is wrong with the others named.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
-use warifu_core::format::{JoinError, Joiner, OpenShare, PREFIX_LEN};
+use warifu_core::format::{JoinError, Joiner, OpenShare};
 use warifu_core::ids::{ExtentId, Generation, VaultId};
 use warifu_core::secret::SecretBytes;
 
 use crate::error::{Fault, ServerFault, task_lost};
-use crate::seam::store::StoreError;
-use crate::servers::{Server, Servers};
+use crate::seam::catalog::ExtentRecord;
+use crate::servers::{Race, Server, Servers};
 
 /// Why an extent could not be read: how many good shares there were, and what the other servers said.
 #[derive(Debug)]
@@ -35,10 +32,7 @@ pub(crate) fn open_share(
     generation: Generation,
     object: &[u8],
 ) -> Result<OpenShare, (Fault, String)> {
-    let prefix = object
-        .get(..PREFIX_LEN)
-        .ok_or_else(|| (Fault::Corrupt, format!("only {} bytes long", object.len())))?;
-    let share = OpenShare::open(prefix, &server.seal_key)
+    let share = OpenShare::open(object, &server.seal_key)
         .map_err(|error| (Fault::Corrupt, error.to_string()))?;
     let dealing = share.dealing();
     if dealing.vault != vault || share.server() != server.seat.id || share.index() != server.index()
@@ -65,60 +59,60 @@ pub(crate) fn open_share(
     Ok(share)
 }
 
-async fn fetch_one(
-    servers: &Servers,
-    server: Arc<Server>,
-    extent: ExtentId,
-    generation: Generation,
-) -> (Arc<Server>, Result<Bytes, StoreError>) {
-    let name = servers.object_key(&server, extent, generation);
-    let answer = server.ask(server.seat.store.get(&name, None)).await;
-    (server, answer)
-}
-
-/// When a spare server is asked because the others are slow: several times what they usually take, within these bounds.
-const SPARE_AFTER: (Duration, Duration) = (Duration::from_millis(300), Duration::from_secs(5));
-
-fn spare_after(asked: &[Arc<Server>]) -> Duration {
-    let usual = asked.iter().filter_map(|server| server.latency()).max();
-    (usual.unwrap_or_default() * 4).clamp(SPARE_AFTER.0, SPARE_AFTER.1)
+/// Checks that a share was dealt as the catalogue says: by this scheme, with this threshold, of so many bytes.
+pub(crate) fn check_dealing(
+    share: &OpenShare,
+    record: &ExtentRecord,
+) -> Result<(), (Fault, String)> {
+    let header = share.header();
+    let foreign = |what: String| Err((Fault::Foreign, what));
+    if header.scheme() != record.scheme {
+        return foreign(format!(
+            "a share of the scheme {} where {} was dealt",
+            header.scheme().name(),
+            record.scheme.name()
+        ));
+    }
+    if header.threshold() != record.threshold {
+        return foreign(format!(
+            "a share of {} of {} where {} of {} was dealt",
+            header.threshold().k(),
+            header.threshold().n(),
+            record.threshold.k(),
+            record.threshold.n()
+        ));
+    }
+    if header.secret_len() != record.len {
+        return foreign("the share of an extent of another length".to_owned());
+    }
+    Ok(())
 }
 
 /// Reads and joins a whole extent: from the k servers that answer quickest, and from further ones for each that fails or
-/// is slow.
+/// lags. `len` is about how long a share is, by which is judged who lags.
 pub(crate) async fn fetch(
     servers: &Arc<Servers>,
     vault: VaultId,
     extent: ExtentId,
     generation: Generation,
+    len: u64,
 ) -> Result<SecretBytes, Unreadable> {
     let k = usize::from(servers.threshold.k());
-    let candidates = servers.by_speed();
-    let spare_after = spare_after(candidates.get(..k).unwrap_or_default());
-    let mut candidates = candidates.into_iter();
-    let mut requests: FuturesUnordered<_> = candidates
-        .by_ref()
-        .take(k)
-        .map(|server| fetch_one(servers, server, extent, generation))
-        .collect();
+    let mut race = Race::begin(
+        servers.by_speed(len),
+        k,
+        len,
+        |server, lags_after| async move {
+            let name = servers.object_key(&server, extent, generation);
+            let answer = server.get(&name, None, Some(lags_after)).await;
+            (server, answer)
+        },
+    );
     let mut good: Vec<Fetched> = Vec::with_capacity(k);
     let mut faults = Vec::new();
     loop {
         while good.len() < k {
-            let next = if candidates.len() > 0 {
-                let Ok(next) = tokio::time::timeout(spare_after, requests.next()).await else {
-                    requests.extend(
-                        candidates
-                            .next()
-                            .map(|server| fetch_one(servers, server, extent, generation)),
-                    );
-                    continue;
-                };
-                next
-            } else {
-                requests.next().await
-            };
-            let Some((server, answer)) = next else {
+            let Some((server, answer)) = race.next().await else {
                 return Err(Unreadable {
                     got: u8::try_from(good.len()).unwrap_or(u8::MAX),
                     faults,
@@ -127,7 +121,7 @@ pub(crate) async fn fetch(
             let checked = match answer {
                 Err(error) => Err(ServerFault::of_store(server.name(), &error)),
                 Ok(object) => match open_share(&server, vault, extent, generation, &object) {
-                    Ok(_) => Ok(Fetched { server, object }),
+                    Ok(_) => Ok(object),
                     Err((fault, detail)) => Err(ServerFault {
                         server: server.name().to_owned(),
                         fault,
@@ -136,15 +130,10 @@ pub(crate) async fn fetch(
                 },
             };
             match checked {
-                Ok(fetched) => good.push(fetched),
+                Ok(object) => good.push(Fetched { server, object }),
                 Err(fault) => {
-                    tracing::warn!(server = %fault.server, fault = %fault.fault, "a share could not be used");
-                    faults.push(fault);
-                    requests.extend(
-                        candidates
-                            .next()
-                            .map(|server| fetch_one(servers, server, extent, generation)),
-                    );
+                    note_bad(&server, fault, &mut faults);
+                    race.ask_another();
                 }
             }
         }
@@ -156,7 +145,11 @@ pub(crate) async fn fetch(
             })?;
         good = returned;
         match joined {
-            Ok(secret) => return Ok(secret),
+            Ok(secret) => {
+                good.iter()
+                    .for_each(|share| share.server.health.good_share());
+                return Ok(secret);
+            }
             Err((position, detail)) => {
                 if position >= good.len() {
                     let server = String::new();
@@ -167,21 +160,26 @@ pub(crate) async fn fetch(
                     });
                     return Err(Unreadable { got: 0, faults });
                 }
-                let bad = good.swap_remove(position);
-                tracing::warn!(server = %bad.server.name(), fault = %Fault::Corrupt, "a share could not be used");
-                faults.push(ServerFault {
-                    server: bad.server.name().to_owned(),
+                let bad = good.swap_remove(position).server;
+                let fault = ServerFault {
+                    server: bad.name().to_owned(),
                     fault: Fault::Corrupt,
                     detail,
-                });
-                requests.extend(
-                    candidates
-                        .next()
-                        .map(|server| fetch_one(servers, server, extent, generation)),
-                );
+                };
+                note_bad(&bad, fault, &mut faults);
+                race.ask_another();
             }
         }
     }
+}
+
+/// A server without an answer is its breaker's business; one that answers, and not with a good share, goes behind the others.
+fn note_bad(server: &Server, fault: ServerFault, faults: &mut Vec<ServerFault>) {
+    tracing::warn!(server = %fault.server, fault = %fault.fault, "a share could not be used");
+    if fault.fault != Fault::NoAnswer {
+        server.health.bad_share();
+    }
+    faults.push(fault);
 }
 
 type Joined = Result<SecretBytes, (usize, String)>;
@@ -223,9 +221,15 @@ fn join(shares: &[Fetched], vault: VaultId, extent: ExtentId, generation: Genera
     let len = usize::try_from(joiner.secret_len())
         .map_err(|_| (nobody, "too long for this machine".to_owned()))?;
     let mut secret = SecretBytes::with_len(len);
-    let bodies: Vec<&[u8]> = shares
+    // Where the chunks begin is the scheme's matter.
+    let bodies: Vec<&[u8]> = joiner
+        .shares()
         .iter()
-        .map(|share| share.object.get(PREFIX_LEN..).unwrap_or_default())
+        .zip(shares)
+        .map(|(open, share)| {
+            let begin = open.header().prefix_len();
+            share.object.get(begin..).unwrap_or_default()
+        })
         .collect();
     joiner
         .join_chunks(0, &bodies, secret.expose_mut())

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::join_all;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::time::Instant;
 use warifu_core::ids::{Generation, ServerId, ShareIndex, Threshold, VaultId};
 use warifu_core::keys::VaultKey;
 use warifu_core::random::NoRandomness;
@@ -151,8 +153,11 @@ pub struct Unlocked {
     pub key: VaultKey,
     /// The generation of its pieces.
     pub generation: Generation,
-    /// What is wrong with servers that were not needed.
+    /// What is wrong with servers that were not needed. One that had not answered when the key was known is among them.
     pub faults: Vec<ServerFault>,
+    /// How long servers took to give their piece; `None` for those that had not answered when the key was known. Those that
+    /// answered otherwise are not listed.
+    pub answers: Vec<(ServerId, Option<Duration>)>,
 }
 
 /// Why a vault could not be unlocked.
@@ -179,85 +184,153 @@ pub enum UnlockError {
     },
 }
 
+/// How long servers are waited for once k of them have given a key: so that one that lies is found out by the others, and one
+/// that hangs holds nobody up.
+const GRACE: Duration = Duration::from_millis(250);
+
 /// Gathers the vault key from any k servers, and names the servers that lie, lag or are silent.
+///
+/// It does not wait for all of them: once pieces make a key, the others have a quarter of a second. Where the first k pieces
+/// make none, because some of them are false, it waits for more.
 ///
 /// # Errors
 /// [`UnlockError`].
 pub async fn unlock(servers: &[Candidate], expected: &Expected) -> Result<Unlocked, UnlockError> {
-    let answers = join_all(
-        servers
-            .iter()
-            .map(|server| async move { (server, piece_of(server).await) }),
-    )
-    .await;
-    let mut faults = Vec::new();
-    let mut objects = Vec::new();
-    let mut owners = Vec::new();
-    for ((server, answer), (id, index)) in answers.into_iter().zip(&expected.seats) {
-        let object = match answer {
-            Ok(object) => object,
-            Err(fault) => {
-                faults.push(fault);
-                continue;
-            }
-        };
-        let of_this_vault = object.vault() == expected.vault;
-        if of_this_vault
-            && object.server() == *id
-            && object.index() == *index
-            && object.threshold() == expected.threshold
-        {
-            objects.push(object);
-            owners.push(server.name.clone());
-            continue;
-        }
-        let detail = if of_this_vault {
-            "it is another server of this vault"
-        } else {
-            "it belongs to another vault"
-        };
-        faults.push(ServerFault {
-            server: server.name.clone(),
-            fault: Fault::Foreign,
-            detail: detail.to_owned(),
-        });
-    }
+    let begin = Instant::now();
+    let mut requests: FuturesUnordered<_> = servers
+        .iter()
+        .zip(&expected.seats)
+        .enumerate()
+        .map(|(place, (server, seat))| async move {
+            let piece = piece_of(server).await;
+            (
+                place,
+                piece.and_then(|piece| fits(piece, server, expected, *seat)),
+            )
+        })
+        .collect();
+    let mut heard: Vec<Heard> = expected.seats.iter().map(|_| Heard::Nothing).collect();
+    let (mut objects, mut owners, mut faults) = (Vec::new(), Vec::new(), Vec::new());
     let needed = expected.threshold.k();
-    if objects.len() < usize::from(needed) {
-        return Err(UnlockError::TooFewServers {
-            needed,
-            got: objects.len(),
-            faults,
-        });
+    let mut until: Option<Instant> = None;
+    loop {
+        let next = requests.next();
+        let answer = match until {
+            None => next.await,
+            Some(until) => tokio::time::timeout_at(until, next)
+                .await
+                .unwrap_or_default(),
+        };
+        let Some((place, answer)) = answer else { break };
+        if let Some(heard) = heard.get_mut(place) {
+            *heard = match answer {
+                Ok(_) => Heard::Good(begin.elapsed()),
+                Err(_) => Heard::Bad,
+            };
+        }
+        match answer {
+            Ok(object) => {
+                objects.push(object);
+                owners.push(place);
+            }
+            Err(fault) => faults.push((place, fault)),
+        }
+        if objects.len() >= usize::from(needed) {
+            // A further piece may call a key in question: then all servers are waited for again.
+            until = recover_vault_key(&objects)
+                .is_ok()
+                .then(|| until.unwrap_or_else(|| Instant::now() + GRACE));
+        }
     }
-    let (key, liars) = match recover_vault_key(&objects) {
-        Ok(recovered) => recovered,
-        Err(error) => {
+    let mut faulty = |place: usize, fault: Fault, detail: &str| {
+        let server = servers.get(place).map(|server| server.name.clone());
+        let fault = ServerFault {
+            server: server.unwrap_or_default(),
+            fault,
+            detail: detail.to_owned(),
+        };
+        faults.push((place, fault));
+    };
+    for (place, heard) in heard.iter().enumerate() {
+        if matches!(heard, Heard::Nothing) {
+            faulty(place, Fault::NoAnswer, "no answer yet");
+        }
+    }
+    let recovered = (objects.len() >= usize::from(needed)).then(|| recover_vault_key(&objects));
+    if let Some(Ok((_, liars))) = &recovered {
+        for liar in liars.iter().filter_map(|liar| owners.get(*liar)) {
+            faulty(*liar, Fault::Corrupt, "its piece of the vault key is false");
+        }
+    }
+    faults.sort_by_key(|(place, _)| *place);
+    let faults = faults.into_iter().map(|(_, fault)| fault).collect();
+    let key = match recovered {
+        None => {
+            return Err(UnlockError::TooFewServers {
+                needed,
+                got: objects.len(),
+                faults,
+            });
+        }
+        Some(Err(error)) => {
             return Err(UnlockError::Mismatch {
                 detail: error.to_string(),
                 faults,
             });
         }
+        Some(Ok((key, _))) => key,
     };
-    for liar in &liars {
-        let server = owners.get(*liar).cloned().unwrap_or_default();
-        let detail = "its piece of the vault key is false".to_owned();
-        faults.push(ServerFault {
-            server,
-            fault: Fault::Corrupt,
-            detail,
-        });
-    }
     let generation = objects
         .iter()
         .filter(|object| object.is_authentic(&key))
         .map(VaultObject::generation)
         .max()
         .unwrap_or(FIRST_GENERATION);
+    let answers = expected.seats.iter().zip(heard);
+    let answers = answers.filter_map(|((id, _), heard)| match heard {
+        Heard::Nothing => Some((*id, None)),
+        Heard::Good(took) => Some((*id, Some(took))),
+        Heard::Bad => None,
+    });
     Ok(Unlocked {
         key,
         generation,
         faults,
+        answers: answers.collect(),
+    })
+}
+
+/// What has been heard of a server.
+enum Heard {
+    Nothing,
+    Good(Duration),
+    Bad,
+}
+
+/// Whether it is the piece that the server must have.
+fn fits(
+    object: VaultObject,
+    server: &Candidate,
+    expected: &Expected,
+    (id, index): (ServerId, ShareIndex),
+) -> Result<VaultObject, ServerFault> {
+    let of_this_vault = object.vault() == expected.vault;
+    if of_this_vault
+        && object.server() == id
+        && object.index() == index
+        && object.threshold() == expected.threshold
+    {
+        return Ok(object);
+    }
+    let detail = if of_this_vault {
+        "it is another server of this vault"
+    } else {
+        "it belongs to another vault"
+    };
+    Err(ServerFault {
+        server: server.name.clone(),
+        fault: Fault::Foreign,
+        detail: detail.to_owned(),
     })
 }
 

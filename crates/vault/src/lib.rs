@@ -71,13 +71,16 @@ pub mod error;
 pub mod file;
 pub mod keys;
 pub mod node;
+pub mod repair;
 pub mod seam;
 pub mod status;
 pub mod vault;
 pub mod verify;
 
+mod bounds;
 mod dealing;
 mod joining;
+mod journal;
 mod names;
 mod servers;
 

@@ -53,6 +53,7 @@ impl NewServer {
 pub struct InitOptions {
     program: String,
     durability: SaveDurability,
+    scheme: Scheme,
 }
 
 impl InitOptions {
@@ -62,6 +63,7 @@ impl InitOptions {
         Self {
             program: program.into(),
             durability: SaveDurability::Normal,
+            scheme: Scheme::Shamir,
         }
     }
 
@@ -69,6 +71,14 @@ impl InitOptions {
     #[must_use]
     pub fn durability(mut self, durability: SaveDurability) -> Self {
         self.durability = durability;
+        self
+    }
+
+    /// How files are shared. [`Scheme::Compact`] takes n/k of a file's size instead of n times it, and its secrecy rests on a cipher
+    /// instead of on nothing.
+    #[must_use]
+    pub fn scheme(mut self, scheme: Scheme) -> Self {
+        self.scheme = scheme;
         self
     }
 }
@@ -195,7 +205,7 @@ impl Warifu {
         let file = VaultFile {
             vault: founded.vault,
             threshold,
-            scheme: Scheme::Shamir,
+            scheme: options.scheme,
             durability: options.durability,
             retention: Retention::All,
             catalog,
@@ -283,6 +293,7 @@ impl Warifu {
                 },
             });
         let mut vault = options.vault;
+        vault.scheme = file.scheme;
         vault.strict = file.durability == SaveDurability::Strict;
         let config = VaultConfig {
             vault: file.vault,
@@ -291,13 +302,9 @@ impl Warifu {
             servers: seats.collect(),
             options: vault,
         };
-        let vault = Vault::start(
-            config,
-            unlocked.key,
-            Arc::new(catalog),
-            Arc::new(SystemClock),
-        )
-        .await?;
+        let (catalog, clock) = (Arc::new(catalog), Arc::new(SystemClock));
+        let vault = Vault::start(config, unlocked.key, catalog, clock).await?;
+        vault.learn(&unlocked.answers);
         let context = process_context(&options.program);
         vault.attach(&context, &options.program).await?;
         Ok(Self {
@@ -439,7 +446,7 @@ fn remove_catalog(path: &Path) {
 }
 
 /// A server as the stores want it described.
-fn spec(
+pub(crate) fn spec(
     server: &str,
     url: &str,
     credentials: &Credentials,
@@ -461,7 +468,7 @@ fn spec(
     })
 }
 
-fn current_folder() -> Result<PathBuf, Error> {
+pub(crate) fn current_folder() -> Result<PathBuf, Error> {
     std::env::current_dir().map_err(|source| {
         VaultFileError::Io {
             path: ".".into(),
@@ -473,7 +480,7 @@ fn current_folder() -> Result<PathBuf, Error> {
 
 /// The URL as it stands in the vault file: a folder below the vault file's own is named relative to it, so that both can be
 /// moved together; any other one absolutely.
-fn stored_url(server: &NewServer, vault_file: &Path) -> Result<String, Error> {
+pub(crate) fn stored_url(server: &NewServer, vault_file: &Path) -> Result<String, Error> {
     let url = StoreUrl::parse(&server.url, &current_folder()?).map_err(|source| Error::Url {
         server: server.name.clone(),
         source,

@@ -353,8 +353,8 @@ impl VaultFile {
             .ok_or_else(|| bad(&raw.vault, "vault", "32 hexadecimal digits"))?;
         let scheme = match &raw.scheme {
             None => Scheme::Shamir,
-            Some(word) if word.get_ref() == "shamir" => Scheme::Shamir,
-            Some(word) => return Err(bad(word, "scheme", "\"shamir\"")),
+            Some(word) => Scheme::from_name(word.get_ref())
+                .ok_or_else(|| bad(word, "scheme", "\"shamir\" or \"compact\""))?,
         };
         let durability = match &raw.durability {
             None => SaveDurability::Normal,
@@ -500,8 +500,10 @@ impl VaultFile {
              \n\
              format = {FORMAT}\n\
              vault = {vault}\n\
-             # How new files are shared. 分散の方式。\n\
-             scheme = \"shamir\"\n\
+             # How new files are shared: \"shamir\" (fewer than k servers learn nothing, whatever they can compute; each\n\
+             # keeps as much as the file) or \"compact\" (fewer than k learn nothing unless they break the cipher; each keeps\n\
+             # the k-th part). May be changed: files that are there stay as they are and readable. 分散の方式。\n\
+             scheme = {scheme}\n\
              # What close waits for: \"normal\" (enough servers have the file; it is on their disks within a second)\n\
              # or \"strict\" (it is on their disks). 保存の完了をどこまで待つか。\n\
              durability = {durability}\n\
@@ -521,6 +523,7 @@ impl VaultFile {
             k = self.threshold.k(),
             n = self.threshold.n(),
             vault = quoted(&self.vault.to_string()),
+            scheme = quoted(self.scheme.name()),
             durability = quoted(self.durability.as_str()),
             retention = quoted(self.retention.as_str()),
             catalog = quoted(&self.catalog),

@@ -45,11 +45,21 @@ fn line(whole: &str, text: &str) -> usize {
 
 #[test]
 fn what_is_written_is_read() {
-    let file = sample();
-    assert_eq!(
-        VaultFile::parse(&file.render(), Path::new("x")).unwrap(),
-        file
-    );
+    for (scheme, line) in [
+        (Scheme::Shamir, "scheme = \"shamir\"\n"),
+        (Scheme::Compact, "scheme = \"compact\"\n"),
+    ] {
+        let file = VaultFile { scheme, ..sample() };
+        assert!(file.render().contains(line), "{}", file.render());
+        assert_eq!(
+            VaultFile::parse(&file.render(), Path::new("x")).unwrap(),
+            file
+        );
+    }
+    // A vault file that says nothing is one of the first.
+    let silent = sample().render().replace("scheme = \"shamir\"\n", "");
+    let read = VaultFile::parse(&silent, Path::new("x")).unwrap();
+    assert_eq!(read.scheme, Scheme::Shamir);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! `warifu init`: a new vault.
 
 use serde::Serialize;
-use warifu::{InitOptions, NewServer, SaveDurability, Threshold, Warifu};
+use warifu::{InitOptions, NewServer, SaveDurability, Scheme, Threshold, Warifu};
 
 use super::Done;
 use crate::args::Init;
@@ -16,6 +16,7 @@ struct Made {
     vault: String,
     k: u8,
     n: u8,
+    scheme: &'static str,
     servers: Vec<MadeServer>,
 }
 
@@ -53,7 +54,9 @@ pub async fn run(args: Init) -> Done {
     } else {
         SaveDurability::Normal
     };
-    let options = InitOptions::new("warifu").durability(durability);
+    let options = InitOptions::new("warifu")
+        .durability(durability)
+        .scheme(args.scheme.into());
     let file = Warifu::init(&args.vault, threshold, servers, options)
         .await
         .map_err(Failure::opening)?;
@@ -74,6 +77,7 @@ pub async fn run(args: Init) -> Done {
             vault: file.vault.to_string(),
             k: threshold.k(),
             n,
+            scheme: file.scheme.name(),
             servers,
         })?;
     } else if !crate::quiet() {
@@ -101,6 +105,9 @@ pub async fn run(args: Init) -> Done {
         } else if threshold.k() == n && n > 1 {
             note(&say!("init-threshold-all"));
         }
+        if file.scheme == Scheme::Compact {
+            note(&say!("init-compact", k = threshold.k()));
+        }
     }
     Ok(Exit::Ok)
 }
@@ -117,7 +124,7 @@ fn server(position: usize, word: &str) -> NewServer {
 }
 
 /// An option of a server from the command line: `NAME.FIELD=VALUE`. What is wrong is told without the value, which may be a password.
-fn set_option(servers: &mut [NewServer], word: &str) -> Result<(), Failure> {
+pub fn set_option(servers: &mut [NewServer], word: &str) -> Result<(), Failure> {
     let usage = |what| Failure::new(Exit::Usage, what, say!("server-option-next"));
     let (place, value) = word
         .split_once('=')

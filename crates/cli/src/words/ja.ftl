@@ -17,6 +17,7 @@ exit-no-room = 空き容量がない
 exit-no-mount = ここではドライブをマウントできない
 exit-bad-input = 保管庫ファイル・割符・サーバが壊れているか、別のもの
 exit-lost = 保存できなかった変更がある（ファイル名は報告済み）
+exit-repaired = 異常が見つかり、すべて修復した
 exit-interrupted = 利用者が中断した
 usage = コマンドの指定が正しくありません: { $detail }
 usage-next = { $warifu } --help で使い方を確認してください。
@@ -151,6 +152,7 @@ init-next = 保管庫ファイルと、その隣の目録の控えを取って�
     ファイルを入れる:     { $warifu } put { $vault } ファイル /
     ドライブとして使う:   { $warifu } mount { $vault } フォルダ
 init-threshold-one = 注意: しきい値が 1 なので、どのサーバも単独ですべてを読めます。
+init-compact = 注意: 分散の方式は compact です。各サーバに置く量はファイルの { $k } 分の 1 で済みますが、{ $k } 台未満から何もわからないのは、暗号（AES-256）が破られないかぎりです。方式 shamir なら暗号に頼りません。
 init-threshold-all = 注意: このしきい値では 1 台も失えません。1 台でもなくなると、どのファイルも読めません。
 
 # コピー
@@ -167,7 +169,8 @@ history-empty = { $subject } はまだ保存されていません。
 
 # 状態と検査
 status-threshold = { $n } 台のうち { $k } 台あれば読めます。
-state-normal = 正常
+status-compact = 新しいファイルの分散の方式は compact です。各サーバの割符はファイルの { $k } 分の 1 で、秘密は暗号が破られないかぎり守られます。
+state-normal = 通常
 status-free = 空き { $size }
 status-usage = { $files } ファイル、{ $folders } フォルダ、{ $size }、{ $versions } 版。
 status-owed = { $extents } 区画の割符 { $shares } 個を、まだサーバに置けていません。
@@ -175,6 +178,25 @@ status-spare = あと { $spare } 台なくなっても、すべて読めます�
 status-no-spare = すべて読めますが余裕がありません。これ以上 1 台も失えません。
 status-unreadable = あと { $missing } 台のサーバが応答するまで、何も読めません。
 status-away-next = 応答しないサーバを復旧してください（マウントされていますか）。
+state-degraded = 縮退
+state-read-only = 読取専用
+state-stopped = 停止
+state-because = { $state }（{ $reason }）
+state-slow = 応答が遅い
+state-behind = 割符があと { $shares } 個必要
+status-latency = { $ms } ms
+status-last-success = 最後の応答 { $time }
+status-weak = 割符がそろっていないファイルが { $files } 件あります:
+status-weak-spare = あと { $spare } 台なくなっても読めます
+status-weak-at-risk = これ以上 1 台も失えません
+status-weak-unreadable = いまは読めません
+status-at-risk = ただし { $files } ファイルは、次に失うサーバによっては読めなくなります。
+status-weak-lost = ただし { $files } ファイルは、ほかのサーバの停止中に保存されたため、いまは読めません。
+status-emptied-next = 保管庫の鍵の断片がありません。中身を消されたり取り替えられたりしたのなら、元のサーバを戻すか、控えから復元してください。ほかの用途で書き込まれたサーバは使わないでください。
+status-denied-next = サーバ側のアカウントと権限を確認してください。
+status-refusing-next = 読めますが書けません。権限と、読取専用でマウントされていないかを確認してください。
+status-slow-next = サーバの負荷とネットワークを確認してください。読み出しはほかのサーバで続けます。
+status-owed-next = サーバの復旧後、足りない割符を作ってください: { $warifu } verify { $vault } --repair
 verify-no-name = （削除されたファイル）
 verify-owed = （未配置として記録済み）
 verify-more = ほか { $more } 件。--json ですべて表示します。
@@ -187,11 +209,48 @@ verify-clean = { $extents } 区画すべてが、あるべき場所にありま�
 verify-clean-next = 全バイトを読んで検査するには --deep を付けてください。
 verify-clean-deep = { $extents } 区画すべてが、どのサーバでも無傷です。
 verify-silent = { $server }: 応答がなく、割符 { $shares } 個を検査できませんでした（{ $detail }）
-verify-owed-next = 保存のときにサーバが応答せず、置けなかった割符です。ファイルを改めて保存すると作られます。
+verify-silent-next = 応答しないサーバを復旧し（マウントされていますか）、もう一度検査してください。
 verify-damage = { $findings } 個の割符に異常があります。ファイルはすべて読めます。
-verify-damage-next = 上のサーバ、またはサーバから失われたものを、そのサーバの控えから復旧してください。
+verify-damage-next = 失われた割符や壊れた割符は、正常な割符から作り直せます: { $warifu } verify { $vault } --repair
 verify-too-few = { $files } 個の版が読めません。
 verify-too-few-next = まず上のサーバを復旧してください。何も削除しないでください。
+verify-journal = （目録の変更記録）
+verify-resumed = 注意: 前回中断したところから続けます（{ $extents } 区画まで検査済み）。
+
+# 修復
+repair-plan = 作り直すもの: 割符 { $shares } 個、{ $size }。
+repair-plan-server = { "  " }{ $server }: 割符 { $shares } 個、{ $size }
+repair-plan-risk = { "  " }先に、{ $n } 個のうち正常な割符が { $standing } 個しかない { $extents } 区画から始めます。
+repair-plan-key = { "  " }{ $server }: 保管庫の鍵の割符（{ $fault }）
+repair-waiting = { "  " }{ $server }: 応答がないため、割符 { $shares } 個は待ちます
+repair-orphans = { "  " }{ $server }: どの版にも使われないもの { $count } 個（{ $size }）を削除します
+repair-nothing = いま修復するものはありません。
+repair-apply-next = この計画を実行するには: { $warifu } verify { $vault } --repair --yes
+repair-done = 割符 { $shares } 個を作り直しました（{ $size }）。{ $found } 個はすでにありました。
+repair-key-done = { "  " }{ $server }: 保管庫の鍵の割符を元に戻しました
+repair-liar = { "  " }{ $server }: 正常と思われていた割符 { $shares } 個に異常: { $fault }
+repair-swept = { "  " }{ $server }: どの版にも使われないもの { $count } 個を削除しました
+repair-left = 割符 { $shares } 個がまだありません。
+repair-left-next = 上のサーバが応答し空きができたら、もう一度実行してください: { $warifu } verify { $vault } --repair --yes
+repair-whole = すべての割符が、あるべき場所にあります。
+orphans-young = { "  " }{ $server }: どの版にも使われないもの { $count } 個は、猶予期間より新しいため残します
+orphans-undated = { "  " }{ $server }: どの版にも使われないもの { $count } 個は、サーバが日時を示さないため残します
+orphans-newer = { "  " }{ $server }: 目録より新しいもの { $count } 個を残します。目録を控えから戻しましたか。
+orphans-newer-next = その中身を目録に取り戻すには: { $warifu } rebuild { $vault }
+orphans-error = { "  " }{ $server }: 使われないものを探せませんでした（{ $detail }）
+
+# 割符サーバ
+no-server = この保管庫に { $server } というサーバはありません。あるのは { $known } です。
+no-server-next = 一覧するには: { $warifu } server list { $vault }
+place-taken = { $server } の新しい場所は、すでに保管庫に使われています。
+place-taken-next = 空のフォルダまたは場所を指定してください。何も変更していません。
+replace-plan = { $server } は割符 { $index } のまま、新しい場所に移ります: { $old } → { $new }
+replace-old-answers = 注意: 元の場所がまだ応答します。続ける前に、この保管庫のドライブをすべて外してください。外さないと、マウントし直すまでの保存は元の場所に置かれます。
+replace-beside = 注意: 新しい場所は { $servers } と同じディスクにあります。同時に失われるおそれがあります。
+replace-begun = 注意: 新しい場所には、このサーバの鍵の割符がすでにあります。途中から続けます。
+replace-next = 実行するには、同じコマンドに --yes を付けてください。
+replace-done = { $server } の割符は、新しい場所にすべてそろいました。
+replace-old-disk = 注意: 元のディスクと新しい場所は同じ割符を持ちます。元のディスクは破壊するか、新しい場所と同じように守ってください。マウント中のドライブは、マウントし直すと新しい場所を使います。
 
 # ドライブ
 mounted = { $dir } にドライブをマウントしました。外すには: { $command }
@@ -242,6 +301,8 @@ combine-damaged-next = 結果は正しいものです（すべての部分を確
 combine-too-few = 同じ組の正常な割符が { $needed } 個必要ですが、{ $got } 個しかありません。
 combine-too-few-next = 割符ファイルを追加してください。
 combine-no-fit = これらの割符は同じ組のものではありません。
+combine-scheme = { $path } は split で作った割符ではありません。方式 { $scheme } の割符で、保管庫のサーバに置かれる形のものです（split の割符は方式 1）。
+combine-scheme-next = split で作ったファイルだけを指定してください。保管庫のサーバにある内容は次のコマンドで取り出せます: { $warifu } get 保管庫 パス .
 combine-bad = 割符を合わせられません: { $detail }
 combine-bad-next = 1 つのファイルを一度に分けた割符だけを指定してください。
 combine-no-name = 元のファイル名はここでは使えません。

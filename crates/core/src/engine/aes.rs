@@ -36,10 +36,9 @@ impl Aes {
         keys
     }
 
-    /// Fills `out`, a whole number of units, with key stream from block `counter` on.
+    /// Fills `out` with key stream from block `counter` on.
     #[inline]
-    pub(super) fn fill(self, keys: &[u8; 240], counter: u64, out: &mut [u8]) {
-        debug_assert!(out.len().is_multiple_of(UNIT));
+    pub(super) fn fill(self, keys: &[u8; 240], counter: u64, out: &mut [[u8; UNIT]]) {
         if self.wide {
             // SAFETY: `wide` is true only where `detect` found VAES and AVX2.
             unsafe { fill_wide(keys, counter, out) }
@@ -115,10 +114,10 @@ pub(super) fn round_key(keys: &[u8; 240], number: usize) -> __m128i {
 }
 
 #[target_feature(enable = "aes,sse2")]
-fn fill_narrow(keys: &[u8; 240], counter: u64, out: &mut [u8]) {
+fn fill_narrow(keys: &[u8; 240], counter: u64, out: &mut [[u8; UNIT]]) {
     const LANES: usize = UNIT / BLOCK;
     let mut block = counter;
-    for unit in out.as_chunks_mut::<UNIT>().0 {
+    for unit in out {
         let mut state = [round_key(keys, 0); LANES];
         for lane in 0..LANES {
             let number = _mm_set_epi64x(0, block.wrapping_add(lane as u64) as i64);
@@ -141,11 +140,11 @@ fn fill_narrow(keys: &[u8; 240], counter: u64, out: &mut [u8]) {
 }
 
 #[target_feature(enable = "vaes,avx2,aes")]
-fn fill_wide(keys: &[u8; 240], counter: u64, out: &mut [u8]) {
+fn fill_wide(keys: &[u8; 240], counter: u64, out: &mut [[u8; UNIT]]) {
     const LANES: usize = 8;
     const WIDE: usize = 2 * BLOCK;
     let mut block = counter;
-    let (whole, rest) = out.as_chunks_mut::<{ LANES * WIDE }>();
+    let (whole, rest) = out.as_chunks_mut::<{ LANES * WIDE / UNIT }>();
     for piece in whole {
         let mut state = [_mm256_broadcastsi128_si256(round_key(keys, 0)); LANES];
         let mut numbers = _mm256_set_epi64x(0, block.wrapping_add(1) as i64, 0, block as i64);
@@ -163,7 +162,16 @@ fn fill_wide(keys: &[u8; 240], counter: u64, out: &mut [u8]) {
         for lane in 0..LANES {
             let done = _mm256_aesenclast_epi128(state[lane], key);
             // SAFETY: the piece has eight times 32 bytes; the instruction asks for no alignment.
-            unsafe { _mm256_storeu_si256(piece.as_mut_ptr().add(lane * WIDE).cast(), done) };
+            unsafe {
+                _mm256_storeu_si256(
+                    piece
+                        .as_flattened_mut()
+                        .as_mut_ptr()
+                        .add(lane * WIDE)
+                        .cast(),
+                    done,
+                )
+            };
         }
         block = block.wrapping_add(2 * LANES as u64);
     }

@@ -283,7 +283,8 @@ unsafe fn split(stream: &mut Stream, secret: &[u8], places: &Places<'_>) {
     let (from, places) = (secret.as_ptr(), &places.start[..places.count]);
     let scratch = stream
         .scratch
-        .take(degree * secret.len().min(STRIP).next_multiple_of(UNIT));
+        .take(degree * secret.len().min(STRIP).div_ceil(UNIT))
+        .as_flattened_mut();
     for at in (0..whole).step_by(STRIP) {
         // SAFETY: a whole strip is left, in the secret as in all places.
         let block = unsafe { load::<WIDE>(from.add(at)) };

@@ -71,9 +71,9 @@ fn expand(key: &[u8; 32], out: &mut [u8; 240]) {
     }
 }
 
-/// Fills `out`, a whole number of units, with key stream from block `counter` on.
+/// Fills `out` with key stream from block `counter` on.
 #[target_feature(enable = "neon,aes")]
-fn fill(keys: &[u8; 240], counter: u64, out: &mut [u8]) {
+fn fill(keys: &[u8; 240], counter: u64, out: &mut [[u8; UNIT]]) {
     const LANES: usize = UNIT / BLOCK;
     let mut round_keys = [vdupq_n_u8(0); 15];
     for (wide, key) in round_keys.iter_mut().zip(keys.as_chunks::<BLOCK>().0) {
@@ -81,7 +81,7 @@ fn fill(keys: &[u8; 240], counter: u64, out: &mut [u8]) {
         *wide = unsafe { vld1q_u8(key.as_ptr()) };
     }
     let mut block = counter;
-    for unit in out.as_chunks_mut::<UNIT>().0 {
+    for unit in out {
         let mut state = [vdupq_n_u8(0); LANES];
         for (lane, state) in (0..).zip(&mut state) {
             let number = vcombine_u64(vcreate_u64(block.wrapping_add(lane)), vcreate_u64(0));
@@ -247,10 +247,10 @@ unsafe fn split(stream: &mut Stream, secret: &[u8], places: &Places<'_>) {
     let mut start = 0;
     for strip in secret.chunks(STRIP) {
         let width = strip.len().next_multiple_of(UNIT);
-        let runs = stream.scratch.take(stream.degree * width);
+        let runs = stream.scratch.take(stream.degree * (width / UNIT));
         fill(stream.keys.expose(), counter, runs);
-        counter += (runs.len() / BLOCK) as u64;
-        let runs = runs.as_ptr();
+        counter += (runs.len() * (UNIT / BLOCK)) as u64;
+        let runs = runs.as_ptr().cast::<u8>();
         let mut at = 0;
         while at + GROUP * WIDTH <= strip.len() {
             // SAFETY: a whole group is left, in the secret and so in all runs and places.

@@ -91,7 +91,11 @@ fn sums_of_every_length_and_count_agree_with_the_definition() {
     for engine in engines() {
         for len in lengths() {
             for count in [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 15, 17, 33] {
-                let weights = pattern(count, 1);
+                // By chance, and every second one so small that some engines take no product for it.
+                let mut weights = pattern(count, 1);
+                for (at, weight) in weights.iter_mut().enumerate().skip(len % 2).step_by(2) {
+                    *weight = (at / 2 + len) as u8 % 4;
+                }
                 let shares: Vec<_> = (0..count).map(|at| pattern(len + 3, at as u32)).collect();
                 let views: Vec<&[u8]> = shares.iter().map(Vec::as_slice).collect();
                 let before = pattern(len + 2, 77);
@@ -170,10 +174,10 @@ fn shares_of_every_engine_are_the_polynomials_of_the_stock_key_stream() {
     })
     .unwrap();
     for engine in engines() {
-        let Some(_) = engine.expand(&key) else {
+        if engine.stream(&key, 1, 1).is_none() {
             assert_eq!(engine.name(), "portable");
             continue;
-        };
+        }
         for (k, n) in [
             (2, 2),
             (2, 3),
@@ -186,15 +190,14 @@ fn shares_of_every_engine_are_the_polynomials_of_the_stock_key_stream() {
             (3, 40),
         ] {
             for len in lengths() {
-                let keys = engine.expand(&key).unwrap();
                 let secret = pattern(len, 9);
-                let mut stream = Stream::new(keys, k - 1, len);
+                let mut stream = engine.stream(&key, k - 1, len).unwrap();
                 let expected = stock(&key, 3 * (k - 1) * len.next_multiple_of(UNIT));
                 let mut expected = expected.as_slice();
                 // More than once from one stream: it goes on where it was.
                 for _ in 0..3 {
                     let mut shares = vec![vec![0xAA; len + 2]; n];
-                    engine.split(&mut stream, &secret, &Places::new(&mut shares, 1, len));
+                    stream.split(&secret, &Places::new(&mut shares, 1, len));
                     let defined = defined(&secret, k, n, &mut expected);
                     for (share, defined) in shares.iter().zip(defined) {
                         assert!(
@@ -216,16 +219,11 @@ fn large_thresholds_agree_with_the_stock_key_stream_too() {
     let key = Secret::<32>::zeroed();
     let secret = pattern(700, 3);
     for engine in engines() {
-        let Some(keys) = engine.expand(&key) else {
+        let Some(mut stream) = engine.stream(&key, 254, secret.len()) else {
             continue;
         };
-        let mut stream = Stream::new(keys, 254, secret.len());
         let mut shares = vec![vec![0; secret.len()]; 255];
-        engine.split(
-            &mut stream,
-            &secret,
-            &Places::new(&mut shares, 0, secret.len()),
-        );
+        stream.split(&secret, &Places::new(&mut shares, 0, secret.len()));
         let expected = stock(&key, 254 * 704);
         assert!(
             shares == defined(&secret, 255, 255, &mut expected.as_slice()),

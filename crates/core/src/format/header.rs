@@ -258,7 +258,9 @@ impl ShareHeader {
         self.plan().chunk_range(chunks)
     }
 
-    pub(super) const fn plan(&self) -> Plan {
+    /// Where things lie in the objects of this dealing.
+    #[must_use]
+    pub const fn plan(&self) -> Plan {
         Plan::new(self.scheme, self.threshold, self.secret_len)
     }
 }

@@ -54,14 +54,35 @@ pub enum Scheme {
 }
 
 impl Scheme {
-    pub(super) const fn code(self) -> u8 {
+    /// Its name, as people write it: `shamir` or `compact`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Shamir => "shamir",
+            Self::Compact => "compact",
+        }
+    }
+
+    /// The scheme of this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Shamir, Self::Compact]
+            .into_iter()
+            .find(|scheme| scheme.name() == name)
+    }
+
+    /// Its number in the share object.
+    #[must_use]
+    pub const fn code(self) -> u8 {
         match self {
             Self::Shamir => 1,
             Self::Compact => 2,
         }
     }
 
-    pub(super) const fn from_code(code: u8) -> Option<Self> {
+    /// The scheme of this number; `None` when this build has none.
+    #[must_use]
+    pub const fn from_code(code: u8) -> Option<Self> {
         match code {
             1 => Some(Self::Shamir),
             2 => Some(Self::Compact),

@@ -34,8 +34,7 @@ pub const fn chunk_count(secret_len: u64) -> u64 {
     secret_len.div_ceil(CHUNK_LEN)
 }
 
-/// How long the object of a secret of this length is under the scheme `shamir`; for others see
-/// [`ShareHeader::object_len`](super::ShareHeader::object_len).
+/// How long the object of a secret of this length is under the scheme `shamir`; for any scheme see [`Plan`].
 #[must_use]
 pub const fn object_len(secret_len: u64) -> u64 {
     (PREFIX_LEN as u64)
@@ -43,8 +42,8 @@ pub const fn object_len(secret_len: u64) -> u64 {
         .saturating_add(chunk_count(secret_len).saturating_mul(TAG as u64))
 }
 
-/// Which bytes of the object hold these chunks under the scheme `shamir`; for others see
-/// [`ShareHeader::chunk_range`](super::ShareHeader::chunk_range). Chunks beyond the last are left out; the range may be empty.
+/// Which bytes of the object hold these chunks under the scheme `shamir`; for any scheme see [`Plan`]. Chunks beyond the
+/// last are left out; the range may be empty.
 ///
 /// ```
 /// use warifu_core::format::chunk_range;
@@ -56,9 +55,24 @@ pub fn chunk_range(secret_len: u64, chunks: Range<u64>) -> Range<u64> {
     Plan::shamir(secret_len).chunk_range(chunks)
 }
 
-/// Where things lie in the objects of one dealing.
+/// Where things lie in the objects of one dealing, known before any of them has been seen.
+///
+/// ```
+/// use warifu_core::format::{Plan, Scheme};
+/// use warifu_core::ids::Threshold;
+///
+/// let threshold = Threshold::new(2, 3)?;
+/// let (shamir, compact) = (
+///     Plan::new(Scheme::Shamir, threshold, 70_000),
+///     Plan::new(Scheme::Compact, threshold, 70_000),
+/// );
+/// assert_eq!((shamir.prefix_len(), shamir.object_len()), (192, 70_224));
+/// assert_eq!((compact.prefix_len(), compact.object_len()), (240, 35_288));
+/// assert_eq!(compact.chunk_range(0..1), 240..240 + 32_792);
+/// # Ok::<(), warifu_core::ids::BadThreshold>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Plan {
+pub struct Plan {
     /// Header, identity, and what else comes before the first chunk.
     pub(super) prefix: usize,
     /// Into how many pieces a sealed chunk of the secret is cut; `None` where a share has a byte for each of the secret's.
@@ -67,7 +81,9 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    pub(super) const fn new(scheme: Scheme, threshold: Threshold, secret_len: u64) -> Self {
+    /// For a secret of `secret_len` bytes.
+    #[must_use]
+    pub const fn new(scheme: Scheme, threshold: Threshold, secret_len: u64) -> Self {
         match scheme {
             Scheme::Shamir => Self::shamir(secret_len),
             Scheme::Compact => Self {
@@ -99,7 +115,15 @@ impl Plan {
         self.piece_len(CHUNK) + TAG
     }
 
-    pub(super) const fn object_len(&self) -> u64 {
+    /// What must be read of an object before any chunk.
+    #[must_use]
+    pub const fn prefix_len(&self) -> usize {
+        self.prefix
+    }
+
+    /// How long each object is.
+    #[must_use]
+    pub const fn object_len(&self) -> u64 {
         // The last chunk's length fits, being that of a chunk at most.
         let rest = (self.secret_len % CHUNK_LEN) as usize;
         let tail = if rest == 0 {
@@ -112,7 +136,10 @@ impl Plan {
             .saturating_add(tail as u64)
     }
 
-    pub(super) fn chunk_range(&self, chunks: Range<u64>) -> Range<u64> {
+    /// Which bytes of an object hold these chunks, each of which stands for [`CHUNK`] bytes of the secret. Chunks beyond the last
+    /// are left out; the range may be empty.
+    #[must_use]
+    pub fn chunk_range(&self, chunks: Range<u64>) -> Range<u64> {
         let end = self.object_len();
         let place = |chunk: u64| {
             (self.prefix as u64)

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use super::{KIND, LOOSE_PRELUDE_LEN};
 use crate::format::{
     CombineError, Dealing, EXTENT_MAX, ExtentKind, FormatError, JoinError, Joiner, OpenShare,
-    PREFIX_LEN, bucket, check_start,
+    Scheme, ShareHeader, bucket, check_start,
 };
 use crate::head::{Head, HeadError};
 use crate::ids::{FileId, ServerId, Threshold, VaultId, VersionNo};
@@ -40,6 +40,17 @@ pub enum LooseJoinError {
         extent: u64,
         /// The files whose share of it is damaged or missing.
         damaged: Vec<usize>,
+    },
+    /// Too few files can be joined, and one of the others says of itself that it was made by a scheme which loose shares are not
+    /// made by. It comes from somewhere else: from the server of a vault, say.
+    #[error(
+        "file number {position} in the list: its share is of scheme {scheme}, and loose shares are of scheme 1"
+    )]
+    Scheme {
+        /// Which file, counted from 0.
+        position: usize,
+        /// The number of the scheme that it names.
+        scheme: u8,
     },
     /// Two shares are both whole and do not belong together, which no maker of shares brings about.
     #[error(transparent)]
@@ -156,7 +167,7 @@ impl LooseJoiner {
     }
 
     /// How long the next extent's object is, by the word of whole shares. `prefixes[i]` begins where the next extent begins in
-    /// file i and has at least [`PREFIX_LEN`] bytes, or is `None` where the file has ended.
+    /// file i and has at least [`PREFIX_LEN`](crate::format::PREFIX_LEN) bytes, or is `None` where the file has ended.
     ///
     /// # Errors
     /// [`LooseJoinError::TooFew`] when no file has a whole header there.
@@ -176,13 +187,35 @@ impl LooseJoiner {
                 None => damaged.push(position),
             }
         }
-        let needed = usize::from(self.threshold.k());
-        Err(LooseJoinError::TooFew {
-            needed,
-            got: 0,
-            extent: self.number,
-            damaged,
-        })
+        Err(self.too_few(0, damaged, prefixes))
+    }
+
+    /// `damaged` are the positions of `objects` that could not be used.
+    fn too_few(
+        &self,
+        got: usize,
+        damaged: Vec<usize>,
+        objects: &[Option<&[u8]>],
+    ) -> LooseJoinError {
+        // Only now: two altered bits can make one scheme of another, and must not hold up a join that has enough without them.
+        let other = damaged.iter().find_map(|position| {
+            let object = objects.get(*position).copied().flatten()?;
+            let scheme = match ShareHeader::parse(object) {
+                Ok(header) if header.scheme() != Scheme::Shamir => header.scheme().code(),
+                Err(FormatError::Scheme(code)) => code,
+                _ => return None,
+            };
+            Some((*position, scheme))
+        });
+        match other {
+            Some((position, scheme)) => LooseJoinError::Scheme { position, scheme },
+            None => LooseJoinError::TooFew {
+                needed: usize::from(self.threshold.k()),
+                got,
+                extent: self.number,
+                damaged,
+            },
+        }
     }
 
     /// Opens the beginning of the next extent in one file. `None` when it is damaged or not the extent that comes next.
@@ -198,6 +231,7 @@ impl LooseJoiner {
         (share.server() == *server
             && dealing.vault == self.vault
             && dealing.threshold == self.threshold
+            && dealing.scheme == Scheme::Shamir
             && dealing.version == VersionNo(1)
             && dealing.kind == wanted
             && dealing.number == self.number
@@ -262,7 +296,8 @@ impl LooseJoiner {
                 }
                 let whole = self.open(position, *object).and_then(|share| {
                     let end = usize::try_from(share.header().object_len()).ok()?;
-                    let body = object.and_then(|object| object.get(PREFIX_LEN..end))?;
+                    let begin = share.header().prefix_len();
+                    let body = object.and_then(|object| object.get(begin..end))?;
                     Some((share, body))
                 });
                 let Some((share, body)) = whole else {
@@ -278,12 +313,7 @@ impl LooseJoiner {
             }
             if shares.len() < needed {
                 damaged.sort_unstable();
-                return Err(LooseJoinError::TooFew {
-                    needed,
-                    got: shares.len(),
-                    extent: self.number,
-                    damaged,
-                });
+                return Err(self.too_few(shares.len(), damaged, objects));
             }
             let mut joiner = Joiner::new(shares)?;
             // The bodies are there in full, so this takes no more memory than they do.

@@ -77,8 +77,7 @@ impl Splitter {
                 Source::Fused { stream, left } => {
                     // A piece is far shorter than what a key gives.
                     *left = left.saturating_sub(stream.bytes(piece.len()));
-                    self.engine
-                        .split(stream, piece, &Places::new(places, at, piece.len()));
+                    stream.split(piece, &Places::new(places, at, piece.len()));
                 }
                 Source::Drawn(drawn) => {
                     drawn.share(self.threshold, piece, places, at, entropy)?;
@@ -104,9 +103,9 @@ impl Source {
             return Ok(Self::None);
         }
         let key = Secret::<32>::filled(|bytes| entropy(bytes))?;
-        match engine.expand(&key) {
-            Some(keys) => Ok(Self::Fused {
-                stream: Stream::new(keys, degree, longest),
+        match engine.stream(&key, degree, longest) {
+            Some(stream) => Ok(Self::Fused {
+                stream,
                 left: PER_KEY,
             }),
             None => Drawn::new(degree, longest, entropy).map(Self::Drawn),

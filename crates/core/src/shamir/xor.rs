@@ -27,8 +27,9 @@
 use zeroize::Zeroize;
 
 use super::{ShamirError, fresh};
-use crate::coefficients::Coefficients;
-use crate::random::NoRandomness;
+use crate::coefficients::{Coefficients, Entropy};
+use crate::random::{self, NoRandomness};
+use crate::secret::SecretBytes;
 
 fn check<'a>(
     expected: usize,
@@ -69,23 +70,41 @@ pub fn split_into(secret: &[u8], shares: &mut [&mut [u8]]) -> Result<(), ShamirE
     Ok(())
 }
 
-/// Exchanges the shares for others of the same secret, which do not combine with the old ones.
+/// Exchanges the shares for others of the same secret, which do not combine with the old ones: something random is added to each,
+/// and all of it together is zero. The secret itself is at no time joined.
 ///
 /// # Errors
 /// [`ShamirError::WrongCount`] or [`ShamirError::Lengths`], and the shares are as they were;
-/// [`ShamirError::NoRandomness`], and they are erased.
+/// [`ShamirError::NoRandomness`], and they are erased, since part of them may be changed.
 pub fn refresh_into(shares: &mut [&mut [u8]]) -> Result<(), ShamirError> {
     let expected = shares.first().map_or(0, |share| share.len());
     check(expected, shares.iter().map(|share| share.len()))?;
-    let Some((last, others)) = shares.split_last_mut() else {
-        return Ok(());
-    };
-    for other in &*others {
-        add(last, other);
+    if let Some((last, others)) = shares.split_last_mut()
+        && let Err(NoRandomness) = add_zero(last, others, &mut random::fill)
+    {
+        shares.iter_mut().for_each(|share| share.zeroize());
+        return Err(NoRandomness.into());
     }
-    // Now it is the secret.
-    let mut secret = crate::secret::SecretBytes::from_slice(last);
-    shift(last, others, secret.expose_mut())
+    Ok(())
+}
+
+fn add_zero(
+    last: &mut [u8],
+    others: &mut [&mut [u8]],
+    entropy: Entropy<'_>,
+) -> Result<(), NoRandomness> {
+    const BLOCK: usize = 4096;
+    let mut stream = Coefficients::new(entropy)?;
+    let mut change = SecretBytes::with_len(last.len().min(BLOCK));
+    for other in others {
+        for (own, end) in other.chunks_mut(BLOCK).zip(last.chunks_mut(BLOCK)) {
+            let change = &mut change.expose_mut()[..own.len()];
+            stream.fill(change, entropy)?;
+            add(own, change);
+            add(end, change);
+        }
+    }
+    Ok(())
 }
 
 /// Fills `others` with randomness and adds all of it to `last`.
@@ -120,4 +139,45 @@ pub fn combine_into(shares: &[&[u8]], out: &mut [u8]) -> Result<(), ShamirError>
         add(out, share);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+    use alloc::vec::Vec;
+
+    #[test]
+    fn a_refresh_adds_the_same_key_stream_to_a_share_and_to_the_last() {
+        for len in [0, 1, 63, 4096, 4097, 10_000] {
+            let old: Vec<Vec<u8>> = (1..=4_u8).map(|at| vec![at; len]).collect();
+            let mut new = old.clone();
+            let (last, others) = new.split_last_mut().unwrap();
+            let mut others: Vec<&mut [u8]> = others.iter_mut().map(Vec::as_mut_slice).collect();
+            let mut keys = 0;
+            let entropy: Entropy<'_> = &mut |key| {
+                keys += 1;
+                key.fill(7);
+                Ok(())
+            };
+            add_zero(last, &mut others, entropy).unwrap();
+            assert_eq!(keys, 1);
+            // The key stream in one run, share after share.
+            let mut stream = Coefficients::new(&mut |key: &mut [u8]| {
+                key.fill(7);
+                Ok(())
+            })
+            .unwrap();
+            let mut sum = old[3].clone();
+            for at in 0..3 {
+                let mut change = vec![0; len];
+                let entropy: Entropy<'_> = &mut |_| Err(NoRandomness);
+                stream.fill(&mut change, entropy).unwrap();
+                add(&mut sum, &change);
+                add(&mut change, &old[at]);
+                assert!(new[at] == change, "share {at} of {len} bytes");
+            }
+            assert!(new[3] == sum, "the last of {len} bytes");
+        }
+    }
 }

@@ -74,6 +74,7 @@ pub use self::store::{Powers, RemoteStore};
 use crate::credentials::{CredentialError, CredentialRef};
 use crate::error::{CreateError, OpenError};
 use crate::layout::{BadMark, Mark};
+use crate::probe::Promises;
 use crate::spec::{StoreIdentity, StoreSpec};
 use crate::url::{S3Url, StoreUrl, WebdavUrl, escape};
 
@@ -484,6 +485,15 @@ async fn refuse_foreign(spec: &StoreSpec, service: &dyn Service) -> Result<(), C
         found: foreign,
         more,
     })
+}
+
+/// What the way of writing to such a server promises: whole objects always, by the server or by moving them (see [`Powers`]); on disk after a
+/// `sync` only S3's.
+pub(crate) fn promises(spec: &StoreSpec) -> Promises {
+    Promises {
+        atomic_put: true,
+        durable_sync: matches!(spec.url(), StoreUrl::S3(_)),
+    }
 }
 
 pub(crate) async fn identity(spec: &StoreSpec) -> Result<StoreIdentity, OpenError> {

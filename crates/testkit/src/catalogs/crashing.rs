@@ -11,7 +11,10 @@ use warifu_vault::context::AuditEntry;
 use warifu_vault::node::{Attr, AttrChange, Name, NodeId};
 use warifu_vault::seam::catalog::{
     AuditRow, Catalog, CatalogError, Commit, Cursor, Durability, ExtentRecord, IndexSet, Intent,
-    Listed, NewNode, RenameMode, Renamed, SaveId, Usage, Version, Write, XattrMode,
+    Listed, NewNode, OwedChange, RenameMode, Renamed, SaveId, Usage, Version, Write, XattrMode,
+};
+use warifu_vault::seam::journal::{
+    Changes, JournalState, Restored, Resume, Row, RowKey, Segments, Waste,
 };
 
 use crate::world::World;
@@ -372,8 +375,11 @@ impl Catalog for CrashingCatalog {
             .await
     }
 
-    async fn set_owed(&self, extent: ExtentId, owed: IndexSet) -> Result<(), CatalogError> {
-        self.write(self.inner.set_owed(extent, owed)).await
+    async fn change_owed(
+        &self,
+        changes: &[OwedChange],
+    ) -> Result<Vec<Option<IndexSet>>, CatalogError> {
+        self.write(self.inner.change_owed(changes)).await
     }
 
     async fn record(
@@ -386,5 +392,34 @@ impl Catalog for CrashingCatalog {
 
     async fn sync(&self) -> Result<(), CatalogError> {
         self.write(self.inner.sync()).await
+    }
+
+    async fn changes(&self, limit: usize) -> Result<Changes, CatalogError> {
+        self.read(self.inner.changes(limit)).await
+    }
+
+    async fn rows(&self, after: Option<RowKey>, limit: usize) -> Result<Vec<Row>, CatalogError> {
+        self.read(self.inner.rows(after, limit)).await
+    }
+
+    async fn journal(&self) -> Result<JournalState, CatalogError> {
+        self.read(self.inner.journal()).await
+    }
+
+    async fn journalled(
+        &self,
+        segments: Segments,
+        durability: Durability,
+    ) -> Result<Waste, CatalogError> {
+        self.write(self.inner.journalled(segments, durability))
+            .await
+    }
+
+    async fn restore(
+        &self,
+        rows: Box<dyn Iterator<Item = Restored> + Send>,
+        resume: Resume,
+    ) -> Result<(), CatalogError> {
+        self.write(self.inner.restore(rows, resume)).await
     }
 }

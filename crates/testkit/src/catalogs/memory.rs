@@ -10,7 +10,10 @@ use warifu_vault::context::AuditEntry;
 use warifu_vault::node::{Attr, AttrChange, Name, NodeId};
 use warifu_vault::seam::catalog::{
     AuditRow, Catalog, CatalogError, Commit, Cursor, Durability, ExtentRecord, IndexSet, Intent,
-    Listed, NewNode, RenameMode, Renamed, SaveId, Usage, Version, Write, XattrMode,
+    Listed, NewNode, OwedChange, RenameMode, Renamed, SaveId, Usage, Version, Write, XattrMode,
+};
+use warifu_vault::seam::journal::{
+    Changes, JournalState, Restored, Resume, Row, RowKey, Segments, Waste,
 };
 
 use super::state::State;
@@ -53,6 +56,18 @@ impl MemoryCatalog {
     }
 
     fn write<T>(
+        &self,
+        durability: Durability,
+        write: impl FnOnce(&mut State) -> Result<T, CatalogError>,
+    ) -> Result<T, CatalogError> {
+        self.commit(durability, |state| {
+            let outcome = write(state)?;
+            state.edits += 1;
+            Ok(outcome)
+        })
+    }
+
+    fn commit<T>(
         &self,
         durability: Durability,
         write: impl FnOnce(&mut State) -> Result<T, CatalogError>,
@@ -400,8 +415,11 @@ impl Catalog for MemoryCatalog {
         })
     }
 
-    async fn set_owed(&self, extent: ExtentId, owed: IndexSet) -> Result<(), CatalogError> {
-        self.write(Durability::Soon, |state| state.set_owed(extent, owed))
+    async fn change_owed(
+        &self,
+        changes: &[OwedChange],
+    ) -> Result<Vec<Option<IndexSet>>, CatalogError> {
+        self.write(Durability::Soon, |state| Ok(state.change_owed(changes)))
     }
 
     async fn record(
@@ -416,6 +434,39 @@ impl Catalog for MemoryCatalog {
     }
 
     async fn sync(&self) -> Result<(), CatalogError> {
-        self.write(Durability::Now, |_| Ok(()))
+        self.commit(Durability::Now, |_| Ok(()))
+    }
+
+    async fn changes(&self, limit: usize) -> Result<Changes, CatalogError> {
+        Ok(self.lock().now.changes(limit))
+    }
+
+    async fn rows(&self, after: Option<RowKey>, limit: usize) -> Result<Vec<Row>, CatalogError> {
+        Ok(self.read(|state| state.rows(after, limit)))
+    }
+
+    async fn journal(&self) -> Result<JournalState, CatalogError> {
+        Ok(self.read(State::journal_state))
+    }
+
+    async fn journalled(
+        &self,
+        segments: Segments,
+        durability: Durability,
+    ) -> Result<Waste, CatalogError> {
+        self.write(durability, |state| state.journalled(&segments))
+    }
+
+    async fn restore(
+        &self,
+        rows: Box<dyn Iterator<Item = Restored> + Send>,
+        resume: Resume,
+    ) -> Result<(), CatalogError> {
+        self.write(Durability::Now, |state| {
+            let mut filled = state.clone();
+            filled.restore(rows, resume)?;
+            *state = filled;
+            Ok(())
+        })
     }
 }

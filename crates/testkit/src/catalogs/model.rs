@@ -6,17 +6,18 @@ use warifu_core::ids::{ExtentId, FileId, Generation, ShareIndex, Threshold, Vers
 use warifu_vault::context::{Act, AuditEntry, Context};
 use warifu_vault::node::{AttrChange, Name, NodeId, NodeKind};
 use warifu_vault::seam::catalog::{
-    Catalog, Commit, Durability, ExtentRecord, IndexSet, Intent, NewNode, RenameMode, Write,
-    XattrMode,
+    Catalog, Commit, Durability, ExtentRecord, IndexSet, Intent, NewNode, OwedChange, RenameMode,
+    Write, XattrMode,
 };
 
-use super::contract::picture;
+use super::contract::{Replay, picture};
 use crate::world::World;
 
 /// Lets both catalogues (empty, and of the same history) go through `steps` random operations that follow from the world's
 /// seed. Panics with the seed and the step when their answers or their pictures differ.
 pub async fn compare(reference: &dyn Catalog, subject: &dyn Catalog, world: &World, steps: u64) {
     let seed = world.seed();
+    let mut replays = [Replay::default(), Replay::default()];
     for step in 0..steps {
         let nodes = nodes(reference).await;
         let dice = Dice {
@@ -26,6 +27,31 @@ pub async fn compare(reference: &dyn Catalog, subject: &dyn Catalog, world: &Wor
         };
         let (a, b) = (act(reference, dice).await, act(subject, dice).await);
         assert_eq!(a, b, "seed {seed}, step {step}: the answers differ");
+        if dice.roll("journal", 5) == 0 {
+            // Sometimes what was handed out does not reach the journal, and sometimes it is handed out in parts.
+            let limit = [1000, 3][dice.roll("limit", 2) as usize];
+            let reaches = dice.roll("reaches", 4) > 0;
+            let extent = ExtentId::from_bytes(dice.id("segment"));
+            for (catalog, replay) in [reference, subject].into_iter().zip(&mut replays) {
+                replay.take(catalog, limit, reaches, extent).await;
+            }
+        }
+        if step % 40 == 39 || step + 1 == steps {
+            for (catalog, replay) in [reference, subject].into_iter().zip(&mut replays) {
+                let extent = ExtentId::from_bytes(dice.id("last segment"));
+                while replay.take(catalog, 1000, true, extent).await {}
+                assert_eq!(
+                    replay.text(),
+                    Replay::of(catalog).await.text(),
+                    "seed {seed}, after step {step}: the journal does not tell everything"
+                );
+            }
+            assert_eq!(
+                replays[0].text(),
+                replays[1].text(),
+                "seed {seed}, after step {step}: the rows differ"
+            );
+        }
         if step % 8 == 7 || step + 1 == steps {
             assert_eq!(
                 picture(reference).await,
@@ -276,20 +302,25 @@ async fn act(catalog: &dyn Catalog, dice: Dice<'_>) -> String {
             )
         }
         _ => {
-            let extents = catalog.extents(None, 1000).await.expect("extents are read");
+            let mut extents = catalog.extents(None, 1000).await.expect("extents are read");
+            extents.retain(|extent| extent.kind != ExtentKind::Journal);
             let Some(extent) =
                 extents.get(dice.roll("extent", extents.len().max(1) as u64) as usize)
             else {
                 return "nothing is owed".into();
             };
-            let owed: IndexSet = ShareIndex::new(dice.roll("index", 4) as u8)
-                .into_iter()
-                .collect();
+            let some = |what| -> IndexSet {
+                ShareIndex::new(dice.roll(what, 4) as u8)
+                    .into_iter()
+                    .collect()
+            };
+            let change = OwedChange {
+                extent: extent.extent,
+                add: some("index"),
+                remove: some("paid"),
+            };
             let user = catalog.user_of(extent.extent).await;
-            format!(
-                "owed {:?} {user:?}",
-                catalog.set_owed(extent.extent, owed).await
-            )
+            format!("owed {:?} {user:?}", catalog.change_owed(&[change]).await)
         }
     }
 }

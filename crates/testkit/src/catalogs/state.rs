@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use warifu_core::format::ExtentKind;
 use warifu_core::head::Timestamp;
 use warifu_core::ids::{ExtentId, FileId, VersionNo};
 use warifu_vault::context::AuditEntry;
@@ -12,6 +13,7 @@ use warifu_vault::seam::catalog::{
     AuditRow, CatalogError, Cursor, ExtentRecord, Intent, Listed, SaveId, Usage, Version,
 };
 
+mod journal;
 mod names;
 mod saves;
 
@@ -36,6 +38,9 @@ pub(super) struct State {
     log: Vec<AuditRow>,
     last_node: NodeId,
     commits: u64,
+    /// How many writes there were.
+    pub(super) edits: u64,
+    journal: journal::Journal,
 }
 
 /// The chain value of the in-memory catalogue's log after the one before it. Not cryptographic, unlike the real one.
@@ -101,6 +106,8 @@ impl State {
             log: Vec::new(),
             last_node: NodeId::ROOT,
             commits: 0,
+            edits: 0,
+            journal: journal::Journal::new(),
         }
     }
 
@@ -263,6 +270,11 @@ impl State {
 
     /// A file with a name is better than one without, that is better than none; then the newest version.
     pub(super) fn user_of(&self, extent: ExtentId) -> Option<(Option<NodeId>, FileId, VersionNo)> {
+        if let Some(record) = self.extents.get(&extent)
+            && record.kind == ExtentKind::Journal
+        {
+            return Some((None, record.document, record.version));
+        }
         let users = self
             .versions
             .values()

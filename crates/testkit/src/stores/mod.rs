@@ -4,7 +4,7 @@ pub mod contract;
 mod faulty;
 mod memory;
 
-pub use faulty::{Faults, FaultyStore, Lie, Rates, State, Trouble};
+pub use faulty::{Faults, FaultyStore, Latency, Lie, Mark, Rates, State, Trouble};
 pub use memory::{Fate, MemoryStore, Snapshot};
 
 use warifu_vault::seam::store::ObjectKey;

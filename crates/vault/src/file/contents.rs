@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use warifu_core::format::{Plan, bucket};
 use warifu_core::head::{Content, Head};
 use warifu_core::ids::ExtentId;
 use warifu_core::secret::SecretBytes;
@@ -167,20 +168,20 @@ impl Inner {
         let lock = file.fetch_lock(number);
         let _fetching = lock.lock().await;
         loop {
-            let (slot, head) = {
+            let (slot, head, len) = {
                 let state = file.state.read().await;
                 if state.buffers.contains_key(&number) {
                     return Ok(());
                 }
-                (state.slot(number), state.head)
+                (state.slot(number), state.head, span(state.size, number))
             };
             let fetched = match slot {
                 Slot::Hole => SecretBytes::with_len(0),
                 Slot::InHead => match head {
                     None => SecretBytes::with_len(0),
-                    Some(head) => inline_contents(&self.fetch(file, head).await?)?,
+                    Some(head) => inline_contents(&self.fetch(file, head, len).await?)?,
                 },
-                Slot::Stored(extent) | Slot::Fresh(extent) => self.fetch(file, extent).await?,
+                Slot::Stored(extent) | Slot::Fresh(extent) => self.fetch(file, extent, len).await?,
             };
             let mut state = file.state.write().await;
             if state.buffers.contains_key(&number) {
@@ -197,8 +198,12 @@ impl Inner {
         }
     }
 
-    async fn fetch(&self, file: &OpenFile, extent: ExtentId) -> Result<SecretBytes> {
-        match joining::fetch(&self.servers, self.vault, extent, self.servers.generation).await {
+    /// `len` is about how long the extent is.
+    async fn fetch(&self, file: &OpenFile, extent: ExtentId, len: usize) -> Result<SecretBytes> {
+        let (servers, generation) = (&self.servers, self.servers.generation);
+        let share_len =
+            Plan::new(self.options.scheme, servers.threshold, bucket(len as u64)).object_len();
+        match joining::fetch(servers, self.vault, extent, generation, share_len).await {
             Ok(secret) => Ok(secret),
             Err(unreadable) => {
                 let version = file.state.read().await.version;

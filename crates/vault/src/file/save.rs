@@ -88,6 +88,7 @@ impl Inner {
             version,
             kind: ExtentKind::Data,
             number: 0,
+            scheme: self.options.scheme,
         };
         let servers = Arc::clone(&self.servers);
         let mut snapshot =
@@ -144,7 +145,7 @@ impl Inner {
     }
 
     /// What a durable save leaves as it is must be as safe as what it stores.
-    async fn settle_what_stays(&self, file: &OpenFile) -> Result<()> {
+    async fn settle_what_stays(self: &Arc<Self>, file: &OpenFile) -> Result<()> {
         let base = {
             let state = file.state.read().await;
             let stays = state
@@ -207,6 +208,7 @@ impl Inner {
             version: VersionNo(guard.version.0.saturating_add(1)),
             kind: ExtentKind::Data,
             number,
+            scheme: self.options.scheme,
         };
         let servers = Arc::clone(&self.servers);
         let dealt = dealing::deal_off_task(move || match guard.buffers.get(&number) {

@@ -7,12 +7,13 @@
 use std::fmt;
 
 use async_trait::async_trait;
-use warifu_core::format::{ExtentKind, Scheme};
+use warifu_core::format::{ExtentKind, Plan, Scheme};
 use warifu_core::head::Timestamp;
 use warifu_core::ids::{ExtentId, FileId, Generation, ShareIndex, Threshold, VersionNo};
 
 use crate::context::AuditEntry;
 use crate::node::{Attr, AttrChange, Name, NodeId, NodeKind};
+use crate::seam::journal::{Changes, JournalState, Restored, Resume, Row, RowKey, Segments, Waste};
 pub use crate::seam::store::Durability;
 
 /// A set of share indices, for "these shares are owed".
@@ -132,6 +133,14 @@ pub struct ExtentRecord {
     pub owed: IndexSet,
 }
 
+impl ExtentRecord {
+    /// Where things lie in its shares, and how long they are.
+    #[must_use]
+    pub const fn plan(&self) -> Plan {
+        Plan::new(self.scheme, self.threshold, self.len)
+    }
+}
+
 /// A version of a document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Version {
@@ -208,6 +217,26 @@ pub struct Intent {
     pub extents: Vec<(ExtentId, Generation)>,
     /// The end of its lease: after it, anybody may sweep what it left.
     pub lease_until: Timestamp,
+}
+
+/// A change of the set of shares that an extent is owed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OwedChange {
+    /// Which extent.
+    pub extent: ExtentId,
+    /// Shares that are owed from now on.
+    pub add: IndexSet,
+    /// Shares that are owed no more. What is in both sets is owed.
+    pub remove: IndexSet,
+}
+
+impl OwedChange {
+    /// The set that `before` becomes.
+    #[must_use]
+    pub fn apply(&self, before: IndexSet) -> IndexSet {
+        let kept = before.iter().filter(|index| !self.remove.contains(*index));
+        kept.chain(self.add.iter()).collect()
+    }
 }
 
 /// What a save commits.
@@ -451,7 +480,9 @@ pub trait Catalog: Send + Sync + fmt::Debug {
         limit: usize,
     ) -> Result<Vec<ExtentRecord>, CatalogError>;
 
-    /// A node (with a name, where one has) whose current or older version uses the extent, and that version's number.
+    /// A node (with a name, where one has) whose current or older version uses the extent, and that version's number. An
+    /// extent of the journal belongs to no node, to the document [`JOURNAL`](crate::seam::journal::JOURNAL), and its version
+    /// is the segment's number.
     async fn user_of(
         &self,
         extent: ExtentId,
@@ -607,8 +638,13 @@ pub trait Catalog: Send + Sync + fmt::Debug {
         write: Write,
     ) -> Result<VersionNo, CatalogError>;
 
-    /// Replaces the set of shares that an extent is owed. Not audited: a late answer is nobody's act.
-    async fn set_owed(&self, extent: ExtentId, owed: IndexSet) -> Result<(), CatalogError>;
+    /// Adds to and takes from the sets of owed shares, each as it is at that moment, all in one transaction: so whoever pays and
+    /// whoever owes at the same time, in whatever process, never undo each other. Returns each set as it is now, in the order given; `None` for
+    /// an extent that is not there (any more), which is no error. Not audited.
+    async fn change_owed(
+        &self,
+        changes: &[OwedChange],
+    ) -> Result<Vec<Option<IndexSet>>, CatalogError>;
 
     /// Adds lines to the audit log and does nothing else.
     async fn record(
@@ -619,4 +655,38 @@ pub trait Catalog: Send + Sync + fmt::Debug {
 
     /// Makes every change acknowledged before this call safe from a power cut.
     async fn sync(&self) -> Result<(), CatalogError>;
+
+    // The journal
+
+    /// What changed and is not in the journal yet, up to `limit` rows and as many lines of the log, those that changed first
+    /// before the others. With all that was handed out before and is in the journal by now, it gives the state of this
+    /// moment, unless there is more.
+    async fn changes(&self, limit: usize) -> Result<Changes, CatalogError>;
+
+    /// Up to `limit` rows after one, in the order of their keys, for a checkpoint. Only an empty answer is the end. Rows that
+    /// change meanwhile come old or new, and [`changes`](Self::changes) has them once more.
+    async fn rows(&self, after: Option<RowKey>, limit: usize) -> Result<Vec<Row>, CatalogError>;
+
+    /// How far the journal has come.
+    async fn journal(&self) -> Result<JournalState, CatalogError>;
+
+    /// Notes that segments are on the servers: from now on their extents are kept like any other's, what they tell is no
+    /// longer waiting, and their intent is ended. What changed since it was handed out goes on waiting.
+    ///
+    /// [`CatalogError::Conflict`] when somebody else wrote the journal meanwhile (`current` is the number that is next now):
+    /// then what was handed out is out of date. [`CatalogError::Lapsed`] when the intent is gone. [`CatalogError::NotFound`]
+    /// when a part of the checkpoint is gone.
+    async fn journalled(
+        &self,
+        segments: Segments,
+        durability: Durability,
+    ) -> Result<Waste, CatalogError>;
+
+    /// Fills an empty catalogue, all or nothing: with these rows, lines of the log, and no change waiting. A row of the root
+    /// replaces it; no key comes twice; tags are drawn anew; versions come in the order in which they were saved. [`CatalogError::Exists`] when it is not empty.
+    async fn restore(
+        &self,
+        rows: Box<dyn Iterator<Item = Restored> + Send>,
+        resume: Resume,
+    ) -> Result<(), CatalogError>;
 }

@@ -5,4 +5,5 @@
 
 pub mod catalog;
 pub mod clock;
+pub mod journal;
 pub mod store;

@@ -1,13 +1,14 @@
 //! [`Vault`]: the servers, the catalogue and the open files of one vault, wired together.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use warifu_core::ids::{Generation, Threshold, VaultId};
+use warifu_core::format::Scheme;
+use warifu_core::ids::{ExtentId, Generation, ServerId, Threshold, VaultId};
 use warifu_core::keys::VaultKey;
 
 use crate::context::{Act, Context};
@@ -15,10 +16,12 @@ use crate::dealing::Patience;
 use crate::error::{Result, VaultError};
 use crate::file::plain::Ledger;
 use crate::file::state::OpenFile;
+use crate::journal::Occasion;
 use crate::node::NodeId;
+use crate::repair::{Upkeep, upkeep};
 use crate::seam::catalog::{Catalog, Durability};
 use crate::seam::clock::Clock;
-use crate::servers::{ServerSeat, Servers};
+use crate::servers::{self, ServerSeat, Servers};
 
 pub(crate) mod recover;
 pub(crate) mod settle;
@@ -51,8 +54,12 @@ pub struct Options {
     pub settle_every: Duration,
     /// How long a save may be silent before others may sweep what it left.
     pub save_lease: Duration,
+    /// By which scheme new extents are dealt. What is there already keeps its own and is read as before.
+    pub scheme: Scheme,
     /// Whether changes are refused.
     pub read_only: bool,
+    /// What is done in the background.
+    pub upkeep: Upkeep,
     pub(crate) patience: Patience,
 }
 
@@ -64,7 +71,9 @@ impl Default for Options {
             server_timeout: Duration::from_secs(30),
             settle_every: Duration::from_millis(500),
             save_lease: Duration::from_secs(600),
+            scheme: Scheme::Shamir,
             read_only: false,
+            upkeep: Upkeep::default(),
             patience: Patience::default(),
         }
     }
@@ -106,13 +115,16 @@ pub(crate) struct Inner {
     ticks: AtomicU64,
     closing: AtomicBool,
     unsettled: Mutex<Vec<settle::Unsettled>>,
+    /// The heads of versions of an earlier life that could not be judged yet, for want of answers.
+    doubtful: Mutex<HashSet<ExtentId>>,
     /// Held by a settling from beginning to end.
     settling: tokio::sync::Mutex<()>,
     losses: Mutex<Vec<Unsaved>>,
     /// Removals of what saves left, under way.
     tidying: Mutex<JoinSet<()>>,
-    /// Held while the set of shares that an extent is owed is read and replaced.
-    pub(crate) owing: tokio::sync::Mutex<()>,
+    pub(crate) journal: crate::journal::Journal,
+    /// Held by whoever repairs, so that a process does it once at a time.
+    pub(crate) repairing: tokio::sync::Mutex<()>,
     /// Old versions that are open: not in `open`, since nobody shares them.
     frozen: Mutex<Vec<Weak<OpenFile>>>,
 }
@@ -158,17 +170,32 @@ impl Vault {
             ticks: AtomicU64::new(1),
             closing: AtomicBool::new(false),
             unsettled: Mutex::default(),
+            doubtful: Mutex::default(),
             settling: tokio::sync::Mutex::default(),
             losses: Mutex::default(),
             tidying: Mutex::default(),
-            owing: tokio::sync::Mutex::default(),
+            journal: crate::journal::Journal::new(),
+            repairing: tokio::sync::Mutex::default(),
             frozen: Mutex::default(),
         });
+        tokio::spawn(servers::watch(Arc::downgrade(&inner.servers)));
         if !inner.options.read_only {
             inner.recover().await?;
             tokio::spawn(housekeeping(Arc::downgrade(&inner)));
+            tokio::spawn(upkeep(Arc::downgrade(&inner)));
         }
         Ok(Self { inner })
+    }
+
+    /// Learns from how the servers answered when the vault was [unlocked](crate::keys::Unlocked::answers), so that the first file
+    /// opened does not have to find out which of them hang.
+    pub fn learn(&self, answers: &[(ServerId, Option<Duration>)]) {
+        for (id, took) in answers {
+            let mut servers = self.inner.servers.all().iter();
+            if let Some(server) = servers.find(|server| server.seat.id == *id) {
+                server.heard_before(*took);
+            }
+        }
     }
 
     /// Notes in the audit log that somebody attached to the vault, such as a mount.
@@ -203,7 +230,7 @@ impl Vault {
             }
         }
         unsaved.append(&mut lock(&inner.losses));
-        if let Err(error) = self.sync().await {
+        if let Err(error) = inner.sync_all(Occasion::End).await {
             tracing::warn!(%error, "the last versions could not be made safe from a power cut; they are checked at the next start");
         }
         let mut tidying = std::mem::take(&mut *lock(&inner.tidying));
@@ -288,7 +315,10 @@ impl Inner {
 /// What is done as long as the vault lives: settling, keeping leases, sweeping.
 async fn housekeeping(vault: Weak<Inner>) {
     const SWEEP_EVERY: Duration = Duration::from_secs(60);
+    /// More often than this, asking servers that are away is more noise than use.
+    const RECHECK_EVERY: Duration = Duration::from_secs(10);
     let mut since_sweep = Duration::ZERO;
+    let mut since_recheck = Duration::ZERO;
     loop {
         let Some(pause) = vault.upgrade().map(|inner| inner.options.settle_every) else {
             return;
@@ -297,8 +327,15 @@ async fn housekeeping(vault: Weak<Inner>) {
         let Some(inner) = vault.upgrade().filter(|inner| !inner.is_closing()) else {
             return;
         };
-        if let Err(error) = inner.sync_all().await {
+        if let Err(error) = inner.sync_all(Occasion::Tick).await {
             tracing::warn!(%error, "what was saved could not be made safe from a power cut yet; trying again");
+        }
+        since_recheck += pause;
+        if since_recheck >= RECHECK_EVERY {
+            since_recheck = Duration::ZERO;
+            if let Err(error) = inner.recheck().await {
+                tracing::warn!(%error, "versions of an earlier run could not be checked yet; trying again");
+            }
         }
         since_sweep += pause;
         if since_sweep >= SWEEP_EVERY {

@@ -2,24 +2,41 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
-use futures_util::future::join_all;
-use warifu_core::format::PREFIX_LEN;
+use futures_util::stream::{self, FuturesUnordered};
+use futures_util::{StreamExt, TryStreamExt};
+use tokio::time::Instant;
 use warifu_core::ids::{ExtentId, FileId, VersionNo};
 
-use super::Inner;
 use super::settle::Unsettled;
+use super::{Inner, lock};
 use crate::context::{Act, Context};
 use crate::dealing;
-use crate::error::{Fault, Result, VaultError};
-use crate::joining::open_share;
+use crate::error::{Result, VaultError};
 use crate::seam::catalog::{
-    CatalogError, Durability, ExtentRecord, IndexSet, Intent, SaveId, Version, Write,
+    CatalogError, Durability, ExtentRecord, IndexSet, Intent, OwedChange, SaveId, Version, Write,
 };
-use crate::servers::Server;
 
 /// How many unsettled versions are checked at a time.
 const BATCH: usize = 256;
+
+/// How many documents are checked at once.
+const AT_ONCE: usize = 16;
+
+/// How long the rest of an extent's shares are waited for, once k are known to be whole: those of servers that are well, and
+/// those of servers that lag.
+const FOR_THE_REST: Duration = Duration::from_secs(1);
+const LAGGARDS: Duration = Duration::from_millis(50);
+
+/// How long a start waits for the removal of what unfinished saves left. Later sweeps remove what is left then.
+const SWEEP_AT_START: Duration = Duration::from_secs(5);
+
+/// How many unsettled versions are looked through for those that could not be checked at the start.
+const RECHECKED: usize = 100_000;
+
+/// How long a new check of them may take while somebody waits.
+const RECHECK_LIMIT: Duration = Duration::from_secs(5);
 
 /// What became of a version that was not known to be on disk.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -35,11 +52,15 @@ enum Verdict {
 impl Inner {
     pub(crate) async fn recover(self: &Arc<Self>) -> Result<()> {
         self.check_unsettled().await?;
-        self.sweep().await
+        match tokio::time::timeout(SWEEP_AT_START, self.sweep()).await {
+            Ok(swept) => swept,
+            // Cut off anywhere, a sweep leaves intents that the next one finds.
+            Err(_) => Ok(()),
+        }
     }
 
     /// The vault's own acts, in the audit log.
-    fn own_context() -> Context {
+    pub(crate) fn own_context() -> Context {
         Context {
             actor: "warifu".to_owned(),
             uid: 0,
@@ -110,6 +131,7 @@ impl Inner {
     async fn check_unsettled(self: &Arc<Self>) -> Result<()> {
         loop {
             let versions = self.catalog.unsettled(BATCH).await?;
+            lock(&self.doubtful).clear();
             let full = versions.len() == BATCH;
             let mut by_document: HashMap<FileId, Vec<Version>> = HashMap::new();
             for version in versions {
@@ -118,10 +140,18 @@ impl Inner {
                     .or_default()
                     .push(version);
             }
-            let mut settled = 0;
-            for (_, mut versions) in by_document {
-                versions.sort_by_key(|version| std::cmp::Reverse(version.number));
-                settled += self.check_document(versions).await?;
+            let settled = stream::iter(by_document.into_values())
+                .map(|mut versions| {
+                    versions.sort_by_key(|version| std::cmp::Reverse(version.number));
+                    self.check_document(versions)
+                })
+                .buffer_unordered(AT_ONCE)
+                .try_fold(0, async |sum, settled| Ok(sum + settled))
+                .await?;
+            if full && settled == 0 {
+                // Nor will those behind them have been looked at.
+                let all = self.catalog.unsettled(RECHECKED).await?;
+                all.iter().for_each(|version| self.doubt(version));
             }
             if !full || settled == 0 {
                 return Ok(());
@@ -141,6 +171,7 @@ impl Inner {
                 Verdict::Whole => match self.settle(&[Unsettled::whole(&version)]).await.1 {
                     Ok(()) => done += 1,
                     Err(VaultError::NotStored { .. }) => {
+                        self.doubt(&version);
                         tracing::warn!(version = %version.number, "a version is whole, and too few servers can promise to keep it yet");
                     }
                     Err(error) => return Err(error),
@@ -174,11 +205,42 @@ impl Inner {
                 }
                 Verdict::Unknown => {
                     undecided = true;
-                    tracing::warn!(version = %version.number, "too few servers answer to check a version; it is checked at the next start");
+                    self.doubt(&version);
+                    tracing::warn!(version = %version.number, "too few servers answer to check a version; it is checked again when they do");
                 }
             }
         }
         Ok(done)
+    }
+
+    fn doubt(&self, version: &Version) {
+        lock(&self.doubtful).extend(version.head);
+    }
+
+    /// Judges once more what could not be judged at the start: servers may have come back. What is whole is settled. What is
+    /// lost waits for the next start, when nobody has it open.
+    pub(crate) async fn recheck(self: &Arc<Self>) -> Result<()> {
+        if lock(&self.doubtful).is_empty() {
+            return Ok(());
+        }
+        let checked = async {
+            let doubtful = lock(&self.doubtful).clone();
+            let versions = self.catalog.unsettled(RECHECKED).await?;
+            let of_version =
+                |version: &Version| version.head.filter(|head| doubtful.contains(head));
+            let mut left = HashSet::new();
+            for (version, head) in versions.iter().filter_map(|v| Some((v, of_version(v)?))) {
+                let whole = self.verdict(version, None).await? == Verdict::Whole;
+                if !whole || self.settle(&[Unsettled::whole(version)]).await.1.is_err() {
+                    left.insert(head);
+                }
+            }
+            lock(&self.doubtful).retain(|head| left.contains(head));
+            Ok(())
+        };
+        // Cut off, it leaves them all as they were.
+        let limit = tokio::time::timeout(RECHECK_LIMIT, checked).await;
+        limit.unwrap_or(Ok(()))
     }
 
     /// `oldest` is the oldest version of the document that is not settled: what was dealt for one before it is on disk.
@@ -207,32 +269,59 @@ impl Inner {
         Ok(verdict)
     }
 
-    /// Reads all shares of an extent and checks every chunk: after a power cut, an object can be there and be rubbish.
+    /// Reads the shares of an extent and checks every chunk: after a power cut, an object can be there and be rubbish.
+    ///
+    /// Once k shares are known to be whole, the others are waited for a little longer only; what has not been heard of by then
+    /// counts as owed.
     async fn check_extent(&self, record: &ExtentRecord) -> Result<Verdict> {
-        let answers =
-            join_all(self.servers.all().iter().map(|server| async move {
-                (server.index(), self.check_share(server, record).await)
-            }))
-            .await;
+        let mut answers: FuturesUnordered<_> = self
+            .servers
+            .all()
+            .iter()
+            .map(|server| async move { (server.index(), self.check_share(server, record).await) })
+            .collect();
+        let k = usize::from(record.threshold.k());
         let (mut good, mut unknown) = (0_usize, 0_usize);
-        let mut owed = IndexSet::EMPTY;
-        for (index, answer) in answers {
+        let mut owed: IndexSet = record.threshold.indices().collect();
+        let mut until: Option<Instant> = None;
+        loop {
+            let next = answers.next();
+            let answer = match until {
+                None => next.await,
+                Some(until) => tokio::time::timeout_at(until, next)
+                    .await
+                    .unwrap_or_default(),
+            };
+            let Some((index, answer)) = answer else { break };
             match answer {
-                Ok(()) => good += 1,
+                Ok(()) => {
+                    good += 1;
+                    owed.remove(index);
+                }
                 Err((fault, _)) => {
-                    owed.insert(index);
-                    unknown += usize::from(!matches!(
-                        fault,
-                        Fault::Missing | Fault::Corrupt | Fault::Stale | Fault::Foreign
-                    ));
+                    unknown += usize::from(!fault.is_definite());
                 }
             }
+            if good >= k {
+                until.get_or_insert_with(|| {
+                    let well = self.servers.all().iter().filter(|s| s.health.is_well());
+                    let patience = if well.count() > good {
+                        FOR_THE_REST
+                    } else {
+                        LAGGARDS
+                    };
+                    Instant::now() + patience
+                });
+            }
         }
-        let k = usize::from(record.threshold.k());
         if good >= k {
             if owed != record.owed {
-                let _owing = self.owing.lock().await;
-                self.catalog.set_owed(record.extent, owed).await?;
+                let change = OwedChange {
+                    extent: record.extent,
+                    add: owed,
+                    remove: record.owed,
+                };
+                self.catalog.change_owed(&[change]).await?;
             }
             return Ok(Verdict::Whole);
         }
@@ -240,54 +329,6 @@ impl Inner {
             Verdict::Lost
         } else {
             Verdict::Unknown
-        })
-    }
-
-    /// Reads one share and checks every chunk of it.
-    pub(crate) async fn check_share(
-        &self,
-        server: &Arc<Server>,
-        record: &ExtentRecord,
-    ) -> std::result::Result<(), (Fault, String)> {
-        let name = self
-            .servers
-            .object_key(server, record.extent, record.generation);
-        let object = server
-            .ask(server.seat.store.get(&name, None))
-            .await
-            .map_err(|error| (Fault::from(error.kind), error.detail))?;
-        let (vault, extent, generation) = (self.vault, record.extent, record.generation);
-        let len = record.len;
-        let server = Arc::clone(server);
-        tokio::task::spawn_blocking(move || {
-            let share = open_share(&server, vault, extent, generation, &object)?;
-            if share.header().secret_len() != len {
-                return Err((
-                    Fault::Foreign,
-                    "the share of an extent of another length".to_owned(),
-                ));
-            }
-            let body = object.get(PREFIX_LEN..).unwrap_or_default();
-            if object.len() as u64 != share.header().object_len() {
-                return Err((
-                    Fault::Corrupt,
-                    format!(
-                        "{} bytes long instead of {}",
-                        object.len(),
-                        share.header().object_len()
-                    ),
-                ));
-            }
-            share
-                .verify_chunks(0, body)
-                .map_err(|error| (Fault::Corrupt, error.to_string()))
-        })
-        .await
-        .unwrap_or_else(|_| {
-            Err((
-                Fault::Failed,
-                "the check ended without an answer".to_owned(),
-            ))
         })
     }
 }

@@ -11,7 +11,8 @@ use warifu_core::ids::{ExtentId, FileId, VersionNo};
 use super::{Inner, Vault, lock};
 use crate::dealing;
 use crate::error::{Result, VaultError};
-use crate::seam::catalog::{CatalogError, IndexSet, Version};
+use crate::journal::Occasion;
+use crate::seam::catalog::{IndexSet, OwedChange, Version};
 
 /// A version that is current and not yet known to be on disk.
 #[derive(Clone, Debug)]
@@ -42,20 +43,24 @@ impl Unsettled {
 
 impl Vault {
     /// Makes everything done so far, with names as well as with contents, safe from a power cut: what `fsync` of a folder
-    /// does.
+    /// does. What an earlier run saved, and too few servers answered for when this one began, is checked once more; where
+    /// they still don't answer it stays as it is, and `fsync` of the file itself says so.
     ///
     /// # Errors
     /// Errors of the catalogue; [`VaultError::NotStored`] when too few servers can promise to keep what was saved.
     pub async fn sync(&self) -> Result<()> {
-        self.inner.sync_all().await
+        self.inner.recheck().await?;
+        self.inner.sync_all(Occasion::Sync).await
     }
 }
 
 impl Inner {
-    pub(crate) async fn sync_all(self: &Arc<Self>) -> Result<()> {
+    pub(crate) async fn sync_all(self: &Arc<Self>, occasion: Occasion) -> Result<()> {
         let settled = self.settle_now().await;
         // Names are made safe even where contents are not.
         self.catalog.sync().await?;
+        // After the settling, so that most versions are told once.
+        self.write_journal(occasion).await;
         settled
     }
 
@@ -82,6 +87,13 @@ impl Inner {
 
     /// Makes the version of this head safe from a power cut. That others are not is no error.
     pub(crate) async fn settle_head(self: &Arc<Self>, head: Option<ExtentId>) -> Result<()> {
+        let doubtful = || head.is_some_and(|head| lock(&self.doubtful).contains(&head));
+        if doubtful() {
+            self.recheck().await?;
+        }
+        if doubtful() {
+            return Err(self.not_judged());
+        }
         let settled = self.settle_now().await;
         let listed = lock(&self.unsettled)
             .iter()
@@ -129,7 +141,6 @@ impl Inner {
 
     /// Shares on servers that could not promise to keep them are owed.
     async fn owe(&self, extent: ExtentId, not_safe: &dealing::Unsafe) -> Result<()> {
-        let _owing = self.owing.lock().await;
         let Some(mut record) = self.catalog.extent(extent).await? else {
             return Ok(());
         };
@@ -152,27 +163,54 @@ impl Inner {
                 faults,
             });
         }
-        match self.catalog.set_owed(extent, record.owed).await {
-            Ok(()) | Err(CatalogError::NotFound { .. }) => Ok(()),
-            Err(error) => Err(error.into()),
+        let change = OwedChange {
+            extent,
+            add: not_safe.indices,
+            remove: IndexSet::EMPTY,
+        };
+        self.catalog.change_owed(&[change]).await?;
+        Ok(())
+    }
+
+    fn not_judged(&self) -> VaultError {
+        VaultError::NotStored {
+            file: String::from("a version saved before the last start"),
+            needed: self.servers.threshold.k(),
+            got: 0,
+            full: false,
+            faults: Vec::new(),
         }
     }
 
     /// Notes that shares which were owed have come.
     pub(crate) async fn pay(&self, extent: ExtentId, paid: IndexSet) -> Result<()> {
-        let _owing = self.owing.lock().await;
-        let Some(mut record) = self.catalog.extent(extent).await? else {
+        let change = OwedChange {
+            extent,
+            add: IndexSet::EMPTY,
+            remove: paid,
+        };
+        if let [None] = self.catalog.change_owed(&[change]).await?[..] {
             // It came after its extent had been found to be of no use, and removed from the other servers.
             dealing::discard(&self.servers, extent, self.servers.generation).await;
-            return Ok(());
-        };
-        paid.iter().for_each(|index| record.owed.remove(index));
-        Ok(self.catalog.set_owed(extent, record.owed).await?)
+        }
+        Ok(())
     }
 
     /// A durable save must not stand on extents of an earlier one that are not on disk yet.
-    pub(crate) async fn settle_base(&self, document: FileId, version: VersionNo) -> Result<()> {
+    pub(crate) async fn settle_base(
+        self: &Arc<Self>,
+        document: FileId,
+        version: VersionNo,
+    ) -> Result<()> {
         match self.catalog.version(document, version).await? {
+            // Of this one it is not even known whether it is whole.
+            Some(base)
+                if base
+                    .head
+                    .is_some_and(|head| lock(&self.doubtful).contains(&head)) =>
+            {
+                self.settle_head(base.head).await
+            }
             Some(base) if !base.settled => self.settle(&[Unsettled::whole(&base)]).await.1,
             _ => Ok(()),
         }

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 
+use warifu_core::format::Scheme;
 use warifu_testkit::stores::{Fate, State};
 use warifu_testkit::world::Death;
 use warifu_vault::node::NodeId;
@@ -32,6 +33,10 @@ enum Story {
     Abandoned,
     /// A file is emptied.
     Emptied,
+    /// A file is saved again, by the scheme compact as before.
+    Compact,
+    /// One extent of a large file is changed, by the scheme compact, the others being of the scheme shamir.
+    BothSchemes,
 }
 
 /// What the client was told before it died.
@@ -55,7 +60,9 @@ enum Power {
 
 fn old(story: Story) -> Vec<u8> {
     match story {
-        Story::Large | Story::LargeRenameOver | Story::OneExtent => noise(1, EXTENT + 9000),
+        Story::Large | Story::LargeRenameOver | Story::OneExtent | Story::BothSchemes => {
+            noise(1, EXTENT + 9000)
+        }
         _ => noise(1, 9000),
     }
 }
@@ -63,13 +70,13 @@ fn old(story: Story) -> Vec<u8> {
 fn new(story: Story) -> Vec<u8> {
     let mut bytes = match story {
         Story::Large | Story::LargeRenameOver | Story::Abandoned => noise(2, EXTENT + 8000),
-        Story::OneExtent => old(story),
+        Story::OneExtent | Story::BothSchemes => old(story),
         Story::Emptied => Vec::new(),
         _ => noise(2, 7000),
     };
     match story {
         Story::Large => bytes[77] ^= 1,
-        Story::OneExtent => bytes[1005..1015].copy_from_slice(b"0123456789"),
+        Story::OneExtent | Story::BothSchemes => bytes[1005..1015].copy_from_slice(b"0123456789"),
         _ => {}
     }
     bytes
@@ -89,7 +96,7 @@ async fn act(
 ) -> Result<(), VaultError> {
     let bytes = new(story);
     let handle = match story {
-        Story::Small => {
+        Story::Small | Story::Compact => {
             let handle = rewrite(vault, "f").await?;
             write_all(&handle, &bytes).await?;
             handle
@@ -105,7 +112,7 @@ async fn act(
             handle.write(&ctx(), 77, &bytes[77..78]).await?;
             handle
         }
-        Story::OneExtent => {
+        Story::OneExtent | Story::BothSchemes => {
             let handle = open(vault, "f").await?;
             handle.write(&ctx(), 1005, b"0123456789").await?;
             handle
@@ -172,7 +179,12 @@ fn check(story: Story, files: &BTreeMap<String, Vec<u8>>, told: &Told, power: Po
     let f = files.get("f").expect("the file is there, old or new");
     let mut rest: Vec<&String> = files.keys().filter(|name| *name != "f").collect();
     match story {
-        Story::Small | Story::Large | Story::OneExtent | Story::Emptied => {
+        Story::Small
+        | Story::Large
+        | Story::OneExtent
+        | Story::Emptied
+        | Story::Compact
+        | Story::BothSchemes => {
             if saved || *f != old {
                 same(f, &new, "new");
             }
@@ -252,13 +264,20 @@ fn one_death(
     seed: u64,
 ) -> Option<u64> {
     let lab = live(async {
-        let lab = Lab::new(2, 3).await;
+        let mut lab = Lab::new(2, 3).await;
+        lab.options.upkeep = Default::default();
+        if story == Story::Compact {
+            lab.options.scheme = Scheme::Compact;
+        }
         if power == Power::FailsByChance {
             lab.memory.remember();
         }
         let vault = lab.start().await;
         put(&vault, "f", &old(story)).await.unwrap();
         vault.sync().await.unwrap();
+        if story == Story::BothSchemes {
+            lab.options.scheme = Scheme::Compact;
+        }
         lab
     });
     let told = Told::default();
@@ -348,7 +367,11 @@ fn every_step(story: Story) {
             for (after, death) in [(0, Death::Before(call)), (1, Death::After(call))] {
                 let large = matches!(
                     story,
-                    Story::Large | Story::OneExtent | Story::LargeRenameOver | Story::Abandoned
+                    Story::Large
+                        | Story::OneExtent
+                        | Story::LargeRenameOver
+                        | Story::Abandoned
+                        | Story::BothSchemes
                 );
                 let powers = [Power::Stays, Power::Fails, Power::FailsByChance];
                 for (variant, power) in (0..).zip(powers) {
@@ -420,4 +443,14 @@ fn p5_every_step_of_a_save_given_up() {
 #[test]
 fn p5_every_step_of_emptying_a_file() {
     every_step(Story::Emptied);
+}
+
+#[test]
+fn p2_p5_every_step_of_a_compact_save() {
+    every_step(Story::Compact);
+}
+
+#[test]
+fn p2_p5_every_step_of_a_save_in_both_schemes() {
+    every_step(Story::BothSchemes);
 }

@@ -3,6 +3,8 @@
 mod common;
 
 mod audit;
+mod breaker;
+mod compact;
 mod concurrency;
 mod contents;
 mod contents_under_pressure;
@@ -11,7 +13,12 @@ mod doubt;
 mod durability;
 mod faults_reading;
 mod faults_saving;
+mod hedging;
 mod keys;
 mod machines;
 mod model;
+mod orphans;
+mod patience;
+mod repair;
 mod secrecy;
+mod unlocking;

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use warifu_core::format::{bucket, object_len};
+use warifu_core::format::{Plan, Scheme, bucket};
 use warifu_testkit::stores::MemoryStore;
 use warifu_vault::node::NodeId;
 use warifu_vault::seam::catalog::XattrMode;
@@ -63,8 +63,18 @@ fn found_on(servers: &[MemoryStore], secret: &Stretches) -> Option<(usize, Strin
 
 #[tokio::test(start_paused = true)]
 async fn p1_p3_no_stretch_of_a_plaintext_or_name_lies_on_a_server() {
+    no_stretch_lies_on_a_server(Scheme::Shamir).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn p2_p3_no_stretch_lies_on_a_server_under_compact() {
+    no_stretch_lies_on_a_server(Scheme::Compact).await;
+}
+
+async fn no_stretch_lies_on_a_server(scheme: Scheme) {
     for (k, n) in [(1, 1), (2, 3)] {
-        let lab = Lab::new(k, n).await;
+        let mut lab = Lab::new(k, n).await;
+        lab.options.scheme = scheme;
         let vault = lab.start().await;
         let prose = "住民基本台帳の写しを交付した件数の一覧表です。"
             .repeat(400)
@@ -152,7 +162,17 @@ async fn p1_p3_no_stretch_of_a_plaintext_or_name_lies_on_a_server() {
 
 #[tokio::test(start_paused = true)]
 async fn p1_servers_see_sizes_in_buckets_and_names_of_their_own() {
-    let lab = Lab::new(2, 3).await;
+    sizes_are_those_of_buckets(Scheme::Shamir).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn p2_servers_see_sizes_in_buckets_under_compact() {
+    sizes_are_those_of_buckets(Scheme::Compact).await;
+}
+
+async fn sizes_are_those_of_buckets(scheme: Scheme) {
+    let mut lab = Lab::new(2, 3).await;
+    lab.options.scheme = scheme;
     let vault = lab.start().await;
     for size in [1, 100, 3000, 20_000, 20_001, 100_000] {
         put(&vault, &format!("f{size}"), &noise(size as u64, size))
@@ -169,7 +189,7 @@ async fn p1_servers_see_sizes_in_buckets_and_names_of_their_own() {
             let fits = (1..200_000)
                 .step_by(64)
                 .chain([4096])
-                .any(|size| object_len(bucket(size)) == len);
+                .any(|size| Plan::new(scheme, lab.threshold, bucket(size)).object_len() == len);
             assert!(fits, "{len} is the size of no bucket");
             assert!(seen.insert(object), "two servers share a name");
         }
@@ -184,7 +204,17 @@ async fn p1_servers_see_sizes_in_buckets_and_names_of_their_own() {
 
 #[tokio::test(start_paused = true)]
 async fn p1_the_same_contents_saved_twice_look_different() {
-    let lab = Lab::new(2, 3).await;
+    look_different(Scheme::Shamir).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn p2_the_same_contents_saved_twice_look_different_under_compact() {
+    look_different(Scheme::Compact).await;
+}
+
+async fn look_different(scheme: Scheme) {
+    let mut lab = Lab::new(2, 3).await;
+    lab.options.scheme = scheme;
     let vault = lab.start().await;
     put(&vault, "one", &noise(1, 50_000)).await.unwrap();
     put(&vault, "two", &noise(1, 50_000)).await.unwrap();

@@ -236,6 +236,10 @@ impl Shares {
                     self.damaged.extend(damaged.into_iter().filter(given));
                     wanted += 1;
                 }
+                Err(LooseJoinError::Scheme { position, .. }) if wanted < usable => {
+                    self.damaged.insert(position);
+                    wanted += 1;
+                }
                 Err(error) => {
                     if let LooseJoinError::TooFew { damaged, .. } = &error {
                         self.damaged
@@ -268,6 +272,15 @@ impl Shares {
     }
 
     fn refuse(&self, error: &LooseJoinError) -> Failure {
+        if let LooseJoinError::Scheme { position, scheme } = error
+            && let Some((path, _)) = self.files.get(*position)
+        {
+            return Failure::new(
+                Exit::BadInput,
+                say!("combine-scheme", path = shown_path(path), scheme = *scheme),
+                say!("combine-scheme-next"),
+            );
+        }
         let mut failure = refused(error, &[]);
         failure.details = self
             .report()

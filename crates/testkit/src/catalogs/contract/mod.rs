@@ -1,5 +1,6 @@
 //! The contract of [`Catalog`](warifu_vault::seam::catalog::Catalog), as checks that every implementation passes.
 
+mod journal;
 mod lab;
 mod listing;
 mod log;
@@ -8,6 +9,7 @@ mod saves;
 mod tree;
 mod versions;
 
+pub use journal::Replay;
 use lab::Lab;
 pub use lab::{Chain, Subject, picture};
 
@@ -20,4 +22,5 @@ pub async fn catalog(make: impl Fn() -> Subject) {
     versions::run(&fresh).await;
     log::run(&fresh).await;
     listing::run(&fresh).await;
+    journal::run(&fresh).await;
 }

@@ -76,7 +76,7 @@ impl Lab {
             threshold,
             vault: founded.vault,
             ids: founded.servers,
-            options: Options::default(),
+            options: by_hand(),
             safe: candidates(&copies),
         }
     }
@@ -118,11 +118,20 @@ impl Lab {
     }
 
     pub async fn start_with(&self, options: Options) -> Result<Vault, VaultError> {
+        self.start_on(self.seats(), options).await
+    }
+
+    /// A machine that reaches the servers in a way of its own.
+    pub async fn start_on(
+        &self,
+        servers: Vec<ServerSeat>,
+        options: Options,
+    ) -> Result<Vault, VaultError> {
         let config = VaultConfig {
             vault: self.vault,
             threshold: self.threshold,
             generation: FIRST_GENERATION,
-            servers: self.seats(),
+            servers,
             options,
         };
         let (catalog, clock) = (Arc::new(self.catalog.clone()), Arc::clone(&self.clock));
@@ -192,6 +201,13 @@ impl Lab {
         let usage = self.memory.usage().await.unwrap();
         assert_eq!(usage.open_saves, 0, "{when}: intents left");
     }
+}
+
+/// Options without the background, which would do a test's work for it. A test of the background turns it on.
+fn by_hand() -> Options {
+    let mut options = Options::default();
+    options.upkeep.every = Duration::ZERO;
+    options
 }
 
 /// `A`, `B`, `C`, …

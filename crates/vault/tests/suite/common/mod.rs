@@ -1,6 +1,7 @@
 //! A vault on in-memory servers that can be made to fail, crash and lose power.
 
 pub mod dice;
+pub mod jitter;
 pub mod lab;
 
 use warifu_core::ids::VersionNo;

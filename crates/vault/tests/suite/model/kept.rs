@@ -119,3 +119,32 @@ fn p5_two_versions_lost_while_a_server_is_away() {
         ]);
     }
 }
+
+/// The version was of an earlier life and could not be judged, because a server failed: `fsync` said that it was safe, and
+/// nobody looked again when the server was back.
+#[test]
+fn p5_what_could_not_be_checked_at_the_start_is_not_called_safe() {
+    for last in [Fsync { slot: 0 }, Sync] {
+        let ops = [
+            Open {
+                slot: 1,
+                file: 1,
+                rewrite: false,
+            },
+            Truncate { file: 1, size: 24 },
+            Fault { server: 0, how: 5 },
+            Kill,
+            Open {
+                slot: 0,
+                file: 1,
+                rewrite: false,
+            },
+            last,
+            PowerCut { seed: 682 },
+        ];
+        live_through(2, 2, &ops).unwrap();
+        // And when it is back, it is made safe.
+        let ops = [&ops[..5], &[Heal, last, PowerCut { seed: 682 }]].concat();
+        live_through(2, 2, &ops).unwrap();
+    }
+}

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use warifu_vault::node::NodeId;
 
-use super::{FILES, SLOTS};
+use super::steps::text;
+use super::{FILES, Op, SLOTS};
 
 pub(crate) type Bytes = Arc<Vec<u8>>;
 
@@ -27,15 +28,24 @@ pub(crate) struct File {
     pub(crate) handles: usize,
 }
 
+impl File {
+    fn cut(&mut self, size: u64) {
+        self.dirty |= self.live.len() as u64 != size;
+        self.live.resize(usize::try_from(size).unwrap(), 0);
+    }
+}
+
 /// Names, and for each file what it may be after a power cut.
 #[derive(Clone, Debug)]
 pub(crate) struct Moment(BTreeMap<usize, (usize, Vec<Bytes>)>);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Model {
     pub(crate) files: Vec<File>,
     pub(crate) names: BTreeMap<usize, usize>,
     pub(crate) slots: [Option<usize>; SLOTS],
+    /// How many files were closed in this life whose changes could not be saved: a shutdown names them.
+    pub(crate) losses: usize,
     /// Moments that a power cut may return to, since names were last made safe.
     moments: Vec<Moment>,
 }
@@ -46,6 +56,7 @@ impl Model {
             files: Vec::new(),
             names: BTreeMap::new(),
             slots: [None; SLOTS],
+            losses: 0,
             moments: Vec::new(),
         };
         model.remember();
@@ -123,6 +134,176 @@ impl Model {
         self.history_is_safe();
     }
 
+    /// Does what an operation does when it succeeds. `made` is the node of a file made by it.
+    pub(crate) fn apply(&mut self, op: &Op, made: Option<NodeId>) {
+        match *op {
+            Op::Open {
+                slot,
+                file,
+                rewrite,
+            } if self.slots[slot].is_none() => {
+                if let Some(node) = made {
+                    self.create(file, node);
+                }
+                // The client died while it made the file: whoever finds it notes it.
+                let Some(number) = self.names.get(&file).copied() else {
+                    return;
+                };
+                let opened = &mut self.files[number];
+                if opened.handles == 0 {
+                    opened.live = opened.saved.to_vec();
+                }
+                if rewrite && !opened.live.is_empty() {
+                    opened.live.clear();
+                    opened.dirty = true;
+                }
+                opened.handles += 1;
+                self.slots[slot] = Some(number);
+            }
+            Op::Write {
+                slot,
+                at,
+                len,
+                seed,
+            } => {
+                if let (Some(file), 1..) = (self.slots[slot], len) {
+                    let (file, at) = (&mut self.files[file], usize::try_from(at).unwrap());
+                    file.live.resize(file.live.len().max(at + len), 0);
+                    file.live[at..at + len].copy_from_slice(&text(len, seed));
+                    file.dirty = true;
+                }
+            }
+            Op::Cut { slot, size } => {
+                if let Some(file) = self.slots[slot] {
+                    self.files[file].cut(size);
+                }
+            }
+            Op::Flush { slot } => {
+                if let Some(file) = self.slots[slot] {
+                    self.save(file);
+                }
+            }
+            Op::Fsync { slot } => {
+                if let Some(file) = self.slots[slot] {
+                    self.fsync(file);
+                }
+            }
+            Op::Release { slot } => self.release(slot),
+            Op::Truncate { file, size } => {
+                if let Some(number) = self.names.get(&file).copied() {
+                    let file = &mut self.files[number];
+                    if file.handles == 0 {
+                        file.live = file.saved.to_vec();
+                    }
+                    file.cut(size);
+                    self.save(number);
+                }
+            }
+            Op::Rename { from, to } => self.rename(from, to),
+            Op::Exchange { from, to } => {
+                let files = (self.names.get(&from).copied(), self.names.get(&to).copied());
+                if let (Some(one), Some(other)) = files {
+                    self.names.insert(from, other);
+                    self.names.insert(to, one);
+                }
+            }
+            Op::Remove { file } => drop(self.names.remove(&file)),
+            Op::Link { from, to } => {
+                if let Some(number) = self.names.get(&from).copied() {
+                    self.names.entry(to).or_insert(number);
+                }
+            }
+            Op::Sync => self.sync(),
+            Op::Restart => {
+                (0..self.files.len()).for_each(|file| self.save(file));
+                self.sync();
+                self.kill();
+            }
+            _ => {}
+        }
+    }
+
+    /// A handle was closed whose changes could not be saved.
+    pub(crate) fn drop_changes(&mut self, slot: usize) {
+        let Some(file) = self.slots[slot].take() else {
+            return;
+        };
+        let file = &mut self.files[file];
+        file.handles -= 1;
+        if file.handles == 0 {
+            file.live = file.saved.to_vec();
+            file.dirty = false;
+            self.losses += 1;
+        }
+    }
+
+    /// The client ended in the middle of an operation, before which it was `self`, and may have done it; this is what is
+    /// found.
+    pub(crate) fn after(mut self, op: &Op, found: &Found) -> Result<Self, String> {
+        let mut done = self.clone();
+        done.apply(op, None);
+        done.kill();
+        self.kill();
+        if let Op::Open { file, .. } = *op
+            && let Some((node, bytes)) = found.get(&file)
+            && bytes.is_empty()
+            && !self.names.contains_key(&file)
+        {
+            done.create(file, *node);
+        }
+        let named = |model: &Self| {
+            let there = |(name, file): (&usize, &usize)| {
+                let found = found.get(name);
+                found.is_some_and(|(node, _)| *node == model.files[*file].node)
+            };
+            model.names.len() == found.len() && model.names.iter().all(there)
+        };
+        let names = if named(&done) {
+            done.names.clone()
+        } else if named(&self) {
+            self.names.clone()
+        } else {
+            let (found, before) = (found.keys(), self.names.keys());
+            return Err(format!(
+                "after an end in {op:?} there are {found:?}; before it {before:?}"
+            ));
+        };
+        // What may be lost in a power cut: what might have been before, and since.
+        let mut moments = std::mem::take(&mut self.moments);
+        for (name, number) in &names {
+            let bytes = &found[name].1;
+            let file = &mut done.files[*number];
+            let old = self.files.get(*number);
+            let is_old = old.is_some_and(|old| *old.saved == *bytes);
+            if *file.saved != *bytes && !is_old {
+                let is = bytes.len();
+                let (was, would) = (old.map(|old| old.saved.len()), file.saved.len());
+                return Err(format!(
+                    "after an end in {op:?}: {} has {is} bytes; before {was:?}, afterwards {would}",
+                    FILES[*name]
+                ));
+            }
+            if let Some(old) = old {
+                let mut allowed = old.allowed.clone();
+                let since = file.allowed.iter().filter(|bytes| {
+                    // Each once: they are compared with everything that is read.
+                    !old.allowed.iter().any(|known| Arc::ptr_eq(known, bytes))
+                });
+                allowed.extend(since.cloned());
+                file.allowed = allowed;
+                file.has_version |= old.has_version;
+            }
+            file.saved = Arc::new(bytes.clone());
+            file.live.clone_from(bytes);
+        }
+        done.names = names;
+        done.moments.clear();
+        done.remember();
+        moments.append(&mut done.moments);
+        done.moments = moments;
+        Ok(done)
+    }
+
     pub(crate) fn release(&mut self, slot: usize) {
         let Some(file) = self.slots[slot].take() else {
             return;
@@ -157,6 +338,7 @@ impl Model {
     /// The client is gone; what it had saved is there.
     pub(crate) fn kill(&mut self) {
         self.slots = [None; SLOTS];
+        self.losses = 0;
         for file in &mut self.files {
             file.live = file.saved.to_vec();
             (file.dirty, file.handles) = (false, 0);
