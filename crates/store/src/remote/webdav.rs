@@ -29,15 +29,13 @@ use super::http::{Body, Http, HttpError, MAX_LISTING, Refusal, Reply, object_lim
 use super::multistatus::{self, Entry};
 use super::names::{MARKER, OBJECTS, PROBE, TMP, parse_shard, shard_folder, shard_of};
 use super::service::{MakeTrouble, Manner, Service, Top, askable, cut, out_of_range, within};
-use crate::layout::random_hex;
+use crate::layout::{LOST_FOUND, random_hex};
 
 const DEPTH: HeaderName = HeaderName::from_static("depth");
 const DESTINATION: HeaderName = HeaderName::from_static("destination");
 const OVERWRITE: HeaderName = HeaderName::from_static("overwrite");
 /// What Apache calls a file that is still under way; its own business.
 const APACHE_TMP: &str = ".davfs.tmp";
-/// Made by mkfs at the top of ext file systems; belongs to nobody.
-const LOST_FOUND: &str = "lost+found";
 /// So many requests of one call are under way at once.
 const AT_ONCE: usize = 16;
 
@@ -291,15 +289,16 @@ impl Webdav {
     }
 
     async fn rename(&self, from: &str, to: &str) -> Result<Reply, StoreError> {
-        let request = self
-            .request("MOVE", &self.url(from))
-            .header(DESTINATION, self.url(to))
-            .header(OVERWRITE, "F");
-        let request = Self::ready(request, Bytes::new()).map_err(|error| self.told(error))?;
-        self.http
-            .send(request, object_limit())
-            .await
-            .map_err(|error| self.told(error))
+        let (url, to) = (self.url(from), self.url(to));
+        let request = || {
+            let request = self
+                .request("MOVE", &url)
+                .header(DESTINATION, &to)
+                .header(OVERWRITE, "F");
+            Self::ready(request, Bytes::new())
+        };
+        let answer = self.http.send_again(request, object_limit()).await;
+        answer.map_err(|error| self.told(error))
     }
 
     async fn attempt(&self, path: &str, how: &Placing<'_>) -> Result<Reply, StoreError> {
@@ -335,14 +334,23 @@ impl Webdav {
         };
         self.place_at(&staged, put).await?;
         let done = self.place_at(path, Placing::Move { from: &staged }).await;
-        if done
-            .as_ref()
-            .is_err_and(|error| error.kind != StoreErrorKind::NoAnswer)
-        {
-            // In nobody's way if it stays.
-            let _ = self.remove(&staged).await;
+        match done {
+            Err(error) if error.kind == StoreErrorKind::NotFound => {
+                // Nobody else knows the staged name: if it is gone, it was moved by a request whose answer was lost.
+                match self.head(path).await {
+                    Ok(stat) if stat.len == object.len() as u64 => Ok(()),
+                    _ => Err(error),
+                }
+            }
+            Err(error) => {
+                if error.kind != StoreErrorKind::NoAnswer {
+                    // In nobody's way if it stays.
+                    let _ = self.remove(&staged).await;
+                }
+                Err(error)
+            }
+            Ok(()) => Ok(()),
         }
-        done
     }
 
     /// Adds a folder's objects to a page, until it is full.
