@@ -118,6 +118,10 @@ const OWNED: &[(&str, &[&str])] = &[
     ("aws-lc-rs", &["warifu-core"]),
     ("blake3", &["warifu-core"]),
     ("chacha20poly1305", &["warifu-core"]),
+    ("russh", &["warifu-store"]),
+    ("url", &["warifu-store"]),
+    ("hmac", &["warifu-store"]),
+    ("sha1", &["warifu-store"]),
     ("sharks", &[]),
     ("blahaj", &[]),
 ];

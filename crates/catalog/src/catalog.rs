@@ -12,7 +12,7 @@ use warifu_vault::context::AuditEntry;
 use warifu_vault::node::{Attr, AttrChange, Name, NodeId};
 use warifu_vault::seam::catalog::{
     AuditRow, Catalog, CatalogError, Commit, Cursor, Durability, ExtentRecord, IndexSet, Intent,
-    Listed, NewNode, RenameMode, Renamed, SaveId, Usage, Version, Write, XattrMode,
+    Listed, NewNode, OwedChange, RenameMode, Renamed, SaveId, Usage, Version, Write, XattrMode,
 };
 use warifu_vault::seam::clock::{Clock, SystemClock};
 use warifu_vault::seam::journal::{
@@ -408,9 +408,13 @@ impl Catalog for SqliteCatalog {
         .await
     }
 
-    async fn set_owed(&self, extent: ExtentId, owed: IndexSet) -> Result<(), CatalogError> {
+    async fn change_owed(
+        &self,
+        changes: &[OwedChange],
+    ) -> Result<Vec<Option<IndexSet>>, CatalogError> {
+        let changes = changes.to_vec();
         self.write(Durability::Soon, move |tx| {
-            versions::set_owed(tx, extent, owed)
+            versions::change_owed(tx, &changes)
         })
         .await
     }

@@ -4,7 +4,9 @@ use rusqlite::{OptionalExtension, Row, params};
 use warifu_core::ids::{ExtentId, FileId, VersionNo};
 use warifu_core::keys::Field;
 use warifu_vault::node::{Attr, NodeId};
-use warifu_vault::seam::catalog::{CatalogError, ExtentRecord, IndexSet, Version, Write};
+use warifu_vault::seam::catalog::{
+    CatalogError, ExtentRecord, IndexSet, OwedChange, Version, Write,
+};
 
 use crate::codec::{decode_pair, encode_pair, extent_kind_code, scheme_code, sql};
 use crate::error::{Outcome, damaged, missing, misuse};
@@ -178,6 +180,33 @@ pub(crate) fn set_owed(tx: &Tx<'_>, extent: ExtentId, owed: IndexSet) -> Outcome
     } else {
         Err(missing("extent"))
     }
+}
+
+pub(crate) fn change_owed(tx: &Tx<'_>, changes: &[OwedChange]) -> Outcome<Vec<Option<IndexSet>>> {
+    let mut now = Vec::with_capacity(changes.len());
+    for change in changes {
+        let mut statement = tx
+            .conn()
+            .prepare_cached("SELECT owed FROM extent WHERE id = ?1")?;
+        let found = statement
+            .query_row(params![change.extent.as_bytes()], |row| {
+                row.get::<_, Option<[u8; 32]>>(0)
+            })
+            .optional()?;
+        let Some(bytes) = found else {
+            now.push(None);
+            continue;
+        };
+        let before = bytes
+            .map_or(Some(IndexSet::EMPTY), |bytes| IndexSet::from_bytes(&bytes))
+            .ok_or_else(|| damaged("a set of owed shares cannot be read"))?;
+        let owed = change.apply(before);
+        if owed != before {
+            set_owed(tx, change.extent, owed)?;
+        }
+        now.push(Some(owed));
+    }
+    Ok(now)
 }
 
 /// Notes that versions are on disk, and with them every version made of the very same shares by a rename.

@@ -7,7 +7,10 @@ pub mod loose;
 pub mod mount;
 pub mod quickstart;
 pub mod rebuild;
+pub mod repair;
+pub mod server;
 pub mod status;
+pub mod verify;
 
 use std::ffi::OsStr;
 use std::future::Future;

@@ -380,6 +380,11 @@ impl Failure {
                 say!("same-name", server = shown_text(&name)),
                 say!("same-name-next"),
             ),
+            warifu::Error::Taken { server } => Self::new(
+                Exit::Exists,
+                say!("place-taken", server = shown_text(&server)),
+                say!("place-taken-next"),
+            ),
             warifu::Error::TooFewServers {
                 needed,
                 got,

@@ -29,16 +29,16 @@ fn p4_any_one_server_may_be_away() {
         );
         let status = world.json(3, ["status", "--json", "office.toml"]);
         assert_eq!(status["spare"], 0);
-        let states: Vec<&str> = status["servers"]
+        let stopped: Vec<_> = status["servers"]
             .as_array()
             .unwrap()
             .iter()
-            .map(|server| server["state"].as_str().unwrap())
+            .filter(|server| server["state"] == "stopped")
             .collect();
+        assert_eq!(stopped.len(), 1, "{status}");
         assert_eq!(
-            states.iter().filter(|state| **state == "no-answer").count(),
-            1,
-            "{states:?}"
+            (&stopped[0]["name"], &stopped[0]["reason"]),
+            (&name.into(), &"no-answer".into())
         );
         let report = world.json(3, ["verify", "--json", "office.toml"]);
         assert_eq!(

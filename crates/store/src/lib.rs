@@ -33,6 +33,8 @@
 mod credentials;
 mod directory;
 mod error;
+mod layout;
+mod probe;
 mod remote;
 mod sftp;
 mod spec;
@@ -41,6 +43,8 @@ mod url;
 pub use credentials::{BadOption, CredentialError, CredentialRef, Credentials, KeySource};
 pub use directory::{DirectoryStore, Identity, MAX_OBJECT, Options};
 pub use error::{CreateError, OpenError};
+pub use probe::{ProbeError, Promises, StoreProfile, Unfit, probe, probe_store};
+pub use sftp::{SftpOptions, SftpStore};
 pub use spec::{
     SpecError, StoreIdentity, StoreSpec, attach_store, create_store, identity, open_store,
 };

@@ -8,8 +8,9 @@ use warifu_vault::seam::store::ShareStore;
 use crate::credentials::{BadOption, Credentials};
 use crate::directory::{DirectoryStore, Identity, Options};
 use crate::error::{CreateError, OpenError};
+use crate::remote;
+use crate::sftp::{self, SftpOptions, SftpStore};
 use crate::url::{StoreUrl, UrlError};
-use crate::{remote, sftp};
 
 /// A server as a vault file describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,7 +102,9 @@ pub async fn open_store(spec: &StoreSpec) -> Result<Arc<dyn ShareStore>, OpenErr
         StoreUrl::Directory(path) => Ok(Arc::new(
             DirectoryStore::open(path.clone(), Options::default()).await?,
         )),
-        StoreUrl::Sftp(url) => sftp::open(url, spec).await,
+        StoreUrl::Sftp(_) => Ok(Arc::new(
+            SftpStore::open(spec, SftpOptions::default()).await?,
+        )),
         StoreUrl::Webdav(_) | StoreUrl::S3(_) => remote::open(spec).await,
     }
 }
@@ -115,7 +118,7 @@ pub fn attach_store(spec: &StoreSpec) -> Arc<dyn ShareStore> {
         StoreUrl::Directory(path) => {
             Arc::new(DirectoryStore::attach(path.clone(), Options::default()))
         }
-        StoreUrl::Sftp(url) => sftp::attach(url, spec),
+        StoreUrl::Sftp(url) => Arc::new(SftpStore::attach(url, spec, SftpOptions::default())),
         StoreUrl::Webdav(_) | StoreUrl::S3(_) => remote::attach(spec),
     }
 }
@@ -129,7 +132,9 @@ pub async fn create_store(spec: &StoreSpec) -> Result<Arc<dyn ShareStore>, Creat
         StoreUrl::Directory(path) => Ok(Arc::new(
             DirectoryStore::create(path.clone(), Options::default()).await?,
         )),
-        StoreUrl::Sftp(url) => sftp::create(url, spec).await,
+        StoreUrl::Sftp(_) => Ok(Arc::new(
+            SftpStore::create(spec, SftpOptions::default()).await?,
+        )),
         StoreUrl::Webdav(_) | StoreUrl::S3(_) => remote::create(spec).await,
     }
 }

@@ -6,5 +6,6 @@
 pub mod catalogs;
 pub mod clock;
 pub mod proxy;
+pub mod servers;
 pub mod stores;
 pub mod world;

@@ -155,7 +155,8 @@ pub struct Unlocked {
     pub generation: Generation,
     /// What is wrong with servers that were not needed. One that had not answered when the key was known is among them.
     pub faults: Vec<ServerFault>,
-    /// How long each server took to give its piece; `None` for those that had not when the key was known.
+    /// How long servers took to give their piece; `None` for those that had not answered when the key was known. Those that
+    /// answered otherwise are not listed.
     pub answers: Vec<(ServerId, Option<Duration>)>,
 }
 
@@ -208,8 +209,7 @@ pub async fn unlock(servers: &[Candidate], expected: &Expected) -> Result<Unlock
             )
         })
         .collect();
-    let mut answers: Vec<(ServerId, Option<Duration>)> =
-        expected.seats.iter().map(|(id, _)| (*id, None)).collect();
+    let mut heard: Vec<Heard> = expected.seats.iter().map(|_| Heard::Nothing).collect();
     let (mut objects, mut owners, mut faults) = (Vec::new(), Vec::new(), Vec::new());
     let needed = expected.threshold.k();
     let mut until: Option<Instant> = None;
@@ -222,8 +222,11 @@ pub async fn unlock(servers: &[Candidate], expected: &Expected) -> Result<Unlock
                 .unwrap_or_default(),
         };
         let Some((place, answer)) = answer else { break };
-        if let Some((_, took)) = answers.get_mut(place) {
-            *took = Some(begin.elapsed());
+        if let Some(heard) = heard.get_mut(place) {
+            *heard = match answer {
+                Ok(_) => Heard::Good(begin.elapsed()),
+                Err(_) => Heard::Bad,
+            };
         }
         match answer {
             Ok(object) => {
@@ -248,8 +251,8 @@ pub async fn unlock(servers: &[Candidate], expected: &Expected) -> Result<Unlock
         };
         faults.push((place, fault));
     };
-    for (place, (_, took)) in answers.iter().enumerate() {
-        if took.is_none() {
+    for (place, heard) in heard.iter().enumerate() {
+        if matches!(heard, Heard::Nothing) {
             faulty(place, Fault::NoAnswer, "no answer yet");
         }
     }
@@ -283,12 +286,25 @@ pub async fn unlock(servers: &[Candidate], expected: &Expected) -> Result<Unlock
         .map(VaultObject::generation)
         .max()
         .unwrap_or(FIRST_GENERATION);
+    let answers = expected.seats.iter().zip(heard);
+    let answers = answers.filter_map(|((id, _), heard)| match heard {
+        Heard::Nothing => Some((*id, None)),
+        Heard::Good(took) => Some((*id, Some(took))),
+        Heard::Bad => None,
+    });
     Ok(Unlocked {
         key,
         generation,
         faults,
-        answers,
+        answers: answers.collect(),
     })
+}
+
+/// What has been heard of a server.
+enum Heard {
+    Nothing,
+    Good(Duration),
+    Bad,
 }
 
 /// Whether it is the piece that the server must have.

@@ -72,11 +72,13 @@ pub mod file;
 pub mod keys;
 pub mod node;
 pub mod rebuild;
+pub mod repair;
 pub mod seam;
 pub mod status;
 pub mod vault;
 pub mod verify;
 
+mod bounds;
 mod dealing;
 mod joining;
 mod journal;

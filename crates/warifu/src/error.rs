@@ -51,6 +51,20 @@ pub enum Error {
         /// The name.
         name: String,
     },
+    /// The vault has no server of this name.
+    #[error("the vault has no server {name}")]
+    NoServer {
+        /// The name asked for.
+        name: String,
+        /// The names there are.
+        known: Vec<String>,
+    },
+    /// The place for a server already belongs to a vault.
+    #[error("the place for {server} already belongs to a vault")]
+    Taken {
+        /// The server's name.
+        server: String,
+    },
     /// The vault key could not be dealt to the servers.
     #[error("the vault could not be founded: {detail}")]
     Founding {

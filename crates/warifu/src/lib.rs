@@ -22,6 +22,7 @@
 //! vault can do is told by [`Vault`]; [`Warifu`] adds the short ways for files by their paths. Everything runs on the
 //! caller's tokio runtime (multi-threaded, with its time driver).
 
+mod checkpoint;
 mod context;
 mod error;
 mod files;
@@ -29,6 +30,7 @@ mod foreign;
 mod open;
 mod path;
 mod rebuild;
+mod replace;
 mod vault_file;
 
 pub use context::{group_name, process_context, user_name};
@@ -37,6 +39,7 @@ pub use files::{BLOCK, FileMeta, Walk};
 pub use open::{InitOptions, NewServer, OpenOptions, Warifu};
 pub use path::VaultPath;
 pub use rebuild::Rebuilt;
+pub use replace::ReplacePlan;
 pub use vault_file::{
     FORMAT, Problem, Retention, SaveDurability, ServerEntry, VaultFile, VaultFileError,
 };
@@ -55,10 +58,16 @@ pub use warifu_vault::rebuild::{
     Adopted, AdoptedAs, JournalFound, LostVersion, RebuildProgress, RebuildReport, ServerFound,
     Stage,
 };
+pub use warifu_vault::repair::{
+    Orphans, RepairOptions, RepairPlan, RepairProgress, RepairReport, Upkeep, Work,
+};
 pub use warifu_vault::seam::catalog::{CatalogError, RenameMode, Version};
-pub use warifu_vault::status::{ServerState, ServerStatus, Status};
+pub use warifu_vault::status::{
+    Breaker, Condition, ServerState, ServerStatus, Status, Weak, WeakFile,
+};
 pub use warifu_vault::verify::{
-    Finding, ServerCount, Unreadable, VerifyOptions, VerifyProgress, VerifyReport,
+    Check, CheckProgress, Checkpoint, Finding, ServerCount, Subject, Unreadable, VerifyOptions,
+    VerifyProgress, VerifyReport,
 };
 pub use warifu_vault::{Access, FileHandle, Unsaved, Vault};
 

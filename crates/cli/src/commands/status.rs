@@ -1,26 +1,26 @@
-//! `status` and `verify`: how the servers and the shares are.
+//! `status`: how the servers are, which files are not at full strength, and what is to be done.
 
-use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 use warifu::{
-    Fault, Scheme, ServerCount, ServerState, Status, VerifyOptions, VerifyReport, Warifu,
+    Breaker, Condition, Fault, Scheme, ServerState, ServerStatus, Status, Timestamp, Warifu,
 };
 
 use super::{Done, with_vault};
 use crate::args;
 use crate::exit::Exit;
 use crate::failure::{Failure, fault};
-use crate::output::{Progress, json, print, shown_text, size};
+use crate::output::{fault_key, json, local_time, print, shown_text, size, utc_time};
 use crate::words::{say, set_vault};
+
+// What the fields mean stands in JSON.md, and a test holds the two together.
 
 #[derive(Serialize)]
 struct JsonStatus {
     k: u8,
     n: u8,
-    /// By which scheme new files are shared.
     scheme: &'static str,
-    /// How many more servers may go.
     spare: i32,
     servers: Vec<JsonServer>,
     files: u64,
@@ -31,6 +31,10 @@ struct JsonStatus {
     owed_shares: u64,
     open_saves: u64,
     unsettled: u64,
+    weak: JsonWeak,
+    /// Files that have fewer than k good shares within reach once one more server goes.
+    lost_with_one_more: u64,
+    problems: Vec<JsonProblem>,
 }
 
 #[derive(Serialize)]
@@ -38,63 +42,148 @@ struct JsonServer {
     name: String,
     index: u8,
     state: &'static str,
+    reason: Option<&'static str>,
     detail: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    breaker: &'static str,
     latency_ms: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    last_success: Option<String>,
+    last_failure: Option<JsonFailure>,
+    owed: u64,
     total: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     free: Option<u64>,
 }
+
+#[derive(Serialize)]
+struct JsonFailure {
+    at: String,
+    detail: String,
+}
+
+#[derive(Serialize)]
+struct JsonWeak {
+    files: u64,
+    at_risk: u64,
+    unreadable: u64,
+    named: Vec<JsonWeakFile>,
+}
+
+#[derive(Serialize)]
+struct JsonWeakFile {
+    path: String,
+    spare: i32,
+    owed: Vec<u8>,
+}
+
+#[derive(Serialize)]
+struct JsonProblem {
+    problem: &'static str,
+    server: Option<String>,
+    next: String,
+}
+
+/// How many of the files below full strength are named to people. All of them are in the JSON.
+const NAMED: usize = 5;
 
 pub async fn status(args: args::Status) -> Done {
     set_vault(&args.vault);
     let vault = args.vault.clone();
     with_vault(&vault, true, |warifu| async move {
+        let names = if args.json { usize::MAX } else { NAMED };
         let status = warifu
             .vault()
-            .status(warifu.context())
+            .status_with(warifu.context(), names)
             .await
             .map_err(|error| Failure::vault(&error, &say!("the-vault")))?;
-        let care = status.usage.owed_shares > 0
-            || status
-                .servers
-                .iter()
-                .any(|server| server.state != ServerState::Normal);
+        let problems = problems(&status);
         if args.json {
-            json(&json_status(&status))?;
+            json(&json_status(&status, &problems))?;
         } else {
-            show_status(&warifu, &status)?;
+            show(&warifu, &status, &problems)?;
         }
-        Ok(match (status.spare < 0, care) {
+        let out_of_reach = status.spare < 0 || status.weak.unreadable > 0;
+        Ok(match (out_of_reach, problems.is_empty()) {
             (true, _) => Exit::TooFew,
-            (false, true) => Exit::Care,
-            (false, false) => Exit::Ok,
+            (false, false) => Exit::Care,
+            (false, true) => Exit::Ok,
         })
     })
     .await
 }
 
-fn json_status(status: &Status) -> JsonStatus {
-    let servers = status
-        .servers
-        .iter()
-        .map(|server| JsonServer {
-            name: server.name.clone(),
-            index: server.index.get(),
-            state: state_key(&server.state),
-            detail: server.detail.clone(),
-            latency_ms: server.latency.map(|latency| latency.as_secs_f64() * 1000.0),
-            total: server.space.total,
-            free: server.space.free,
-        })
-        .collect();
+/// Something that is to be done.
+struct Problem<'a> {
+    /// Its name for programs.
+    key: &'static str,
+    server: Option<&'a ServerStatus>,
+    next: String,
+}
+
+/// What is to be done, what matters most first.
+fn problems(status: &Status) -> Vec<Problem<'_>> {
+    let mut problems = Vec::new();
+    let mut order: Vec<&ServerStatus> = status.servers.iter().collect();
+    order.sort_by_key(|server| std::cmp::Reverse(rank(server.state.condition())));
+    for server in order {
+        let (key, next) = match &server.state {
+            ServerState::Normal | ServerState::Behind => continue,
+            ServerState::Away(Fault::Missing) => ("server-emptied", say!("status-emptied-next")),
+            ServerState::Away(Fault::Denied) => ("server-denied", say!("status-denied-next")),
+            ServerState::Away(_) => ("server-stopped", say!("status-away-next")),
+            ServerState::Full => ("server-full", say!("no-room-next")),
+            ServerState::Refusing => ("server-read-only", say!("status-refusing-next")),
+            ServerState::Slow => ("server-slow", say!("status-slow-next")),
+        };
+        problems.push(Problem {
+            key,
+            server: Some(server),
+            next,
+        });
+    }
+    if status.usage.owed_shares > 0 {
+        problems.push(Problem {
+            key: "shares-owed",
+            server: None,
+            next: say!("status-owed-next"),
+        });
+    }
+    problems
+}
+
+fn rank(condition: Condition) -> u8 {
+    match condition {
+        Condition::Normal => 0,
+        Condition::Degraded => 1,
+        Condition::ReadOnly => 2,
+        Condition::Stopped => 3,
+    }
+}
+
+fn lost_with_one_more(status: &Status) -> u64 {
+    if status.spare <= 0 {
+        status.usage.files
+    } else {
+        (status.weak.at_risk + status.weak.unreadable).min(status.usage.files)
+    }
+}
+
+fn json_status(status: &Status, problems: &[Problem<'_>]) -> JsonStatus {
+    let weak = &status.weak;
+    let named = weak.named.iter().map(|file| JsonWeakFile {
+        path: file.path.clone(),
+        spare: file.spare,
+        owed: file.owed.iter().map(|index| index.get()).collect(),
+    });
+    let problems = problems.iter().map(|problem| JsonProblem {
+        problem: problem.key,
+        server: problem.server.map(|server| server.name.clone()),
+        next: problem.next.clone(),
+    });
     JsonStatus {
         k: status.threshold.k(),
         n: status.threshold.n(),
         scheme: status.scheme.name(),
         spare: status.spare,
-        servers,
+        servers: status.servers.iter().map(json_server).collect(),
         files: status.usage.files,
         folders: status.usage.dirs,
         bytes: status.usage.bytes,
@@ -103,369 +192,197 @@ fn json_status(status: &Status) -> JsonStatus {
         owed_shares: status.usage.owed_shares,
         open_saves: status.usage.open_saves,
         unsettled: status.usage.unsettled,
+        weak: JsonWeak {
+            files: weak.files,
+            at_risk: weak.at_risk,
+            unreadable: weak.unreadable,
+            named: named.collect(),
+        },
+        lost_with_one_more: lost_with_one_more(status),
+        problems: problems.collect(),
     }
 }
 
-/// A state's name for programs.
-fn state_key(state: &ServerState) -> &'static str {
+fn json_server(server: &ServerStatus) -> JsonServer {
+    JsonServer {
+        name: server.name.clone(),
+        index: server.index.get(),
+        state: match server.state.condition() {
+            Condition::Normal => "normal",
+            Condition::Degraded => "degraded",
+            Condition::ReadOnly => "read-only",
+            Condition::Stopped => "stopped",
+        },
+        reason: reason_key(&server.state),
+        detail: server.detail.clone(),
+        breaker: match server.breaker {
+            Breaker::Closed => "closed",
+            Breaker::Lagging => "lagging",
+            Breaker::Open => "open",
+            Breaker::HalfOpen => "half-open",
+        },
+        latency_ms: server.latency.map(|latency| latency.as_secs_f64() * 1000.0),
+        last_success: server.last_success.map(|ago| utc_time(before_now(ago))),
+        last_failure: server.last_failure.as_ref().map(|(ago, why)| JsonFailure {
+            at: utc_time(before_now(*ago)),
+            detail: why.clone(),
+        }),
+        owed: server.owed,
+        total: server.space.total,
+        free: server.space.free,
+    }
+}
+
+/// Why a server is not normal, for programs.
+fn reason_key(state: &ServerState) -> Option<&'static str> {
     match state {
-        ServerState::Normal => "normal",
-        ServerState::Full => "full",
-        ServerState::Away(fault) => fault_key(*fault),
+        ServerState::Normal => None,
+        ServerState::Slow => Some("slow"),
+        ServerState::Behind => Some("owed"),
+        ServerState::Full => Some("full"),
+        ServerState::Refusing => Some("denied"),
+        ServerState::Away(found) => Some(fault_key(*found)),
     }
 }
 
-/// A fault's name for programs.
-fn fault_key(fault: Fault) -> &'static str {
-    match fault {
-        Fault::Missing => "missing",
-        Fault::Corrupt => "corrupt",
-        Fault::Stale => "stale",
-        Fault::Foreign => "foreign",
-        Fault::NoAnswer => "no-answer",
-        Fault::Full => "full",
-        Fault::Denied => "denied",
-        Fault::Failed => "failed",
+/// The same for people.
+fn reason(server: &ServerStatus) -> Option<String> {
+    match &server.state {
+        ServerState::Normal => None,
+        ServerState::Slow => Some(say!("state-slow")),
+        ServerState::Behind => Some(say!("state-behind", shares = server.owed)),
+        ServerState::Full => Some(fault(Fault::Full)),
+        ServerState::Refusing => Some(fault(Fault::Denied)),
+        ServerState::Away(found) => Some(fault(*found)),
     }
 }
 
-fn show_status(warifu: &Warifu, status: &Status) -> Result<(), Failure> {
+/// The time by this machine's clock so long ago.
+fn before_now(ago: Duration) -> Timestamp {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let at = now.unwrap_or_default().saturating_sub(ago);
+    Timestamp {
+        secs: i64::try_from(at.as_secs()).unwrap_or(i64::MAX),
+        nanos: at.subsec_nanos(),
+    }
+}
+
+fn show(warifu: &Warifu, status: &Status, problems: &[Problem<'_>]) -> Result<(), Failure> {
     let (k, n) = (status.threshold.k(), status.threshold.n());
     let mut text = format!("{}\n", say!("status-threshold", k = k, n = n));
+    let mut line = |words: String| {
+        text.push_str(&words);
+        text.push('\n');
+    };
     if status.scheme == Scheme::Compact {
-        text.push_str(&format!("{}\n", say!("status-compact", k = k)));
+        line(say!("status-compact", k = k));
     }
     for server in &status.servers {
-        let state = match &server.state {
-            ServerState::Normal => say!("state-normal"),
-            ServerState::Full => say!("fault-full"),
-            ServerState::Away(found) => fault(*found),
-        };
-        let free = server
-            .space
-            .free
-            .map_or(String::new(), |free| say!("status-free", size = size(free)));
-        let url = warifu
-            .file()
-            .servers
-            .iter()
-            .find(|entry| entry.index == server.index)
-            .map_or("", |entry| entry.url.as_str());
-        let line = format!(
-            "  {}. {}  {state}  {free}  {}",
-            server.index,
-            shown_text(&server.name),
-            shown_text(url)
-        );
-        text.push_str(line.trim_end());
+        line(server_line(warifu, server));
         if !server.detail.is_empty() && server.state != ServerState::Normal {
-            text.push_str(&format!("\n       {}", shown_text(&server.detail)));
+            line(format!("       {}", shown_text(&server.detail)));
         }
-        text.push('\n');
+        if let (Condition::Stopped, Some(ago)) = (server.state.condition(), server.last_success) {
+            let time = local_time(before_now(ago));
+            line(format!(
+                "       {}",
+                say!("status-last-success", time = time)
+            ));
+        }
     }
     let usage = &status.usage;
-    text.push_str(&say!(
+    line(say!(
         "status-usage",
         files = usage.files,
         folders = usage.dirs,
         size = size(usage.bytes),
         versions = usage.versions
     ));
-    text.push('\n');
     if usage.owed_shares > 0 {
-        text.push_str(&say!(
+        line(say!(
             "status-owed",
             shares = usage.owed_shares,
             extents = usage.degraded_extents
         ));
-        text.push('\n');
     }
-    let verdict = match status.spare {
+    let weak = &status.weak;
+    if weak.files > 0 {
+        line(say!("status-weak", files = weak.files));
+        for file in &weak.named {
+            let name = if file.path.is_empty() {
+                say!("verify-no-name")
+            } else {
+                shown_text(&file.path)
+            };
+            let spare = match file.spare {
+                ..0 => say!("status-weak-unreadable"),
+                0 => say!("status-weak-at-risk"),
+                spare => say!("status-weak-spare", spare = spare),
+            };
+            line(format!("  {name}  {spare}"));
+        }
+        let more = weak.files.saturating_sub(weak.named.len() as u64);
+        if more > 0 {
+            line(format!("  {}", say!("verify-more", more = more)));
+        }
+    }
+    line(match status.spare {
         ..0 => say!("status-unreadable", missing = status.spare.unsigned_abs()),
         0 => say!("status-no-spare"),
         spare => say!("status-spare", spare = spare),
-    };
-    text.push_str(&format!("{verdict}\n"));
-    if status
-        .servers
-        .iter()
-        .any(|server| matches!(server.state, ServerState::Away(_)))
-    {
-        text.push_str(&format!(
-            "{}\n",
-            say!("next", next = say!("status-away-next"))
-        ));
-    } else if status
-        .servers
-        .iter()
-        .any(|server| server.state == ServerState::Full)
-    {
-        text.push_str(&format!("{}\n", say!("next", next = say!("no-room-next"))));
+    });
+    // What holds for all files but some would be misread without a word about those.
+    if status.spare > 0 && weak.at_risk > 0 {
+        line(say!("status-at-risk", files = weak.at_risk));
     }
-    Ok(print(&text)?)
-}
-
-#[derive(Serialize)]
-struct JsonReport {
-    deep: bool,
-    clean: bool,
-    extents: u64,
-    findings: Vec<JsonFinding>,
-    unreadable: Vec<JsonUnreadable>,
-    servers: BTreeMap<String, JsonCount>,
-}
-
-#[derive(Serialize)]
-struct JsonFinding {
-    file: String,
-    version: u64,
-    server: String,
-    damage: &'static str,
-    owed: bool,
-    detail: String,
-}
-
-#[derive(Serialize)]
-struct JsonUnreadable {
-    file: String,
-    version: u64,
-    needed: u8,
-    good: u8,
-    lost: bool,
-}
-
-#[derive(Serialize)]
-struct JsonCount {
-    good: u64,
-    bad: BTreeMap<&'static str, u64>,
-    orphans: u64,
-    foreign: u64,
-}
-
-pub async fn verify(args: args::Verify) -> Done {
-    set_vault(&args.vault);
-    let vault = args.vault.clone();
-    with_vault(&vault, true, |warifu| async move {
-        let progress = Progress::counter(crate::quiet() || args.json);
-        let options = VerifyOptions { deep: args.deep };
-        let report = warifu
-            .vault()
-            .verify(warifu.context(), options, &|at| progress.set(at.done))
-            .await;
-        progress.done();
-        let mut report = report.map_err(|error| Failure::vault(&error, &say!("the-vault")))?;
-        report
-            .findings
-            .sort_by(|a, b| (&a.file, a.version, &a.server).cmp(&(&b.file, b.version, &b.server)));
-        report
-            .unreadable
-            .sort_by(|a, b| (&a.file, a.version).cmp(&(&b.file, b.version)));
-        if args.json {
-            json(&json_report(&report, args.deep))?;
-        } else {
-            show_report(&report, args.deep)?;
-        }
-        Ok(match (report.unreadable.is_empty(), report.is_clean()) {
-            (false, _) => Exit::TooFew,
-            (true, false) => Exit::Care,
-            (true, true) => Exit::Ok,
-        })
-    })
-    .await
-}
-
-fn json_report(report: &VerifyReport, deep: bool) -> JsonReport {
-    JsonReport {
-        deep,
-        clean: report.is_clean(),
-        extents: report.extents,
-        findings: report
-            .findings
-            .iter()
-            .map(|finding| JsonFinding {
-                file: finding.file.clone(),
-                version: finding.version.0,
-                server: finding.server.clone(),
-                damage: fault_key(finding.fault),
-                owed: finding.owed,
-                detail: finding.detail.clone(),
-            })
-            .collect(),
-        unreadable: report
-            .unreadable
-            .iter()
-            .map(|version| JsonUnreadable {
-                file: version.file.clone(),
-                version: version.version.0,
-                needed: version.needed,
-                good: version.good,
-                lost: version.lost,
-            })
-            .collect(),
-        servers: report
-            .servers
-            .iter()
-            .map(|(name, count)| {
-                let bad = count
-                    .bad
-                    .iter()
-                    .map(|(fault, count)| (fault_key(*fault), *count))
-                    .collect();
-                (
-                    name.clone(),
-                    JsonCount {
-                        good: count.good,
-                        bad,
-                        orphans: count.orphans,
-                        foreign: count.foreign,
-                    },
-                )
-            })
-            .collect(),
+    if status.spare >= 0 && weak.unreadable > 0 {
+        line(say!("status-weak-lost", files = weak.unreadable));
     }
-}
-
-/// How many findings are listed one by one. All of them are in the JSON.
-const LISTED: usize = 200;
-
-fn show_report(report: &VerifyReport, deep: bool) -> Result<(), Failure> {
-    let file = |name: &str| {
-        if name.is_empty() {
-            say!("verify-no-name")
-        } else {
-            shown_text(name)
-        }
-    };
-    let mut text = String::new();
-    // A server that is away is one thing to say, not one for each share.
-    let mut silent: BTreeMap<&str, (u64, &str)> = BTreeMap::new();
-    let mut listed = Vec::new();
-    for finding in &report.findings {
-        if finding.fault == Fault::NoAnswer {
-            silent
-                .entry(&finding.server)
-                .or_insert((0, &finding.detail))
-                .0 += 1;
-        } else {
-            listed.push(finding);
+    let mut told: Vec<(&str, Vec<String>)> = Vec::new();
+    for problem in problems {
+        let server = problem.server.map(|server| shown_text(&server.name));
+        match told.iter_mut().find(|(next, _)| *next == problem.next) {
+            Some((_, servers)) => servers.extend(server),
+            None => told.push((&problem.next, server.into_iter().collect())),
         }
     }
-    for (server, (shares, detail)) in &silent {
-        text.push_str(&say!(
-            "verify-silent",
-            server = shown_text(server),
-            shares = *shares,
-            detail = shown_text(detail)
-        ));
-        text.push('\n');
-    }
-    for finding in listed.iter().take(LISTED) {
-        let (server, fault) = (shown_text(&finding.server), fault(finding.fault));
-        text.push_str(&format!(
-            "{}  v{}  {server}: {fault}",
-            file(&finding.file),
-            finding.version
-        ));
-        if finding.owed {
-            text.push_str(&format!(" {}", say!("verify-owed")));
-        }
-        // Where a share is missing, there is nothing more to say of it.
-        if finding.fault != Fault::Missing && !finding.detail.is_empty() {
-            text.push_str(&format!(" ({})", shown_text(&finding.detail)));
-        }
-        text.push('\n');
-    }
-    if listed.len() > LISTED {
-        text.push_str(&format!(
-            "{}\n",
-            say!("verify-more", more = listed.len() - LISTED)
-        ));
-    }
-    for version in &report.unreadable {
-        let (name, number) = (file(&version.file), version.version.0);
-        text.push_str(&if version.lost {
-            say!(
-                "verify-lost",
-                file = name,
-                version = number,
-                needed = version.needed,
-                good = version.good
-            )
+    for (next, servers) in told {
+        let next = if servers.is_empty() {
+            next.to_owned()
         } else {
-            say!(
-                "verify-unreadable",
-                file = name,
-                version = number,
-                needed = version.needed,
-                good = version.good
-            )
-        });
-        text.push('\n');
-    }
-    for (name, count) in &report.servers {
-        text.push_str(&format!("  {}\n", server_line(name, count)));
-    }
-    let (verdict, next) = verdict(report, deep);
-    text.push_str(&format!("{verdict}\n"));
-    if let Some(next) = next {
-        text.push_str(&format!("{}\n", say!("next", next = next)));
-    }
-    Ok(print(&text)?)
-}
-
-fn server_line(name: &str, count: &ServerCount) -> String {
-    let mut line = say!(
-        "verify-server",
-        server = shown_text(name),
-        good = count.good
-    );
-    for (found, many) in &count.bad {
-        line.push_str(&format!(", {} {many}", fault(*found)));
-    }
-    if count.orphans > 0 {
-        line.push_str(&format!(
-            ", {}",
-            say!("verify-orphans", count = count.orphans)
-        ));
-    }
-    if count.foreign > 0 {
-        line.push_str(&format!(
-            ", {}",
-            say!("verify-foreign", count = count.foreign)
-        ));
-    }
-    line
-}
-
-/// What it comes to, and what to do next.
-fn verdict(report: &VerifyReport, deep: bool) -> (String, Option<String>) {
-    if !report.unreadable.is_empty() {
-        return (
-            say!("verify-too-few", files = report.unreadable.len()),
-            Some(say!("verify-too-few-next")),
-        );
-    }
-    if report.is_clean() {
-        return if deep {
-            (say!("verify-clean-deep", extents = report.extents), None)
-        } else {
-            (
-                say!("verify-clean", extents = report.extents),
-                Some(say!("verify-clean-next")),
-            )
+            format!("{}: {next}", servers.join(", "))
         };
+        line(say!("next", next = next));
     }
-    let next = if report
-        .findings
-        .iter()
-        .all(|finding| finding.owed && finding.fault == Fault::Missing)
-    {
-        say!("verify-owed-next")
-    } else {
-        say!("verify-damage-next")
+    Ok(print(&text)?)
+}
+
+fn server_line(warifu: &Warifu, server: &ServerStatus) -> String {
+    let mut state = match server.state.condition() {
+        Condition::Normal => say!("state-normal"),
+        Condition::Degraded => say!("state-degraded"),
+        Condition::ReadOnly => say!("state-read-only"),
+        Condition::Stopped => say!("state-stopped"),
     };
-    (
-        say!("verify-damage", findings = report.findings.len()),
-        Some(next),
+    if let Some(reason) = reason(server) {
+        state = say!("state-because", state = state, reason = reason);
+    }
+    let mut parts = vec![state];
+    if let Some(latency) = server.latency
+        && server.state.condition() != Condition::Stopped
+    {
+        let ms = format!("{:.1}", latency.as_secs_f64() * 1000.0);
+        parts.push(say!("status-latency", ms = ms));
+    }
+    let free = server.space.free;
+    parts.extend(free.map(|free| say!("status-free", size = size(free))));
+    let mut entries = warifu.file().servers.iter();
+    let entry = entries.find(|entry| entry.index == server.index);
+    parts.extend(entry.map(|entry| shown_text(&entry.url)));
+    format!(
+        "  {}. {}  {}",
+        server.index,
+        shown_text(&server.name),
+        parts.join("  ")
     )
 }

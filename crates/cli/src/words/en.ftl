@@ -17,6 +17,7 @@ exit-no-room = no room left
 exit-no-mount = no drive can be mounted here
 exit-bad-input = a damaged or foreign vault file, share or server
 exit-lost = some changes could not be saved; their names were reported
+exit-repaired = damage was found, and all of it repaired
 exit-interrupted = stopped by the user
 usage = { $detail }
 usage-next = see { $warifu } --help.
@@ -178,7 +179,7 @@ history-empty = { $subject } has never been saved.
 # Status and verify
 status-threshold = { $k } of { $n } servers are needed to read.
 status-compact = New files are shared by the scheme compact: 1/{ $k } of their size on each server, secret as long as the cipher is not broken.
-state-normal = ok
+state-normal = normal
 status-free = { $size } free
 status-usage = { $files } files, { $folders } folders, { $size }, { $versions } versions.
 status-owed = { $shares } shares of { $extents } extents are still owed to servers.
@@ -192,6 +193,40 @@ status-unreadable = { $missing ->
    *[other] Nothing can be read until { $missing } more servers answer.
 }
 status-away-next = bring the servers that do not answer back (are they mounted?).
+state-degraded = degraded
+state-read-only = read-only
+state-stopped = stopped
+state-because = { $state } ({ $reason })
+state-slow = answers late
+state-behind = { $shares ->
+    [one] 1 share is still to come
+   *[other] { $shares } shares are still to come
+}
+status-latency = { $ms } ms
+status-last-success = last answered { $time }
+status-weak = { $files ->
+    [one] 1 file does not have all its shares yet:
+   *[other] { $files } files do not have all their shares yet:
+}
+status-weak-spare = { $spare ->
+    [one] may lose 1 more server
+   *[other] may lose { $spare } more servers
+}
+status-weak-at-risk = may lose no further server
+status-weak-unreadable = out of reach now
+status-at-risk = { $files ->
+    [one] But 1 file would be out of reach then.
+   *[other] But { $files } files would be out of reach if the next one were a certain server.
+}
+status-weak-lost = { $files ->
+    [one] But 1 file is out of reach now: it was saved while another server was away.
+   *[other] But { $files } files are out of reach now: they were saved while another server was away.
+}
+status-emptied-next = its piece of the vault key is missing. If it was emptied or replaced, bring the old one back or restore it from a backup; do not use a server that something else has written to.
+status-denied-next = check the account and the permissions on the server.
+status-refusing-next = it can be read and not written to: check the permissions, and whether it is mounted read-only.
+status-slow-next = check its load and its network. Reading goes on with the others.
+status-owed-next = store the missing shares, once the servers are back, with: { $warifu } verify { $vault } --repair
 verify-no-name = (a removed file)
 verify-owed = (known, owed)
 verify-more = … and { $more } more; --json lists all.
@@ -204,17 +239,54 @@ verify-clean = All { $extents } extents are where they belong.
 verify-clean-next = to read every byte too, add --deep.
 verify-clean-deep = All { $extents } extents are whole on every server.
 verify-silent = { $server }: no answer, so { $shares } shares could not be checked ({ $detail })
-verify-owed-next = these shares were never stored, because the server was away during a save. They are made when the file is saved anew.
+verify-silent-next = bring the servers that do not answer back (are they mounted?), and check again.
 verify-damage = { $findings ->
     [one] 1 share is not as it should be. Every file can still be read.
    *[other] { $findings } shares are not as they should be. Every file can still be read.
 }
-verify-damage-next = bring back the servers named above, or what is missing on them, from a backup of that server.
+verify-damage-next = make the missing and bad shares anew from the good ones with: { $warifu } verify { $vault } --repair
 verify-too-few = { $files ->
     [one] 1 version cannot be read.
    *[other] { $files } versions cannot be read.
 }
 verify-too-few-next = bring back the servers named above before anything else; do not delete anything.
+verify-journal = (the journal of the catalogue)
+verify-resumed = note: going on where the last check was interrupted; { $extents } extents were checked by then.
+
+# Repair
+repair-plan = To be made anew: { $shares } shares, { $size }.
+repair-plan-server = { "  " }{ $server }: { $shares } shares, { $size }
+repair-plan-risk = { "  " }First the { $extents } extents of which only { $standing } of { $n } shares are good.
+repair-plan-key = { "  " }{ $server }: its piece of the vault key ({ $fault })
+repair-waiting = { "  " }{ $server }: no answer, so { $shares } shares wait for it
+repair-orphans = { "  " }{ $server }: { $count } objects that nobody needs, { $size }, to be removed
+repair-nothing = There is nothing to repair now.
+repair-apply-next = carry this out with: { $warifu } verify { $vault } --repair --yes
+repair-done = { $shares } shares were made anew ({ $size }); { $found } were there already.
+repair-key-done = { "  " }{ $server }: has its piece of the vault key back
+repair-liar = { "  " }{ $server }: { $shares } shares that were thought to be good: { $fault }
+repair-swept = { "  " }{ $server }: { $count } objects that nobody needed were removed
+repair-left = { $shares } shares are still missing.
+repair-left-next = when the servers named above answer and have room, repeat: { $warifu } verify { $vault } --repair --yes
+repair-whole = Every share is where it belongs.
+orphans-young = { "  " }{ $server }: { $count } objects that nobody needs are younger than the grace time and stay
+orphans-undated = { "  " }{ $server }: { $count } objects that nobody needs stay, because the server does not say how old they are
+orphans-newer = { "  " }{ $server }: { $count } objects are newer than the catalogue and stay. Was the catalogue brought back from a backup?
+orphans-newer-next = get what they hold back into a catalogue with: { $warifu } rebuild { $vault }
+orphans-error = { "  " }{ $server }: could not be searched for objects that nobody needs ({ $detail })
+
+# Servers
+no-server = the vault has no server { $server }. It has: { $known }.
+no-server-next = see them with: { $warifu } server list { $vault }
+place-taken = the place for { $server } already belongs to a vault.
+place-taken-next = name an empty folder or place; nothing was changed.
+replace-plan = { $server } keeps share { $index } and gets a new place: { $old } → { $new }
+replace-old-answers = note: the old place still answers. Unmount every drive of this vault before you go on, or what is saved until they are mounted anew goes to the old place.
+replace-beside = note: the new place is on the same disk as { $servers }. They would be lost together.
+replace-begun = note: the new place has this server's piece of the key already; what was begun goes on.
+replace-next = carry this out by repeating the command with --yes.
+replace-done = { $server } is complete at its new place.
+replace-old-disk = note: the old disk and the new place hold the same share. Destroy the old one, or keep it as safe as the new one. Drives that are mounted know the new place when they are mounted anew.
 
 # The drive
 mounted = The drive is mounted at { $dir }. Take it away with: { $command }

@@ -91,7 +91,11 @@ fn sums_of_every_length_and_count_agree_with_the_definition() {
     for engine in engines() {
         for len in lengths() {
             for count in [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 15, 17, 33] {
-                let weights = pattern(count, 1);
+                // By chance, and every second one so small that some engines take no product for it.
+                let mut weights = pattern(count, 1);
+                for (at, weight) in weights.iter_mut().enumerate().skip(len % 2).step_by(2) {
+                    *weight = (at / 2 + len) as u8 % 4;
+                }
                 let shares: Vec<_> = (0..count).map(|at| pattern(len + 3, at as u32)).collect();
                 let views: Vec<&[u8]> = shares.iter().map(Vec::as_slice).collect();
                 let before = pattern(len + 2, 77);

@@ -12,8 +12,10 @@ use super::{BLOCK, Places, STRIP, Stream, UNIT, Views};
 
 /// Bytes in a register.
 const WIDTH: usize = 32;
-/// Registers taken together, so that one need not wait for another.
+/// Registers taken together, so that one need not wait for another: when shares are made, and when they are added up, which takes
+/// registers for the factors.
 const GROUP: usize = 4;
+const PAIR: usize = 2;
 /// How far ahead of the writing memory is claimed.
 const AHEAD: usize = 4 * STRIP;
 
@@ -184,8 +186,20 @@ fn sum<const N: usize>(mut one: [__m256i; N], other: [__m256i; N]) -> [__m256i; 
     one
 }
 
+/// Each byte times 2: shifted, and where a bit falls off at the top, the modulus is taken away.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn doubled<const N: usize>(mut vectors: [__m256i; N]) -> [__m256i; N] {
+    for vector in &mut vectors {
+        let fallen = _mm256_cmpgt_epi8(_mm256_setzero_si256(), *vector);
+        let modulus = _mm256_and_si256(fallen, _mm256_set1_epi8(0x1D));
+        *vector = _mm256_xor_si256(_mm256_add_epi8(*vector, *vector), modulus);
+    }
+    vectors
+}
+
 macro_rules! kernels {
-    ($name:ident, $features:literal, $factor:ty, $prepare:ident, $product:ident) => {
+    ($name:ident, $features:literal, $factor:ty, $prepare:ident, $product:ident, $small:literal) => {
         mod $name {
             use super::*;
 
@@ -207,22 +221,76 @@ macro_rules! kernels {
             /// Each view must have `len` bytes to read, `out` as many to write.
             #[target_feature(enable = $features)]
             pub(super) unsafe fn combine(views: &Views<'_>, out: *mut u8, len: usize, add: bool) {
+                // Known numbers of shares, so that where they begin and their factors are looked up once.
+                let sums = [
+                    some::<0>, some::<1>, some::<2>, some::<3>, some::<4>, some::<5>, some::<6>,
+                    some::<7>, some::<8>,
+                ];
+                const MOST: usize = 8;
+                let count = views.weights.len();
+                let mut first = 0;
+                loop {
+                    let some = (count - first).min(MOST);
+                    // SAFETY: the caller's promise.
+                    unsafe { sums[some](views, first, out, len, add || first > 0) };
+                    first += some;
+                    if first == count {
+                        return;
+                    }
+                }
+            }
+
+            /// The same for `K` of the views, from number `first` on.
+            ///
+            /// # Safety
+            /// As for `combine`.
+            #[target_feature(enable = $features)]
+            unsafe fn some<const K: usize>(
+                views: &Views<'_>,
+                first: usize,
+                out: *mut u8,
+                len: usize,
+                add: bool,
+            ) {
+                let mut weights = [0; K];
+                let mut starts = [core::ptr::null::<u8>(); K];
+                let mut factors = [$prepare(0); K];
+                // Whether there is anything whose double is to be taken.
+                let mut twice = false;
+                for number in 0..K {
+                    weights[number] = views.weights[first + number];
+                    starts[number] = views.start(first + number);
+                    factors[number] = $prepare(weights[number]);
+                    twice |= weights[number] <= $small && weights[number] & 2 != 0;
+                }
                 let mut at = 0;
-                while at + GROUP * WIDTH <= len {
-                    let mut acc = [_mm256_setzero_si256(); GROUP];
+                while at + PAIR * WIDTH <= len {
+                    let mut acc = [_mm256_setzero_si256(); PAIR];
                     if add {
-                        // SAFETY: a whole group is left.
+                        // SAFETY: a whole pair is left.
                         acc = unsafe { load(out.add(at)) };
                     }
-                    for number in 0..views.weights.len() {
-                        let (weight, start) = (views.weights[number], views.start(number));
-                        // SAFETY: a whole group is left, in this view as in all.
-                        let share = unsafe { load(start.add(at)) };
-                        acc = step(share, $prepare(weight), acc);
+                    let mut double = [_mm256_setzero_si256(); PAIR];
+                    for number in 0..K {
+                        // SAFETY: a whole pair is left, in this view as in all.
+                        let share = unsafe { load(starts[number].add(at)) };
+                        if weights[number] > $small {
+                            acc = step(share, factors[number], acc);
+                            continue;
+                        }
+                        if weights[number] & 1 != 0 {
+                            acc = sum(acc, share);
+                        }
+                        if weights[number] & 2 != 0 {
+                            double = sum(double, share);
+                        }
                     }
-                    // SAFETY: a whole group is left.
+                    if twice {
+                        acc = sum(acc, doubled(double));
+                    }
+                    // SAFETY: a whole pair is left.
                     unsafe { store(out.add(at), acc) };
-                    at += GROUP * WIDTH;
+                    at += PAIR * WIDTH;
                 }
                 while at < len {
                     let some = (len - at).min(WIDTH);
@@ -231,11 +299,10 @@ macro_rules! kernels {
                         // SAFETY: so many bytes are left.
                         acc = unsafe { load_some(out.add(at), some) };
                     }
-                    for number in 0..views.weights.len() {
-                        let (weight, start) = (views.weights[number], views.start(number));
+                    for number in 0..K {
                         // SAFETY: so many bytes are left, in this view as in all.
-                        let share = unsafe { load_some(start.add(at), some) };
-                        acc = step(share, $prepare(weight), acc);
+                        let share = unsafe { load_some(starts[number].add(at), some) };
+                        acc = step(share, factors[number], acc);
                     }
                     // SAFETY: so many bytes are left.
                     unsafe { store_some(out.add(at), some, acc) };
@@ -350,5 +417,7 @@ macro_rules! kernels {
     };
 }
 
-kernels!(avx2, "avx2", Tables, tables, shuffled);
-kernels!(gfni, "avx2,gfni", __m256i, matrix, mapped);
+// The last is the greatest weight that is added up without a product: twice the sum of all shares with the second bit in their weight, and the
+// sum of those with the first. Where a product is one instruction, none is.
+kernels!(avx2, "avx2", Tables, tables, shuffled, 3);
+kernels!(gfni, "avx2,gfni", __m256i, matrix, mapped, 0);

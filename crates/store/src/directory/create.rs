@@ -8,11 +8,10 @@ use rustix::io::Errno;
 use warifu_vault::seam::store::{StoreError, StoreErrorKind};
 
 use super::list;
-use super::put::{self, is_temp_name};
-use super::root::{
-    MARKER, Mark, OBJECTS, Place, READ_DIR, Root, TMP, has_marker, open_folder, top_entries,
-};
+use super::put;
+use super::root::{READ_DIR, Root, has_marker, open_folder, top_entries};
 use crate::error::{CreateError, OpenError};
+use crate::layout::{MARKER, Mark, OBJECTS, Place, TMP, is_temp_name};
 
 /// So many names of foreign files are told.
 const NAMES_TOLD: usize = 5;

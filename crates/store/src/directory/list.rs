@@ -8,9 +8,8 @@ use warifu_vault::seam::store::{ObjectKey, ObjectStat, Page, StoreError};
 
 use super::errno::failed;
 use super::read::modified;
-use super::root::{
-    LOST_FOUND, MARKER, OBJECTS, Place, READ_DIR, Root, TMP, shard_folder, shard_of,
-};
+use super::root::{READ_DIR, Root};
+use crate::layout::{Folder, LOST_FOUND, MARKER, OBJECTS, Place, TMP, shard_folder, shard_of};
 
 /// One page. Foreign entries are counted in the page that first enters their folder, so that the pages of a whole
 /// listing add up.
@@ -58,12 +57,6 @@ pub(super) fn list(
     Ok(page)
 }
 
-#[derive(Clone, Copy)]
-enum Folder {
-    Top,
-    Shard(u8),
-}
-
 /// Adds a folder's objects to the page until the page is full.
 fn collect(
     root: &Root,
@@ -81,7 +74,7 @@ fn collect(
     let mut foreign = 0_u64;
     read_names(root, &path, |name, _| match (folder, name) {
         (Folder::Top, MARKER | OBJECTS | TMP | LOST_FOUND) => {}
-        (_, name) => match ObjectKey::parse(name).filter(|key| belongs(folder, key)) {
+        (_, name) => match ObjectKey::parse(name).filter(|key| folder.holds(key)) {
             Some(key) if after.is_none_or(|after| key > *after) => {
                 names.insert(key);
             }
@@ -120,15 +113,6 @@ fn collect(
         }
     }
     Ok(())
-}
-
-/// Whether a name lies where we would look for it.
-fn belongs(folder: Folder, key: &ObjectKey) -> bool {
-    match (folder, Place::of(key).shard) {
-        (Folder::Top, None) => true,
-        (Folder::Shard(folder), Some(shard)) => folder == shard,
-        _ => false,
-    }
 }
 
 fn shards(root: &Root, count_foreign: bool, foreign: &mut u64) -> Result<BTreeSet<u8>, StoreError> {

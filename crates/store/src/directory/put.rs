@@ -1,6 +1,5 @@
 //! Writing an object: whole or not at all, and never over another.
 
-use std::fmt::Write as _;
 use std::os::fd::OwnedFd;
 
 use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
@@ -8,7 +7,8 @@ use rustix::io::Errno;
 use warifu_vault::seam::store::{StoreError, StoreErrorKind};
 
 use super::errno::failed;
-use super::root::{Place, Root, TMP};
+use super::root::Root;
+use crate::layout::{Place, TMP, random_hex};
 
 const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
 const WRITE_NEW: OFlags = OFlags::WRONLY
@@ -210,7 +210,7 @@ fn fill(file: &OwnedFd, mut bytes: &[u8], durable: bool) -> Result<(), Errno> {
     }
 }
 
-fn placing(root: &Root) -> Result<Placing, StoreError> {
+pub(super) fn placing(root: &Root) -> Result<Placing, StoreError> {
     if let Some(known) = root.placing.get() {
         return Ok(*known);
     }
@@ -239,32 +239,11 @@ fn probe(root: &Root) -> Result<Placing, StoreError> {
     Ok(Placing::Exclusive)
 }
 
-/// 32 random digits.
-pub(super) fn random_hex() -> Result<String, StoreError> {
-    let mut bytes = [0_u8; 16];
-    getrandom::fill(&mut bytes).map_err(|error| {
-        StoreError::new(
-            StoreErrorKind::Failed,
-            format!("the operating system gave no randomness: {error}"),
-        )
-    })?;
-    let mut text = String::with_capacity(32);
-    for byte in bytes {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    Ok(text)
-}
-
-/// Whether a name in the folder for temporary files is of our making.
-pub(super) fn is_temp_name(name: &str) -> bool {
-    name.len() == 32 && name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::root::{Mark, OBJECTS, open_folder};
+    use super::super::root::open_folder;
     use super::*;
+    use crate::layout::{Mark, OBJECTS};
     use warifu_vault::seam::store::ObjectKey;
 
     fn root(path: &std::path::Path) -> Root {

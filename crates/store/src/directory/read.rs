@@ -10,7 +10,8 @@ use warifu_vault::seam::store::{ObjectKey, ObjectStat, StoreError, StoreErrorKin
 
 use super::MAX_OBJECT;
 use super::errno::failed;
-use super::root::{Place, READ_FILE, Root};
+use super::root::{READ_FILE, Root};
+use crate::layout::Place;
 
 pub(super) fn get(
     root: &Root,

@@ -15,17 +15,13 @@ use rustix::io::Errno;
 use warifu_vault::seam::store::{ObjectKey, StoreError, StoreErrorKind};
 
 use super::errno::{failed, kind_of};
-use super::put;
 use super::put::Placing;
 use crate::error::OpenError;
+use crate::layout::{
+    BadMark, LOST_FOUND, MARKER, MARKER_LIMIT, Mark, OBJECTS, Place, STALE_AFTER_SECS, TMP,
+    is_temp_name, shard_folder, shard_of,
+};
 
-pub(super) const MARKER: &str = "warifu-store";
-pub(super) const OBJECTS: &str = "objects";
-pub(super) const TMP: &str = "tmp";
-/// Made by mkfs at the top of ext file systems; belongs to nobody.
-pub(super) const LOST_FOUND: &str = "lost+found";
-
-const FORMAT: u32 = 1;
 pub(super) const FOLDER_MODE: Mode = Mode::RWXU;
 pub(super) const READ_DIR: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
@@ -35,9 +31,6 @@ pub(super) const READ_FILE: OFlags = OFlags::RDONLY
     .union(OFlags::CLOEXEC)
     .union(OFlags::NOFOLLOW)
     .union(OFlags::NONBLOCK);
-/// A temporary file older than this was left by a crash; generous, as a file server's clock is its own.
-const STALE_AFTER_SECS: i64 = 24 * 60 * 60;
-
 /// Which directory this is, whatever path led to it: equal for two paths exactly when both lead to one directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Identity {
@@ -65,80 +58,9 @@ impl Identity {
     }
 }
 
-/// The random mark in a store's marker file: which store this is, wherever it is mounted.
-#[derive(Clone, PartialEq, Eq)]
-pub(super) struct Mark(String);
-
-impl Mark {
-    pub(super) fn fresh() -> Result<Self, StoreError> {
-        put::random_hex().map(Self)
-    }
-
-    pub(super) fn line(&self) -> String {
-        format!("{MARKER} {FORMAT} {}\n", self.0)
-    }
-
-    fn parse(bytes: &[u8]) -> Result<Self, MarkError> {
-        let text = std::str::from_utf8(bytes).map_err(|_| MarkError::Damaged)?;
-        let mut words = text.lines().next().unwrap_or_default().split(' ');
-        if words.next() != Some(MARKER) {
-            return Err(MarkError::Damaged);
-        }
-        let format = words
-            .next()
-            .and_then(|word| word.parse::<u32>().ok())
-            .ok_or(MarkError::Damaged)?;
-        if format > FORMAT {
-            return Err(MarkError::Newer(format));
-        }
-        match (words.next(), words.next()) {
-            (Some(mark), None)
-                if mark.len() == 32 && mark.bytes().all(|b| b.is_ascii_hexdigit()) =>
-            {
-                Ok(Self(mark.to_owned()))
-            }
-            _ => Err(MarkError::Damaged),
-        }
-    }
-}
-
 enum MarkError {
     Errno(Errno),
-    Damaged,
-    Newer(u32),
-}
-
-/// Where an object lies under the folder.
-pub(super) struct Place {
-    /// Relative to the folder.
-    pub path: String,
-    /// The shard folder it lies in; `None` for what lies at the top.
-    pub shard: Option<u8>,
-}
-
-impl Place {
-    pub(super) fn of(name: &ObjectKey) -> Self {
-        let text = name.as_str();
-        match text.get(..2) {
-            Some(shard) if name.is_share() => Self {
-                path: format!("{OBJECTS}/{shard}/{text}"),
-                shard: u8::from_str_radix(shard, 16).ok(),
-            },
-            _ => Self {
-                path: text.to_owned(),
-                shard: None,
-            },
-        }
-    }
-
-    /// The folder that holds the name, relative to the store's folder.
-    pub(super) fn folder(&self) -> String {
-        self.shard.map_or_else(|| ".".to_owned(), shard_folder)
-    }
-}
-
-pub(super) fn shard_folder(shard: u8) -> String {
-    format!("{OBJECTS}/{shard:02x}")
+    Bad(BadMark),
 }
 
 /// An opened store folder.
@@ -180,8 +102,10 @@ impl Root {
             Err(MarkError::Errno(errno)) => {
                 return Err(OpenError::io(path, "cannot read the marker file of", errno));
             }
-            Err(MarkError::Damaged) => return Err(OpenError::DamagedMarker { path: path.into() }),
-            Err(MarkError::Newer(version)) => {
+            Err(MarkError::Bad(BadMark::Damaged)) => {
+                return Err(OpenError::DamagedMarker { path: path.into() });
+            }
+            Err(MarkError::Bad(BadMark::Newer(version))) => {
                 return Err(OpenError::Newer {
                     path: path.into(),
                     version,
@@ -312,7 +236,7 @@ impl Root {
                 .file_name()
                 .to_str()
                 .ok()
-                .filter(|name| put::is_temp_name(name))
+                .filter(|name| is_temp_name(name))
             else {
                 continue;
             };
@@ -329,19 +253,6 @@ impl Root {
         if swept > 0 {
             tracing::info!(store = %self.path.display(), swept, "removed temporary files left by a crash");
         }
-    }
-}
-
-/// The two hexadecimal digits that name a shard folder.
-pub(super) fn shard_of(name: &[u8]) -> Option<u8> {
-    let text = std::str::from_utf8(name)
-        .ok()
-        .filter(|text| text.len() == 2)?;
-    let lower = text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    if lower {
-        u8::from_str_radix(text, 16).ok()
-    } else {
-        None
     }
 }
 
@@ -377,16 +288,16 @@ pub(super) fn has_marker(path: &Path) -> bool {
 fn read_mark(dir: &OwnedFd) -> Result<Mark, MarkError> {
     let file =
         rustix::fs::openat(dir, MARKER, READ_FILE, Mode::empty()).map_err(MarkError::Errno)?;
-    let mut bytes = Vec::with_capacity(256);
+    let mut bytes = Vec::with_capacity(MARKER_LIMIT);
     loop {
         match rustix::io::read(&file, rustix::buffer::spare_capacity(&mut bytes)) {
             Ok(0) => break,
-            Ok(_) if bytes.len() >= 256 => return Err(MarkError::Damaged),
+            Ok(_) if bytes.len() >= MARKER_LIMIT => return Err(MarkError::Bad(BadMark::Damaged)),
             Ok(_) | Err(Errno::INTR) => {}
             Err(errno) => return Err(MarkError::Errno(errno)),
         }
     }
-    Mark::parse(&bytes)
+    Mark::parse(&bytes).map_err(MarkError::Bad)
 }
 
 pub(super) fn not_the_store(path: &Path) -> StoreError {
@@ -437,45 +348,4 @@ fn is_local(magic: rustix::fs::FsWord) -> bool {
         | 0xCA45_1A4E   // bcachefs
         | 0x2FC1_2FC1 // zfs
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_marker_is_read_back_and_anything_else_is_refused() {
-        let mark = Mark::fresh().unwrap();
-        assert!(Mark::parse(mark.line().as_bytes()).is_ok_and(|read| read == mark));
-        for text in [
-            "",
-            "warifu-store",
-            "warifu-store 1",
-            "warifu-store 1 12",
-            "something 1 0123",
-            "warifu-store x y",
-        ] {
-            assert!(
-                matches!(Mark::parse(text.as_bytes()), Err(MarkError::Damaged)),
-                "{text:?}"
-            );
-        }
-        assert!(matches!(
-            Mark::parse(&[0xFF, 0xFE]),
-            Err(MarkError::Damaged)
-        ));
-        let newer = format!("warifu-store 2 {} and-more", "0".repeat(32));
-        assert!(matches!(
-            Mark::parse(newer.as_bytes()),
-            Err(MarkError::Newer(2))
-        ));
-    }
-
-    #[test]
-    fn a_shard_is_two_lower_case_digits() {
-        assert_eq!(shard_of(b"0a"), Some(10));
-        for name in [&b"0A"[..], b"+a", b"a", b"abc", b"..", b"zz"] {
-            assert_eq!(shard_of(name), None, "{name:?}");
-        }
-    }
 }

@@ -13,7 +13,8 @@ use rustix::io::Errno;
 use warifu_vault::seam::store::{ObjectKey, StoreError, StoreErrorKind};
 
 use super::errno::kind_of;
-use super::root::{Place, Root};
+use super::root::Root;
+use crate::layout::Place;
 
 /// Descriptors kept for each store; a process has 1024 by default, and a vault has several stores.
 const KEPT_FILES: usize = 64;
@@ -216,8 +217,9 @@ fn sync_all(
 
 #[cfg(test)]
 mod tests {
-    use super::super::root::{Mark, open_folder};
+    use super::super::root::open_folder;
     use super::*;
+    use crate::layout::Mark;
 
     fn name(digit: char) -> ObjectKey {
         ObjectKey::parse(&String::from(digit).repeat(64)).unwrap()

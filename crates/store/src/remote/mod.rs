@@ -9,6 +9,7 @@ use warifu_vault::seam::store::{
 };
 
 use crate::error::{CreateError, OpenError};
+use crate::probe::Promises;
 use crate::spec::{StoreIdentity, StoreSpec};
 use crate::url::{StoreUrl, UrlError};
 
@@ -37,6 +38,14 @@ pub(crate) async fn create(spec: &StoreSpec) -> Result<Arc<dyn ShareStore>, Crea
 
 pub(crate) async fn identity(spec: &StoreSpec) -> Result<StoreIdentity, OpenError> {
     Err(missing(spec).into())
+}
+
+/// What the way of writing to such a server promises.
+pub(crate) fn promises(_: &StoreSpec) -> Promises {
+    Promises {
+        atomic_put: false,
+        durable_sync: false,
+    }
 }
 
 /// A server that this version cannot speak with.

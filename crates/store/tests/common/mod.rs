@@ -119,3 +119,8 @@ pub fn run(program: &str, args: &[&str]) {
         String::from_utf8_lossy(&done.stderr)
     );
 }
+
+/// The same for real root, without disks.
+pub fn in_root_namespace(test: &str) -> bool {
+    again_inside(test, "-m", "mount -t tmpfs tmpfs /mnt")
+}

@@ -11,7 +11,7 @@ use warifu_vault::context::AuditEntry;
 use warifu_vault::node::{Attr, AttrChange, Name, NodeId};
 use warifu_vault::seam::catalog::{
     AuditRow, Catalog, CatalogError, Commit, Cursor, Durability, ExtentRecord, IndexSet, Intent,
-    Listed, NewNode, RenameMode, Renamed, SaveId, Usage, Version, Write, XattrMode,
+    Listed, NewNode, OwedChange, RenameMode, Renamed, SaveId, Usage, Version, Write, XattrMode,
 };
 use warifu_vault::seam::journal::{
     Changes, JournalState, Restored, Resume, Row, RowKey, Segments, Waste,
@@ -375,8 +375,11 @@ impl Catalog for CrashingCatalog {
             .await
     }
 
-    async fn set_owed(&self, extent: ExtentId, owed: IndexSet) -> Result<(), CatalogError> {
-        self.write(self.inner.set_owed(extent, owed)).await
+    async fn change_owed(
+        &self,
+        changes: &[OwedChange],
+    ) -> Result<Vec<Option<IndexSet>>, CatalogError> {
+        self.write(self.inner.change_owed(changes)).await
     }
 
     async fn record(

@@ -6,8 +6,8 @@ use warifu_core::ids::{ExtentId, FileId, Generation, ShareIndex, Threshold, Vers
 use warifu_vault::context::{Act, AuditEntry, Context};
 use warifu_vault::node::{AttrChange, Name, NodeId, NodeKind};
 use warifu_vault::seam::catalog::{
-    Catalog, Commit, Durability, ExtentRecord, IndexSet, Intent, NewNode, RenameMode, Write,
-    XattrMode,
+    Catalog, Commit, Durability, ExtentRecord, IndexSet, Intent, NewNode, OwedChange, RenameMode,
+    Write, XattrMode,
 };
 
 use super::contract::{Replay, picture};
@@ -309,14 +309,18 @@ async fn act(catalog: &dyn Catalog, dice: Dice<'_>) -> String {
             else {
                 return "nothing is owed".into();
             };
-            let owed: IndexSet = ShareIndex::new(dice.roll("index", 4) as u8)
-                .into_iter()
-                .collect();
+            let some = |what| -> IndexSet {
+                ShareIndex::new(dice.roll(what, 4) as u8)
+                    .into_iter()
+                    .collect()
+            };
+            let change = OwedChange {
+                extent: extent.extent,
+                add: some("index"),
+                remove: some("paid"),
+            };
             let user = catalog.user_of(extent.extent).await;
-            format!(
-                "owed {:?} {user:?}",
-                catalog.set_owed(extent.extent, owed).await
-            )
+            format!("owed {:?} {user:?}", catalog.change_owed(&[change]).await)
         }
     }
 }

@@ -183,7 +183,7 @@ impl Inner {
             version: VersionNo(next),
             kind: ExtentKind::Journal,
             number: class.number(),
-            // Names are in it: secret from fewer than k servers whatever they can compute.
+            // Little beside the contents, whatever their scheme: so the list of all names keeps the stronger promise.
             scheme: Scheme::Shamir,
         };
         let (servers, ids) = (Arc::clone(&self.servers), extents.clone());

@@ -219,6 +219,26 @@ pub struct Intent {
     pub lease_until: Timestamp,
 }
 
+/// A change of the set of shares that an extent is owed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OwedChange {
+    /// Which extent.
+    pub extent: ExtentId,
+    /// Shares that are owed from now on.
+    pub add: IndexSet,
+    /// Shares that are owed no more. What is in both sets is owed.
+    pub remove: IndexSet,
+}
+
+impl OwedChange {
+    /// The set that `before` becomes.
+    #[must_use]
+    pub fn apply(&self, before: IndexSet) -> IndexSet {
+        let kept = before.iter().filter(|index| !self.remove.contains(*index));
+        kept.chain(self.add.iter()).collect()
+    }
+}
+
 /// What a save commits.
 #[derive(Clone, Debug)]
 pub struct Commit {
@@ -618,8 +638,13 @@ pub trait Catalog: Send + Sync + fmt::Debug {
         write: Write,
     ) -> Result<VersionNo, CatalogError>;
 
-    /// Replaces the set of shares that an extent is owed. Not audited: a late answer is nobody's act.
-    async fn set_owed(&self, extent: ExtentId, owed: IndexSet) -> Result<(), CatalogError>;
+    /// Adds to and takes from the sets of owed shares, each as it is at that moment, all in one transaction: so whoever pays and
+    /// whoever owes at the same time, in whatever process, never undo each other. Returns each set as it is now, in the order given; `None` for
+    /// an extent that is not there (any more), which is no error. Not audited.
+    async fn change_owed(
+        &self,
+        changes: &[OwedChange],
+    ) -> Result<Vec<Option<IndexSet>>, CatalogError>;
 
     /// Adds lines to the audit log and does nothing else.
     async fn record(

@@ -12,7 +12,7 @@ use super::{Inner, Vault, lock};
 use crate::dealing;
 use crate::error::{Result, VaultError};
 use crate::journal::Occasion;
-use crate::seam::catalog::{CatalogError, IndexSet, Version};
+use crate::seam::catalog::{IndexSet, OwedChange, Version};
 
 /// A version that is current and not yet known to be on disk.
 #[derive(Clone, Debug)]
@@ -141,7 +141,6 @@ impl Inner {
 
     /// Shares on servers that could not promise to keep them are owed.
     async fn owe(&self, extent: ExtentId, not_safe: &dealing::Unsafe) -> Result<()> {
-        let _owing = self.owing.lock().await;
         let Some(mut record) = self.catalog.extent(extent).await? else {
             return Ok(());
         };
@@ -164,10 +163,13 @@ impl Inner {
                 faults,
             });
         }
-        match self.catalog.set_owed(extent, record.owed).await {
-            Ok(()) | Err(CatalogError::NotFound { .. }) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+        let change = OwedChange {
+            extent,
+            add: not_safe.indices,
+            remove: IndexSet::EMPTY,
+        };
+        self.catalog.change_owed(&[change]).await?;
+        Ok(())
     }
 
     fn not_judged(&self) -> VaultError {
@@ -182,14 +184,16 @@ impl Inner {
 
     /// Notes that shares which were owed have come.
     pub(crate) async fn pay(&self, extent: ExtentId, paid: IndexSet) -> Result<()> {
-        let _owing = self.owing.lock().await;
-        let Some(mut record) = self.catalog.extent(extent).await? else {
+        let change = OwedChange {
+            extent,
+            add: IndexSet::EMPTY,
+            remove: paid,
+        };
+        if let [None] = self.catalog.change_owed(&[change]).await?[..] {
             // It came after its extent had been found to be of no use, and removed from the other servers.
             dealing::discard(&self.servers, extent, self.servers.generation).await;
-            return Ok(());
-        };
-        paid.iter().for_each(|index| record.owed.remove(index));
-        Ok(self.catalog.set_owed(extent, record.owed).await?)
+        }
+        Ok(())
     }
 
     /// A durable save must not stand on extents of an earlier one that are not on disk yet.

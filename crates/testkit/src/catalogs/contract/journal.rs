@@ -7,8 +7,8 @@ use warifu_core::format::{ExtentKind, Scheme};
 use warifu_core::ids::{ExtentId, Generation, ShareIndex, Threshold, VersionNo};
 use warifu_vault::node::{AttrChange, NodeId};
 use warifu_vault::seam::catalog::{
-    Catalog, CatalogError, Durability, ExtentRecord, IndexSet, Intent, RenameMode, SaveId,
-    XattrMode,
+    Catalog, CatalogError, Durability, ExtentRecord, IndexSet, Intent, OwedChange, RenameMode,
+    SaveId, XattrMode,
 };
 use warifu_vault::seam::journal::{
     Finished, JOURNAL, Restored, Resume, Row, RowKey, SegmentClass, Segments,
@@ -337,7 +337,12 @@ async fn segments_are_kept_like_any_extent(lab: Lab) {
         Some((None, JOURNAL, VersionNo(1)))
     );
     let before = lab.catalog.journal().await.unwrap().waiting;
-    lab.catalog.set_owed(extent, IndexSet::EMPTY).await.unwrap();
+    let paid = OwedChange {
+        extent,
+        add: IndexSet::EMPTY,
+        remove: owed,
+    };
+    lab.catalog.change_owed(&[paid]).await.unwrap();
     let state = lab.catalog.journal().await.unwrap();
     assert_eq!(
         state.waiting, before,

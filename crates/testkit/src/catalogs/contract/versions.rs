@@ -3,7 +3,7 @@
 use warifu_core::format::Scheme;
 use warifu_core::ids::VersionNo;
 use warifu_vault::node::NodeId;
-use warifu_vault::seam::catalog::{CatalogError, Commit, IndexSet, RenameMode};
+use warifu_vault::seam::catalog::{CatalogError, Commit, IndexSet, OwedChange, RenameMode};
 
 use super::lab::{Lab, commit, file, fresh, index};
 
@@ -17,6 +17,7 @@ pub(super) async fn run(fresh: &impl Fn() -> Lab) {
     a_take_over_is_taken_back(fresh()).await;
     owed_shares_are_listed_until_paid(fresh()).await;
     extents_of_every_scheme_come_back(fresh()).await;
+    debts_are_added_and_paid_without_undoing_each_other(fresh()).await;
 }
 
 async fn extents_of_every_scheme_come_back(lab: Lab) {
@@ -293,12 +294,20 @@ async fn owed_shares_are_listed_until_paid(lab: Lab) {
     let usage = lab.catalog.usage().await.unwrap();
     assert_eq!((usage.degraded_extents, usage.owed_shares), (2, 4));
 
+    let change = |extent, add, remove| OwedChange {
+        extent,
+        add,
+        remove,
+    };
     lab.catalog
-        .set_owed(extents[1], IndexSet::EMPTY)
-        .await
-        .unwrap();
-    lab.catalog
-        .set_owed(extents[0], [index(64)].into_iter().collect())
+        .change_owed(&[
+            change(extents[1], IndexSet::EMPTY, owed),
+            change(
+                extents[0],
+                [index(64)].into_iter().collect(),
+                IndexSet::EMPTY,
+            ),
+        ])
         .await
         .unwrap();
     assert!(
@@ -312,9 +321,58 @@ async fn owed_shares_are_listed_until_paid(lab: Lab) {
     );
     let usage = lab.catalog.usage().await.unwrap();
     assert_eq!((usage.degraded_extents, usage.owed_shares), (2, 3));
-    assert!(matches!(
-        lab.refused(lab.catalog.set_owed(fresh(), owed)).await,
-        CatalogError::NotFound { .. }
-    ));
+    assert_eq!(lab.log_len().await, lines);
+}
+
+async fn debts_are_added_and_paid_without_undoing_each_other(lab: Lab) {
+    let made = lab.make(ROOT, "x", file()).await;
+    let [a, b]: [_; 2] = std::array::from_fn(|_| fresh());
+    lab.save_extents(made.node, 10, &[Some(a), Some(b)], &[a, b])
+        .await;
+    let lines = lab.log_len().await;
+    let set = |indices: &[u8]| indices.iter().copied().map(index).collect::<IndexSet>();
+    let change = |extent, add: &[u8], remove: &[u8]| OwedChange {
+        extent,
+        add: set(add),
+        remove: set(remove),
+    };
+    let gone = fresh();
+    let now = lab
+        .catalog
+        .change_owed(&[
+            change(a, &[1, 200], &[]),
+            change(gone, &[1], &[]),
+            change(b, &[2], &[3]),
+            change(a, &[3], &[1]),
+        ])
+        .await
+        .unwrap();
+    assert_eq!(
+        now,
+        [
+            Some(set(&[1, 200])),
+            None,
+            Some(set(&[2])),
+            Some(set(&[3, 200]))
+        ],
+        "each as it was at that moment"
+    );
+    let owed = async |extent| lab.catalog.extent(extent).await.unwrap().unwrap().owed;
+    assert_eq!((owed(a).await, owed(b).await), (set(&[3, 200]), set(&[2])));
+    // Two who know nothing of each other.
+    let (one, other) = ([change(a, &[7], &[])], [change(a, &[], &[3])]);
+    let (one, other) = tokio::join!(
+        lab.catalog.change_owed(&one),
+        lab.catalog.change_owed(&other)
+    );
+    assert!(one.is_ok() && other.is_ok());
+    assert_eq!(owed(a).await, set(&[7, 200]));
+    let both = [change(a, &[9], &[9, 200]), change(b, &[], &[2])];
+    lab.catalog.change_owed(&both).await.unwrap();
+    assert_eq!(owed(a).await, set(&[7, 9]), "what is in both sets is owed");
+    assert_eq!(lab.catalog.owed(None, 10).await.unwrap().len(), 1);
+    assert_eq!(lab.catalog.usage().await.unwrap().owed_shares, 2);
+    assert!(lab.catalog.extent(gone).await.unwrap().is_none());
+    assert!(lab.catalog.change_owed(&[]).await.unwrap().is_empty());
     assert_eq!(lab.log_len().await, lines);
 }

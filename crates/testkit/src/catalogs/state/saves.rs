@@ -4,7 +4,7 @@ use warifu_core::head::Timestamp;
 use warifu_core::ids::{ExtentId, FileId, Generation, VersionNo};
 use warifu_vault::node::{Attr, Name, NodeId, NodeKind};
 use warifu_vault::seam::catalog::{
-    CatalogError, Commit, IndexSet, Intent, NewNode, SaveId, Version, Write,
+    CatalogError, Commit, IndexSet, Intent, NewNode, OwedChange, SaveId, Version, Write,
 };
 
 use super::{Outcome, State, missing, uses};
@@ -209,12 +209,15 @@ impl State {
         Ok(self.newest(document))
     }
 
-    pub(in crate::catalogs) fn set_owed(
+    pub(in crate::catalogs) fn change_owed(
         &mut self,
-        extent: ExtentId,
-        owed: IndexSet,
-    ) -> Outcome<()> {
-        self.extents.get_mut(&extent).ok_or(missing("extent"))?.owed = owed;
-        Ok(())
+        changes: &[OwedChange],
+    ) -> Vec<Option<IndexSet>> {
+        let mut change = |change: &OwedChange| {
+            let record = self.extents.get_mut(&change.extent)?;
+            record.owed = change.apply(record.owed);
+            Some(record.owed)
+        };
+        changes.iter().map(&mut change).collect()
     }
 }

@@ -183,14 +183,23 @@ pub(crate) fn stormy_life(seed: u64, steps: usize, n: u8, k: u8) -> Vec<Op> {
         let server = (first + dice.pick(hit)) % n;
         let how = 1 + dice.roll(weather::KINDS - 1);
         match dice.roll(100) {
-            0..=6 => ops.push(Op::Fault { server, how }),
-            7..=8 => ops.push(Op::Fault { server, how: 0 }),
-            9 => ops.push(Op::Heal),
-            10 => ops.push(Op::Mark { server }),
-            11 if !outage => ops.push(Op::RollBack { server }),
-            12 if !outage && dice.chance(30) => ops.push(Op::Wipe { server }),
-            13..=15 => ops.push(Op::Die {
-                call: 1 + dice.roll(40),
+            // Most at once: few are hurt by one server alone.
+            0..=6 if outage => {
+                for server in 0..n {
+                    let how = 1 + dice.roll(weather::KINDS - 1);
+                    if dice.chance(75) {
+                        ops.push(Op::Fault { server, how });
+                    }
+                }
+            }
+            0..=9 => ops.push(Op::Fault { server, how }),
+            10..=11 => ops.push(Op::Fault { server, how: 0 }),
+            12..=13 => ops.push(Op::Heal),
+            14 => ops.push(Op::Mark { server }),
+            15 if !outage => ops.push(Op::RollBack { server }),
+            16 if !outage && dice.chance(30) => ops.push(Op::Wipe { server }),
+            17..=20 => ops.push(Op::Die {
+                call: 1 + dice.roll(60),
                 after: dice.chance(50),
             }),
             _ => {}
@@ -268,7 +277,7 @@ fn fair(k: u8, n: u8) {
 
 /// One of several tests that share the seeds between them.
 fn stormy(k: u8, n: u8, part: u64, parts: u64) {
-    let usual = std::env::var("WARIFU_MODEL_LIVES").map_or(120 * parts, |text| number(&text));
+    let usual = std::env::var("WARIFU_MODEL_LIVES").map_or(300 * parts, |text| number(&text));
     let (range, steps) = seeds(usual);
     let each = (range.end - range.start).div_ceil(parts);
     let from = range.start + part * each;

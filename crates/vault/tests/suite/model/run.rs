@@ -48,6 +48,7 @@ enum Ended {
 pub(crate) fn live_through_with(k: u8, n: u8, scheme: Scheme, ops: &[Op]) -> Outcome {
     let mut lab = live(Lab::new(k, n));
     lab.options.scheme = scheme;
+    lab.options.upkeep = Default::default();
     lab.memory.remember();
     let mut model = Model::new();
     let mut weather = Weather::new(&lab);
