@@ -470,9 +470,10 @@ fn in_japanese(top: ClapCommand, words: &Words) -> ClapCommand {
     names.into_iter().fold(top, |top, name| {
         let id = format!("help-{name}");
         match built.find_subcommand_mut(&name) {
-            Some(built) => {
-                top.mut_subcommand(name, |command| translated(command, &id, built, words))
-            }
+            Some(built) => top.mut_subcommand(name, |command| {
+                let command = translated(command, &id, built, words);
+                with_subcommands(command, &id, built, words)
+            }),
             None => top,
         }
     })
@@ -529,7 +530,6 @@ fn translated(
         .help_template("{about-with-newline}\n使い方: {usage}\n\n引数:\n{positionals}\n\nオプション:\n{options}{after-help}")
         .disable_help_flag(true)
         .arg(Arg::new("help").short('h').long("help").action(ArgAction::Help).help("この説明を表示します"));
-    let command = with_subcommands(command, id, built, words);
     args.into_iter().fold(command, |command, arg| {
         // Arguments of every command have one translation.
         let own = words

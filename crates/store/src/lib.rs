@@ -44,6 +44,7 @@ pub use credentials::{BadOption, CredentialError, CredentialRef, Credentials, Ke
 pub use directory::{DirectoryStore, Identity, MAX_OBJECT, Options};
 pub use error::{CreateError, OpenError};
 pub use probe::{ProbeError, Promises, StoreProfile, Unfit, probe, probe_store};
+pub use remote::{Powers, RemoteOptions, RemoteStore};
 pub use sftp::{SftpOptions, SftpStore};
 pub use spec::{
     SpecError, StoreIdentity, StoreSpec, attach_store, create_store, identity, open_store,

@@ -17,7 +17,7 @@ use warifu_store::{
     CreateError, Credentials, OpenError, ProbeError, SftpOptions, SftpStore, StoreSpec,
     attach_store, identity, probe,
 };
-use warifu_testkit::servers::{Proxy, Sshd, SshdOptions};
+use warifu_testkit::servers::{Line, Sshd, SshdOptions};
 use warifu_testkit::stores::{contract, share_name};
 use warifu_vault::seam::store::{
     Durability, ObjectKey, Page, ShareStore, StoreError, StoreErrorKind,
@@ -500,7 +500,7 @@ async fn p4_a_line_that_is_cut_while_an_object_is_read_is_no_absence() {
     made.put_new(&name, share.clone().into(), Durability::Now)
         .await
         .unwrap();
-    let proxy = Proxy::start(world.sshd.port()).await;
+    let proxy = Line::start(world.sshd.port()).await;
     let url = world.sshd.url(&world.base.path().join("server")).replace(
         &format!(":{}/", world.sshd.port()),
         &format!(":{}/", proxy.port()),
@@ -532,7 +532,7 @@ async fn reading_takes_two_round_trips_and_writing_three() {
     const TRIP: Duration = Duration::from_millis(400);
     let Some(world) = World::start() else { return };
     drop(world.create("server").await);
-    let proxy = Proxy::start(world.sshd.port()).await;
+    let proxy = Line::start(world.sshd.port()).await;
     let url = world.sshd.url(&world.base.path().join("server")).replace(
         &format!(":{}/", world.sshd.port()),
         &format!(":{}/", proxy.port()),

@@ -1,4 +1,4 @@
-//! P4: what is missing or bad is made anew: after every kind of damage, with lying helpers, beside saves, and cut off at every step.
+//! P4: what is missing or bad is made anew: after every kind of damage, with lying helpers, and what is most at risk first.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -6,20 +6,19 @@ use std::time::Duration;
 
 use warifu_core::format::Scheme;
 use warifu_core::ids::ShareIndex;
-use warifu_testkit::stores::{Lie, MemoryStore, Method, State};
-use warifu_testkit::world::Death;
-use warifu_vault::context::{Act, AuditEntry};
+use warifu_testkit::stores::{Lie, MemoryStore, State};
+use warifu_vault::context::Act;
 use warifu_vault::error::Fault;
 use warifu_vault::keys::FIRST_GENERATION;
-use warifu_vault::repair::{RepairOptions, RepairReport, Upkeep};
-use warifu_vault::seam::catalog::{Catalog, Durability, OwedChange, Write};
+use warifu_vault::repair::{RepairOptions, RepairReport};
+use warifu_vault::seam::catalog::{Catalog, Durability, OwedChange};
 use warifu_vault::seam::store::{ObjectKey, ShareStore};
-use warifu_vault::verify::{Check, Checkpoint, VerifyReport};
+use warifu_vault::verify::{Check, VerifyReport};
 use warifu_vault::{Context, Vault};
 
-use crate::common::{Dice, EXTENT, Lab, ctx, get, live, noise, put, same};
+use crate::common::{EXTENT, Lab, ctx, get, noise, put, same};
 
-async fn check(vault: &Vault, deep: bool, record: bool) -> VerifyReport {
+pub async fn check(vault: &Vault, deep: bool, record: bool) -> VerifyReport {
     let check = Check {
         record,
         ..Check::new(deep)
@@ -27,19 +26,19 @@ async fn check(vault: &Vault, deep: bool, record: bool) -> VerifyReport {
     vault.check(&ctx(), check, &|_| ()).await.unwrap()
 }
 
-async fn repair(vault: &Vault) -> RepairReport {
+pub async fn repair(vault: &Vault) -> RepairReport {
     vault
         .repair(&ctx(), &RepairOptions::default(), &|_| ())
         .await
         .unwrap()
 }
 
-fn index(index: u8) -> ShareIndex {
+pub fn index(index: u8) -> ShareIndex {
     ShareIndex::new(index).unwrap()
 }
 
 /// Every share is there and good, nothing is owed, nothing is left over.
-async fn assert_whole(lab: &Lab, vault: &Vault, what: &str) {
+pub async fn assert_whole(lab: &Lab, vault: &Vault, what: &str) {
     let report = check(vault, true, false).await;
     assert!(report.is_clean(), "{what}: {:?}", report.findings);
     let usage = lab.memory.usage().await.unwrap();
@@ -54,7 +53,7 @@ const FILES: [(&str, u64, usize); 4] = [
     ("empty", 4, 0),
 ];
 
-async fn fill(vault: &Vault) {
+pub async fn fill(vault: &Vault) {
     for (file, seed, len) in FILES {
         put(vault, file, &noise(seed, len)).await.unwrap();
     }
@@ -72,7 +71,7 @@ async fn assert_files(vault: &Vault, what: &str) {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Bane {
+pub enum Bane {
     Wiped,
     Rotten,
     Beheaded,
@@ -96,13 +95,13 @@ const BANES: [Bane; 8] = [
     Bane::Mixed,
 ];
 
-fn shares(server: &MemoryStore) -> Vec<ObjectKey> {
+pub fn shares(server: &MemoryStore) -> Vec<ObjectKey> {
     let mut names = server.names();
     names.retain(ObjectKey::is_share);
     names
 }
 
-fn strike(server: &MemoryStore, bane: Bane) {
+pub fn strike(server: &MemoryStore, bane: Bane) {
     let names = shares(server);
     if let Bane::Wiped = bane {
         return server.wipe();
@@ -417,374 +416,6 @@ async fn a_speed_limit_is_kept_and_progress_is_told() {
     let last = last.into_inner().unwrap().unwrap();
     assert_eq!((last.extents_done, last.extents), (20, 20));
     assert_eq!((last.bytes_done, last.bytes), (bytes, bytes));
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_interrupted_repair_goes_on_where_it_was() {
-    let lab = Lab::new(2, 3).await;
-    let vault = lab.start().await;
-    for file in 0..60 {
-        put(&vault, &format!("f{file}"), &noise(file, 50_000))
-            .await
-            .unwrap();
-    }
-    vault.sync().await.unwrap();
-    strike(&lab.servers[0], Bane::Wiped);
-    check(&vault, false, true).await;
-    lab.servers[0].reset_calls();
-    let options = RepairOptions {
-        limit: Some(200_000),
-        at_once: 2,
-        ..RepairOptions::default()
-    };
-    let mut turns = 0;
-    while lab.memory.usage().await.unwrap().owed_shares > 0 {
-        turns += 1;
-        let (me, nothing) = (ctx(), |_| ());
-        let half = vault.repair(&me, &options, &nothing);
-        let _cut = tokio::time::timeout(Duration::from_secs(5), half).await;
-    }
-    assert!((3..10).contains(&turns), "{turns}");
-    let puts = lab.servers[0].calls(Method::Put);
-    assert!(puts < 60 + 1 + turns * 12, "{puts} puts for 60 shares");
-    assert_whole(&lab, &vault, "in the end").await;
-}
-
-/// One repairer's death, and the repair after it.
-fn one_death(death: Option<Death>, power: bool, deep: bool) -> Option<u64> {
-    let lab = live(async {
-        let lab = Lab::new(2, 4).await;
-        let vault = lab.start().await;
-        put(&vault, "f", &noise(1, 9000)).await.unwrap();
-        put(&vault, "g", &noise(2, 5000)).await.unwrap();
-        vault.sync().await.unwrap();
-        strike(&lab.servers[0], Bane::Wiped);
-        strike(
-            &lab.servers[2],
-            if deep { Bane::Rotten } else { Bane::Halved },
-        );
-        lab
-    });
-    let recorded = std::cell::Cell::new(false);
-    let calls = live(async {
-        let vault = lab.start().await;
-        lab.world.revive();
-        death.into_iter().for_each(|death| lab.world.die(death));
-        tokio::select! {
-            () = async {
-                check(&vault, deep, true).await;
-                recorded.set(true);
-                repair(&vault).await;
-            } => Some(lab.world.calls()),
-            () = lab.world.dead() => None,
-        }
-    });
-    lab.world.revive();
-    if power {
-        lab.power_cut();
-    }
-    live(async {
-        let vault = lab.start().await;
-        for (file, seed, len) in [("f", 1, 9000), ("g", 2, 5000)] {
-            same(&get(&vault, file).await.unwrap(), &noise(seed, len), file);
-        }
-        let report = check(&vault, true, false).await;
-        if recorded.get() && !power {
-            let unknown = report.findings.iter().filter(|finding| !finding.owed);
-            assert_eq!(unknown.count(), 0, "what is not good is owed: {report:?}");
-        }
-        assert!(
-            report
-                .findings
-                .iter()
-                .all(|finding| ["A", "C"].contains(&finding.server.as_str())),
-            "good shares stay good: {report:?}"
-        );
-        check(&vault, true, true).await;
-        repair(&vault).await;
-        assert_whole(&lab, &vault, "after the second repair").await;
-    });
-    calls
-}
-
-#[test]
-fn p4_p5_a_repair_cut_off_at_every_step_loses_nothing_and_is_begun_again() {
-    for deep in [false, true] {
-        let calls = one_death(None, false, deep).unwrap();
-        assert!(calls > 30, "{calls} calls are too few to be true");
-        for call in 1..=calls {
-            for death in [Death::Before(call), Death::After(call)] {
-                for power in [false, true] {
-                    let what = format!("deep: {deep}, {death:?} of {calls}, power cut: {power}");
-                    let died = std::panic::catch_unwind(|| one_death(Some(death), power, deep));
-                    died.unwrap_or_else(|_| panic!("{what}"));
-                }
-            }
-        }
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_extent_that_vanishes_meanwhile_leaves_nothing() {
-    let mut lab = Lab::new(2, 3).await;
-    lab.options.settle_every = Duration::from_secs(100_000);
-    let vault = lab.start().await;
-    lab.faults[0].set(State::Gone);
-    put(&vault, "f", &noise(1, 9000)).await.unwrap();
-    put(&vault, "f", &noise(2, 9000)).await.unwrap();
-    lab.heal();
-    lab.faults[0].set_delay(Duration::from_secs(1));
-    let newest = lab.memory.unsettled(10).await.unwrap().pop().unwrap();
-    let audit = AuditEntry {
-        at: newest.saved_at,
-        context: ctx(),
-        act: Act::Revert,
-        node: None,
-        detail: String::new(),
-    };
-    let write = Write {
-        audit,
-        durability: Durability::Now,
-    };
-    let revert = async {
-        // While its share is on the way.
-        while lab.faults[0].calls(Method::Put) < 6 {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        lab.memory
-            .revert(newest.document, newest.number, write)
-            .await
-            .unwrap();
-    };
-    let (done, ()) = tokio::join!(repair(&vault), revert);
-    assert_eq!((done.vanished, done.left), (1, 0), "{done:?}");
-    for place in 0..3 {
-        assert_eq!(lab.orphans(place).await, [], "server {place}");
-    }
-    lab.heal();
-    same(
-        &get(&lab.start().await, "f").await.unwrap(),
-        &noise(1, 9000),
-        "f",
-    );
-}
-
-#[tokio::test(start_paused = true)]
-async fn p4_a_repair_beside_saves_renames_and_removals_and_another_repair() {
-    for seed in 0..6 {
-        let lab = Lab::new(2, 4).await;
-        let (one, other) = (lab.start().await, lab.start().await);
-        for file in 0..30 {
-            put(&one, &format!("f{file}"), &noise(file, 6000))
-                .await
-                .unwrap();
-        }
-        one.sync().await.unwrap();
-        let mut dice = Dice::new(seed);
-        for (place, faults) in lab.faults.iter().enumerate() {
-            faults.set_delay(Duration::from_millis(1 + dice.roll(4) + place as u64));
-        }
-        strike(&lab.servers[0], Bane::Mixed);
-        let work = async {
-            for turn in 0..40 {
-                let file = format!("f{}", dice.roll(30));
-                match dice.roll(4) {
-                    0 => {
-                        let name = crate::common::name(&file);
-                        let _ = one
-                            .remove(&ctx(), warifu_vault::node::NodeId::ROOT, &name)
-                            .await;
-                    }
-                    1 => {
-                        let (from, to) = (
-                            crate::common::name(&file),
-                            crate::common::name(&format!("f{}", dice.roll(30))),
-                        );
-                        let root = warifu_vault::node::NodeId::ROOT;
-                        let mode = warifu_vault::seam::catalog::RenameMode::Replace;
-                        let _ = one.rename(&ctx(), (root, &from), (root, &to), mode).await;
-                    }
-                    _ => put(&one, &file, &noise(1000 + turn, 7000)).await.unwrap(),
-                }
-            }
-        };
-        let mend = async |vault: &Vault| {
-            for _ in 0..3 {
-                check(vault, true, true).await;
-                repair(vault).await;
-            }
-        };
-        tokio::join!(work, mend(&one), mend(&other));
-        one.sync().await.unwrap();
-        lab.heal();
-        check(&one, true, true).await;
-        repair(&one).await;
-        let what = format!("seed {seed}");
-        assert_whole(&lab, &one, &what).await;
-        for file in crate::common::names(&one).await {
-            get(&one, &file).await.unwrap();
-        }
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn p4_debts_are_paid_by_themselves_when_the_server_answers_again() {
-    for (state, vain, soon) in [
-        // One that is silent is not asked at all: somebody else looks whether it answers again.
-        (State::Gone, 0..1, 90),
-        // One that answers and takes nothing is tried further and further apart.
-        (State::Full, 3..20, 620),
-    ] {
-        let mut lab = Lab::new(2, 3).await;
-        lab.options.upkeep = Upkeep::default();
-        let vault = lab.start().await;
-        lab.faults[2].set(state);
-        fill(&vault).await;
-        assert_eq!(lab.memory.usage().await.unwrap().owed_shares, 5);
-        tokio::time::sleep(Duration::from_secs(3600)).await;
-        let before = lab.faults[2].calls(Method::Put);
-        tokio::time::sleep(Duration::from_secs(3600)).await;
-        let tried = lab.faults[2].calls(Method::Put) - before;
-        assert!(
-            vain.contains(&tried),
-            "{state:?}: {tried} attempts in an hour"
-        );
-        assert_eq!(lab.memory.usage().await.unwrap().owed_shares, 5);
-        lab.heal();
-        let begin = tokio::time::Instant::now();
-        while lab.memory.usage().await.unwrap().owed_shares > 0 {
-            assert!(
-                begin.elapsed() < Duration::from_secs(soon),
-                "{state:?}: nobody pays"
-            );
-            tokio::time::sleep(Duration::from_secs(1)).await;
-        }
-        let report = check(&vault, true, false).await;
-        assert!(report.is_clean(), "{:?}", report.findings);
-        let log = lab.memory.audit(0, 1000).await.unwrap();
-        let paid = log.iter().filter(|row| row.entry.act == Act::Repair);
-        assert!(paid.count() > 0, "it is in the log");
-        assert!(vault.shutdown(&ctx()).await.is_empty());
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_server_that_comes_back_under_work_is_paid_soon() {
-    let mut lab = Lab::new(2, 3).await;
-    lab.options.upkeep = Upkeep::default();
-    let vault = lab.start().await;
-    lab.faults[1].set(State::Gone);
-    put(&vault, "f", &noise(1, 5000)).await.unwrap();
-    tokio::time::sleep(Duration::from_secs(3600)).await;
-    lab.heal();
-    // A save speaks with every server, and so it shows.
-    put(&vault, "g", &noise(2, 5000)).await.unwrap();
-    tokio::time::sleep(Duration::from_secs(30)).await;
-    assert_eq!(lab.memory.usage().await.unwrap().owed_shares, 0);
-    assert!(check(&vault, true, false).await.is_clean());
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_place_that_has_lost_its_piece_of_the_key_is_not_filled_unasked() {
-    let mut lab = Lab::new(2, 3).await;
-    lab.options.upkeep = Upkeep::default();
-    let vault = lab.start().await;
-    put(&vault, "f", &noise(1, 5000)).await.unwrap();
-    vault.sync().await.unwrap();
-    lab.servers[1].wipe();
-    check(&vault, false, true).await;
-    tokio::time::sleep(Duration::from_secs(3600)).await;
-    assert!(lab.servers[1].names().is_empty());
-    repair(&vault).await;
-    assert_whole(&lab, &vault, "asked for").await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_interrupted_check_goes_on_and_says_the_same_in_the_end() {
-    for deep in [false, true] {
-        let lab = Lab::new(2, 3).await;
-        let vault = lab.start().await;
-        for file in 0..2500 {
-            put(&vault, &format!("f{file}"), &noise(file, 100))
-                .await
-                .unwrap();
-        }
-        vault.sync().await.unwrap();
-        for name in shares(&lab.servers[1]).into_iter().step_by(50) {
-            assert!(lab.servers[1].truncate(&name, 100));
-        }
-        let whole = check(&vault, deep, false).await;
-        assert_eq!((whole.extents, whole.found), (2500, 50));
-        let kept: Mutex<Option<Vec<u8>>> = Mutex::default();
-        let parts = Mutex::new(Vec::new());
-        vault
-            .check(&ctx(), Check::new(deep), &|at| {
-                kept.lock()
-                    .unwrap()
-                    .get_or_insert_with(|| at.checkpoint.to_bytes());
-                parts.lock().unwrap().push(at.part);
-            })
-            .await
-            .unwrap();
-
-        let parts = parts.into_inner().unwrap();
-        assert!(
-            parts.is_sorted() && (0.3..0.5).contains(&parts[0]),
-            "{parts:?}"
-        );
-        let kept = Checkpoint::from_bytes(&kept.into_inner().unwrap().unwrap()).unwrap();
-        assert_eq!((kept.extents(), kept.is_deep()), (1000, deep));
-        lab.servers.iter().for_each(MemoryStore::reset_calls);
-        let rest = Check {
-            resume: Some(kept.clone()),
-            ..Check::new(deep)
-        };
-        let rest = vault.check(&ctx(), rest, &|_| ()).await.unwrap();
-        if deep {
-            let read = lab.servers[0].calls(Method::Get);
-            assert!((1500..1600).contains(&read), "{read}");
-        }
-        assert_eq!(rest.servers, whole.servers);
-        let sorted = |report: &VerifyReport| {
-            let mut files: Vec<_> = report.findings.iter().map(|f| f.file.clone()).collect();
-            files.sort();
-            files
-        };
-        assert_eq!(sorted(&rest), sorted(&whole));
-        assert_eq!((rest.extents, rest.found), (2500, 50));
-        // What was a quick check says nothing of what is inside.
-        let deeper = Check {
-            resume: Some(kept),
-            ..Check::new(true)
-        };
-        lab.servers.iter().for_each(MemoryStore::reset_calls);
-        vault.check(&ctx(), deeper, &|_| ()).await.unwrap();
-        assert!(deep || lab.servers[0].calls(Method::Get) == 2500);
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn only_so_many_findings_are_kept_and_all_are_counted() {
-    let lab = Lab::new(2, 3).await;
-    let vault = lab.start().await;
-    for file in 0..30 {
-        put(&vault, &format!("f{file}"), &noise(file, 100))
-            .await
-            .unwrap();
-    }
-    vault.sync().await.unwrap();
-    lab.servers[0].wipe();
-    let few = Check {
-        keep: 7,
-        record: true,
-        ..Check::new(false)
-    };
-    let report = vault.check(&ctx(), few, &|_| ()).await.unwrap();
-    assert_eq!(
-        (report.findings.len(), report.found, report.recorded),
-        (7, 30, 30)
-    );
-    assert!(!report.is_clean());
 }
 
 #[tokio::test(start_paused = true)]
