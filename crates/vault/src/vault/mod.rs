@@ -58,6 +58,9 @@ pub struct Options {
     pub scheme: Scheme,
     /// Whether changes are refused.
     pub read_only: bool,
+    /// Whether what the catalogue knows is kept on the servers too, so that they can give it back. Without, its loss is the
+    /// loss of all names: for catalogues that are kept safe otherwise.
+    pub journal: bool,
     /// What is done in the background.
     pub upkeep: Upkeep,
     pub(crate) patience: Patience,
@@ -73,6 +76,7 @@ impl Default for Options {
             save_lease: Duration::from_secs(600),
             scheme: Scheme::Shamir,
             read_only: false,
+            journal: true,
             upkeep: Upkeep::default(),
             patience: Patience::default(),
         }

@@ -264,7 +264,7 @@ fn one_death(
     seed: u64,
 ) -> Option<u64> {
     let lab = live(async {
-        let mut lab = Lab::new(2, 3).await;
+        let mut lab = Lab::with_journal(2, 3).await;
         lab.options.upkeep = Default::default();
         if story == Story::Compact {
             lab.options.scheme = Scheme::Compact;

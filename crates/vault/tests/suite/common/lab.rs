@@ -81,6 +81,13 @@ impl Lab {
         }
     }
 
+    /// One whose catalogue is also kept on the servers. The others count objects, and what they are about has no need of it.
+    pub async fn with_journal(k: u8, n: u8) -> Self {
+        let mut lab = Self::new(k, n).await;
+        lab.options.journal = true;
+        lab
+    }
+
     pub async fn key(&self) -> VaultKey {
         let expected = Expected {
             vault: self.vault,
@@ -207,6 +214,7 @@ impl Lab {
 fn by_hand() -> Options {
     let mut options = Options::default();
     options.upkeep.every = Duration::ZERO;
+    options.journal = false;
     options
 }
 

@@ -46,7 +46,7 @@ enum Ended {
 
 /// The same, dealing by `scheme`.
 pub(crate) fn live_through_with(k: u8, n: u8, scheme: Scheme, ops: &[Op]) -> Outcome {
-    let mut lab = live(Lab::new(k, n));
+    let mut lab = live(Lab::with_journal(k, n));
     lab.options.scheme = scheme;
     lab.options.upkeep = Default::default();
     lab.memory.remember();
