@@ -18,7 +18,7 @@ use crate::seam::store::{Durability, ObjectKey, StoreError, StoreErrorKind};
 const RETRY_WITHIN: Duration = Duration::from_secs(2);
 
 /// How many requests may wait for a server that lags. Each holds the share that it sends.
-const LAGGING_AT_ONCE: usize = 8;
+const LAGGING_AT_ONCE: usize = 16;
 
 /// How long a probe waits at most.
 const PROBE_WITHIN: Duration = Duration::from_secs(15);
