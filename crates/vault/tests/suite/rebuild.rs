@@ -9,18 +9,17 @@ use warifu_core::format::ExtentKind;
 use warifu_testkit::catalogs::contract::Replay;
 use warifu_testkit::catalogs::{CrashingCatalog, MemoryCatalog};
 use warifu_testkit::stores::State;
-use warifu_testkit::world::Death;
-use warifu_vault::keys::{Candidate, FIRST_GENERATION, UnlockError};
+use warifu_vault::keys::{Candidate, UnlockError};
 use warifu_vault::node::{AttrChange, NodeId, NodeKind};
 use warifu_vault::rebuild::{AdoptedAs, RebuildOptions, RebuildReport, gather, rebuild};
 use warifu_vault::seam::catalog::{Catalog, RenameMode, XattrMode};
 use warifu_vault::seam::journal::{JOURNAL, Row};
 use warifu_vault::seam::store::{ObjectKey, ShareStore};
-use warifu_vault::{Vault, VaultConfig, VaultError};
+use warifu_vault::{Vault, VaultError};
 
 use crate::common::lab::server_name;
 use crate::common::{
-    EXTENT, Lab, ctx, get, live, name, noise, open, put, read_all, same, stat, write_all,
+    EXTENT, Lab, ctx, get, name, noise, open, put, read_all, same, stat, write_all,
 };
 
 /// The vault from these servers alone.
@@ -75,7 +74,7 @@ fn alike(got: &[String], expected: &[String], what: &str) {
 }
 
 /// All choices of `k` out of `n`.
-fn choices(k: usize, n: usize) -> Vec<Vec<usize>> {
+pub(crate) fn choices(k: usize, n: usize) -> Vec<Vec<usize>> {
     (0..1_u32 << n)
         .filter(|set| set.count_ones() as usize == k)
         .map(|set| (0..n).filter(|at| set >> at & 1 == 1).collect())
@@ -135,7 +134,7 @@ async fn furnish(vault: &Vault) {
     vault.set_attr(&me, small, &change).await.unwrap();
 }
 
-async fn rename(vault: &Vault, from: &str, to: &str) -> Result<(), VaultError> {
+pub(crate) async fn rename(vault: &Vault, from: &str, to: &str) -> Result<(), VaultError> {
     let (from, to, root) = (name(from), name(to), NodeId::ROOT);
     vault
         .rename(&ctx(), (root, &from), (root, &to), RenameMode::Replace)
@@ -555,111 +554,10 @@ async fn p7_two_machines_write_one_journal() {
     drop(vault);
 }
 
-/// The client dies at every step, and its catalogue with it.
-#[test]
-fn p5_p7_every_step_and_then_the_catalogue_is_lost() {
-    let story = async |vault: &Vault, told: &std::cell::Cell<u8>| {
-        put(vault, "f", &noise(2, 3000)).await?;
-        told.set(1);
-        rename(vault, "g", "h").await?;
-        vault.sync().await?;
-        told.set(2);
-        sleep(Duration::from_millis(700)).await;
-        Ok::<(), VaultError>(())
-    };
-    let mut calls = None;
-    let mut call = 0;
-    loop {
-        for after in [false, true] {
-            let death = match (call, after) {
-                (0, _) => None,
-                (call, false) => Some(Death::Before(call)),
-                (call, true) => Some(Death::After(call)),
-            };
-            let what = format!("{death:?} of {calls:?}");
-            let lab = live(async {
-                let lab = Lab::with_journal(2, 3).await;
-                let vault = lab.start().await;
-                put(&vault, "f", &noise(1, 2000)).await.unwrap();
-                put(&vault, "g", &noise(3, 2000)).await.unwrap();
-                vault.sync().await.unwrap();
-                lab
-            });
-            let told = std::cell::Cell::new(0);
-            live(async {
-                let vault = lab.start().await;
-                lab.world.revive();
-                death.into_iter().for_each(|death| lab.world.die(death));
-                tokio::select! {
-                    done = story(&vault, &told) => {
-                        done.unwrap();
-                        calls = Some(lab.world.calls());
-                    }
-                    () = lab.world.dead() => {}
-                }
-            });
-            lab.world.revive();
-            for places in choices(2, 3) {
-                let what = format!("{what}, from {places:?}");
-                let (catalog, report) = live(from_servers(&lab, &places));
-                assert!(report.journal.gaps.is_empty(), "{what}: {report:?}");
-                assert!(report.moved.is_empty() && report.lost.is_empty(), "{what}");
-                let files = live(async {
-                    let vault = with_catalog(&lab, catalog).await;
-                    let mut files = BTreeMap::new();
-                    for file in crate::common::names(&vault).await {
-                        let bytes = get(&vault, &file)
-                            .await
-                            .unwrap_or_else(|error| panic!("{what}: {error}"));
-                        files.insert(file, bytes);
-                    }
-                    files
-                });
-                let f = &files["f"];
-                assert!(
-                    *f == noise(2, 3000) || (*f == noise(1, 2000) && told.get() == 0),
-                    "{what}: f"
-                );
-                let (g, h) = (files.get("g"), files.get("h"));
-                assert!(g.is_some() != h.is_some(), "{what}: it has one name");
-                assert!(
-                    h.is_some() || told.get() < 2,
-                    "{what}: a rename that was safe"
-                );
-                same(g.or(h).unwrap(), &noise(3, 2000), &what);
-                assert_eq!(files.len(), 2, "{what}: {:?}", files.keys());
-            }
-            if call == 0 {
-                break;
-            }
-        }
-        call += 1;
-        if calls.is_some_and(|calls| call > calls) {
-            break;
-        }
-    }
-    assert!(calls.unwrap() > 20, "{calls:?}");
-}
-
 /// The laboratory with another catalogue.
 fn take_over(mut lab: Lab, catalog: MemoryCatalog) -> Lab {
     lab.catalog = CrashingCatalog::new(Arc::new(catalog), lab.world.clone());
     lab
-}
-
-/// A vault on the servers of a laboratory with another catalogue.
-async fn with_catalog(lab: &Lab, catalog: MemoryCatalog) -> Vault {
-    let config = VaultConfig {
-        vault: lab.vault,
-        threshold: lab.threshold,
-        generation: FIRST_GENERATION,
-        servers: lab.seats(),
-        options: lab.options.clone(),
-    };
-    let clock = Arc::clone(&lab.clock);
-    Vault::start(config, lab.key().await, Arc::new(catalog), clock)
-        .await
-        .unwrap()
 }
 
 /// P1 for the journal: names lie on no server in the clear, and what servers keep of it is as unlike as anything else.
