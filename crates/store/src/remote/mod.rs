@@ -18,7 +18,7 @@
 //! # Names that are taken
 //! `put_new` must not touch what is there, and no server can be relied on for that: of those that were tried, Apache and s3s-fs refuse
 //! a write with `If-None-Match: *` under a name that is taken, while nginx and Garage overwrite without a word. So beside the first
-//! write of a process it is tried out, on a file made for it. Where the server refuses, every write is made so. Elsewhere the names
+//! write of a process it is tried out, on a file made for it. Where the server refuses, every write is made so. For all else the names
 //! do what they do everywhere in warifu: nobody can guess one, so only a repetition can find its own object. A repetition is noticed, because the names that this process
 //! has tried are remembered (a quarter of a million and more), and the server is asked first; so it is for the fixed names. What is left is a name
 //! that another process tried before: the same share of the same dealing, sealed again, would replace its twin. A question before every
