@@ -52,7 +52,9 @@
 //! error looks) has to be seen on a real one, and none of them can be run beside the tests. Azure's and Google's are reached through gateways that speak S3.
 
 mod bucket;
+mod half;
 mod http;
+mod login;
 mod multistatus;
 mod names;
 mod service;
@@ -138,7 +140,7 @@ fn webdav(
                 });
             }
             let secret = password.resolve_line(spec.base())?;
-            let login = webdav::basic(user, secret.expose());
+            let login = login::basic(user, secret.expose());
             Some(login.ok_or(CredentialError::Missing { field: "password" })?)
         }
     };
