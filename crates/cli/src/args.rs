@@ -2,6 +2,8 @@
 //!
 //! English help stands here; Japanese help lies in `words/help.ja.ftl` and is laid over it by [`command`].
 
+mod upkeep;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -11,6 +13,7 @@ use clap::{
 };
 use clap_complete::Shell;
 
+pub use self::upkeep::{Server, ServerCommand, ServerList, ServerReplace, Verify};
 use crate::exit::Exit;
 use crate::words::{Lang, Words, say, words};
 
@@ -63,6 +66,10 @@ pub enum Command {
     Status(Status),
     /// Check the shares on every server and name what is wrong.
     Verify(Verify),
+    /// List the servers, or replace a lost one.
+    Server(Server),
+    /// Make the catalogue anew from any K servers: names, folders, versions and the audit log.
+    Rebuild(Rebuild),
     /// Split one file into share files, without a vault.
     Split(Split),
     /// Join share files back into the file.
@@ -293,12 +300,20 @@ pub struct Status {
 }
 
 #[derive(Args, Debug)]
-pub struct Verify {
-    /// The vault file.
+pub struct Rebuild {
+    /// The vault file; a new one to write, where servers are named.
     pub vault: PathBuf,
-    /// Read every byte of every share, not only its beginning and length.
-    #[arg(long)]
-    pub deep: bool,
+    /// Where the vault file is lost too: the servers that are left, each a folder or store URL; NAME=URL gives it a name.
+    #[arg(num_args = 0.., value_name = "SERVER")]
+    pub servers: Vec<String>,
+    /// Where a server's password or key is: NAME.FIELD=VALUE, as for init.
+    #[arg(
+        short = 'o',
+        long,
+        value_name = "NAME.FIELD=VALUE",
+        requires = "servers"
+    )]
+    pub server_option: Vec<String>,
     /// Print the result as JSON.
     #[arg(long)]
     pub json: bool,
@@ -392,6 +407,16 @@ fn examples(command: &str) -> &'static [&'static str] {
         "verify" => &[
             "warifu verify office.toml",
             "warifu verify office.toml --deep --json",
+            "warifu verify office.toml --repair --yes --limit 20",
+        ],
+        "server" => &[
+            "warifu server list office.toml",
+            "warifu server replace office.toml bunko /mnt/new-disk/bunko --yes",
+        ],
+        "rebuild" => &[
+            "warifu rebuild office.toml",
+            "warifu rebuild office.toml /mnt/server-a kencho=/mnt/server-c",
+            "warifu rebuild office.toml --json > rebuilt.json",
         ],
         "split" => &["warifu split contract.pdf -k 2 -n 3 -o /media/usb"],
         "combine" => {
@@ -445,10 +470,39 @@ fn in_japanese(top: ClapCommand, words: &Words) -> ClapCommand {
     names.into_iter().fold(top, |top, name| {
         let id = format!("help-{name}");
         match built.find_subcommand_mut(&name) {
-            Some(built) => {
-                top.mut_subcommand(name, |command| translated(command, &id, built, words))
-            }
+            Some(built) => top.mut_subcommand(name, |command| {
+                let command = translated(command, &id, built, words);
+                with_subcommands(command, &id, built, words)
+            }),
             None => top,
+        }
+    })
+}
+
+/// The commands below a command, translated: their ids are its own with their names behind it.
+fn with_subcommands(
+    command: ClapCommand,
+    id: &str,
+    built: &mut ClapCommand,
+    words: &Words,
+) -> ClapCommand {
+    let names: Vec<String> = command
+        .get_subcommands()
+        .map(|command| command.get_name().to_owned())
+        .collect();
+    if names.is_empty() {
+        return command;
+    }
+    let command = command
+        .disable_help_subcommand(true)
+        .help_template("{about-with-newline}\n使い方: {usage}\n\nコマンド:\n{subcommands}\n\nオプション:\n{options}{after-help}");
+    names.into_iter().fold(command, |command, name| {
+        let id = format!("{id}-{name}");
+        match built.find_subcommand_mut(&name) {
+            Some(built) => {
+                command.mut_subcommand(name, |command| translated(command, &id, built, words))
+            }
+            None => command,
         }
     })
 }
@@ -509,8 +563,15 @@ mod tests {
     #[test]
     fn every_command_and_argument_has_japanese_help() {
         let words = Words::new(Lang::Ja);
-        for command in Cli::command().get_subcommands() {
+        let top = Cli::command();
+        let below = |command: &ClapCommand| -> Vec<(String, ClapCommand)> {
             let id = format!("help-{}", command.get_name());
+            let nested = command.get_subcommands();
+            let nested =
+                nested.map(|nested| (format!("{id}-{}", nested.get_name()), nested.clone()));
+            nested.chain([(id.clone(), command.clone())]).collect()
+        };
+        for (id, command) in top.get_subcommands().flat_map(below) {
             assert!(words.find(&id, &[]).is_some(), "{id}");
             for arg in command.get_arguments().filter(|arg| !arg.is_hide_set()) {
                 let (own, common) = (

@@ -6,6 +6,9 @@ pub mod init;
 pub mod loose;
 pub mod mount;
 pub mod quickstart;
+pub mod rebuild;
+pub mod repair;
+pub mod server;
 pub mod status;
 pub mod verify;
 

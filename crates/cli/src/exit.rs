@@ -28,13 +28,15 @@ pub enum Exit {
     BadInput = 9,
     /// Some changes could not be saved and are lost; their names were reported.
     Lost = 10,
+    /// Damage was found, and all of it repaired.
+    Repaired = 11,
     /// Stopped by the user.
     Interrupted = 130,
 }
 
 impl Exit {
     /// Every exit code with the message that explains it, for `--help`.
-    pub const ALL: [(Self, &'static str); 12] = [
+    pub const ALL: [(Self, &'static str); 13] = [
         (Self::Ok, "exit-ok"),
         (Self::Failed, "exit-failed"),
         (Self::Usage, "exit-usage"),
@@ -46,6 +48,7 @@ impl Exit {
         (Self::NoMount, "exit-no-mount"),
         (Self::BadInput, "exit-bad-input"),
         (Self::Lost, "exit-lost"),
+        (Self::Repaired, "exit-repaired"),
         (Self::Interrupted, "exit-interrupted"),
     ];
 

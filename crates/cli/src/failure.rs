@@ -1,5 +1,7 @@
 //! [`Failure`]: what the program says when something could not be done. What is wrong first, then what to do next.
 
+mod servers;
+
 use std::io;
 use std::path::Path;
 
@@ -375,10 +377,16 @@ impl Failure {
                 say!("server-option-next"),
             ),
             warifu::Error::Create { server, source } => Self::creating(&server, &source),
+            warifu::Error::Unfit { server, source } => Self::unfit(&server, &source),
             warifu::Error::SameName { name } => Self::new(
                 Exit::Usage,
                 say!("same-name", server = shown_text(&name)),
                 say!("same-name-next"),
+            ),
+            warifu::Error::Taken { server } => Self::new(
+                Exit::Exists,
+                say!("place-taken", server = shown_text(&server)),
+                say!("place-taken-next"),
             ),
             warifu::Error::TooFewServers {
                 needed,
@@ -401,6 +409,12 @@ impl Failure {
                 say!("founding-failed", detail = shown_text(&detail)),
                 say!("founding-failed-next"),
             ),
+            warifu::Error::ServerLost { fault } => Self::new(
+                Exit::TooFew,
+                say!("rebuild-server-lost"),
+                say!("rebuild-server-lost-next"),
+            )
+            .with([server_fault(&fault)]),
             warifu::Error::CatalogMissing { path } => Self::new(
                 Exit::NotFound,
                 say!("catalog-missing", path = shown_path(&path)),
@@ -453,6 +467,11 @@ impl Failure {
 
     fn creating(server: &str, error: &CreateError) -> Self {
         let server = shown_text(server);
+        if let CreateError::Open(error) = error
+            && let Some(failure) = Self::reaching(&server, error)
+        {
+            return failure;
+        }
         match error {
             CreateError::NotEmpty { path, found, more } => {
                 let others = if *more == 0 {

@@ -18,7 +18,9 @@ use clap::FromArgMatches as _;
 use clap::error::ErrorKind;
 
 use crate::args::{Cli, Command};
-use crate::commands::{Done, copy, files, init, loose, mount, quickstart, status, verify};
+use crate::commands::{
+    Done, copy, files, init, loose, mount, quickstart, rebuild, server, status, verify,
+};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::words::{Lang, say};
@@ -72,7 +74,9 @@ async fn run(command: Command) -> Done {
         Command::Mkdir(args) => files::mkdir(args).await,
         Command::History(args) => files::history(args).await,
         Command::Status(args) => status::status(args).await,
-        Command::Verify(args) => verify::verify(args).await,
+        Command::Verify(args) => verify::run(args).await,
+        Command::Server(args) => server::run(args).await,
+        Command::Rebuild(args) => rebuild::run(args).await,
         Command::Split(args) => loose::split(args).await,
         Command::Combine(args) => loose::combine(args).await,
         Command::Completions(args) => {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
-use warifu::Timestamp;
+use warifu::{Fault, Timestamp};
 
 use crate::words::say;
 
@@ -156,6 +156,20 @@ impl JsonName {
     }
 }
 
+/// A fault's name for programs.
+pub fn fault_key(fault: Fault) -> &'static str {
+    match fault {
+        Fault::Missing => "missing",
+        Fault::Corrupt => "corrupt",
+        Fault::Stale => "stale",
+        Fault::Foreign => "foreign",
+        Fault::NoAnswer => "no-answer",
+        Fault::Full => "full",
+        Fault::Denied => "denied",
+        Fault::Failed => "failed",
+    }
+}
+
 /// Prints a value as JSON.
 pub fn json(value: &impl Serialize) -> io::Result<()> {
     let mut out = io::stdout().lock();
@@ -176,6 +190,9 @@ pub fn print(text: &str) -> io::Result<()> {
 pub fn note(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
 }
+
+/// Into so many parts a bar is divided whose length is not known.
+const PARTS: u64 = 10_000;
 
 /// Shows how far long work is: on a terminal, and nowhere else.
 #[derive(Clone)]
@@ -200,6 +217,49 @@ impl Progress {
                 .unwrap_or_else(|_| ProgressStyle::default_spinner()),
         );
         Self(bar)
+    }
+
+    /// Of work whose amount in bytes is told by [`set_of`](Self::set_of), with the time that it will take.
+    pub fn work(quiet: bool) -> Self {
+        let bar = Self::bar(0, quiet);
+        let template = "{bar:30} {percent:>3}% {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta} {wide_msg}";
+        bar.set_style(
+            ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
+        );
+        Self(bar)
+    }
+
+    /// Of work of which only the part that is done is known, with the time that it will take.
+    pub fn part(quiet: bool) -> Self {
+        let bar = Self::bar(PARTS, quiet);
+        bar.set_style(
+            ProgressStyle::with_template("{bar:30} {percent:>3}% {eta} {wide_msg}")
+                .unwrap_or_else(|_| ProgressStyle::default_bar()),
+        );
+        Self(bar)
+    }
+
+    /// So many bytes of so many are done, and so many things of so many.
+    pub fn set_of(&self, bytes: (u64, u64), things: (u64, u64)) {
+        self.0.set_length(bytes.1);
+        self.0.set_position(bytes.0);
+        if !self.0.is_hidden() {
+            self.0.set_message(format!("{}/{}", things.0, things.1));
+        }
+    }
+
+    /// A part between 0 and 1 is done, and so many things.
+    pub fn set_part(&self, part: f64, things: u64) {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a part of a bar"
+        )]
+        self.0
+            .set_position((part.clamp(0.0, 1.0) * 10_000.0) as u64);
+        if !self.0.is_hidden() {
+            self.0.set_message(things.to_string());
+        }
     }
 
     fn bar(total: u64, quiet: bool) -> ProgressBar {

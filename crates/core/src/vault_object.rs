@@ -17,6 +17,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod lost;
+
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -30,6 +32,8 @@ use crate::keys::VaultKey;
 use crate::random::{self, NoRandomness};
 use crate::secret::Secret;
 use crate::shamir::{ShamirError, Weights, split_with};
+
+pub use self::lost::rebuild_vault_object;
 
 /// The length of a vault object.
 pub const VAULT_OBJECT_LEN: usize = 144;

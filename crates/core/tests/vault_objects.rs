@@ -4,7 +4,8 @@ use warifu_core::format::FormatError;
 use warifu_core::ids::{BadThreshold, ExtentId, Generation, ServerId, Threshold, VaultId};
 use warifu_core::keys::VaultKey;
 use warifu_core::vault_object::{
-    DealKeyError, RecoverError, VAULT_OBJECT_LEN, VaultObject, deal_vault_key, recover_vault_key,
+    DealKeyError, RecoverError, VAULT_OBJECT_LEN, VaultObject, deal_vault_key,
+    rebuild_vault_object, recover_vault_key,
 };
 
 struct Dealt {
@@ -247,4 +248,42 @@ fn malformed_objects_are_refused_with_the_reason() {
             }
         );
     }
+}
+
+#[test]
+fn a_lost_object_is_made_anew_byte_for_byte_and_the_others_stay() {
+    for (k, n) in [(1, 2), (2, 3), (3, 5), (5, 6), (40, 60)] {
+        let dealt = deal(k, n);
+        let threshold = Threshold::new(k, n).unwrap();
+        for lost in [0, usize::from(n) - 1] {
+            let (index, server) = (threshold.indices().nth(lost).unwrap(), dealt.servers[lost]);
+            let others = |k: usize| {
+                let places = (0..usize::from(n)).filter(|place| *place != lost);
+                read(places.take(k).map(|place| &dealt.bytes[place]))
+            };
+            let again = rebuild_vault_object(&others(k.into()), &dealt.key, index, server).unwrap();
+            assert_eq!(again.encode(), dealt.bytes[lost], "{k} of {n}");
+            let error =
+                rebuild_vault_object(&others(usize::from(k) - 1), &dealt.key, index, server)
+                    .unwrap_err();
+            assert!(matches!(error, RecoverError::TooFew { .. }), "{error}");
+        }
+    }
+}
+
+#[test]
+fn p4_a_lying_object_takes_no_part_in_making_one_anew() {
+    let dealt = deal(2, 4);
+    let mut lie = dealt.bytes[0];
+    lie[50] ^= 1;
+    let index = Threshold::new(2, 4).unwrap().indices().nth(3).unwrap();
+    let objects = read([&lie, &dealt.bytes[1], &dealt.bytes[1], &dealt.bytes[2]]);
+    let again = rebuild_vault_object(&objects, &dealt.key, index, dealt.servers[3]).unwrap();
+    assert_eq!(again.encode(), dealt.bytes[3]);
+    let few = read([&lie, &dealt.bytes[1], &dealt.bytes[1], &dealt.bytes[3]]);
+    let error = rebuild_vault_object(&few, &dealt.key, index, dealt.servers[3]).unwrap_err();
+    assert_eq!(error, RecoverError::TooFew { needed: 2, got: 1 });
+    let beyond = warifu_core::ids::ShareIndex::new(5).unwrap();
+    let error = rebuild_vault_object(&objects, &dealt.key, beyond, dealt.servers[3]).unwrap_err();
+    assert!(matches!(error, RecoverError::NoFit { .. }), "{error}");
 }

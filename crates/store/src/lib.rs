@@ -34,6 +34,7 @@ mod credentials;
 mod directory;
 mod error;
 mod layout;
+mod probe;
 mod remote;
 mod sftp;
 mod spec;
@@ -41,7 +42,9 @@ mod url;
 
 pub use credentials::{BadOption, CredentialError, CredentialRef, Credentials, KeySource};
 pub use directory::{DirectoryStore, Identity, MAX_OBJECT, Options};
-pub use error::{CreateError, OpenError};
+pub use error::{CreateError, OpenError, ShownKey};
+pub use probe::{ProbeError, Promises, StoreProfile, Unfit, probe, probe_store};
+pub use remote::{Powers, RemoteOptions, RemoteStore};
 pub use sftp::{SftpOptions, SftpStore};
 pub use spec::{
     SpecError, StoreIdentity, StoreSpec, attach_store, create_store, identity, open_store,

@@ -1,5 +1,5 @@
 //! What tests of warifu stand on: in-memory twins of the servers and the catalogue, faults on demand, a clock set by
-//! hand, and the contract suites that every implementation passes.
+//! hand, real file servers on loopback, and the contract suites that every implementation passes.
 //!
 //! Only tests depend on this crate, and they lie in `crates/*/tests/`. It panics where a test should fail.
 

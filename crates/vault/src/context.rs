@@ -56,11 +56,13 @@ pub enum Act {
     Verify,
     /// An owed share was paid or a lost one rebuilt.
     Repair,
+    /// The catalogue was made anew from what the servers hold.
+    Rebuild,
 }
 
 impl Act {
     /// Every act. One that is not listed here cannot be read back from the log.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Init,
         Self::Attach,
         Self::Open,
@@ -77,6 +79,7 @@ impl Act {
         Self::Revert,
         Self::Verify,
         Self::Repair,
+        Self::Rebuild,
     ];
 
     /// The act of this name; `None` where this version of warifu knows none.
@@ -105,6 +108,7 @@ impl Act {
             Self::Revert => "revert",
             Self::Verify => "verify",
             Self::Repair => "repair",
+            Self::Rebuild => "rebuild",
         }
     }
 }

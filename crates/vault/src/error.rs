@@ -34,6 +34,17 @@ pub enum Fault {
     Failed,
 }
 
+impl Fault {
+    /// Whether it says something about the share, and not only about the server at the moment.
+    #[must_use]
+    pub const fn is_definite(self) -> bool {
+        matches!(
+            self,
+            Self::Missing | Self::Corrupt | Self::Stale | Self::Foreign
+        )
+    }
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -1,14 +1,18 @@
 //! Extents on their way back: k shares fetched, verified and joined; what is wrong with the others named.
 
+use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use warifu_core::format::{JoinError, Joiner, OpenShare};
-use warifu_core::ids::{ExtentId, Generation, VaultId};
+use warifu_core::format::{CHUNK, JoinError, Joiner, OpenShare};
+use warifu_core::ids::{ExtentId, Generation, ShareIndex, VaultId};
 use warifu_core::secret::SecretBytes;
 
 use crate::error::{Fault, ServerFault, task_lost};
 use crate::seam::catalog::ExtentRecord;
+use crate::seam::store::StoreError;
 use crate::servers::{Race, Server, Servers};
 
 /// Why an extent could not be read: how many good shares there were, and what the other servers said.
@@ -21,7 +25,19 @@ pub(crate) struct Unreadable {
 /// A fetched share whose identity has been checked; its chunks have not.
 struct Fetched {
     server: Arc<Server>,
-    object: Bytes,
+    /// Its beginning, and perhaps more.
+    prefix: Bytes,
+    /// The chunks asked for, sealed.
+    body: Bytes,
+}
+
+/// The chunks of an extent that are to be read.
+pub(crate) struct Piece<'a> {
+    pub(crate) record: &'a ExtentRecord,
+    /// Not empty, and within the extent.
+    pub(crate) chunks: Range<u64>,
+    /// The beginnings of shares that are known from before.
+    pub(crate) prefixes: &'a BTreeMap<ShareIndex, Bytes>,
 }
 
 /// Checks that an object is this server's share of this extent, and opens its prefix.
@@ -97,17 +113,111 @@ pub(crate) async fn fetch(
     generation: Generation,
     len: u64,
 ) -> Result<SecretBytes, Unreadable> {
-    let k = usize::from(servers.threshold.k());
-    let mut race = Race::begin(
+    let race = Race::begin(
         servers.by_speed(len),
-        k,
+        usize::from(servers.threshold.k()),
         len,
         |server, lags_after| async move {
             let name = servers.object_key(&server, extent, generation);
             let answer = server.get(&name, None, Some(lags_after)).await;
-            (server, answer)
+            (server, answer.map(|object| (object, None)))
         },
     );
+    let check =
+        |server: &Server, prefix: &[u8]| open_share(server, vault, extent, generation, prefix);
+    let (secret, _) = gather(servers, race, Wanted::All, check).await?;
+    Ok(secret)
+}
+
+/// Reads and joins some chunks of an extent, as [`fetch`] does the whole. Returns the beginnings of the shares too.
+pub(crate) async fn fetch_chunks(
+    servers: &Arc<Servers>,
+    vault: VaultId,
+    piece: Piece<'_>,
+) -> Result<(SecretBytes, Vec<(ShareIndex, Bytes)>), Unreadable> {
+    let Piece {
+        record,
+        chunks,
+        prefixes,
+    } = piece;
+    let plan = record.plan();
+    let (range, prefix_len) = (plan.chunk_range(chunks.clone()), plan.prefix_len());
+    let len = range.end - range.start;
+    let race = Race::begin(
+        servers.by_speed(len),
+        usize::from(servers.threshold.k()),
+        len,
+        |server, lags_after| {
+            let range = range.clone();
+            let prefix = prefixes.get(&server.index()).cloned();
+            async move {
+                let name = servers.object_key(&server, record.extent, record.generation);
+                let get = |range| server.get(&name, Some(range), Some(lags_after));
+                let answer = match prefix {
+                    Some(prefix) => get(range).await.map(|body| (prefix, Some(body))),
+                    // They lie next to each other.
+                    None if range.start == prefix_len as u64 => {
+                        get(0..range.end).await.map(|both| {
+                            let at = prefix_len.min(both.len());
+                            (both.slice(..at), Some(both.slice(at..)))
+                        })
+                    }
+                    None => {
+                        let both = tokio::join!(get(0..prefix_len as u64), get(range));
+                        match both {
+                            (Ok(prefix), Ok(body)) => Ok((prefix, Some(body))),
+                            (Err(error), _) | (_, Err(error)) => Err(error),
+                        }
+                    }
+                };
+                (server, answer)
+            }
+        },
+    );
+    let check = |server: &Server, prefix: &[u8]| {
+        let share = open_share(server, vault, record.extent, record.generation, prefix)?;
+        check_dealing(&share, record)?;
+        Ok(share)
+    };
+    let begin = chunks.start.saturating_mul(CHUNK as u64);
+    let end = chunks.end.saturating_mul(CHUNK as u64).min(record.len);
+    let wanted = Wanted::Chunks {
+        first: chunks.start,
+        len: usize::try_from(end.saturating_sub(begin)).unwrap_or(0),
+    };
+    let (secret, prefixes) = gather(servers, race, wanted, check).await?;
+    // Kept for long, they must not keep what was read with them.
+    let prefixes = prefixes
+        .into_iter()
+        .map(|(index, prefix)| (index, Bytes::copy_from_slice(&prefix)));
+    Ok((secret, prefixes.collect()))
+}
+
+/// What of an extent is to be joined.
+#[derive(Clone, Copy)]
+enum Wanted {
+    All,
+    /// So many bytes from this chunk on.
+    Chunks {
+        first: u64,
+        len: usize,
+    },
+}
+
+/// Whatever a server gave: the beginning of its share, and the chunks asked for; where these are not apart, they follow it.
+type Answer = Result<(Bytes, Option<Bytes>), StoreError>;
+
+async fn gather<F, Request>(
+    servers: &Servers,
+    mut race: Race<F, Request>,
+    wanted: Wanted,
+    check: impl Fn(&Server, &[u8]) -> Result<OpenShare, (Fault, String)>,
+) -> Result<(SecretBytes, Vec<(ShareIndex, Bytes)>), Unreadable>
+where
+    F: FnMut(Arc<Server>, Duration) -> Request,
+    Request: Future<Output = (Arc<Server>, Answer)>,
+{
+    let k = usize::from(servers.threshold.k());
     let mut good: Vec<Fetched> = Vec::with_capacity(k);
     let mut faults = Vec::new();
     loop {
@@ -120,8 +230,8 @@ pub(crate) async fn fetch(
             };
             let checked = match answer {
                 Err(error) => Err(ServerFault::of_store(server.name(), &error)),
-                Ok(object) => match open_share(&server, vault, extent, generation, &object) {
-                    Ok(_) => Ok(object),
+                Ok((prefix, body)) => match check(&server, &prefix) {
+                    Ok(share) => Ok((share, prefix, body)),
                     Err((fault, detail)) => Err(ServerFault {
                         server: server.name().to_owned(),
                         fault,
@@ -130,25 +240,41 @@ pub(crate) async fn fetch(
                 },
             };
             match checked {
-                Ok(object) => good.push(Fetched { server, object }),
+                Ok((share, prefix, body)) => {
+                    let at = share.header().prefix_len().min(prefix.len());
+                    let body = body.unwrap_or_else(|| prefix.slice(at..));
+                    good.push(Fetched {
+                        server,
+                        prefix: prefix.slice(..at),
+                        body,
+                    });
+                }
                 Err(fault) => {
                     note_bad(&server, fault, &mut faults);
                     race.ask_another();
                 }
             }
         }
-        let (returned, joined) = join_off_task(good, vault, extent, generation)
-            .await
-            .map_err(|fault| Unreadable {
-                got: 0,
-                faults: vec![fault],
-            })?;
+        let opened: Vec<_> = good
+            .iter()
+            .map(|share| check(&share.server, &share.prefix))
+            .collect();
+        let (returned, joined) =
+            join_off_task(good, opened, wanted)
+                .await
+                .map_err(|fault| Unreadable {
+                    got: 0,
+                    faults: vec![fault],
+                })?;
         good = returned;
         match joined {
             Ok(secret) => {
                 good.iter()
                     .for_each(|share| share.server.health.good_share());
-                return Ok(secret);
+                let prefixes = good
+                    .into_iter()
+                    .map(|share| (share.server.index(), share.prefix));
+                return Ok((secret, prefixes.collect()));
             }
             Err((position, detail)) => {
                 if position >= good.len() {
@@ -187,15 +313,16 @@ type Joined = Result<SecretBytes, (usize, String)>;
 /// Joining less than this is quicker than handing it to another thread.
 const JOIN_INLINE: usize = 128 * 1024;
 
+type Opened = Result<OpenShare, (Fault, String)>;
+
 async fn join_off_task(
     shares: Vec<Fetched>,
-    vault: VaultId,
-    extent: ExtentId,
-    generation: Generation,
+    opened: Vec<Opened>,
+    wanted: Wanted,
 ) -> Result<(Vec<Fetched>, Joined), ServerFault> {
-    let size: usize = shares.iter().map(|share| share.object.len()).sum();
+    let size: usize = shares.iter().map(|share| share.body.len()).sum();
     let work = move || {
-        let joined = join(&shares, vault, extent, generation);
+        let joined = join(&shares, opened, wanted);
         (shares, joined)
     };
     if size <= JOIN_INLINE {
@@ -210,29 +337,26 @@ async fn join_off_task(
         })
 }
 
-fn join(shares: &[Fetched], vault: VaultId, extent: ExtentId, generation: Generation) -> Joined {
+fn join(shares: &[Fetched], opened: Vec<Opened>, wanted: Wanted) -> Joined {
     let nobody = shares.len();
-    let mut opened = Vec::with_capacity(shares.len());
-    for (position, share) in shares.iter().enumerate() {
-        let open = open_share(&share.server, vault, extent, generation, &share.object);
-        opened.push(open.map_err(|(_, detail)| (position, detail))?);
-    }
+    let opened: Vec<OpenShare> = opened
+        .into_iter()
+        .enumerate()
+        .map(|(position, share)| share.map_err(|(_, detail)| (position, detail)))
+        .collect::<Result<_, _>>()?;
     let mut joiner = Joiner::new(opened).map_err(|error| (nobody, error.to_string()))?;
-    let len = usize::try_from(joiner.secret_len())
-        .map_err(|_| (nobody, "too long for this machine".to_owned()))?;
+    let (first, len) = match wanted {
+        Wanted::Chunks { first, len } => (first, len),
+        Wanted::All => {
+            let len = usize::try_from(joiner.secret_len())
+                .map_err(|_| (nobody, "too long for this machine".to_owned()))?;
+            (0, len)
+        }
+    };
     let mut secret = SecretBytes::with_len(len);
-    // Where the chunks begin is the scheme's matter.
-    let bodies: Vec<&[u8]> = joiner
-        .shares()
-        .iter()
-        .zip(shares)
-        .map(|(open, share)| {
-            let begin = open.header().prefix_len();
-            share.object.get(begin..).unwrap_or_default()
-        })
-        .collect();
+    let bodies: Vec<&[u8]> = shares.iter().map(|share| &share.body[..]).collect();
     joiner
-        .join_chunks(0, &bodies, secret.expose_mut())
+        .join_chunks(first, &bodies, secret.expose_mut())
         .map_err(|error| match error {
             // A share that was cut off is as damaged as an altered one: another server's takes its place.
             JoinError::Damaged { position, .. } | JoinError::BodyLength { position, .. } => {

@@ -335,7 +335,7 @@ fn fits(
 }
 
 /// The server's piece of the vault key. There is one generation of them so far.
-async fn piece_of(server: &Candidate) -> Result<VaultObject, ServerFault> {
+pub(crate) async fn piece_of(server: &Candidate) -> Result<VaultObject, ServerFault> {
     let fault = |error: &StoreError| ServerFault::of_store(&server.name, error);
     let name = ObjectKey::vault_object(FIRST_GENERATION);
     let bytes = within(server.store.get(&name, None))

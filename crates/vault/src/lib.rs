@@ -71,11 +71,14 @@ pub mod error;
 pub mod file;
 pub mod keys;
 pub mod node;
+pub mod rebuild;
+pub mod repair;
 pub mod seam;
 pub mod status;
 pub mod vault;
 pub mod verify;
 
+mod bounds;
 mod dealing;
 mod joining;
 mod journal;

@@ -67,6 +67,11 @@ impl Name {
         Ok(Self(bytes.into()))
     }
 
+    /// A name for what can have no better one.
+    pub(crate) fn fallback(number: u32) -> Self {
+        Self(format!("recovered-{number}").into_bytes().into())
+    }
+
     /// The name's bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {

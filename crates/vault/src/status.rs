@@ -11,6 +11,7 @@ use crate::context::Context;
 use crate::error::{Fault, Result};
 use crate::seam::catalog::{ExtentRecord, IndexSet, Usage};
 use crate::seam::clock::Timestamp;
+use crate::seam::journal::JOURNAL;
 use crate::seam::store::{Space, StoreError, StoreErrorKind};
 use crate::servers::Server;
 use crate::vault::{Inner, Vault};
@@ -350,6 +351,7 @@ impl Inner {
                     }
                     self.path_text(node).await
                 }
+                Some((None, JOURNAL, _)) => "(the journal)".to_owned(),
                 Some((None, _, _)) => String::new(),
                 // Removed since it was read.
                 None => continue,

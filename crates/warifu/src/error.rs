@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use warifu_core::ids::BadThreshold;
-use warifu_store::{BadOption, CreateError, UrlError};
+use warifu_store::{BadOption, CreateError, ProbeError, UrlError};
 use warifu_vault::error::{ServerFault, VaultError};
 use warifu_vault::node::BadName;
 use warifu_vault::seam::catalog::CatalogError;
@@ -45,11 +45,33 @@ pub enum Error {
         /// What is wrong.
         source: CreateError,
     },
+    /// A server was tried out and cannot keep shares.
+    #[error("{server}: {source}")]
+    Unfit {
+        /// The server's name.
+        server: String,
+        /// What is wrong.
+        source: ProbeError,
+    },
     /// Two servers have one name.
     #[error("two servers are called {name}")]
     SameName {
         /// The name.
         name: String,
+    },
+    /// The vault has no server of this name.
+    #[error("the vault has no server {name}")]
+    NoServer {
+        /// The name asked for.
+        name: String,
+        /// The names there are.
+        known: Vec<String>,
+    },
+    /// The place for a server already belongs to a vault.
+    #[error("the place for {server} already belongs to a vault")]
+    Taken {
+        /// The server's name.
+        server: String,
     },
     /// The vault key could not be dealt to the servers.
     #[error("the vault could not be founded: {detail}")]
@@ -72,6 +94,12 @@ pub enum Error {
     WrongVault {
         /// What is wrong with each server.
         faults: Vec<ServerFault>,
+    },
+    /// A server stopped answering in the middle of a rebuild.
+    #[error("a server stopped answering: {fault}")]
+    ServerLost {
+        /// Which one, and what it said last.
+        fault: ServerFault,
     },
     /// The catalogue is not where the vault file says.
     #[error("there is no catalogue {}", path.display())]

@@ -22,12 +22,15 @@
 //! vault can do is told by [`Vault`]; [`Warifu`] adds the short ways for files by their paths. Everything runs on the
 //! caller's tokio runtime (multi-threaded, with its time driver).
 
+mod checkpoint;
 mod context;
 mod error;
 mod files;
 mod foreign;
 mod open;
 mod path;
+mod rebuild;
+mod replace;
 mod vault_file;
 
 pub use context::{group_name, process_context, user_name};
@@ -35,6 +38,8 @@ pub use error::Error;
 pub use files::{BLOCK, FileMeta, Walk};
 pub use open::{InitOptions, NewServer, OpenOptions, Warifu};
 pub use path::VaultPath;
+pub use rebuild::Rebuilt;
+pub use replace::ReplacePlan;
 pub use vault_file::{
     FORMAT, Problem, Retention, SaveDurability, ServerEntry, VaultFile, VaultFileError,
 };
@@ -49,12 +54,20 @@ pub use warifu_core::secret::SecretBytes;
 pub use warifu_vault::context::Context;
 pub use warifu_vault::error::{Fault, ServerFault, VaultError};
 pub use warifu_vault::node::{Attr, AttrChange, BadName, Name, NodeId, NodeKind};
+pub use warifu_vault::rebuild::{
+    Adopted, AdoptedAs, JournalFound, LostVersion, RebuildProgress, RebuildReport, ServerFound,
+    Stage,
+};
+pub use warifu_vault::repair::{
+    Orphans, RepairOptions, RepairPlan, RepairProgress, RepairReport, Upkeep, Work,
+};
 pub use warifu_vault::seam::catalog::{CatalogError, RenameMode, Version};
 pub use warifu_vault::status::{
     Breaker, Condition, ServerState, ServerStatus, Status, Weak, WeakFile,
 };
 pub use warifu_vault::verify::{
-    Finding, ServerCount, Unreadable, VerifyOptions, VerifyProgress, VerifyReport,
+    Check, CheckProgress, Checkpoint, Finding, ServerCount, Subject, Unreadable, VerifyOptions,
+    VerifyProgress, VerifyReport,
 };
 pub use warifu_vault::{Access, FileHandle, Unsaved, Vault};
 
@@ -62,7 +75,8 @@ pub use warifu_vault::{Access, FileHandle, Unsaved, Vault};
 pub mod store {
     pub use warifu_store::{
         BadOption, CreateError, CredentialError, CredentialRef, Credentials, KeySource, OpenError,
-        S3Url, SCHEMES, SftpUrl, StoreSpec, StoreUrl, UrlError, WebdavUrl,
+        ProbeError, Promises, S3Url, SCHEMES, SftpUrl, ShownKey, StoreProfile, StoreSpec, StoreUrl,
+        Unfit, UrlError, WebdavUrl, probe,
     };
     pub use warifu_vault::seam::store::{ShareStore, StoreError, StoreErrorKind};
 }

@@ -8,19 +8,22 @@ use warifu_catalog::SqliteCatalog;
 use warifu_core::format::Scheme;
 use warifu_core::ids::{Generation, Threshold};
 use warifu_core::keys::VaultKey;
-use warifu_store::{Credentials, SpecError, StoreSpec, StoreUrl, attach_store, create_store};
+use warifu_store::{
+    Credentials, SpecError, StoreSpec, StoreUrl, attach_store, create_store, probe,
+};
 use warifu_vault::context::{Act, AuditEntry, Context};
 use warifu_vault::error::{Fault, ServerFault};
 use warifu_vault::keys::{Candidate, Expected, FoundError, UnlockError, found, unlock};
 use warifu_vault::node::{AttrChange, NodeId};
 use warifu_vault::seam::catalog::{Catalog, CatalogError, Write};
 use warifu_vault::seam::clock::{Clock, SystemClock};
-use warifu_vault::seam::store::{Durability, ObjectKey};
+use warifu_vault::seam::store::{Durability, ObjectKey, ShareStore};
 use warifu_vault::{Options, ServerSeat, Unsaved, Vault, VaultConfig};
 
 use crate::context::process_context;
 use crate::error::Error;
 use crate::foreign::ForeignStore;
+use crate::rebuild::MISSING;
 use crate::vault_file::{
     Retention, SaveDurability, ServerEntry, VaultFile, VaultFileError, folder_of,
 };
@@ -175,6 +178,10 @@ impl Warifu {
                 server: name.clone(),
                 source,
             })?;
+            probe(&spec).await.map_err(|source| Error::Unfit {
+                server: name.clone(),
+                source,
+            })?;
             candidates.push(Candidate {
                 name: name.clone(),
                 store,
@@ -238,13 +245,19 @@ impl Warifu {
         let file = VaultFile::read(&path)?;
         let mut candidates = Vec::new();
         for server in &file.servers {
-            let spec = spec(
-                &server.name,
-                &server.url,
-                &server.credentials,
-                folder_of(&path),
-            )?;
-            let store = attach_store(&spec);
+            let store: Arc<dyn ShareStore> = if server.url == MISSING {
+                Arc::new(ForeignStore {
+                    detail: "this server is lost; another one must take its place".to_owned(),
+                })
+            } else {
+                let spec = spec(
+                    &server.name,
+                    &server.url,
+                    &server.credentials,
+                    folder_of(&path),
+                )?;
+                attach_store(&spec)
+            };
             candidates.push(Candidate {
                 name: server.name.clone(),
                 store,
@@ -352,7 +365,7 @@ impl Warifu {
     }
 }
 
-fn unlock_error(error: UnlockError) -> Error {
+pub(crate) fn unlock_error(error: UnlockError) -> Error {
     match error {
         UnlockError::TooFewServers {
             needed,
@@ -397,13 +410,7 @@ async fn make_catalog(
     file: &VaultFile,
     program: &str,
 ) -> Result<(), Error> {
-    let failed = |source| match source {
-        CatalogError::Exists => Error::CatalogExists { path: path.into() },
-        source => Error::Catalog {
-            path: path.into(),
-            source,
-        },
-    };
+    let failed = |source| catalog_error(path, source);
     let catalog = SqliteCatalog::create(path, key.catalog_key(file.vault)).map_err(failed)?;
     let context = process_context(program);
     // The root belongs to whoever makes the vault: on a drive of their own they may write.
@@ -437,7 +444,17 @@ async fn make_catalog(
         })
 }
 
-fn remove_catalog(path: &Path) {
+pub(crate) fn catalog_error(path: &Path, source: CatalogError) -> Error {
+    match source {
+        CatalogError::Exists => Error::CatalogExists { path: path.into() },
+        source => Error::Catalog {
+            path: path.into(),
+            source,
+        },
+    }
+}
+
+pub(crate) fn remove_catalog(path: &Path) {
     for suffix in ["", "-wal", "-shm"] {
         let mut name = path.as_os_str().to_owned();
         name.push(suffix);
@@ -446,7 +463,7 @@ fn remove_catalog(path: &Path) {
 }
 
 /// A server as the stores want it described.
-fn spec(
+pub(crate) fn spec(
     server: &str,
     url: &str,
     credentials: &Credentials,
@@ -468,7 +485,7 @@ fn spec(
     })
 }
 
-fn current_folder() -> Result<PathBuf, Error> {
+pub(crate) fn current_folder() -> Result<PathBuf, Error> {
     std::env::current_dir().map_err(|source| {
         VaultFileError::Io {
             path: ".".into(),
@@ -480,7 +497,7 @@ fn current_folder() -> Result<PathBuf, Error> {
 
 /// The URL as it stands in the vault file: a folder below the vault file's own is named relative to it, so that both can be
 /// moved together; any other one absolutely.
-fn stored_url(server: &NewServer, vault_file: &Path) -> Result<String, Error> {
+pub(crate) fn stored_url(server: &NewServer, vault_file: &Path) -> Result<String, Error> {
     let url = StoreUrl::parse(&server.url, &current_folder()?).map_err(|source| Error::Url {
         server: server.name.clone(),
         source,
@@ -509,7 +526,7 @@ fn stored_url(server: &NewServer, vault_file: &Path) -> Result<String, Error> {
     }
 }
 
-fn absolute(path: &Path) -> Result<PathBuf, Error> {
+pub(crate) fn absolute(path: &Path) -> Result<PathBuf, Error> {
     std::path::absolute(path).map_err(|source| {
         VaultFileError::Io {
             path: path.into(),

@@ -113,7 +113,7 @@ pub async fn run(args: Init) -> Done {
 }
 
 /// A server from the command line: `NAME=URL`, or a URL, which gets a name by its place.
-fn server(position: usize, word: &str) -> NewServer {
+pub fn server(position: usize, word: &str) -> NewServer {
     match word.split_once('=') {
         // A path may have a = in it too; a name has no slash.
         Some((name, url)) if !name.is_empty() && !name.contains(['/', ':']) => {
@@ -124,7 +124,7 @@ fn server(position: usize, word: &str) -> NewServer {
 }
 
 /// An option of a server from the command line: `NAME.FIELD=VALUE`. What is wrong is told without the value, which may be a password.
-fn set_option(servers: &mut [NewServer], word: &str) -> Result<(), Failure> {
+pub fn set_option(servers: &mut [NewServer], word: &str) -> Result<(), Failure> {
     let usage = |what| Failure::new(Exit::Usage, what, say!("server-option-next"));
     let (place, value) = word
         .split_once('=')

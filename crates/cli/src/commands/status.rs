@@ -7,12 +7,11 @@ use warifu::{
     Breaker, Condition, Fault, Scheme, ServerState, ServerStatus, Status, Timestamp, Warifu,
 };
 
-use super::verify::fault_key;
 use super::{Done, with_vault};
 use crate::args;
 use crate::exit::Exit;
 use crate::failure::{Failure, fault};
-use crate::output::{json, local_time, print, shown_text, size, utc_time};
+use crate::output::{fault_key, json, local_time, print, shown_text, size, utc_time};
 use crate::words::{say, set_vault};
 
 // What the fields mean stands in JSON.md, and a test holds the two together.

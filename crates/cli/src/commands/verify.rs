@@ -1,30 +1,21 @@
-//! `verify`: whether every share is where it belongs and good.
+//! `verify`: how the shares are; and with `--repair`, what is made anew.
 
 use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use warifu::{Fault, ServerCount, VerifyOptions, VerifyReport};
+use warifu::{
+    Check, Fault, RepairOptions, ServerCount, Subject, VaultFileError, VerifyReport, Warifu,
+};
 
+use super::repair::{self, JsonRepair, Repaired};
 use super::{Done, with_vault};
 use crate::args;
 use crate::exit::Exit;
 use crate::failure::{Failure, fault};
-use crate::output::{Progress, json, print, shown_text};
+use crate::output::{Progress, fault_key, json, note, print, shown_text};
 use crate::words::{say, set_vault};
-
-/// A fault's name for programs.
-pub fn fault_key(fault: Fault) -> &'static str {
-    match fault {
-        Fault::Missing => "missing",
-        Fault::Corrupt => "corrupt",
-        Fault::Stale => "stale",
-        Fault::Foreign => "foreign",
-        Fault::NoAnswer => "no-answer",
-        Fault::Full => "full",
-        Fault::Denied => "denied",
-        Fault::Failed => "failed",
-    }
-}
 
 #[derive(Serialize)]
 struct JsonReport {
@@ -34,10 +25,15 @@ struct JsonReport {
     findings: Vec<JsonFinding>,
     unreadable: Vec<JsonUnreadable>,
     servers: BTreeMap<String, JsonCount>,
+    /// How many shares were written down as owed that were not before.
+    recorded: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    repair: Option<JsonRepair>,
 }
 
 #[derive(Serialize)]
 struct JsonFinding {
+    of: &'static str,
     file: String,
     version: u64,
     server: String,
@@ -48,6 +44,7 @@ struct JsonFinding {
 
 #[derive(Serialize)]
 struct JsonUnreadable {
+    of: &'static str,
     file: String,
     version: u64,
     needed: u8,
@@ -63,39 +60,120 @@ struct JsonCount {
     foreign: u64,
 }
 
-pub async fn verify(args: args::Verify) -> Done {
+/// How often it is remembered how far a check has come.
+const KEEP_EVERY: Duration = Duration::from_secs(2);
+/// How many findings are kept where they are not all shown.
+const KEPT: usize = 10_000;
+
+pub async fn run(args: args::Verify) -> Done {
     set_vault(&args.vault);
     let vault = args.vault.clone();
-    with_vault(&vault, true, |warifu| async move {
-        let progress = Progress::counter(crate::quiet() || args.json);
-        let options = VerifyOptions { deep: args.deep };
-        let report = warifu
-            .vault()
-            .verify(warifu.context(), options, &|at| progress.set(at.done))
-            .await;
-        progress.done();
-        let mut report = report.map_err(|error| Failure::vault(&error, &say!("the-vault")))?;
-        report
-            .findings
-            .sort_by(|a, b| (&a.file, a.version, &a.server).cmp(&(&b.file, b.version, &b.server)));
-        report
-            .unreadable
-            .sort_by(|a, b| (&a.file, a.version).cmp(&(&b.file, b.version)));
-        if args.json {
-            json(&json_report(&report, args.deep))?;
-        } else {
-            show_report(&report, args.deep)?;
-        }
-        Ok(match (report.unreadable.is_empty(), report.is_clean()) {
+    with_vault(&vault, !args.repair, |warifu| async move {
+        let report = check(&warifu, &args).await?;
+        let before = match (report.unreadable.is_empty(), report.is_clean()) {
             (false, _) => Exit::TooFew,
             (true, false) => Exit::Care,
             (true, true) => Exit::Ok,
-        })
+        };
+        if !args.json {
+            show_report(&report, args.deep, args.repair)?;
+        }
+        if !args.repair {
+            if args.json {
+                json(&json_report(&report, args.deep, None))?;
+            }
+            return Ok(before);
+        }
+        let options = RepairOptions {
+            limit: args.limit.map(|mib| u64::from(mib) << 20),
+            grace: args.grace.map_or(RepairOptions::default().grace, |days| {
+                Duration::from_secs(u64::from(days) * 24 * 3600)
+            }),
+            ..RepairOptions::default()
+        };
+        let quiet = crate::quiet() || args.json;
+        let repaired = repair::run(&warifu, &options, args.yes, quiet, args.json).await?;
+        if args.json {
+            let repair = JsonRepair::of(&repaired);
+            json(&json_report(&report, args.deep, Some(repair)))?;
+        }
+        Ok(ending(before, &report, &repaired))
     })
     .await
 }
 
-fn json_report(report: &VerifyReport, deep: bool) -> JsonReport {
+/// What is left of the damage, as an exit code.
+fn ending(before: Exit, report: &VerifyReport, repaired: &Repaired) -> Exit {
+    let Some(done) = &repaired.done else {
+        return if repaired.plan.is_empty() {
+            before
+        } else {
+            before.max(Exit::Care)
+        };
+    };
+    let silent = report
+        .servers
+        .values()
+        .flat_map(|count| count.bad.keys())
+        .any(|fault| !fault.is_definite());
+    if !done.unreadable.is_empty() || report.unreadable.iter().any(|version| version.lost) {
+        Exit::TooFew
+    } else if done.left > 0 || silent {
+        Exit::Care
+    } else if repaired.plan.is_empty() && before == Exit::Ok {
+        Exit::Ok
+    } else {
+        Exit::Repaired
+    }
+}
+
+/// Checks, shows how far it is, and remembers that in case it is interrupted.
+async fn check(warifu: &Warifu, args: &args::Verify) -> Result<VerifyReport, Failure> {
+    let resume = if args.resume {
+        warifu.checkpoint().map_err(checkpoint_failure)?
+    } else {
+        None
+    };
+    if let (Some(at), false) = (&resume, crate::quiet()) {
+        note(&say!("verify-resumed", extents = at.extents()));
+    }
+    let check = Check {
+        deep: args.deep,
+        record: args.repair,
+        resume,
+        keep: if args.json { usize::MAX } else { KEPT },
+    };
+    let progress = Progress::part(crate::quiet() || args.json);
+    let kept = Mutex::new(Instant::now());
+    let report = warifu
+        .vault()
+        .check(warifu.context(), check, &|at| {
+            progress.set_part(at.part, at.done);
+            let Ok(mut kept) = kept.lock() else { return };
+            if kept.elapsed() >= KEEP_EVERY {
+                *kept = Instant::now();
+                // Without it, an interrupted check begins anew: no reason to end this one.
+                let _ = warifu.keep_checkpoint(at.checkpoint);
+            }
+        })
+        .await;
+    progress.done();
+    let mut report = report.map_err(|error| Failure::vault(&error, &say!("the-vault")))?;
+    warifu.forget_checkpoint();
+    report
+        .findings
+        .sort_by(|a, b| (&a.file, a.version, &a.server).cmp(&(&b.file, b.version, &b.server)));
+    report
+        .unreadable
+        .sort_by(|a, b| (&a.file, a.version).cmp(&(&b.file, b.version)));
+    Ok(report)
+}
+
+fn checkpoint_failure(error: VaultFileError) -> Failure {
+    Failure::opening(warifu::Error::VaultFile(error))
+}
+
+fn json_report(report: &VerifyReport, deep: bool, repair: Option<JsonRepair>) -> JsonReport {
     JsonReport {
         deep,
         clean: report.is_clean(),
@@ -104,6 +182,7 @@ fn json_report(report: &VerifyReport, deep: bool) -> JsonReport {
             .findings
             .iter()
             .map(|finding| JsonFinding {
+                of: subject_key(finding.subject),
                 file: finding.file.clone(),
                 version: finding.version.0,
                 server: finding.server.clone(),
@@ -116,6 +195,7 @@ fn json_report(report: &VerifyReport, deep: bool) -> JsonReport {
             .unreadable
             .iter()
             .map(|version| JsonUnreadable {
+                of: subject_key(version.subject),
                 file: version.file.clone(),
                 version: version.version.0,
                 needed: version.needed,
@@ -143,19 +223,27 @@ fn json_report(report: &VerifyReport, deep: bool) -> JsonReport {
                 )
             })
             .collect(),
+        recorded: report.recorded,
+        repair,
+    }
+}
+
+/// What a share belongs to, for programs.
+fn subject_key(subject: Subject) -> &'static str {
+    match subject {
+        Subject::Journal => "journal",
+        _ => "file",
     }
 }
 
 /// How many findings are listed one by one. All of them are in the JSON.
 const LISTED: usize = 200;
 
-fn show_report(report: &VerifyReport, deep: bool) -> Result<(), Failure> {
-    let file = |name: &str| {
-        if name.is_empty() {
-            say!("verify-no-name")
-        } else {
-            shown_text(name)
-        }
+fn show_report(report: &VerifyReport, deep: bool, repair: bool) -> Result<(), Failure> {
+    let file = |subject: Subject, name: &str| match subject {
+        Subject::Journal => say!("verify-journal"),
+        _ if name.is_empty() => say!("verify-no-name"),
+        _ => shown_text(name),
     };
     let mut text = String::new();
     // A server that is away is one thing to say, not one for each share.
@@ -184,7 +272,7 @@ fn show_report(report: &VerifyReport, deep: bool) -> Result<(), Failure> {
         let (server, fault) = (shown_text(&finding.server), fault(finding.fault));
         text.push_str(&format!(
             "{}  v{}  {server}: {fault}",
-            file(&finding.file),
+            file(finding.subject, &finding.file),
             finding.version
         ));
         if finding.owed {
@@ -196,14 +284,16 @@ fn show_report(report: &VerifyReport, deep: bool) -> Result<(), Failure> {
         }
         text.push('\n');
     }
-    if listed.len() > LISTED {
-        text.push_str(&format!(
-            "{}\n",
-            say!("verify-more", more = listed.len() - LISTED)
-        ));
+    // Those that were not kept one by one count among them.
+    let unkept = usize::try_from(report.found)
+        .unwrap_or(usize::MAX)
+        .saturating_sub(report.findings.len());
+    let more = listed.len().saturating_sub(LISTED) + unkept;
+    if more > 0 {
+        text.push_str(&format!("{}\n", say!("verify-more", more = more)));
     }
     for version in &report.unreadable {
-        let (name, number) = (file(&version.file), version.version.0);
+        let (name, number) = (file(version.subject, &version.file), version.version.0);
         text.push_str(&if version.lost {
             say!(
                 "verify-lost",
@@ -228,7 +318,8 @@ fn show_report(report: &VerifyReport, deep: bool) -> Result<(), Failure> {
     }
     let (verdict, next) = verdict(report, deep);
     text.push_str(&format!("{verdict}\n"));
-    if let Some(next) = next {
+    // With a repair, the plan says what is next.
+    if let Some(next) = next.filter(|_| !repair || !report.unreadable.is_empty()) {
         text.push_str(&format!("{}\n", say!("next", next = next)));
     }
     Ok(print(&text)?)
@@ -279,14 +370,11 @@ fn verdict(report: &VerifyReport, deep: bool) -> (String, Option<String>) {
     let next = if report
         .findings
         .iter()
-        .all(|finding| finding.owed && finding.fault == Fault::Missing)
+        .all(|finding| finding.fault == Fault::NoAnswer)
     {
-        say!("verify-owed-next")
+        say!("verify-silent-next")
     } else {
         say!("verify-damage-next")
     };
-    (
-        say!("verify-damage", findings = report.findings.len()),
-        Some(next),
-    )
+    (say!("verify-damage", findings = report.found), Some(next))
 }

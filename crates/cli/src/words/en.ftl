@@ -17,6 +17,7 @@ exit-no-room = no room left
 exit-no-mount = no drive can be mounted here
 exit-bad-input = a damaged or foreign vault file, share or server
 exit-lost = some changes could not be saved; their names were reported
+exit-repaired = damage was found, and all of it repaired
 exit-interrupted = stopped by the user
 usage = { $detail }
 usage-next = see { $warifu } --help.
@@ -143,7 +144,7 @@ too-few-servers-next = bring one of the servers named above back (is it mounted?
 wrong-vault = the servers do not hold the key of this vault.
 wrong-vault-next = check that the vault file and the servers' places in it belong together.
 catalog-missing = the catalogue { $path } is missing.
-catalog-missing-next = put it back from a backup, next to the vault file. The contents are still on the servers.
+catalog-missing-next = make it anew from the servers with: { $warifu } rebuild { $vault }
 catalog-exists = there is a catalogue { $path } already.
 catalog-exists-next = choose another name for the vault file; the catalogue is named after it.
 catalog-no-answer = the catalogue does not answer: { $detail }
@@ -238,17 +239,54 @@ verify-clean = All { $extents } extents are where they belong.
 verify-clean-next = to read every byte too, add --deep.
 verify-clean-deep = All { $extents } extents are whole on every server.
 verify-silent = { $server }: no answer, so { $shares } shares could not be checked ({ $detail })
-verify-owed-next = these shares were never stored, because the server was away during a save. They are made when the file is saved anew.
+verify-silent-next = bring the servers that do not answer back (are they mounted?), and check again.
 verify-damage = { $findings ->
     [one] 1 share is not as it should be. Every file can still be read.
    *[other] { $findings } shares are not as they should be. Every file can still be read.
 }
-verify-damage-next = bring back the servers named above, or what is missing on them, from a backup of that server.
+verify-damage-next = make the missing and bad shares anew from the good ones with: { $warifu } verify { $vault } --repair
 verify-too-few = { $files ->
     [one] 1 version cannot be read.
    *[other] { $files } versions cannot be read.
 }
 verify-too-few-next = bring back the servers named above before anything else; do not delete anything.
+verify-journal = (the journal of the catalogue)
+verify-resumed = note: going on where the last check was interrupted; { $extents } extents were checked by then.
+
+# Repair
+repair-plan = To be made anew: { $shares } shares, { $size }.
+repair-plan-server = { "  " }{ $server }: { $shares } shares, { $size }
+repair-plan-risk = { "  " }First the { $extents } extents of which only { $standing } of { $n } shares are good.
+repair-plan-key = { "  " }{ $server }: its piece of the vault key ({ $fault })
+repair-waiting = { "  " }{ $server }: no answer, so { $shares } shares wait for it
+repair-orphans = { "  " }{ $server }: { $count } objects that nobody needs, { $size }, to be removed
+repair-nothing = There is nothing to repair now.
+repair-apply-next = carry this out with: { $warifu } verify { $vault } --repair --yes
+repair-done = { $shares } shares were made anew ({ $size }); { $found } were there already.
+repair-key-done = { "  " }{ $server }: has its piece of the vault key back
+repair-liar = { "  " }{ $server }: { $shares } shares that were thought to be good: { $fault }
+repair-swept = { "  " }{ $server }: { $count } objects that nobody needed were removed
+repair-left = { $shares } shares are still missing.
+repair-left-next = when the servers named above answer and have room, repeat: { $warifu } verify { $vault } --repair --yes
+repair-whole = Every share is where it belongs.
+orphans-young = { "  " }{ $server }: { $count } objects that nobody needs are younger than the grace time and stay
+orphans-undated = { "  " }{ $server }: { $count } objects that nobody needs stay, because the server does not say how old they are
+orphans-newer = { "  " }{ $server }: { $count } objects are newer than the catalogue and stay. Was the catalogue brought back from a backup?
+orphans-newer-next = get what they hold back into a catalogue with: { $warifu } rebuild { $vault }
+orphans-error = { "  " }{ $server }: could not be searched for objects that nobody needs ({ $detail })
+
+# Servers
+no-server = the vault has no server { $server }. It has: { $known }.
+no-server-next = see them with: { $warifu } server list { $vault }
+place-taken = the place for { $server } already belongs to a vault.
+place-taken-next = name an empty folder or place; nothing was changed.
+replace-plan = { $server } keeps share { $index } and gets a new place: { $old } → { $new }
+replace-old-answers = note: the old place still answers. Unmount every drive of this vault before you go on, or what is saved until they are mounted anew goes to the old place.
+replace-beside = note: the new place is on the same disk as { $servers }. They would be lost together.
+replace-begun = note: the new place has this server's piece of the key already; what was begun goes on.
+replace-next = carry this out by repeating the command with --yes.
+replace-done = { $server } is complete at its new place.
+replace-old-disk = note: the old disk and the new place hold the same share. Destroy the old one, or keep it as safe as the new one. Drives that are mounted know the new place when they are mounted anew.
 
 # The drive
 mounted = The drive is mounted at { $dir }. Take it away with: { $command }
@@ -326,3 +364,50 @@ server-option-form = an option of a server is written NAME.FIELD=VALUE.
 server-option-unknown = there is no server called "{ $server }" among those named.
 server-option-bad = { $server }: { $detail }.
 server-option-next = write for example -o honcho.key=file:honcho.key, where honcho is a server named as honcho=sftp://USER@HOST/PATH; see { $warifu } init --help
+host-key-unknown = { $server }: the host key of the server is not known: { $algorithm } { $fingerprint }
+host-key-unknown-next = compare the fingerprint with the one that the server's owner reads out. If they are the same, trust it with -o { $server }.host_key={ $fingerprint }, or add the line above to { $file }.
+host-key-changed = { $server }: the server shows another host key than the one that is known: { $fingerprint } instead of { $expected }. Somebody may stand in between.
+host-key-changed-next = do not go on before the server's owner confirms the new key; then put it in the place of the old one.
+host-key-revoked = { $server }: the host key was declared invalid: { $fingerprint } ({ $place })
+certificate-untrusted = { $server }: the certificate of the server is not trusted: { $detail }
+certificate-untrusted-next = if the server's owner has an authority of its own, name its certificate with -o { $server }.ca=FILE.pem
+login-refused = { $server }: the server does not let { $user } in ({ $detail }).
+login-refused-next = check the user's name, and that the server knows the key (its .pub file belongs into ~/.ssh/authorized_keys there) or the password.
+server-unreachable = { $server }: no answer: { $detail }
+server-unreachable-next = check the name and the port in the URL, and that the server is on and can be reached from here.
+credential-exposed-next = close it to others with: chmod 600 { $path }
+server-unfit = { $server }: this place cannot keep shares: { $why }
+server-unfit-next = use another folder or server; a file server that keeps what it was given cannot be replaced by one that does not.
+unfit-replaces = a second write under one name replaces the first.
+unfit-loses = what was written does not come back as it was written.
+unfit-lists-too-little = what was just written is not in the listing.
+unfit-wrong-parts = a part of an object does not come back as asked for.
+unfit-keeps = what was removed is still there.
+unfit-never-absent = it does not say when something is not there.
+
+# Rebuilding the catalogue
+rebuild-done = Rebuilt { $catalog }: { $files } files, { $folders } folders, { $versions } versions.
+rebuild-vault-file = A new vault file is { $path }; new files are shared by the scheme { $scheme }, which can be changed there.
+rebuild-up-to = Everything is in up to { $time }.
+rebuild-no-journal = No journal was found: names are as of each file's last save; moves, removals, empty folders and links since then are not in.
+rebuild-gaps = { $count ->
+    [one] one segment of the journal is missing: a change of names in it may be undone or lost.
+   *[other] { $count } segments of the journal are missing: changes of names in them may be undone or lost.
+}
+rebuild-unfinished = the journal's last segment is on too few of these servers: changes of the last moment may be missing. With more servers it could be read.
+rebuild-audit-missing = { $count ->
+    [one] one line of the audit log is missing.
+   *[other] { $count } lines of the audit log are missing.
+}
+rebuild-adopted = saved last and put in place: { $file }, version { $version } ({ $time })
+rebuild-adopted-file = saved last and put in place as a new file: { $file } ({ $time })
+rebuild-adopted-copy = saved last and kept as a copy: { $file } ({ $time })
+rebuild-moved = lost its folder and is now: { $file }
+rebuild-missing = { $server } is missing; its place is kept in the vault file for another server.
+rebuild-owed = { $count ->
+    [one] one share is missing on a server; see
+   *[other] { $count } shares are missing on servers; see
+} { $warifu } status { $vault }
+rebuild-next = now check every share with: { $warifu } verify { $vault }
+rebuild-server-lost = a server stopped answering in the middle; nothing was made.
+rebuild-server-lost-next = try again when it is back, or without it where enough others are left.

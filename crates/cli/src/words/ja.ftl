@@ -17,6 +17,7 @@ exit-no-room = 空き容量がない
 exit-no-mount = ここではドライブをマウントできない
 exit-bad-input = 保管庫ファイル・割符・サーバが壊れているか、別のもの
 exit-lost = 保存できなかった変更がある（ファイル名は報告済み）
+exit-repaired = 異常が見つかり、すべて修復した
 exit-interrupted = 利用者が中断した
 usage = コマンドの指定が正しくありません: { $detail }
 usage-next = { $warifu } --help で使い方を確認してください。
@@ -137,7 +138,7 @@ too-few-servers-next = 上のサーバを復旧して（マウントされてい
 wrong-vault = これらのサーバは、この保管庫の鍵を持っていません。
 wrong-vault-next = 保管庫ファイルと、そこに書かれたサーバの場所が正しい組か確認してください。
 catalog-missing = 目録 { $path } がありません。
-catalog-missing-next = 控えから保管庫ファイルの隣に戻してください。中身はサーバに残っています。
+catalog-missing-next = サーバから作り直してください: { $warifu } rebuild { $vault }
 catalog-exists = 目録 { $path } がすでにあります。
 catalog-exists-next = 保管庫ファイルに別の名前を付けてください。目録の名前はそれに合わせて付きます。
 catalog-no-answer = 目録が応答しません: { $detail }
@@ -208,11 +209,48 @@ verify-clean = { $extents } 区画すべてが、あるべき場所にありま�
 verify-clean-next = 全バイトを読んで検査するには --deep を付けてください。
 verify-clean-deep = { $extents } 区画すべてが、どのサーバでも無傷です。
 verify-silent = { $server }: 応答がなく、割符 { $shares } 個を検査できませんでした（{ $detail }）
-verify-owed-next = 保存のときにサーバが応答せず、置けなかった割符です。ファイルを改めて保存すると作られます。
+verify-silent-next = 応答しないサーバを復旧し（マウントされていますか）、もう一度検査してください。
 verify-damage = { $findings } 個の割符に異常があります。ファイルはすべて読めます。
-verify-damage-next = 上のサーバ、またはサーバから失われたものを、そのサーバの控えから復旧してください。
+verify-damage-next = 失われた割符や壊れた割符は、正常な割符から作り直せます: { $warifu } verify { $vault } --repair
 verify-too-few = { $files } 個の版が読めません。
 verify-too-few-next = まず上のサーバを復旧してください。何も削除しないでください。
+verify-journal = （目録の変更記録）
+verify-resumed = 注意: 前回中断したところから続けます（{ $extents } 区画まで検査済み）。
+
+# 修復
+repair-plan = 作り直すもの: 割符 { $shares } 個、{ $size }。
+repair-plan-server = { "  " }{ $server }: 割符 { $shares } 個、{ $size }
+repair-plan-risk = { "  " }先に、{ $n } 個のうち正常な割符が { $standing } 個しかない { $extents } 区画から始めます。
+repair-plan-key = { "  " }{ $server }: 保管庫の鍵の割符（{ $fault }）
+repair-waiting = { "  " }{ $server }: 応答がないため、割符 { $shares } 個は待ちます
+repair-orphans = { "  " }{ $server }: どの版にも使われないもの { $count } 個（{ $size }）を削除します
+repair-nothing = いま修復するものはありません。
+repair-apply-next = この計画を実行するには: { $warifu } verify { $vault } --repair --yes
+repair-done = 割符 { $shares } 個を作り直しました（{ $size }）。{ $found } 個はすでにありました。
+repair-key-done = { "  " }{ $server }: 保管庫の鍵の割符を元に戻しました
+repair-liar = { "  " }{ $server }: 正常と思われていた割符 { $shares } 個に異常: { $fault }
+repair-swept = { "  " }{ $server }: どの版にも使われないもの { $count } 個を削除しました
+repair-left = 割符 { $shares } 個がまだありません。
+repair-left-next = 上のサーバが応答し空きができたら、もう一度実行してください: { $warifu } verify { $vault } --repair --yes
+repair-whole = すべての割符が、あるべき場所にあります。
+orphans-young = { "  " }{ $server }: どの版にも使われないもの { $count } 個は、猶予期間より新しいため残します
+orphans-undated = { "  " }{ $server }: どの版にも使われないもの { $count } 個は、サーバが日時を示さないため残します
+orphans-newer = { "  " }{ $server }: 目録より新しいもの { $count } 個を残します。目録を控えから戻しましたか。
+orphans-newer-next = その中身を目録に取り戻すには: { $warifu } rebuild { $vault }
+orphans-error = { "  " }{ $server }: 使われないものを探せませんでした（{ $detail }）
+
+# 割符サーバ
+no-server = この保管庫に { $server } というサーバはありません。あるのは { $known } です。
+no-server-next = 一覧するには: { $warifu } server list { $vault }
+place-taken = { $server } の新しい場所は、すでに保管庫に使われています。
+place-taken-next = 空のフォルダまたは場所を指定してください。何も変更していません。
+replace-plan = { $server } は割符 { $index } のまま、新しい場所に移ります: { $old } → { $new }
+replace-old-answers = 注意: 元の場所がまだ応答します。続ける前に、この保管庫のドライブをすべて外してください。外さないと、マウントし直すまでの保存は元の場所に置かれます。
+replace-beside = 注意: 新しい場所は { $servers } と同じディスクにあります。同時に失われるおそれがあります。
+replace-begun = 注意: 新しい場所には、このサーバの鍵の割符がすでにあります。途中から続けます。
+replace-next = 実行するには、同じコマンドに --yes を付けてください。
+replace-done = { $server } の割符は、新しい場所にすべてそろいました。
+replace-old-disk = 注意: 元のディスクと新しい場所は同じ割符を持ちます。元のディスクは破壊するか、新しい場所と同じように守ってください。マウント中のドライブは、マウントし直すと新しい場所を使います。
 
 # ドライブ
 mounted = { $dir } にドライブをマウントしました。外すには: { $command }
@@ -290,3 +328,41 @@ server-option-form = サーバの設定は 名前.項目=値 の形で書きま�
 server-option-unknown = 指定されたサーバの中に「{ $server }」という名前のものはありません。
 server-option-bad = { $server }: { $detail }
 server-option-next = 例: honcho=sftp://ユーザ@ホスト/パス と名付けたサーバには -o honcho.key=file:honcho.key のように書きます。詳しくは { $warifu } init --help
+host-key-unknown = { $server }: サーバのホスト鍵がまだ登録されていません: { $algorithm } { $fingerprint }
+host-key-unknown-next = 指紋がサーバの管理者の言うものと同じか確かめてください。同じなら -o { $server }.host_key={ $fingerprint } を付けるか、上の行を { $file } に加えてください。
+host-key-changed = { $server }: サーバのホスト鍵が登録されたものと違います: { $expected } ではなく { $fingerprint } です。誰かが間に入っているおそれがあります。
+host-key-changed-next = サーバの管理者が新しい鍵を確認するまで使わないでください。確認できたら、古い鍵を新しい鍵に置き換えてください。
+host-key-revoked = { $server }: 無効とされたホスト鍵です: { $fingerprint }（{ $place }）
+certificate-untrusted = { $server }: サーバの証明書を信頼できません: { $detail }
+certificate-untrusted-next = サーバ側に独自の認証局がある場合は、その証明書を -o { $server }.ca=ファイル.pem で指定してください。
+login-refused = { $server }: サーバが { $user } のログインを拒みました（{ $detail }）。
+login-refused-next = ユーザ名と、鍵（.pub の内容をサーバの ~/.ssh/authorized_keys に登録します）またはパスワードを確認してください。
+server-unreachable = { $server }: 応答がありません: { $detail }
+server-unreachable-next = URL の名前とポート、サーバが動いていてここから届くことを確認してください。
+credential-exposed-next = 次のコマンドでほかの人から読めないようにしてください: chmod 600 { $path }
+server-unfit = { $server }: この場所には割符を預けられません: { $why }
+server-unfit-next = 別のフォルダかサーバを使ってください。
+unfit-replaces = 同じ名前に 2 度書くと、先のものが置き換えられてしまいます。
+unfit-loses = 書いたものが、書いたとおりに読み出せません。
+unfit-lists-too-little = 書いたばかりのものが一覧に出てきません。
+unfit-wrong-parts = 一部分だけを正しく読み出せません。
+unfit-keeps = 消したものが残っています。
+unfit-never-absent = ないものを「ない」と答えません。
+
+# 目録の再構築
+rebuild-done = { $catalog } を作り直しました: ファイル { $files }、フォルダ { $folders }、版 { $versions }。
+rebuild-vault-file = 新しい保管庫ファイルは { $path } です。新しいファイルの分散方式は { $scheme } です（保管庫ファイルで変えられます）。
+rebuild-up-to = { $time } までのすべてが入っています。
+rebuild-no-journal = 変更記録が見つかりません。名前は各ファイルの最後の保存時のものです。その後の移動と削除、空のフォルダ、リンクは入っていません。
+rebuild-gaps = 変更記録が { $count } 区画欠けています。その間の名前の変更は、元に戻っているか失われているかもしれません。
+rebuild-unfinished = 変更記録の最後の区画は、これらのサーバだけでは割符が足りず読めません。直前の変更が抜けているかもしれません。サーバを増やせば読めることがあります。
+rebuild-audit-missing = 監査記録が { $count } 行欠けています。
+rebuild-adopted = 最後に保存された版を置きました: { $file }（版 { $version }、{ $time }）
+rebuild-adopted-file = 最後に保存されたものを新しいファイルとして置きました: { $file }（{ $time }）
+rebuild-adopted-copy = 最後に保存されたものを写しとして残しました: { $file }（{ $time }）
+rebuild-moved = フォルダが失われたので、ここに置きました: { $file }
+rebuild-missing = { $server } がありません。保管庫ファイルには、代わりのサーバのための場所を残してあります。
+rebuild-owed = サーバに { $count } 個の割符がありません。確認: { $warifu } status { $vault }
+rebuild-next = すべての割符を検査してください: { $warifu } verify { $vault }
+rebuild-server-lost = 途中でサーバが応答しなくなりました。何も作っていません。
+rebuild-server-lost-next = 復旧してからやり直すか、ほかのサーバが足りていれば、そのサーバを除いてやり直してください。

@@ -41,6 +41,7 @@ use warifu_vault::seam::store::{
 
 use crate::error::{CreateError, OpenError};
 use crate::layout::{Mark, Place};
+use crate::probe::Promises;
 pub use root::Identity;
 use root::{Root, not_the_store, unopened};
 use unsynced::Unsynced;
@@ -150,6 +151,17 @@ impl DirectoryStore {
             permits: Arc::new(Semaphore::new(options.parallel.max(1))),
             sync_turn: Arc::default(),
         }
+    }
+
+    /// What the way of writing here promises.
+    pub(crate) async fn promises(&self) -> Result<Promises, StoreError> {
+        self.run(|_, root| {
+            Ok(Promises {
+                atomic_put: put::placing(root)? != put::Placing::Exclusive,
+                durable_sync: true,
+            })
+        })
+        .await
     }
 
     /// Which directory lies at a path.

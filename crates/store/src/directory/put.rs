@@ -210,7 +210,7 @@ fn fill(file: &OwnedFd, mut bytes: &[u8], durable: bool) -> Result<(), Errno> {
     }
 }
 
-fn placing(root: &Root) -> Result<Placing, StoreError> {
+pub(super) fn placing(root: &Root) -> Result<Placing, StoreError> {
     if let Some(known) = root.placing.get() {
         return Ok(*known);
     }

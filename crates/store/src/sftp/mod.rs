@@ -17,7 +17,7 @@
 //!
 //! # Durability
 //! With `fsync@openssh.com` (OpenSSH has it) `sync` puts files and folders on the server's disk. A server without it writes when it likes;
-//! its profile says so.
+//! its [profile](crate::StoreProfile) says so.
 //!
 //! # Time
 //! The connection is made at the first request and anew when it broke. A server that has requests to answer and is silent for
@@ -51,6 +51,7 @@ use warifu_vault::seam::store::{
 use crate::directory::MAX_OBJECT;
 use crate::error::{CreateError, OpenError};
 use crate::layout::{TMP, random_hex};
+use crate::probe::Promises;
 use crate::spec::{StoreIdentity, StoreSpec};
 use crate::url::{SftpUrl, StoreUrl};
 use link::Link;
@@ -149,6 +150,18 @@ impl SftpStore {
     #[must_use]
     pub fn attach(url: &SftpUrl, spec: &StoreSpec, options: SftpOptions) -> Self {
         Self::new(url.clone(), spec, options, None)
+    }
+
+    /// What the way of writing here promises, as far as it has shown itself by now.
+    pub(crate) async fn promises(&self) -> Result<Promises, StoreError> {
+        self.ask(|root| async move {
+            let placing = put::placing(&root).await?;
+            Ok(Promises {
+                atomic_put: placing != put::Placing::Exclusive,
+                durable_sync: root.fsync && root.folder_fsync.load(Ordering::Acquire),
+            })
+        })
+        .await
     }
 
     fn new(url: SftpUrl, spec: &StoreSpec, options: Options, root: Option<Root>) -> Self {

@@ -31,6 +31,11 @@ pub(super) enum Placing {
     Exclusive,
 }
 
+/// The way that works here, tried out before the first write.
+pub(super) async fn placing(root: &Root) -> Result<Placing, StoreError> {
+    root.placing.get_or_try_init(|| probe(root)).await.copied()
+}
+
 /// A file being written, closed again and removed unless it is handed on.
 struct Draft<'a> {
     root: &'a Root,
@@ -56,7 +61,7 @@ pub(super) async fn write_new(
     object: &Bytes,
     durable: bool,
 ) -> Result<Bytes, StoreError> {
-    let placing = *root.placing.get_or_try_init(|| probe(root)).await?;
+    let placing = placing(root).await?;
     let durable = durable && root.fsync;
     let (handle, folders) = match placing {
         Placing::Exclusive => {
@@ -401,7 +406,7 @@ pub(super) async fn write_marker(
     place: &Place,
     line: &Bytes,
 ) -> Result<Bytes, StoreError> {
-    let placing = *root.placing.get_or_try_init(|| probe(root)).await?;
+    let placing = placing(root).await?;
     let temp = root.at(&format!("{TMP}/{}", random_hex()?));
     let path = root.at(&place.path);
     let first = match placing {

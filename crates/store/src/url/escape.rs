@@ -3,7 +3,7 @@
 use super::UrlError;
 
 /// Escapes what could not stand in a URL as itself. Slashes stay in paths.
-pub(super) fn escape(text: &str, path: bool) -> String {
+pub(crate) fn escape(text: &str, path: bool) -> String {
     let mut escaped = String::with_capacity(text.len());
     for byte in text.bytes() {
         let plain = byte.is_ascii_alphanumeric()

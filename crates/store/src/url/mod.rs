@@ -6,6 +6,7 @@ mod server;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+pub(crate) use escape::escape;
 use escape::unescape;
 pub use server::{S3Url, SftpUrl, WebdavUrl};
 

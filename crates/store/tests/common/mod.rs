@@ -1,6 +1,8 @@
 //! What the tests of the directory store share.
 #![allow(dead_code, reason = "each test program uses its own part")]
 
+pub mod sftp;
+
 use std::path::Path;
 use std::process::Command;
 
@@ -118,4 +120,9 @@ pub fn run(program: &str, args: &[&str]) {
         "{program} {args:?}: {}",
         String::from_utf8_lossy(&done.stderr)
     );
+}
+
+/// The same for real root, without disks.
+pub fn in_root_namespace(test: &str) -> bool {
+    again_inside(test, "-m", "mount -t tmpfs tmpfs /mnt")
 }

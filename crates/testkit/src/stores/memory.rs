@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use warifu_core::head::Timestamp;
 use warifu_vault::seam::store::{
     Durability, ObjectKey, ObjectStat, Page, ShareStore, Space, StoreError, StoreErrorKind,
 };
@@ -40,6 +41,10 @@ struct State {
     /// What no warifu wrote.
     foreign: u64,
     capacity: Option<u64>,
+    /// The server's clock, where it has one.
+    time: Option<Timestamp>,
+    /// When objects were written, by that clock.
+    written: BTreeMap<ObjectKey, Timestamp>,
     calls: BTreeMap<Method, u64>,
 }
 
@@ -177,6 +182,11 @@ impl MemoryStore {
         state.disk.clear();
     }
 
+    /// Gives the server a clock that stands still: objects put from now on were written at this time. `None` takes it away.
+    pub fn set_time(&self, time: Option<Timestamp>) {
+        self.state().time = time;
+    }
+
     /// Lets a listing meet files that no warifu wrote.
     pub fn set_foreign(&self, count: u64) {
         self.state().foreign = count;
@@ -261,6 +271,10 @@ impl ShareStore for MemoryStore {
             ));
         }
         state.objects.insert(name.clone(), object.clone());
+        match state.time {
+            Some(time) => state.written.insert(name.clone(), time),
+            None => state.written.remove(name),
+        };
         match durability {
             Durability::Now => state.disk.insert(name.clone(), object),
             // What lay under the name before its removal is not this object.
@@ -292,7 +306,7 @@ impl ShareStore for MemoryStore {
             .get(name)
             .map(|object| ObjectStat {
                 len: object.len() as u64,
-                modified: None,
+                modified: state.written.get(name).copied(),
             })
             .ok_or_else(|| absent(name))
     }
@@ -308,7 +322,7 @@ impl ShareStore for MemoryStore {
                     name.clone(),
                     ObjectStat {
                         len: bytes.len() as u64,
-                        modified: None,
+                        modified: state.written.get(name).copied(),
                     },
                 )
             });

@@ -90,6 +90,26 @@ impl Inner {
 
 /// `name (conflict 2026-11-21 14.05.09 who).ext`, cut to the length that a name may have without cutting a character.
 fn copy_name(name: Option<&Name>, who: &str, now: Timestamp, attempt: u32) -> Result<Name> {
+    Ok(Name::new(&marked("conflict", name, who, now, attempt))?)
+}
+
+/// The name of a copy, marked with this word, the time and the person.
+pub(crate) fn marked_name(
+    word: &str,
+    name: Option<&Name>,
+    who: &str,
+    at: Timestamp,
+    attempt: u32,
+) -> Name {
+    let bytes = marked(word, name, who, at, attempt);
+    match Name::new(&bytes) {
+        Ok(name) => name,
+        // What was cut to fit and has neither a slash nor a NUL byte is a name.
+        Err(_) => Name::fallback(attempt),
+    }
+}
+
+fn marked(word: &str, name: Option<&Name>, who: &str, now: Timestamp, attempt: u32) -> Vec<u8> {
     let name = name.map_or(&b"recovered"[..], Name::as_bytes);
     let dot = name
         .iter()
@@ -106,20 +126,19 @@ fn copy_name(name: Option<&Name>, who: &str, now: Timestamp, attempt: u32) -> Re
     } else {
         format!(" {}", attempt + 1)
     };
-    let mark = format!(" (conflict {} {who}{again})", civil(now));
+    let mark = format!(" ({word} {} {who}{again})", civil(now));
     let room = Name::MAX.saturating_sub(mark.len() + extension.len());
     let mut keep = stem.len().min(room);
     // A byte of the form 10xxxxxx continues a character.
     while keep > 0 && keep < stem.len() && stem.get(keep).is_some_and(|byte| byte & 0xC0 == 0x80) {
         keep -= 1;
     }
-    let bytes = [
+    [
         stem.get(..keep).unwrap_or_default(),
         mark.as_bytes(),
         extension,
     ]
-    .concat();
-    Ok(Name::new(&bytes)?)
+    .concat()
 }
 
 /// The time in UTC as `2026-11-21 14.05.09`: without colons, which Windows does not allow in names. The calendar is

@@ -8,13 +8,14 @@ use warifu_core::head::{Content, Head};
 use warifu_core::ids::ExtentId;
 use warifu_core::secret::SecretBytes;
 
+use super::parts;
 use super::plain::Plain;
 use super::state::{FileState, OpenFile, Slot};
 use super::{EXTENT, FILE_MAX};
 use crate::error::{Result, VaultError};
 use crate::joining;
 use crate::seam::clock::Timestamp;
-use crate::vault::Inner;
+use crate::vault::{Inner, lock};
 
 /// The part of an extent that a stretch of the file covers.
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +57,9 @@ pub(crate) fn span(size: u64, number: u64) -> usize {
 /// How many bytes are gathered at a time: what a read asks for at once must fit into RAM beside everything else.
 const GATHER: usize = 16 << 20;
 
+/// How many extents are fetched before a program that reads in order asks for them.
+const AHEAD: u64 = 2;
+
 impl Inner {
     /// Reads up to `len` bytes from `offset`; fewer at the end of the file.
     pub(crate) async fn read(
@@ -96,71 +100,117 @@ impl Inner {
         offset: u64,
         len: usize,
     ) -> Result<SecretBytes> {
+        let in_order = file.order.next(offset, len);
+        // What was fetched in parts may have been dropped again before it is copied; not for ever.
+        let mut parts_left = 4;
         loop {
             let missing = {
                 let state = file.state.read().await;
                 let len = usize::try_from(state.size.saturating_sub(offset))
                     .unwrap_or(usize::MAX)
                     .min(len);
-                let missing = stretches(offset, len)
-                    .map(|stretch| stretch.number)
-                    .find(|number| {
-                        !state.buffers.contains_key(number) && state.slot(*number) != Slot::Hole
-                    });
+                let missing = self.first_missing(file, &state, offset, len);
                 match missing {
                     None => {
                         let mut out = SecretBytes::with_len(len);
-                        self.copy_out(&state, offset, out.expose_mut());
-                        self.read_ahead(file, &state, (offset + len as u64) / EXTENT);
+                        self.copy_out(file, &state, offset, out.expose_mut());
+                        if in_order {
+                            self.read_ahead(file, &state, (offset + len as u64) / EXTENT);
+                        }
                         return Ok(out);
                     }
-                    Some(missing) => missing,
+                    Some(stretch) => {
+                        let extent = match state.slot(stretch.number) {
+                            Slot::Stored(extent) if !in_order => Some(extent),
+                            _ => None,
+                        };
+                        let extent = extent.filter(|_| parts::worth_it(state.size, len));
+                        (stretch, extent.filter(|_| parts_left > 0))
+                    }
                 }
             };
             // Before and not after: what is fetched now must not be what is dropped.
             if self.ledger.held() > self.options.memory_limit {
                 self.drop_clean();
             }
-            self.load(file, missing).await?;
+            let (stretch, extent) = missing;
+            if let Some(extent) = extent {
+                parts_left -= 1;
+                if self
+                    .load_part(file, extent, stretch.at, stretch.len)
+                    .await?
+                {
+                    continue;
+                }
+                parts_left = 0;
+            }
+            self.load(file, stretch.number).await?;
         }
     }
 
-    fn copy_out(&self, state: &FileState, offset: u64, out: &mut [u8]) {
+    /// The first stretch that is not in RAM.
+    fn first_missing(
+        &self,
+        file: &OpenFile,
+        state: &FileState,
+        offset: u64,
+        len: usize,
+    ) -> Option<Stretch> {
+        let absent = |stretch: &Stretch| {
+            !state.buffers.contains_key(&stretch.number)
+                && match state.slot(stretch.number) {
+                    Slot::Hole => false,
+                    Slot::Stored(extent) => {
+                        !lock(&file.parts).hold(extent, stretch.at, stretch.len)
+                    }
+                    Slot::InHead | Slot::Fresh(_) => true,
+                }
+        };
+        stretches(offset, len).find(absent)
+    }
+
+    fn copy_out(&self, file: &OpenFile, state: &FileState, offset: u64, out: &mut [u8]) {
         for stretch in stretches(offset, out.len()) {
             let Some(place) = out.get_mut(stretch.outer..stretch.outer + stretch.len) else {
                 continue;
             };
-            match state.buffers.get(&stretch.number) {
-                Some(plain) => {
+            match (
+                state.buffers.get(&stretch.number),
+                state.slot(stretch.number),
+            ) {
+                (Some(plain), _) => {
                     plain.used.store(self.tick(), Ordering::Relaxed);
                     plain.read(stretch.at, place);
                 }
-                None => place.fill(0),
+                (None, Slot::Stored(extent)) => {
+                    lock(&file.parts).read(extent, stretch.at, place);
+                }
+                (None, _) => place.fill(0),
             }
         }
     }
 
-    /// Fetches the next extent while a program that reads in order is busy with this one.
+    /// Fetches the next extents while a program that reads in order is busy with this one.
     fn read_ahead(self: &Arc<Self>, file: &Arc<OpenFile>, state: &FileState, reached: u64) {
-        let before = file.last_read.swap(reached, Ordering::Relaxed);
-        let next = reached + 1;
-        let in_order = before == reached || before.checked_add(1) == Some(reached);
-        if !in_order
-            || next >= state.extents()
-            || state.buffers.contains_key(&next)
-            || state.slot(next) == Slot::Hole
-        {
-            return;
+        for next in reached + 1..=reached + AHEAD {
+            let room = self.options.memory_limit.saturating_sub(self.ledger.held());
+            if next >= state.extents()
+                || room as u64 <= AHEAD * EXTENT
+                || state.buffers.contains_key(&next)
+                || state.slot(next) == Slot::Hole
+            {
+                continue;
+            }
+            // One at a time: whoever holds the lock is fetching it already.
+            if file.fetch_lock(next).try_lock().is_err() {
+                continue;
+            }
+            let (inner, file) = (Arc::clone(self), Arc::clone(file));
+            tokio::spawn(async move {
+                // A failure shows when the extent is read for its own sake.
+                let _ = inner.load(&file, next).await;
+            });
         }
-        // One at a time: whoever holds the lock is fetching it already.
-        if file.fetch_lock(next).try_lock().is_err() {
-            return;
-        }
-        let (inner, file) = (Arc::clone(self), Arc::clone(file));
-        tokio::spawn(async move {
-            // A failure shows when the extent is read for its own sake.
-            let _ = inner.load(&file, next).await;
-        });
     }
 
     /// Brings an extent into RAM, if it is not there.
@@ -205,16 +255,7 @@ impl Inner {
             Plan::new(self.options.scheme, servers.threshold, bucket(len as u64)).object_len();
         match joining::fetch(servers, self.vault, extent, generation, share_len).await {
             Ok(secret) => Ok(secret),
-            Err(unreadable) => {
-                let version = file.state.read().await.version;
-                Err(VaultError::TooFewShares {
-                    file: self.path_text(file.node).await,
-                    version,
-                    needed: self.servers.threshold.k(),
-                    got: unreadable.got,
-                    faults: unreadable.faults,
-                })
-            }
+            Err(unreadable) => Err(self.too_few(file, unreadable).await),
         }
     }
 
@@ -411,6 +452,7 @@ impl Inner {
     fn drop_clean(&self) {
         let goal = self.options.memory_limit / 4 * 3;
         let files = self.files_in_ram();
+        files.iter().for_each(|file| lock(&file.parts).clear());
         let mut clean: Vec<(u64, usize, u64)> = Vec::new();
         for (place, file) in files.iter().enumerate() {
             let Ok(state) = file.state.try_read() else {

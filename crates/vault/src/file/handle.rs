@@ -10,7 +10,7 @@ use crate::context::{Act, Context};
 use crate::error::{Result, VaultError};
 use crate::node::{Attr, NodeId, NodeKind};
 use crate::seam::catalog::{Durability, Version};
-use crate::vault::{Inner, Vault};
+use crate::vault::{Inner, Vault, lock};
 use warifu_core::ids::VersionNo;
 
 /// What a file is opened for.
@@ -211,6 +211,7 @@ impl Inner {
         let unlinked = {
             let mut state = file.state.write().await;
             state.buffers.clear();
+            lock(&file.parts).clear();
             state.unlinked
         };
         self.abandon(file).await;
@@ -356,6 +357,7 @@ impl FileHandle {
         }
         if self.file.frozen {
             self.file.state.write().await.buffers.clear();
+            lock(&self.file.parts).clear();
             return Ok(());
         }
         let durability = if self.inner.options.strict {

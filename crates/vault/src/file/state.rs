@@ -1,7 +1,7 @@
 //! What all handles of an open file share.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::RwLock;
@@ -9,6 +9,7 @@ use warifu_core::head::Timestamp;
 use warifu_core::ids::{ExtentId, FileId, Generation, VersionNo};
 
 use super::EXTENT;
+use super::parts::{Order, Parts};
 use super::plain::Plain;
 use super::snapshot::Snapshot;
 use crate::node::{Attr, NodeId};
@@ -221,8 +222,10 @@ pub(crate) struct OpenFile {
     fetching: Mutex<HashMap<u64, Arc<tokio::sync::Mutex<()>>>>,
     /// How many handles there are.
     pub(crate) handles: AtomicU32,
-    /// The extent read last, by which reading in order is seen.
-    pub(crate) last_read: AtomicU64,
+    /// By what reading in order is seen.
+    pub(crate) order: Order,
+    /// What small reads out of order have fetched.
+    pub(crate) parts: Mutex<Parts>,
     /// Whether this is an old version, which is read and never saved.
     pub(crate) frozen: bool,
 }
@@ -238,7 +241,8 @@ impl OpenFile {
             doubt: tokio::sync::Mutex::new(None),
             fetching: Mutex::new(HashMap::new()),
             handles: AtomicU32::new(0),
-            last_read: AtomicU64::new(u64::MAX),
+            order: Order::default(),
+            parts: Mutex::default(),
             frozen,
         }
     }

@@ -133,31 +133,41 @@ impl Packer {
     }
 }
 
+impl Header {
+    /// Reads the header alone, from at least the first [`HEADER`] bytes of a segment.
+    pub(crate) fn read(bytes: &[u8]) -> Outcome<Self> {
+        Self::take(&mut Reader(bytes))
+    }
+
+    fn take(from: &mut Reader<'_>) -> Outcome<Self> {
+        match from.u32()? {
+            FORMAT => {}
+            0 => return Err(SegmentError::Malformed("nothing but zeros")),
+            newer => return Err(SegmentError::Newer(newer)),
+        }
+        let class = from.u8()?;
+        let class = SegmentClass::of(u64::from(class)).ok_or(SegmentError::NewerKind(class))?;
+        let flags = from.u8()?;
+        if flags & !LAST != 0 || from.array()? != [0; 2] {
+            return Err(SegmentError::Malformed("flags"));
+        }
+        let (number, begin, part, mark) = (from.u64()?, from.u64()?, from.u64()?, from.u64()?);
+        Ok(Self {
+            class,
+            number,
+            begin,
+            part,
+            last: flags == LAST,
+            mark,
+            at: from.time()?,
+        })
+    }
+}
+
 /// Reads a segment: its header and all of its records. Any bytes at all give records or an error.
 pub(crate) fn parse(bytes: &[u8]) -> Outcome<(Header, Vec<Record>)> {
     let mut from = Reader(bytes);
-    match from.u32()? {
-        FORMAT => {}
-        0 => return Err(SegmentError::Malformed("nothing but zeros")),
-        newer => return Err(SegmentError::Newer(newer)),
-    }
-    let class = from.u8()?;
-    let class = SegmentClass::of(u64::from(class)).ok_or(SegmentError::NewerKind(class))?;
-    let flags = from.u8()?;
-    if flags & !LAST != 0 || from.array()? != [0; 2] {
-        return Err(SegmentError::Malformed("flags"));
-    }
-    let (number, begin, part, mark) = (from.u64()?, from.u64()?, from.u64()?, from.u64()?);
-    let at = from.time()?;
-    let header = Header {
-        class,
-        number,
-        begin,
-        part,
-        last: flags == LAST,
-        mark,
-        at,
-    };
+    let header = Header::take(&mut from)?;
     let mut records = Reader(from.sized()?);
     let mut list = Vec::new();
     while !records.0.is_empty() {
@@ -183,6 +193,20 @@ mod kind {
 }
 
 impl Record {
+    /// The record alone, as it stands in a segment.
+    pub(crate) fn to_bytes(&self) -> Box<[u8]> {
+        let mut bytes = vec![0; self.len()].into_boxed_slice();
+        self.write(&mut Writer::into_slice(&mut bytes));
+        bytes
+    }
+
+    /// Reads what [`to_bytes`](Self::to_bytes) wrote.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Outcome<Self> {
+        let mut from = Reader(bytes);
+        let kind = from.u8()?;
+        Self::read(kind, &mut Reader(from.sized()?))
+    }
+
     fn len(&self) -> usize {
         let mut counting = Writer::counting();
         self.write(&mut counting);

@@ -21,7 +21,7 @@ use crate::vault::{Inner, lock};
 const ROWS: usize = 4096;
 
 /// Lines of the audit log that tell of no change (somebody opened a file) wait for a change to go with, so long…
-const AUDIT_WAITS: Duration = Duration::from_secs(10);
+const AUDIT_WAITS: Duration = Duration::from_secs(60);
 
 /// …or until there are so many.
 const AUDIT_MOST: usize = 1024;
@@ -183,7 +183,7 @@ impl Inner {
             version: VersionNo(next),
             kind: ExtentKind::Journal,
             number: class.number(),
-            // Little beside the contents, whatever their scheme: so the list of all names keeps the stronger promise.
+            // Names are in it: secret from fewer than k servers whatever they can compute.
             scheme: Scheme::Shamir,
         };
         let (servers, ids) = (Arc::clone(&self.servers), extents.clone());

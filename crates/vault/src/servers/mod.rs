@@ -109,6 +109,11 @@ impl Servers {
         })
     }
 
+    /// The vault key, for making a server's piece of it anew.
+    pub(crate) fn vault_key(&self) -> &VaultKey {
+        &self.key
+    }
+
     /// All servers, by index.
     pub(crate) fn all(&self) -> &[Arc<Server>] {
         &self.servers

@@ -174,7 +174,8 @@ impl Server {
         }
     }
 
-    async fn put_once(
+    /// Keeps a share, asked once. Whether the name was taken before is for the caller to judge.
+    pub(crate) async fn put_once(
         &self,
         name: &ObjectKey,
         object: Bytes,

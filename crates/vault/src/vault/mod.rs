@@ -18,6 +18,7 @@ use crate::file::plain::Ledger;
 use crate::file::state::OpenFile;
 use crate::journal::Occasion;
 use crate::node::NodeId;
+use crate::repair::{Upkeep, upkeep};
 use crate::seam::catalog::{Catalog, Durability};
 use crate::seam::clock::Clock;
 use crate::servers::{self, ServerSeat, Servers};
@@ -57,6 +58,8 @@ pub struct Options {
     pub scheme: Scheme,
     /// Whether changes are refused.
     pub read_only: bool,
+    /// What is done in the background.
+    pub upkeep: Upkeep,
     pub(crate) patience: Patience,
 }
 
@@ -70,6 +73,7 @@ impl Default for Options {
             save_lease: Duration::from_secs(600),
             scheme: Scheme::Shamir,
             read_only: false,
+            upkeep: Upkeep::default(),
             patience: Patience::default(),
         }
     }
@@ -119,6 +123,8 @@ pub(crate) struct Inner {
     /// Removals of what saves left, under way.
     tidying: Mutex<JoinSet<()>>,
     pub(crate) journal: crate::journal::Journal,
+    /// Held by whoever repairs, so that a process does it once at a time.
+    pub(crate) repairing: tokio::sync::Mutex<()>,
     /// Old versions that are open: not in `open`, since nobody shares them.
     frozen: Mutex<Vec<Weak<OpenFile>>>,
 }
@@ -169,12 +175,14 @@ impl Vault {
             losses: Mutex::default(),
             tidying: Mutex::default(),
             journal: crate::journal::Journal::new(),
+            repairing: tokio::sync::Mutex::default(),
             frozen: Mutex::default(),
         });
         tokio::spawn(servers::watch(Arc::downgrade(&inner.servers)));
         if !inner.options.read_only {
             inner.recover().await?;
             tokio::spawn(housekeeping(Arc::downgrade(&inner)));
+            tokio::spawn(upkeep(Arc::downgrade(&inner)));
         }
         Ok(Self { inner })
     }

@@ -13,12 +13,10 @@ use super::settle::Unsettled;
 use super::{Inner, lock};
 use crate::context::{Act, Context};
 use crate::dealing;
-use crate::error::{Fault, Result, VaultError};
-use crate::joining::{check_dealing, open_share};
+use crate::error::{Result, VaultError};
 use crate::seam::catalog::{
     CatalogError, Durability, ExtentRecord, IndexSet, Intent, OwedChange, SaveId, Version, Write,
 };
-use crate::servers::Server;
 
 /// How many unsettled versions are checked at a time.
 const BATCH: usize = 256;
@@ -62,7 +60,7 @@ impl Inner {
     }
 
     /// The vault's own acts, in the audit log.
-    fn own_context() -> Context {
+    pub(crate) fn own_context() -> Context {
         Context {
             actor: "warifu".to_owned(),
             uid: 0,
@@ -301,10 +299,7 @@ impl Inner {
                     owed.remove(index);
                 }
                 Err((fault, _)) => {
-                    unknown += usize::from(!matches!(
-                        fault,
-                        Fault::Missing | Fault::Corrupt | Fault::Stale | Fault::Foreign
-                    ));
+                    unknown += usize::from(!fault.is_definite());
                 }
             }
             if good >= k {
@@ -334,50 +329,6 @@ impl Inner {
             Verdict::Lost
         } else {
             Verdict::Unknown
-        })
-    }
-
-    /// Reads one share and checks every chunk of it.
-    pub(crate) async fn check_share(
-        &self,
-        server: &Arc<Server>,
-        record: &ExtentRecord,
-    ) -> std::result::Result<(), (Fault, String)> {
-        let name = self
-            .servers
-            .object_key(server, record.extent, record.generation);
-        let object = server
-            .try_get(&name, FOR_THE_REST)
-            .await
-            .map_err(|error| (Fault::from(error.kind), error.detail))?;
-        let (vault, extent, generation) = (self.vault, record.extent, record.generation);
-        let record = record.clone();
-        let server = Arc::clone(server);
-        tokio::task::spawn_blocking(move || {
-            let share = open_share(&server, vault, extent, generation, &object)?;
-            check_dealing(&share, &record)?;
-            let begin = share.header().prefix_len();
-            let body = object.get(begin..).unwrap_or_default();
-            if object.len() as u64 != share.header().object_len() {
-                return Err((
-                    Fault::Corrupt,
-                    format!(
-                        "{} bytes long instead of {}",
-                        object.len(),
-                        share.header().object_len()
-                    ),
-                ));
-            }
-            share
-                .verify_chunks(0, body)
-                .map_err(|error| (Fault::Corrupt, error.to_string()))
-        })
-        .await
-        .unwrap_or_else(|_| {
-            Err((
-                Fault::Failed,
-                "the check ended without an answer".to_owned(),
-            ))
         })
     }
 }

@@ -265,6 +265,7 @@ fn one_death(
 ) -> Option<u64> {
     let lab = live(async {
         let mut lab = Lab::new(2, 3).await;
+        lab.options.upkeep = Default::default();
         if story == Story::Compact {
             lab.options.scheme = Scheme::Compact;
         }

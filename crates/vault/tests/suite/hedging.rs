@@ -197,3 +197,25 @@ async fn p4_with_too_few_servers_answering_a_read_ends_with_who_said_what() {
     lab.heal();
     opening(&vault).await;
 }
+
+/// The same by a real clock, on whatever machine this is: the limit leaves room for a busy one.
+#[tokio::test]
+async fn p4_one_server_answering_after_10_s_costs_no_open_300_ms_by_the_clock() {
+    let lab = with_document(2, 3).await;
+    let vault = lab.start().await;
+    let times = async || {
+        let mut times = Vec::new();
+        for _ in 0..60 {
+            times.push(opening(&vault).await);
+        }
+        times
+    };
+    let usual = p95(times().await);
+    lab.faults[1].set_delay(Duration::from_secs(10));
+    let with = times().await;
+    let (with, most) = (p95(with.clone()), with.into_iter().max());
+    println!(
+        "p95 of opening 600 KiB: {usual:?}; with one server 10 s late: {with:?}, the worst {most:?}"
+    );
+    assert!(with < usual + 300 * MS, "{usual:?}, then {with:?}");
+}

@@ -1,6 +1,7 @@
 //! Servers whose answers take their time, each its own.
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -41,14 +42,21 @@ pub struct Jittery {
     inner: Arc<dyn ShareStore>,
     spread: Spread,
     dice: Mutex<Dice>,
+    read: Arc<AtomicU64>,
 }
 
 impl Jittery {
+    /// How many bytes have been read from it.
+    pub fn read(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.read)
+    }
+
     pub fn new(inner: Arc<dyn ShareStore>, spread: Spread, seed: u64) -> Self {
         Self {
             inner,
             spread,
             dice: Mutex::new(Dice::new(seed)),
+            read: Arc::default(),
         }
     }
 
@@ -73,6 +81,9 @@ impl ShareStore for Jittery {
     async fn get(&self, name: &ObjectKey, range: Option<Range<u64>>) -> Result<Bytes, StoreError> {
         // The request has arrived, and counts, before it takes its time.
         let object = self.inner.get(name, range).await;
+        if let Ok(object) = &object {
+            self.read.fetch_add(object.len() as u64, Ordering::Relaxed);
+        }
         self.wait().await;
         object
     }

@@ -76,7 +76,7 @@ impl Lab {
             threshold,
             vault: founded.vault,
             ids: founded.servers,
-            options: Options::default(),
+            options: by_hand(),
             safe: candidates(&copies),
         }
     }
@@ -201,6 +201,13 @@ impl Lab {
         let usage = self.memory.usage().await.unwrap();
         assert_eq!(usage.open_saves, 0, "{when}: intents left");
     }
+}
+
+/// Options without the background, which would do a test's work for it. A test of the background turns it on.
+fn by_hand() -> Options {
+    let mut options = Options::default();
+    options.upkeep.every = Duration::ZERO;
+    options
 }
 
 /// `A`, `B`, `C`, …

@@ -12,6 +12,7 @@ use super::steps::{Done, Handles, step};
 use super::weather::Weather;
 use super::{FILES, Op, SLOTS};
 use crate::common::{Dice, Lab, ctx, get, live, names, stat};
+use crate::rebuild;
 
 pub(crate) type Outcome = Result<(), String>;
 
@@ -47,6 +48,7 @@ enum Ended {
 pub(crate) fn live_through_with(k: u8, n: u8, scheme: Scheme, ops: &[Op]) -> Outcome {
     let mut lab = live(Lab::new(k, n));
     lab.options.scheme = scheme;
+    lab.options.upkeep = Default::default();
     lab.memory.remember();
     let mut model = Model::new();
     let mut weather = Weather::new(&lab);
@@ -251,6 +253,27 @@ async fn sizes(model: &Model, handles: &Handles, op: &Op) -> Outcome {
     Ok(())
 }
 
+/// The servers that nothing befell give the catalogue back as it is.
+async fn rebuilt_alike(lab: &Lab, weather: &Weather) -> Outcome {
+    let well: Vec<usize> = (0..lab.servers.len())
+        .filter(|server| !weather.is_hit(*server) && !weather.set_back.contains(server))
+        .collect();
+    if well.len() < usize::from(lab.threshold.k()) {
+        return Ok(());
+    }
+    let expected = rebuild::rows(&lab.memory).await;
+    let (catalog, report) = rebuild::from_servers(lab, &well).await;
+    let got = rebuild::rows(&catalog).await;
+    if got == expected && report.journal.gaps.is_empty() {
+        return Ok(());
+    }
+    let missing: Vec<_> = expected.iter().filter(|line| !got.contains(line)).collect();
+    let more: Vec<_> = got.iter().filter(|line| !expected.contains(line)).collect();
+    Err(format!(
+        "rebuilt from {well:?}: missing {missing:#?}, too much {more:#?}, {report:?}"
+    ))
+}
+
 /// All is well again: everything is there, nothing is left over, and no good server is blamed.
 async fn end(lab: &Lab, model: &mut Model, power_failed: bool, weather: &mut Weather) -> Outcome {
     model.kill();
@@ -286,6 +309,10 @@ async fn end(lab: &Lab, model: &mut Model, power_failed: bool, weather: &mut Wea
         let left = vault.memory_in_use();
         if left.files > 0 || left.bytes > 0 {
             return Err(format!("at the end: {left:?}"));
+        }
+        if !power_failed {
+            vault.sync().await.map_err(|error| error.to_string())?;
+            rebuilt_alike(lab, weather).await?;
         }
     }
     for server in 0..lab.servers.len() {

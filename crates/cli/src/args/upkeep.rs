@@ -1,0 +1,77 @@
+//! The arguments of `verify` and `server`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+#[derive(Args, Debug)]
+pub struct Verify {
+    /// The vault file.
+    pub vault: PathBuf,
+    /// Read every byte of every share, not only its beginning and length.
+    #[arg(long)]
+    pub deep: bool,
+    /// Make missing and bad shares anew from the good ones, and remove what nobody needs. Shows the plan; --yes applies it.
+    #[arg(long)]
+    pub repair: bool,
+    /// Apply the plan of --repair.
+    #[arg(long, requires = "repair")]
+    pub yes: bool,
+    /// Send at most so many MiB a second to servers.
+    #[arg(long, value_name = "MIB", requires = "repair", value_parser = clap::value_parser!(u32).range(1..))]
+    pub limit: Option<u32>,
+    /// Leave what nobody needs alone for so many days [default: 7].
+    #[arg(long, value_name = "DAYS", requires = "repair")]
+    pub grace: Option<u32>,
+    /// Go on where the last check was interrupted.
+    #[arg(long)]
+    pub resume: bool,
+    /// Print the result as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct Server {
+    #[command(subcommand)]
+    pub command: ServerCommand,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum ServerCommand {
+    /// List the vault's servers.
+    List(ServerList),
+    /// Give a lost server's seat a new, empty place, and fill it.
+    Replace(ServerReplace),
+}
+
+#[derive(Args, Debug)]
+pub struct ServerList {
+    /// The vault file.
+    pub vault: PathBuf,
+    /// Print the result as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct ServerReplace {
+    /// The vault file.
+    pub vault: PathBuf,
+    /// The server's name in the vault file.
+    pub name: String,
+    /// Its new place: an empty folder or a store URL.
+    pub url: String,
+    /// Where its password or key is: NAME.FIELD=VALUE, as for init.
+    #[arg(long, value_name = "NAME.FIELD=VALUE")]
+    pub server_option: Vec<String>,
+    /// Apply the plan.
+    #[arg(long)]
+    pub yes: bool,
+    /// Send at most so many MiB a second to servers.
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..))]
+    pub limit: Option<u32>,
+    /// Print the result as JSON.
+    #[arg(long)]
+    pub json: bool,
+}

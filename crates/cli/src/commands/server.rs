@@ -1,0 +1,214 @@
+//! `warifu server`: the servers of a vault, and a new place for a lost one.
+
+use serde::Serialize;
+use warifu::{NewServer, RepairOptions, ReplacePlan, VaultFile};
+
+use super::init::set_option;
+use super::repair::{self, JsonRepair};
+use super::{Done, with_vault};
+use crate::args::{Server, ServerCommand, ServerList, ServerReplace};
+use crate::exit::Exit;
+use crate::failure::{Failure, fault};
+use crate::output::{Progress, fault_key, json, note, print, shown_text};
+use crate::words::{say, set_vault};
+
+pub async fn run(args: Server) -> Done {
+    match args.command {
+        ServerCommand::List(args) => list(args).await,
+        ServerCommand::Replace(args) => replace(args).await,
+    }
+}
+
+#[derive(Serialize)]
+struct JsonListed {
+    index: u8,
+    id: String,
+    name: String,
+    url: String,
+    /// What was wrong with it when the vault was opened.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fault: Option<&'static str>,
+}
+
+async fn list(args: ServerList) -> Done {
+    set_vault(&args.vault);
+    let vault = args.vault.clone();
+    with_vault(&vault, true, |warifu| async move {
+        let fault_of = |name: &str| {
+            let found = warifu.faults().iter().find(|fault| fault.server == name);
+            found.map(|found| found.fault)
+        };
+        let servers = &warifu.file().servers;
+        if args.json {
+            let listed: Vec<JsonListed> = servers
+                .iter()
+                .map(|server| JsonListed {
+                    index: server.index.get(),
+                    id: server.id.to_string(),
+                    name: server.name.clone(),
+                    url: server.url.clone(),
+                    fault: fault_of(&server.name).map(fault_key),
+                })
+                .collect();
+            json(&listed)?;
+        } else {
+            let mut text = String::new();
+            for server in servers {
+                let state = fault_of(&server.name).map_or_else(|| say!("state-normal"), fault);
+                text.push_str(&format!(
+                    "  {}. {}  {state}  {}\n",
+                    server.index,
+                    shown_text(&server.name),
+                    shown_text(&server.url)
+                ));
+            }
+            print(&text)?;
+        }
+        Ok(if warifu.faults().is_empty() {
+            Exit::Ok
+        } else {
+            Exit::Care
+        })
+    })
+    .await
+}
+
+#[derive(Serialize)]
+struct JsonReplaced {
+    server: String,
+    index: u8,
+    id: String,
+    old_url: String,
+    new_url: String,
+    /// Whether the old place still answers.
+    old_answers: bool,
+    /// Servers on the same disk as the new place.
+    beside: Vec<String>,
+    applied: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    repair: Option<JsonRepair>,
+}
+
+async fn replace(args: ServerReplace) -> Done {
+    set_vault(&args.vault);
+    let mut servers = [NewServer::new(args.name.clone(), args.url.clone())];
+    for word in &args.server_option {
+        set_option(&mut servers, word)?;
+    }
+    let [server] = servers;
+    // Said even where the vault cannot be opened: the name is the likelier mistake.
+    let file = VaultFile::read(&args.vault)
+        .map_err(|error| Failure::opening(warifu::Error::VaultFile(error)))?;
+    if !file.servers.iter().any(|entry| entry.name == args.name) {
+        let known: Vec<String> = file
+            .servers
+            .iter()
+            .map(|entry| shown_text(&entry.name))
+            .collect();
+        return Err(Failure::new(
+            Exit::NotFound,
+            say!(
+                "no-server",
+                server = shown_text(&args.name),
+                known = known.join(", ")
+            ),
+            say!("no-server-next"),
+        ));
+    }
+    let path = args.vault.clone();
+    let (name, json_wanted, apply) = (args.name.clone(), args.json, args.yes);
+    let quiet = crate::quiet() || args.json;
+    let plan = std::sync::Mutex::new(None);
+    let made = with_vault(&path, !apply, |warifu| {
+        let plan = &plan;
+        async move {
+            let planned = warifu
+                .plan_replace(&server)
+                .await
+                .map_err(Failure::opening)?;
+            if !json_wanted {
+                show_plan(&planned)?;
+            }
+            if apply {
+                let progress = Progress::counter(quiet);
+                let replaced = warifu.replace(&planned, &|done| progress.set(done)).await;
+                progress.done();
+                replaced.map_err(Failure::opening)?;
+            }
+            if let Ok(mut plan) = plan.lock() {
+                *plan = Some(planned);
+            }
+            Ok(Exit::Ok)
+        }
+    })
+    .await?;
+    let plan = plan.into_inner().ok().flatten();
+    let Some(plan) = plan else { return Ok(made) };
+    if !apply {
+        if args.json {
+            json(&json_replaced(&plan, None))?;
+        } else {
+            print(&format!("{}\n", say!("next", next = say!("replace-next"))))?;
+        }
+        return Ok(Exit::Care);
+    }
+    // With the new place in its seat, the vault is opened anew and the seat filled.
+    let options = RepairOptions {
+        limit: args.limit.map(|mib| u64::from(mib) << 20),
+        ..RepairOptions::default()
+    };
+    with_vault(&path, false, |warifu| async move {
+        let repaired = repair::run(&warifu, &options, true, quiet, json_wanted).await?;
+        let left = repaired.done.as_ref().map_or(0, |done| done.left);
+        if json_wanted {
+            json(&json_replaced(&plan, Some(JsonRepair::of(&repaired))))?;
+        } else if left == 0 {
+            print(&format!(
+                "{}\n",
+                say!("replace-done", server = shown_text(&name))
+            ))?;
+            if !crate::quiet() {
+                note(&say!("replace-old-disk"));
+            }
+        }
+        Ok(if left == 0 { Exit::Ok } else { Exit::Care })
+    })
+    .await
+}
+
+fn json_replaced(plan: &ReplacePlan, repair: Option<JsonRepair>) -> JsonReplaced {
+    JsonReplaced {
+        server: plan.name.clone(),
+        index: plan.index.get(),
+        id: plan.id.to_string(),
+        old_url: plan.old_url.clone(),
+        new_url: plan.new_url.clone(),
+        old_answers: plan.old_answers,
+        beside: plan.beside.clone(),
+        applied: repair.is_some(),
+        repair,
+    }
+}
+
+fn show_plan(plan: &ReplacePlan) -> Result<(), Failure> {
+    let mut lines = vec![say!(
+        "replace-plan",
+        server = shown_text(&plan.name),
+        index = plan.index.get(),
+        old = shown_text(&plan.old_url),
+        new = shown_text(&plan.new_url)
+    )];
+    if plan.old_answers {
+        lines.push(say!("replace-old-answers"));
+    }
+    if !plan.beside.is_empty() {
+        let beside: Vec<String> = plan.beside.iter().map(|name| shown_text(name)).collect();
+        lines.push(say!("replace-beside", servers = beside.join(", ")));
+    }
+    if plan.begun {
+        lines.push(say!("replace-begun"));
+    }
+    let mut text = lines.join("\n");
+    text.push('\n');
+    Ok(print(&text)?)
+}

@@ -1,0 +1,138 @@
+//! `warifu rebuild`: P7 through the program.
+
+mod common;
+
+use std::fs;
+
+use common::{World, noise};
+
+/// A little of everything, saved, moved and removed.
+fn furnish(world: &World) {
+    world.write("in/福祉部/申請.docx", noise(20_000));
+    world.write("in/福祉部/空/.keep", b"");
+    world.write("in/large.bin", noise(5 << 20));
+    world.ok(["put", "office.toml", "in/福祉部", "in/large.bin", "/"]);
+    world.write("note", b"first");
+    world.ok(["put", "office.toml", "note", "/note"]);
+    world.write("note", b"second");
+    world.ok(["put", "office.toml", "note", "/note"]);
+    world.ok(["mkdir", "office.toml", "/archive"]);
+    world.ok(["mv", "office.toml", "/large.bin", "/archive/"]);
+    world.ok(["put", "office.toml", "note", "/gone"]);
+    world.ok(["rm", "office.toml", "/gone"]);
+}
+
+fn tree(world: &World, vault: &str) -> serde_json::Value {
+    world.json(0, ["ls", vault, "-l", "-R", "--json"])
+}
+
+fn lose_the_catalogue(world: &World) {
+    for file in ["office.db", "office.db-wal", "office.db-shm"] {
+        let _gone = fs::remove_file(world.path(file));
+    }
+    assert!(!world.path("office.db").exists());
+}
+
+fn check(world: &World, vault: &str) {
+    let _gone = fs::remove_dir_all(world.path("out"));
+    world.ok(["get", vault, "/", "out"]);
+    assert_eq!(world.read("out/archive/large.bin"), noise(5 << 20));
+    assert_eq!(world.read("out/福祉部/申請.docx"), noise(20_000));
+    assert_eq!(world.read("out/note"), b"second");
+    assert!(!world.path("out/gone").exists());
+    assert_eq!(world.ok(["cat", vault, "--version", "1", "/note"]), "first");
+}
+
+#[test]
+fn p7_a_lost_catalogue_is_made_anew() {
+    let world = World::new();
+    furnish(&world);
+    let before = tree(&world, "office.toml");
+    let refused = world.ends(6, ["rebuild", "office.toml"]);
+    assert!(
+        refused.contains("office.db"),
+        "nothing is overwritten: {refused}"
+    );
+    lose_the_catalogue(&world);
+    let told = world.ends(4, ["ls", "office.toml"]);
+    assert!(told.contains("warifu rebuild office.toml"), "{told}");
+
+    let report = world.json(0, ["rebuild", "office.toml", "--json"]);
+    assert_eq!(report["whole"], true, "{report}");
+    assert_eq!(report["adopted_count"], 0, "{report}");
+    assert_eq!(report["vault_file_is_new"], false);
+    assert_eq!(tree(&world, "office.toml"), before);
+    check(&world, "office.toml");
+    world.ok(["verify", "office.toml", "--deep"]);
+
+    // With a server away as well.
+    lose_the_catalogue(&world);
+    world.away("b");
+    let told = world.run(["rebuild", "office.toml"]);
+    assert_eq!(told.status.code(), Some(3), "something needs care");
+    let (out, err) = (common::text(&told.stdout), common::text(&told.stderr));
+    assert!(out.contains("office.db: 3 files, 4 folders"), "{out}");
+    assert!(out.contains("Everything is in up to "), "{out}");
+    assert!(err.contains("shisho"), "{err}");
+    world.back("b");
+    assert_eq!(tree(&world, "office.toml"), before);
+    check(&world, "office.toml");
+}
+
+#[test]
+fn p7_two_servers_alone_give_the_vault_back() {
+    let world = World::new();
+    furnish(&world);
+    let before = tree(&world, "office.toml");
+    lose_the_catalogue(&world);
+    let refused = world.ends(6, ["rebuild", "office.toml", "a", "c"]);
+    assert!(refused.contains("office.toml"), "{refused}");
+    fs::remove_file(world.path("office.toml")).unwrap();
+    fs::remove_dir_all(world.path("b")).unwrap();
+
+    let few = world.ends(5, ["rebuild", "new.toml", "a"]);
+    assert!(few.contains('2'), "{few}");
+    assert!(!world.path("new.toml").exists() && !world.path("new.db").exists());
+    let none = world.ends(4, ["rebuild", "new.toml"]);
+    assert!(none.contains("new.toml"), "{none}");
+
+    let report = world.json(0, ["rebuild", "new.toml", "first=a", "c", "--json"]);
+    assert_eq!(report["whole"], true, "{report}");
+    let names: Vec<_> = report["servers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|server| {
+            (
+                server["name"].as_str().unwrap(),
+                server["given"].as_bool().unwrap(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        names,
+        [("first", true), ("shisho", false), ("server-2", true)],
+        "the journal knows the name of the one that is lost"
+    );
+    let file = String::from_utf8(world.read("new.toml")).unwrap();
+    assert!(file.contains("\"missing:\""), "{file}");
+    assert_eq!(tree(&world, "new.toml"), before);
+    check(&world, "new.toml");
+
+    // Work goes on, and what is done now is in the next one.
+    world.write("note", b"third");
+    world.ok(["put", "new.toml", "note", "/later"]);
+    let before = tree(&world, "new.toml");
+    fs::remove_file(world.path("new.toml")).unwrap();
+    world.ok(["rebuild", "again.toml", "a", "c"]);
+    assert_eq!(tree(&world, "again.toml"), before);
+}
+
+/// Half of a vault's servers with half of another's make no vault.
+#[test]
+fn p10_servers_of_two_vaults_are_refused() {
+    let world = World::new();
+    world.ok(["init", "other.toml", "-k", "2", "d", "e", "f"]);
+    world.ends(5, ["rebuild", "mixed.toml", "a", "d"]);
+    assert!(!world.path("mixed.toml").exists() && !world.path("mixed.db").exists());
+}

@@ -1,0 +1,751 @@
+//! WebDAV, spoken directly.
+//!
+//! OpenDAL has a WebDAV service too. It takes a folder that answers 404 for an empty one, cannot ask a server to refuse a name that is
+//! taken, looks for every parent folder before each write, knows no quota, and tells 401, 413 and 507 as one and the same error. The promises
+//! of a store hang on just these, and what is needed of the protocol is six methods.
+//!
+//! The layout is that of a folder store. Its 256 shard folders are made when the store is, so that no later write has to; where one is
+//! missing all the same (a copied folder store has only those it needs), the server's refusal shows it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::ops::Range;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use http::header::{
+    AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, IF_NONE_MATCH, RANGE, WWW_AUTHENTICATE,
+};
+use http::{HeaderName, HeaderValue, Request, StatusCode};
+use http_body_util::BodyExt as _;
+use hyper::body::{Frame, SizeHint};
+use warifu_vault::seam::store::{ObjectKey, ObjectStat, Page, Space, StoreError, StoreErrorKind};
+
+use super::http::{Body, Http, HttpError, MAX_LISTING, Refusal, Reply, object_limit, whole};
+use super::multistatus::{self, Entry};
+use super::names::{MARKER, OBJECTS, PROBE, TMP, parse_shard, shard_folder, shard_of};
+use super::service::{MakeTrouble, Manner, Service, Top, askable, cut, out_of_range, within};
+use crate::layout::random_hex;
+
+const DEPTH: HeaderName = HeaderName::from_static("depth");
+const DESTINATION: HeaderName = HeaderName::from_static("destination");
+const OVERWRITE: HeaderName = HeaderName::from_static("overwrite");
+/// What Apache calls a file that is still under way; its own business.
+const APACHE_TMP: &str = ".davfs.tmp";
+/// Made by mkfs at the top of ext file systems; belongs to nobody.
+const LOST_FOUND: &str = "lost+found";
+/// So many requests of one call are under way at once.
+const AT_ONCE: usize = 16;
+
+const WHAT_FILES_ARE: &[u8] = br#"<?xml version="1.0" encoding="utf-8"?><D:propfind xmlns:D="DAV:"><D:prop><D:resourcetype/><D:getcontentlength/><D:getlastmodified/></D:prop></D:propfind>"#;
+const WHAT_ROOM_THERE_IS: &[u8] = br#"<?xml version="1.0" encoding="utf-8"?><D:propfind xmlns:D="DAV:"><D:prop><D:resourcetype/><D:quota-available-bytes/><D:quota-used-bytes/></D:prop></D:propfind>"#;
+
+/// A folder on a WebDAV server.
+pub(super) struct Webdav {
+    http: Http,
+    /// `https://HOST[:PORT]`.
+    endpoint: String,
+    /// The folder, escaped, without a slash at its end: empty for the server's root.
+    base: String,
+    place: String,
+    authorization: Option<HeaderValue>,
+}
+
+impl fmt::Debug for Webdav {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Webdav")
+            .field("place", &self.place)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How something gets to its place.
+enum Placing<'a> {
+    Put {
+        object: &'a Bytes,
+        only_new: bool,
+    },
+    /// Under a name that is not taken.
+    Move {
+        from: &'a str,
+    },
+}
+
+/// What making a folder found.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Made {
+    New,
+    Was,
+}
+
+impl Webdav {
+    pub(super) fn new(
+        http: Http,
+        endpoint: String,
+        base: String,
+        place: String,
+        authorization: Option<HeaderValue>,
+    ) -> Self {
+        Self {
+            http,
+            endpoint,
+            base,
+            place,
+            authorization,
+        }
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}{}/{path}", self.endpoint, self.base)
+    }
+
+    fn request(&self, method: &str, url: &str) -> http::request::Builder {
+        let mut request = Request::builder().method(method).uri(url);
+        if let Some(authorization) = &self.authorization {
+            request = request.header(AUTHORIZATION, authorization.clone());
+        }
+        request
+    }
+
+    fn ready(request: http::request::Builder, body: Bytes) -> Result<Request<Body>, HttpError> {
+        request
+            .body(whole(body))
+            .map_err(|error| HttpError::Unsendable(error.to_string()))
+    }
+
+    fn told(&self, error: HttpError) -> StoreError {
+        error.at(&self.place)
+    }
+
+    /// An answer that is none of those hoped for.
+    fn refused(&self, reply: &Reply) -> StoreError {
+        let mut error = reply.refusal();
+        if let HttpError::Refused(refusal) = &mut error {
+            let offered = reply.header(WWW_AUTHENTICATE).unwrap_or_default();
+            let scheme = offered.split([' ', ',']).next().unwrap_or_default();
+            if refusal.status == StatusCode::UNAUTHORIZED
+                && !scheme.is_empty()
+                && !scheme.eq_ignore_ascii_case("basic")
+            {
+                refusal.message = Some(format!(
+                    "the server wants the login {scheme}, and warifu knows Basic"
+                ));
+            }
+        }
+        self.told(error)
+    }
+
+    async fn head(&self, path: &str) -> Result<ObjectStat, StoreError> {
+        let url = self.url(path);
+        let reply = self
+            .http
+            .ask(|| Self::ready(self.request("HEAD", &url), Bytes::new()), 0)
+            .await
+            .map_err(|error| self.told(error))?;
+        if reply.status != StatusCode::OK {
+            return Err(self.refused(&reply));
+        }
+        let said = reply
+            .header(CONTENT_LENGTH)
+            .and_then(|text| text.parse().ok());
+        let len = match said {
+            Some(len) => len,
+            // Apache leaves out a length of zero.
+            None => {
+                let entries = self.propfind(path, "0", WHAT_FILES_ARE).await?;
+                entries
+                    .first()
+                    .and_then(|entry| entry.len)
+                    .ok_or_else(|| self.odd("it does not say how long the object is"))?
+            }
+        };
+        let modified = reply
+            .header(http::header::LAST_MODIFIED)
+            .and_then(multistatus::http_date);
+        Ok(ObjectStat { len, modified })
+    }
+
+    fn odd(&self, what: impl fmt::Display) -> StoreError {
+        StoreError::new(StoreErrorKind::Failed, format!("{}: {what}", self.place))
+    }
+
+    /// Asks for what a folder holds (depth 1) or for itself alone (depth 0).
+    async fn propfind(
+        &self,
+        folder: &str,
+        depth: &'static str,
+        what: &'static [u8],
+    ) -> Result<Vec<Entry>, StoreError> {
+        let url = self.url(folder);
+        let request = || {
+            let request = self
+                .request("PROPFIND", &url)
+                .header(DEPTH, depth)
+                .header(http::header::CONTENT_TYPE, "application/xml; charset=utf-8");
+            Self::ready(request, Bytes::from_static(what))
+        };
+        let reply = self
+            .http
+            .ask(request, MAX_LISTING)
+            .await
+            .map_err(|error| self.told(error))?;
+        if reply.status != StatusCode::MULTI_STATUS {
+            return Err(self.refused(&reply));
+        }
+        let body = reply.body;
+        // Thousands of names take milliseconds, which others should not wait for.
+        let entries = if body.len() > 256 << 10 {
+            tokio::task::spawn_blocking(move || multistatus::read(&body))
+                .await
+                .map_err(|_| {
+                    StoreError::new(StoreErrorKind::NoAnswer, "a request was broken off")
+                })?
+        } else {
+            multistatus::read(&body)
+        };
+        let entries = entries.map_err(|error| self.odd(error))?;
+        if let Some(entry) = entries
+            .iter()
+            .find(|entry| entry.refused.is_some_and(|status| status != 404))
+        {
+            let status = entry
+                .refused
+                .and_then(|code| StatusCode::from_u16(code).ok());
+            let refusal = Refusal {
+                status: status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+                code: None,
+                message: Some(format!("for {} in {folder}", entry.name())),
+            };
+            return Err(self.told(HttpError::Refused(refusal)));
+        }
+        Ok(entries)
+    }
+
+    /// What lies in a folder; `NotFound` where there is none.
+    async fn entries(&self, folder: &str) -> Result<Vec<Entry>, StoreError> {
+        let entries = self.propfind(folder, "1", WHAT_FILES_ARE).await?;
+        let mut entries = multistatus::children(entries).map_err(|error| self.odd(error))?;
+        // Removed since its name was read.
+        entries.retain(|entry| entry.refused.is_none());
+        Ok(entries)
+    }
+
+    async fn make_folder(&self, folder: &str) -> Result<Made, StoreError> {
+        let url = self.url(&format!("{folder}/"));
+        let request = || Self::ready(self.request("MKCOL", &url), Bytes::new());
+        let reply = self
+            .http
+            .send_again(request, object_limit())
+            .await
+            .map_err(|error| self.told(error))?;
+        match reply.status {
+            StatusCode::CREATED | StatusCode::OK | StatusCode::NO_CONTENT => Ok(Made::New),
+            // Not allowed on what is there.
+            StatusCode::METHOD_NOT_ALLOWED => Ok(Made::Was),
+            _ => Err(self.refused(&reply)),
+        }
+    }
+
+    /// Makes the folder that an object is to lie in, and what is above it.
+    async fn make_folder_of(&self, path: &str) -> Result<Made, StoreError> {
+        let Some((folder, _)) = path.rsplit_once('/') else {
+            return Ok(Made::Was);
+        };
+        match self.make_folder(folder).await {
+            Err(error) if error.kind == StoreErrorKind::NoAnswer => Err(error),
+            Err(first) => match folder.rsplit_once('/') {
+                Some((above, _)) => {
+                    // A folder over which nothing is mounted any more must not become half a store.
+                    self.head(MARKER).await?;
+                    match self.make_folder(above).await? {
+                        Made::New => self.make_folder(folder).await,
+                        Made::Was => Err(first),
+                    }
+                }
+                None => Err(first),
+            },
+            made => made,
+        }
+    }
+
+    async fn put(&self, path: &str, object: Bytes, only_new: bool) -> Result<Reply, StoreError> {
+        let url = self.url(path);
+        let request = || {
+            let mut request = self
+                .request("PUT", &url)
+                .header(http::header::CONTENT_TYPE, "application/octet-stream")
+                // Said even when there is nothing to send, or nginx takes it for a fault.
+                .header(CONTENT_LENGTH, object.len());
+            if only_new {
+                request = request.header(IF_NONE_MATCH, "*");
+            }
+            Self::ready(request, object.clone())
+        };
+        // The same bytes under the same name: twice is once.
+        let answer = self.http.send_again(request, object_limit()).await;
+        answer.map_err(|error| self.told(error))
+    }
+
+    async fn rename(&self, from: &str, to: &str) -> Result<Reply, StoreError> {
+        let request = self
+            .request("MOVE", &self.url(from))
+            .header(DESTINATION, self.url(to))
+            .header(OVERWRITE, "F");
+        let request = Self::ready(request, Bytes::new()).map_err(|error| self.told(error))?;
+        self.http
+            .send(request, object_limit())
+            .await
+            .map_err(|error| self.told(error))
+    }
+
+    async fn attempt(&self, path: &str, how: &Placing<'_>) -> Result<Reply, StoreError> {
+        match how {
+            Placing::Put { object, only_new } => {
+                self.put(path, Bytes::clone(object), *only_new).await
+            }
+            Placing::Move { from } => self.rename(from, path).await,
+        }
+    }
+
+    /// Puts something at `path`; where the folder is missing, makes that and tries again.
+    async fn place_at(&self, path: &str, how: Placing<'_>) -> Result<(), StoreError> {
+        let mut reply = self.attempt(path, &how).await?;
+        // A missing folder is 409 in the standard, and 500 with nginx.
+        if matches!(reply.status.as_u16(), 404 | 409 | 500)
+            && self.make_folder_of(path).await? == Made::New
+        {
+            reply = self.attempt(path, &how).await?;
+        }
+        match reply.status {
+            StatusCode::CREATED | StatusCode::NO_CONTENT | StatusCode::OK => Ok(()),
+            StatusCode::PRECONDITION_FAILED => Err(taken(&self.place, path)),
+            _ => Err(self.refused(&reply)),
+        }
+    }
+
+    async fn write_staged(&self, path: &str, object: Bytes) -> Result<(), StoreError> {
+        let staged = format!("{TMP}/{}", random_hex()?);
+        let put = Placing::Put {
+            object: &object,
+            only_new: false,
+        };
+        self.place_at(&staged, put).await?;
+        let done = self.place_at(path, Placing::Move { from: &staged }).await;
+        if done
+            .as_ref()
+            .is_err_and(|error| error.kind != StoreErrorKind::NoAnswer)
+        {
+            // In nobody's way if it stays.
+            let _ = self.remove(&staged).await;
+        }
+        done
+    }
+
+    /// Adds a folder's objects to a page, until it is full.
+    fn collect(
+        entries: Vec<Entry>,
+        shard: Option<u8>,
+        after: Option<&ObjectKey>,
+        count_foreign: bool,
+        limit: usize,
+        page: &mut Page,
+    ) {
+        let mut found = BTreeMap::new();
+        let mut foreign = 0_u64;
+        for entry in entries {
+            let name = entry.name();
+            let ours_otherwise = match shard {
+                None => [MARKER, OBJECTS, TMP, LOST_FOUND].contains(&name),
+                Some(_) => false,
+            };
+            if ours_otherwise || name.starts_with(APACHE_TMP) {
+                continue;
+            }
+            let key = ObjectKey::parse(name).filter(|key| shard_of(key) == shard);
+            match (key, entry.folder, entry.len) {
+                (Some(key), false, Some(len)) => {
+                    if after.is_none_or(|after| key > *after) {
+                        let modified = entry.modified;
+                        found.insert(key, ObjectStat { len, modified });
+                    }
+                }
+                _ => foreign += 1,
+            }
+        }
+        if count_foreign {
+            page.foreign += foreign;
+        }
+        for object in found {
+            if page.objects.len() >= limit {
+                page.more = true;
+                return;
+            }
+            page.objects.push(object);
+        }
+    }
+
+    /// What lies in one folder of objects. One that is not there has none; whether the store itself is there is asked afterwards.
+    async fn entries_or_none(&self, folder: &str) -> Result<Vec<Entry>, StoreError> {
+        match self.entries(folder).await {
+            Err(error) if error.kind == StoreErrorKind::NotFound => Ok(Vec::new()),
+            other => other,
+        }
+    }
+}
+
+pub(super) fn taken(place: &str, path: &str) -> StoreError {
+    StoreError::new(
+        StoreErrorKind::AlreadyExists,
+        format!("{place}: {path} is there already"),
+    )
+}
+
+#[async_trait]
+impl Service for Webdav {
+    async fn write(&self, path: &str, object: Bytes, manner: Manner) -> Result<(), StoreError> {
+        if manner.staged {
+            return self.write_staged(path, object).await;
+        }
+        let put = Placing::Put {
+            object: &object,
+            only_new: manner.only_new,
+        };
+        self.place_at(path, put).await
+    }
+
+    async fn read(&self, path: &str, range: Option<Range<u64>>) -> Result<Bytes, StoreError> {
+        if let Some(range) = &range
+            && !askable(range)
+        {
+            let len = self.head(path).await?.len;
+            return within(range, len, &self.place).map(|()| Bytes::new());
+        }
+        let url = self.url(path);
+        let request = || {
+            let mut request = self.request("GET", &url);
+            if let Some(range) = &range {
+                let last = range.end.saturating_sub(1);
+                request = request.header(RANGE, format!("bytes={}-{last}", range.start));
+            }
+            Self::ready(request, Bytes::new())
+        };
+        let reply = self
+            .http
+            .ask(request, object_limit())
+            .await
+            .map_err(|error| self.told(error))?;
+        match (reply.status, range) {
+            // A server may send the whole whatever was asked for.
+            (StatusCode::OK, range) => cut(reply.body, range, &self.place),
+            (StatusCode::PARTIAL_CONTENT, Some(range)) => {
+                let sent = reply
+                    .header(CONTENT_RANGE)
+                    .and_then(content_range)
+                    .ok_or_else(|| self.odd("it does not say which part of the object it sends"))?;
+                // It cuts off what lies beyond the end.
+                if sent.end < range.end {
+                    return Err(out_of_range(&range, &self.place));
+                }
+                if sent != range || reply.body.len() as u64 != range.end - range.start {
+                    return Err(self.odd("it sends another part of the object than was asked for"));
+                }
+                Ok(reply.body)
+            }
+            _ => Err(self.refused(&reply)),
+        }
+    }
+
+    async fn stat(&self, path: &str) -> Result<ObjectStat, StoreError> {
+        self.head(path).await
+    }
+
+    async fn remove(&self, path: &str) -> Result<(), StoreError> {
+        let url = self.url(path);
+        let request = || Self::ready(self.request("DELETE", &url), Bytes::new());
+        let reply = self
+            .http
+            .send_again(request, object_limit())
+            .await
+            .map_err(|error| self.told(error))?;
+        match reply.status {
+            StatusCode::OK | StatusCode::NO_CONTENT => Ok(()),
+            _ => Err(self.refused(&reply)),
+        }
+    }
+
+    async fn list(&self, after: Option<&ObjectKey>, limit: usize) -> Result<Page, StoreError> {
+        let mut page = Page::default();
+        let first_shard = match after {
+            Some(name) => shard_of(name),
+            None => Some(0),
+        };
+        // Share names are hexadecimal, so all of them come before `vault-`; after one of those no shard is left.
+        if let Some(first_shard) = first_shard {
+            let mut shards = BTreeSet::new();
+            for entry in self.entries_or_none(&format!("{OBJECTS}/")).await? {
+                match parse_shard(entry.name()) {
+                    Some(shard) if entry.folder => {
+                        shards.insert(shard);
+                    }
+                    _ if after.is_none() && !entry.name().starts_with(APACHE_TMP) => {
+                        page.foreign += 1;
+                    }
+                    _ => {}
+                }
+            }
+            let shards: Vec<u8> = shards.range(first_shard..).copied().collect();
+            // A short page should not cost the listing of sixteen folders, nor a long one wait for each in turn.
+            let (mut rest, mut at_once) = (shards.as_slice(), 1);
+            while !rest.is_empty() && !page.more {
+                let (now, later) = rest.split_at(at_once.min(rest.len()));
+                (rest, at_once) = (later, (at_once * 2).min(AT_ONCE));
+                let listed: Vec<_> = stream::iter(now.to_vec())
+                    .map(|shard| async move {
+                        let folder = format!("{}/", shard_folder(shard));
+                        Ok::<_, StoreError>((shard, self.entries_or_none(&folder).await?))
+                    })
+                    .buffered(AT_ONCE)
+                    .try_collect()
+                    .await?;
+                for (shard, entries) in listed {
+                    if page.objects.len() >= limit {
+                        page.more = true;
+                        break;
+                    }
+                    let entered_before = after.is_some() && shard == first_shard;
+                    Self::collect(
+                        entries,
+                        Some(shard),
+                        after,
+                        !entered_before,
+                        limit,
+                        &mut page,
+                    );
+                }
+            }
+        }
+        if page.objects.len() >= limit {
+            page.more = true;
+        } else if !page.more {
+            let entered_before = after.is_some_and(|name| !name.is_share());
+            let entries = self.entries_or_none("").await?;
+            Self::collect(entries, None, after, !entered_before, limit, &mut page);
+        }
+        Ok(page)
+    }
+
+    async fn space(&self) -> Result<Space, StoreError> {
+        let entries = self.propfind("", "0", WHAT_ROOM_THERE_IS).await?;
+        let Some(entry) = entries.first() else {
+            return Ok(Space::default());
+        };
+        Ok(Space {
+            total: entry
+                .quota_available
+                .zip(entry.quota_used)
+                .map(|(free, used)| free.saturating_add(used)),
+            free: entry.quota_available,
+        })
+    }
+
+    fn can_stage(&self) -> bool {
+        true
+    }
+
+    async fn shows_parts(&self) -> Result<bool, StoreError> {
+        const HALF: usize = 256 << 10;
+        let path = format!("{PROBE}-{}", random_hex()?);
+        let body = HalfABody {
+            data: Some(Bytes::from(vec![0; HALF])),
+            len: 2 * HALF as u64,
+        };
+        let request = self
+            .request("PUT", &self.url(&path))
+            .body(body.boxed())
+            .map_err(|error| self.told(HttpError::Unsendable(error.to_string())))?;
+        let shown = async || match self.head(&path).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind == StoreErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        };
+        let writing = tokio::time::timeout(
+            Duration::from_millis(400),
+            self.http.send(request, object_limit()),
+        );
+        let looking = async {
+            tokio::time::sleep(Duration::from_millis(250)).await;
+            shown().await
+        };
+        let (_, during) = tokio::join!(writing, looking);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let after = shown().await;
+        let found = during? || after?;
+        if found {
+            let _ = self.remove(&path).await;
+        }
+        Ok(found)
+    }
+
+    async fn top(&self) -> Result<Top, StoreError> {
+        match self.entries("").await {
+            Ok(entries) => Ok(Top::Names(
+                entries
+                    .iter()
+                    .map(|entry| entry.name().to_owned())
+                    .filter(|name| !name.starts_with(APACHE_TMP) && name != LOST_FOUND)
+                    .collect(),
+            )),
+            Err(error) if error.kind == StoreErrorKind::NotFound => Ok(Top::Missing),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn make_place(&self) -> Result<(), MakeTrouble> {
+        if matches!(self.top().await?, Top::Names(_)) {
+            return Ok(());
+        }
+        let url = format!("{}{}/", self.endpoint, self.base);
+        let request = Self::ready(self.request("MKCOL", &url), Bytes::new())
+            .map_err(|error| self.told(error))?;
+        let reply = self
+            .http
+            .send(request, object_limit())
+            .await
+            .map_err(|error| self.told(error))?;
+        match reply.status.as_u16() {
+            200 | 201 | 204 | 405 => Ok(()),
+            404 | 409 => Err(MakeTrouble::NoParent),
+            _ => Err(self.refused(&reply).into()),
+        }
+    }
+
+    async fn make_folders(&self) -> Result<(), StoreError> {
+        for folder in [OBJECTS, TMP] {
+            self.make_folder(folder).await?;
+        }
+        stream::iter(0..=u8::MAX)
+            .map(|shard| async move { self.make_folder(&shard_folder(shard)).await })
+            .buffer_unordered(AT_ONCE)
+            .try_for_each(|_| async { Ok(()) })
+            .await
+    }
+
+    async fn read_above(&self, name: &str) -> Option<String> {
+        let mut base = self.base.as_str();
+        while let Some((above, _)) = base.rsplit_once('/') {
+            base = above;
+            let url = format!("{}{base}/{name}", self.endpoint);
+            let request = || Self::ready(self.request("GET", &url), Bytes::new());
+            if let Ok(reply) = self.http.ask(request, object_limit()).await
+                && reply.status == StatusCode::OK
+            {
+                return Some(format!("{}{base}/", self.endpoint));
+            }
+        }
+        None
+    }
+}
+
+/// The part in `bytes 10-19/200`.
+fn content_range(text: &str) -> Option<Range<u64>> {
+    let (part, _) = text.strip_prefix("bytes ")?.split_once('/')?;
+    let (first, last) = part.split_once('-')?;
+    let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
+    (first <= last).then(|| first..last.saturating_add(1))
+}
+
+/// Half of what it promises, and then nothing more.
+struct HalfABody {
+    data: Option<Bytes>,
+    len: u64,
+}
+
+impl hyper::body::Body for HalfABody {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
+        match self.data.take() {
+            Some(data) => Poll::Ready(Some(Ok(Frame::data(data)))),
+            // Whoever waits for this has a time limit.
+            None => Poll::Pending,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.len)
+    }
+}
+
+/// `Basic` and the user's name and password in base64.
+pub(super) fn basic(user: &str, password: &[u8]) -> Option<HeaderValue> {
+    let mut plain = zeroize::Zeroizing::new(Vec::with_capacity(user.len() + 1 + password.len()));
+    plain.extend_from_slice(user.as_bytes());
+    plain.push(b':');
+    plain.extend_from_slice(password);
+    let mut text = zeroize::Zeroizing::new(String::with_capacity(6 + plain.len().div_ceil(3) * 4));
+    text.push_str("Basic ");
+    base64(&plain, &mut text);
+    let mut value = HeaderValue::from_str(&text).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+fn base64(bytes: &[u8], text: &mut String) {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    for chunk in bytes.chunks(3) {
+        let mut word = [0_u8; 3];
+        for (to, from) in word.iter_mut().zip(chunk) {
+            *to = *from;
+        }
+        let [a, b, c] = word.map(u32::from);
+        let bits = a << 16 | b << 8 | c;
+        for digit in 0..4 {
+            let value = usize::try_from(bits >> (18 - 6 * digit) & 63).unwrap_or(0);
+            match DIGITS.get(value).filter(|_| digit <= chunk.len()) {
+                Some(letter) => text.push(char::from(*letter)),
+                None => text.push('='),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_is_what_everybody_else_has() {
+        for (plain, encoded) in [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foobar", "Zm9vYmFy"),
+            ("割符", "5Ymy56ym"),
+        ] {
+            let mut text = String::new();
+            base64(plain.as_bytes(), &mut text);
+            assert_eq!(text, encoded);
+        }
+        let value = basic("Aladdin", b"open sesame").unwrap();
+        assert_eq!(value, "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
+        assert!(!format!("{value:?}").contains("QWxh"));
+    }
+
+    #[test]
+    fn parts_are_read_to_the_byte() {
+        assert_eq!(content_range("bytes 10-19/200"), Some(10..20));
+        assert_eq!(content_range("bytes 0-0/*"), Some(0..1));
+        for text in ["", "bytes */200", "bytes 5-4/9", "lines 1-2/3", "bytes 1-2"] {
+            assert_eq!(content_range(text), None, "{text}");
+        }
+    }
+}

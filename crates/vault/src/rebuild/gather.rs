@@ -1,0 +1,117 @@
+//! The vault key from servers of which nothing else is known.
+
+use futures_util::future::join_all;
+use warifu_core::ids::{Generation, Threshold, VaultId};
+use warifu_core::keys::VaultKey;
+use warifu_core::vault_object::{RecoverError, recover_vault_key};
+
+use crate::error::{Fault, ServerFault};
+use crate::keys::{Candidate, UnlockError, piece_of};
+use crate::seam::catalog::IndexSet;
+use crate::servers::ServerSeat;
+
+/// What any k servers tell of their vault before anything is read of it.
+#[derive(Debug)]
+pub struct Gathered {
+    /// The vault's id.
+    pub vault: VaultId,
+    /// Its threshold.
+    pub threshold: Threshold,
+    /// The generation of its shares.
+    pub generation: Generation,
+    /// The vault key.
+    pub key: VaultKey,
+    /// The servers that are part of it, by index.
+    pub seats: Vec<ServerSeat>,
+    /// What is wrong with the others.
+    pub faults: Vec<ServerFault>,
+}
+
+/// Asks servers for their pieces of the vault key. Nothing has to be known of the vault: the servers say which it is.
+///
+/// # Errors
+/// [`UnlockError`].
+pub async fn gather(servers: &[Candidate]) -> Result<Gathered, UnlockError> {
+    let answers = join_all(servers.iter().map(piece_of)).await;
+    let (mut objects, mut owners, mut faults) = (Vec::new(), Vec::new(), Vec::new());
+    for (server, answer) in servers.iter().zip(answers) {
+        match answer {
+            Ok(object) => {
+                objects.push(object);
+                owners.push(server);
+            }
+            Err(fault) => faults.push(fault),
+        }
+    }
+    let key = match recover_vault_key(&objects) {
+        Ok((key, _)) => key,
+        Err(RecoverError::TooFew { needed, got }) => {
+            return Err(UnlockError::TooFewServers {
+                needed: u8::try_from(needed).unwrap_or(u8::MAX),
+                got,
+                faults,
+            });
+        }
+        Err(error) => {
+            return Err(UnlockError::Mismatch {
+                detail: error.to_string(),
+                faults,
+            });
+        }
+    };
+    let mut seats: Vec<ServerSeat> = Vec::new();
+    let mut known = None;
+    let mut taken = IndexSet::EMPTY;
+    for (object, server) in objects.iter().zip(owners) {
+        let mut blame = |fault, detail: &str| {
+            faults.push(ServerFault {
+                server: server.name.clone(),
+                fault,
+                detail: detail.to_owned(),
+            });
+        };
+        if !object.is_authentic(&key) {
+            blame(
+                Fault::Foreign,
+                "it belongs to another vault, or its piece of the vault key is false",
+            );
+            continue;
+        }
+        let generation = object.generation();
+        let (_, _, newest) = known.get_or_insert((object.vault(), object.threshold(), generation));
+        *newest = generation.max(*newest);
+        if taken.contains(object.index()) {
+            blame(Fault::Foreign, "it is a server that was given already");
+            continue;
+        }
+        taken.insert(object.index());
+        seats.push(ServerSeat {
+            id: object.server(),
+            index: object.index(),
+            name: server.name.clone(),
+            store: server.store.clone(),
+        });
+    }
+    seats.sort_by_key(|seat| seat.index);
+    let Some((vault, threshold, generation)) = known else {
+        return Err(UnlockError::Mismatch {
+            detail: "no server vouches for the key".to_owned(),
+            faults,
+        });
+    };
+    if seats.len() < usize::from(threshold.k()) {
+        return Err(UnlockError::TooFewServers {
+            needed: threshold.k(),
+            got: seats.len(),
+            faults,
+        });
+    }
+    Ok(Gathered {
+        vault,
+        threshold,
+        generation,
+        key,
+        seats,
+        faults,
+    })
+}

@@ -1,0 +1,307 @@
+//! What lies on the servers.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use futures_util::{StreamExt, stream};
+use warifu_core::format::{ExtentKind, Joiner, OpenShare, Plan, Scheme};
+use warifu_core::ids::{ExtentId, FileId, Generation, Threshold, VersionNo};
+use warifu_core::secret::SecretBytes;
+
+use super::{Outcome, RebuildError, RebuildReport, Stage, Work};
+use crate::error::{Fault, ServerFault};
+use crate::joining::{check_dealing, open_share};
+use crate::seam::catalog::{ExtentRecord, IndexSet};
+use crate::seam::store::{ObjectKey, StoreError, StoreErrorKind};
+use crate::servers::Server;
+
+/// How many objects of a listing are asked for at once.
+const PAGE: usize = 10_000;
+
+/// How many objects are looked into at once.
+const AT_ONCE: usize = 64;
+
+/// More than the beginning of any share takes.
+const PREFIX: u64 = 256;
+
+/// An extent of which at least one share was found.
+#[derive(Clone, Debug)]
+pub(super) struct Seen {
+    pub(super) kind: ExtentKind,
+    pub(super) number: u64,
+    pub(super) len: u64,
+    pub(super) threshold: Threshold,
+    pub(super) scheme: Scheme,
+    pub(super) generation: Generation,
+    pub(super) document: FileId,
+    pub(super) version: VersionNo,
+    /// Where there is one, of the right length.
+    pub(super) there: IndexSet,
+}
+
+impl Seen {
+    pub(super) fn record(&self, extent: ExtentId) -> ExtentRecord {
+        ExtentRecord {
+            extent,
+            kind: self.kind,
+            number: self.number,
+            len: self.len,
+            threshold: self.threshold,
+            scheme: self.scheme,
+            generation: self.generation,
+            document: self.document,
+            version: self.version,
+            owed: IndexSet::EMPTY,
+        }
+    }
+}
+
+/// Everything on the servers.
+#[derive(Debug, Default)]
+pub(super) struct Survey {
+    pub(super) extents: HashMap<ExtentId, Seen>,
+    /// The servers that were listed.
+    pub(super) listed: IndexSet,
+}
+
+/// The names of objects as 32 bytes, with their lengths.
+type Objects = HashMap<[u8; 32], u64>;
+
+impl Work<'_> {
+    pub(super) async fn survey(&self, report: &mut RebuildReport) -> Outcome<Survey> {
+        let servers = self.servers.all().iter();
+        let given: Vec<&Arc<Server>> = servers
+            .filter(|server| self.given.contains(server.index()))
+            .collect();
+        let listings = join_all(given.iter().map(|server| list_all(server))).await;
+        let mut survey = Survey::default();
+        let mut objects = Vec::new();
+        for (server, listing) in given.into_iter().zip(listings) {
+            match listing {
+                Ok((listing, foreign)) => {
+                    survey.listed.insert(server.index());
+                    report.foreign += foreign;
+                    objects.push((server, listing));
+                }
+                Err(error) => report
+                    .faults
+                    .push(ServerFault::of_store(server.name(), &error)),
+            }
+        }
+        let total = objects.iter().map(|(_, listing)| listing.len()).max();
+        let mut done = 0;
+        for (server, mut listing) in objects {
+            // What other servers have told of is looked up by its name.
+            let (index, plans) = (server.index(), &mut survey.extents);
+            for (extent, seen) in plans.iter_mut() {
+                let name = self.servers.object_key(server, *extent, seen.generation);
+                let Some(len) = raw(&name).and_then(|name| listing.remove(&name)) else {
+                    continue;
+                };
+                if len == Plan::new(seen.scheme, seen.threshold, seen.len).object_len() {
+                    seen.there.insert(index);
+                }
+            }
+            let mut opened = stream::iter(listing)
+                .map(|(name, len)| self.look_into(server, name, len))
+                .buffer_unordered(AT_ONCE);
+            while let Some(found) = opened.next().await {
+                done += 1;
+                if done % 1000 == 0 {
+                    let total = total.unwrap_or(0) as u64;
+                    self.say(Stage::Survey, done.min(total), total);
+                }
+                match found {
+                    Ok(Some((extent, mut seen))) => {
+                        seen.there.insert(index);
+                        survey.extents.insert(extent, seen);
+                    }
+                    Ok(None) => {}
+                    Err(fault) => return Err(RebuildError::Server(fault)),
+                }
+            }
+        }
+        let total = total.unwrap_or(0) as u64;
+        self.say(Stage::Survey, total, total);
+        Ok(survey)
+    }
+
+    /// Reads what an object is a share of; `None` for one that is damaged or of something else.
+    async fn look_into(
+        &self,
+        server: &Server,
+        name: [u8; 32],
+        len: u64,
+    ) -> Result<Option<(ExtentId, Seen)>, ServerFault> {
+        let text: String = name.iter().map(|byte| format!("{byte:02x}")).collect();
+        let Some(key) = ObjectKey::parse(&text) else {
+            return Ok(None);
+        };
+        let mut answer = server.get(&key, Some(0..len.min(PREFIX)), None).await;
+        if matches!(&answer, Err(error) if error.kind == StoreErrorKind::NoAnswer) {
+            answer = server.get(&key, Some(0..len.min(PREFIX)), None).await;
+        }
+        let prefix = match answer {
+            Ok(prefix) => prefix,
+            // Nothing is known of what it holds then: shares would be taken for missing that are not.
+            Err(error) if error.kind == StoreErrorKind::NoAnswer => {
+                return Err(ServerFault::of_store(server.name(), &error));
+            }
+            Err(_) => return Ok(None),
+        };
+        let Ok(share) = OpenShare::open(&prefix, &server.seal_key) else {
+            return Ok(None);
+        };
+        let (dealing, header) = (*share.dealing(), *share.header());
+        let its_own = dealing.vault == self.vault
+            && share.server() == server.seat.id
+            && share.index() == server.index()
+            && header.object_len() == len
+            && self
+                .servers
+                .object_key(server, dealing.extent, dealing.generation)
+                == key;
+        Ok(its_own.then(|| {
+            let seen = Seen {
+                kind: dealing.kind,
+                number: dealing.number,
+                len: header.secret_len(),
+                threshold: header.threshold(),
+                scheme: header.scheme(),
+                generation: dealing.generation,
+                document: dealing.file,
+                version: dealing.version,
+                there: IndexSet::EMPTY,
+            };
+            (dealing.extent, seen)
+        }))
+    }
+
+    /// Reads the first `chunks` chunks of an extent, from any k servers that have it.
+    pub(super) async fn fetch_start(
+        &self,
+        extent: ExtentId,
+        seen: &Seen,
+        chunks: u64,
+    ) -> Result<SecretBytes, String> {
+        let record = seen.record(extent);
+        let plan = record.plan();
+        let range = plan.chunk_range(0..chunks);
+        let (prefix, end) = (plan.prefix_len(), range.end);
+        let k = usize::from(seen.threshold.k());
+        let mut good: Vec<(Arc<Server>, bytes::Bytes)> = Vec::new();
+        let mut candidates = self
+            .servers
+            .by_speed(end)
+            .into_iter()
+            .filter(|server| seen.there.contains(server.index()));
+        let mut faults = Vec::new();
+        loop {
+            while good.len() < k {
+                let wanted: Vec<Arc<Server>> = candidates.by_ref().take(k - good.len()).collect();
+                if wanted.is_empty() {
+                    return Err(format!(
+                        "{} of {k} shares can be read {}",
+                        good.len(),
+                        faults.join("; ")
+                    ));
+                }
+                let answers = join_all(wanted.iter().map(|server| {
+                    let name = self.servers.object_key(server, extent, seen.generation);
+                    async move { server.get(&name, Some(0..end), None).await }
+                }))
+                .await;
+                for (server, answer) in wanted.into_iter().zip(answers) {
+                    match answer {
+                        Ok(object) => good.push((server, object)),
+                        Err(error) => faults.push(format!("{}: {error}", server.name())),
+                    }
+                }
+            }
+            let opened: Result<Vec<_>, (usize, String)> = good
+                .iter()
+                .enumerate()
+                .map(|(place, (server, object))| {
+                    let share = open_share(server, self.vault, extent, seen.generation, object)
+                        .and_then(|share| check_dealing(&share, &record).map(|()| share));
+                    share.map_err(|(_, detail): (Fault, String)| (place, detail))
+                })
+                .collect();
+            let joined = opened.and_then(|opened| {
+                let mut joiner = Joiner::new(opened).map_err(|error| (0, error.to_string()))?;
+                let len = joiner.secret_len().min(chunks.saturating_mul(CHUNK));
+                let mut secret = SecretBytes::with_len(usize::try_from(len).unwrap_or(0));
+                let bodies: Vec<&[u8]> = good
+                    .iter()
+                    .map(|(_, object)| object.get(prefix..).unwrap_or_default())
+                    .collect();
+                joiner
+                    .join_chunks(0, &bodies, secret.expose_mut())
+                    .map_err(|error| (bad_one(&error), error.to_string()))?;
+                Ok(secret)
+            });
+            match joined {
+                Ok(secret) => return Ok(secret),
+                Err((place, detail)) => {
+                    let (server, _) = good.swap_remove(place.min(good.len().saturating_sub(1)));
+                    faults.push(format!("{}: {detail}", server.name()));
+                }
+            }
+        }
+    }
+}
+
+/// The bytes of the secret in a chunk.
+pub(super) const CHUNK: u64 = warifu_core::format::CHUNK as u64;
+
+fn bad_one(error: &warifu_core::format::JoinError) -> usize {
+    use warifu_core::format::JoinError;
+    match error {
+        JoinError::Damaged { position, .. } | JoinError::BodyLength { position, .. } => *position,
+        _ => 0,
+    }
+}
+
+/// The name's 32 bytes; `None` for what is no share.
+fn raw(name: &ObjectKey) -> Option<[u8; 32]> {
+    let digits = name.as_str().as_bytes();
+    let mut bytes = [0; 32];
+    if digits.len() != 64 {
+        return None;
+    }
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+        let [high, low] = pair else { return None };
+        let high = char::from(*high).to_digit(16)?;
+        let low = char::from(*low).to_digit(16)?;
+        *byte = u8::try_from(high << 4 | low).ok()?;
+    }
+    Some(bytes)
+}
+
+async fn list_all(server: &Server) -> Result<(Objects, u64), StoreError> {
+    let (mut objects, mut foreign) = (Objects::new(), 0);
+    let mut after: Option<ObjectKey> = None;
+    loop {
+        let page = server
+            .ask(server.seat.store.list(after.as_ref(), PAGE))
+            .await?;
+        foreign += page.foreign;
+        let last = page.objects.last().map(|(name, _)| name.clone());
+        for (name, stat) in &page.objects {
+            if let Some(name) = raw(name) {
+                objects.insert(name, stat.len);
+            }
+        }
+        if !page.more {
+            return Ok((objects, foreign));
+        }
+        if last.is_none() {
+            return Err(StoreError::new(
+                StoreErrorKind::Failed,
+                "the server promised more objects and listed none",
+            ));
+        }
+        after = last;
+    }
+}

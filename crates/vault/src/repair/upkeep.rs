@@ -1,0 +1,167 @@
+//! What a vault does by itself as long as it is open: debts are paid when their servers answer again, and orphans are swept.
+//!
+//! Nobody is to notice: few extents at a time, below a speed limit, and after a vain attempt the next one waits twice as long, unless
+//! a server has come back meanwhile.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::pay::{Manner, pay};
+use super::share::Run;
+use crate::error::{Result, ServerFault};
+use crate::vault::Inner;
+
+/// What is done in the background, and how often.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Upkeep {
+    /// How often debts are looked for, and whether a server has come back. [`Duration::ZERO`] turns all of it off.
+    pub every: Duration,
+    /// The longest pause between two vain attempts to pay.
+    pub at_most: Duration,
+    /// How many bytes are sent in a second at most.
+    pub limit: u64,
+    /// How often orphans are swept; the first time after a tenth of it.
+    pub sweep_every: Duration,
+    /// How old an orphan must be.
+    pub grace: Duration,
+}
+
+impl Default for Upkeep {
+    fn default() -> Self {
+        Self {
+            every: Duration::from_secs(10),
+            at_most: Duration::from_secs(600),
+            limit: 16 << 20,
+            sweep_every: Duration::from_secs(24 * 3600),
+            grace: GRACE,
+        }
+    }
+}
+
+/// How old an orphan must be before it is swept, where nothing else is said.
+pub const GRACE: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// How many extents are worked on at a time.
+const AT_ONCE: usize = 2;
+
+/// Runs until the vault is dropped or closed.
+pub(crate) async fn upkeep(vault: Weak<Inner>) {
+    let Some(Upkeep {
+        every,
+        at_most,
+        sweep_every,
+        ..
+    }) = vault.upgrade().map(|inner| inner.options.upkeep)
+    else {
+        return;
+    };
+    if every.is_zero() {
+        return;
+    }
+    let mut pause = every;
+    let mut due = Instant::now() + every;
+    let mut sweep_due = Instant::now() + sweep_every / 10;
+    let mut unwell = Vec::new();
+    loop {
+        tokio::time::sleep(every).await;
+        let Some(inner) = vault.upgrade().filter(|inner| !inner.is_closing()) else {
+            return;
+        };
+        let now_unwell = inner.unwell();
+        // A server that was in trouble is well again.
+        let came_back = unwell.iter().zip(&now_unwell).any(|(was, is)| *was && !is);
+        if came_back || Instant::now() >= due {
+            pause = match inner.pay_in_background().await {
+                Ok(Paid::Nothing | Paid::Some) => every,
+                Ok(Paid::Vain) => (pause * 2).min(at_most),
+                Err(error) => {
+                    tracing::warn!(%error, "owed shares could not be made yet; trying again");
+                    (pause * 2).min(at_most)
+                }
+            };
+            due = Instant::now() + pause;
+        }
+        unwell = inner.unwell();
+        if Instant::now() >= sweep_due {
+            sweep_due = Instant::now() + sweep_every;
+            if let Err(error) = inner.sweep_in_background().await {
+                tracing::warn!(%error, "orphans could not be swept yet; trying again");
+            }
+        }
+    }
+}
+
+/// What came of an attempt.
+enum Paid {
+    /// Nothing is owed, or somebody else is at it.
+    Nothing,
+    Some,
+    /// Nothing could be paid.
+    Vain,
+}
+
+impl Inner {
+    /// Which servers lag or have stopped answering. Somebody else looks whether they do again.
+    fn unwell(&self) -> Vec<bool> {
+        let servers = self.servers.all().iter();
+        servers.map(|server| !server.health.is_well()).collect()
+    }
+
+    async fn pay_in_background(self: &Arc<Self>) -> Result<Paid> {
+        if self.catalog.owed(None, 1).await?.is_empty() {
+            return Ok(Paid::Nothing);
+        }
+        let Ok(_repairing) = self.repairing.try_lock() else {
+            return Ok(Paid::Nothing);
+        };
+        let run = Run::new(self, Some(self.options.upkeep.limit));
+        // Work on a server that lags would make it lag more, for those who wait.
+        for server in self.servers.all() {
+            if !server.health.is_well() {
+                let error = server.not_asked();
+                run.give_up_on(server.index(), ServerFault::of_store(server.name(), &error));
+            }
+        }
+        // A place that has lost even its piece of the vault key may be the wrong place: somebody should look at that first.
+        for (index, fault) in self.absent(true, |index| !run.is_down(index)).await {
+            run.give_up_on(index, fault);
+        }
+        let closing = || self.is_closing();
+        let manner = Manner {
+            ctx: &Self::own_context(),
+            at_once: AT_ONCE,
+            progress: &|_| (),
+            stop: &closing,
+        };
+        let report = pay(Arc::new(run), manner).await?;
+        let shares = report.shares() + report.found;
+        if shares > 0 {
+            tracing::info!(shares, left = report.left, "owed shares were made");
+        }
+        Ok(match (shares, report.left) {
+            (1.., _) => Paid::Some,
+            (0, 0) => Paid::Nothing,
+            (0, _) => Paid::Vain,
+        })
+    }
+
+    async fn sweep_in_background(self: &Arc<Self>) -> Result<()> {
+        let closing = || self.is_closing();
+        let grace = self.options.upkeep.grace;
+        let orphans = self
+            .orphans(&Self::own_context(), grace, true, &closing)
+            .await?;
+        for (server, orphans) in orphans {
+            if orphans.newer > 0 {
+                tracing::warn!(
+                    server,
+                    objects = orphans.newer,
+                    "a server has versions newer than the catalogue, which may have been brought back from a backup"
+                );
+            }
+        }
+        Ok(())
+    }
+}

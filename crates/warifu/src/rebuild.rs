@@ -1,0 +1,240 @@
+//! [`Warifu::rebuild`]: a new catalogue, and a new vault file where that is lost too.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use warifu_catalog::SqliteCatalog;
+use warifu_core::format::Scheme;
+use warifu_core::ids::ServerId;
+use warifu_store::{Credentials, attach_store};
+use warifu_vault::keys::Candidate;
+use warifu_vault::rebuild::{
+    RebuildError, RebuildOptions, RebuildProgress, RebuildReport, gather, rebuild,
+};
+use warifu_vault::seam::clock::SystemClock;
+
+use crate::context::process_context;
+use crate::error::Error;
+use crate::open::{
+    NewServer, Warifu, absolute, catalog_error, current_folder, remove_catalog, spec, stored_url,
+    unlock_error,
+};
+use crate::vault_file::{
+    Retention, SaveDurability, ServerEntry, VaultFile, VaultFileError, folder_of,
+};
+
+/// What stands in a vault file for the URL of a server that is lost.
+pub(crate) const MISSING: &str = "missing:";
+
+/// A vault that was rebuilt.
+#[derive(Debug)]
+pub struct Rebuilt {
+    /// The vault file, as it is on disk.
+    pub file: VaultFile,
+    /// Whether it was written now.
+    pub file_is_new: bool,
+    /// Where the new catalogue is.
+    pub catalog: PathBuf,
+    /// What is in it, and what is not.
+    pub report: RebuildReport,
+}
+
+impl Warifu {
+    /// Makes the catalogue anew from the servers: from those of the vault file where there is one, or from those given, and
+    /// then the vault file as well. Any k servers will do. In a new vault file, those that were not given are called
+    /// missing.
+    ///
+    /// `program` is what the audit log is to call the program. Nothing is overwritten; when it fails, nothing is left.
+    ///
+    /// # Errors
+    /// [`VaultFileError::Exists`] when servers are given and there is a vault file; [`Error::CatalogExists`]; [`Error`].
+    pub async fn rebuild(
+        path: &Path,
+        servers: Vec<NewServer>,
+        program: &str,
+        progress: &(dyn Fn(RebuildProgress) + Send + Sync),
+    ) -> Result<Rebuilt, Error> {
+        let path = absolute(path)?;
+        let there = path.symlink_metadata().is_ok();
+        if there && !servers.is_empty() {
+            return Err(VaultFileError::Exists { path }.into());
+        }
+        let known = if there || servers.is_empty() {
+            Some(VaultFile::read(&path)?)
+        } else {
+            None
+        };
+        let entries = match &known {
+            Some(file) => file
+                .servers
+                .iter()
+                .filter(|server| server.url != MISSING)
+                .map(|server| {
+                    let (name, url) = (server.name.clone(), server.url.clone());
+                    (name, url, server.credentials.clone())
+                })
+                .collect(),
+            None => entries_of(servers, &path)?,
+        };
+        let mut candidates = Vec::new();
+        for (name, url, credentials) in &entries {
+            let spec = spec(name, url, credentials, folder_of(&path))?;
+            candidates.push(Candidate {
+                name: name.clone(),
+                store: attach_store(&spec),
+            });
+        }
+        let gathered = gather(&candidates).await.map_err(unlock_error)?;
+        if let Some(file) = &known {
+            let belongs = |seat: &warifu_vault::ServerSeat| {
+                file.servers
+                    .iter()
+                    .any(|server| server.id == seat.id && server.index == seat.index)
+            };
+            if gathered.vault != file.vault
+                || gathered.threshold != file.threshold
+                || !gathered.seats.iter().all(belongs)
+            {
+                return Err(Error::WrongVault {
+                    faults: gathered.faults,
+                });
+            }
+        }
+        let (vault, threshold) = (gathered.vault, gathered.threshold);
+        let catalog_path = match &known {
+            Some(file) => file.catalog_path(&path),
+            None => folder_of(&path).join(catalog_name(&path)),
+        };
+        let catalog = SqliteCatalog::create(&catalog_path, gathered.key.catalog_key(vault))
+            .map_err(|source| catalog_error(&catalog_path, source))?;
+        let context = process_context(program);
+        let options = RebuildOptions::default();
+        let made = rebuild(
+            gathered,
+            &catalog,
+            &SystemClock,
+            &context,
+            &options,
+            progress,
+        )
+        .await
+        .map_err(|error| rebuild_error(error, &catalog_path));
+        drop(catalog);
+        let made = made.and_then(|report| {
+            let Some(file) = known.clone() else {
+                let file = file_of(vault, threshold, &report, &entries, &path);
+                file.write_new(&path)?;
+                return Ok((file, report));
+            };
+            Ok((file, report))
+        });
+        let (file, report) = made.inspect_err(|_| remove_catalog(&catalog_path))?;
+        Ok(Rebuilt {
+            file,
+            file_is_new: known.is_none(),
+            catalog: catalog_path,
+            report,
+        })
+    }
+}
+
+type Entry = (String, String, Credentials);
+
+fn entries_of(servers: Vec<NewServer>, path: &Path) -> Result<Vec<Entry>, Error> {
+    let mut names = BTreeSet::new();
+    let mut entries = Vec::new();
+    for server in servers {
+        if !names.insert(server.name.clone()) {
+            return Err(Error::SameName { name: server.name });
+        }
+        let url = stored_url(&server, path)?;
+        let credentials = server
+            .credentials
+            .rebased(&current_folder()?, folder_of(path));
+        entries.push((server.name, url, credentials));
+    }
+    Ok(entries)
+}
+
+fn catalog_name(path: &Path) -> String {
+    format!(
+        "{}.db",
+        path.file_stem().unwrap_or_default().to_string_lossy()
+    )
+}
+
+/// The vault file as the servers and the journal tell it.
+fn file_of(
+    vault: warifu_core::ids::VaultId,
+    threshold: warifu_core::ids::Threshold,
+    report: &RebuildReport,
+    entries: &[Entry],
+    path: &Path,
+) -> VaultFile {
+    let given: BTreeMap<&str, &Entry> = entries
+        .iter()
+        .map(|entry| (entry.0.as_str(), entry))
+        .collect();
+    let mut names: BTreeSet<String> = report
+        .servers
+        .iter()
+        .filter(|server| server.given)
+        .map(|server| server.name.clone())
+        .collect();
+    let entry_of = |name: &str| given.get(name).copied();
+    let mut servers = Vec::new();
+    for server in &report.servers {
+        let index = server.index;
+        let id: ServerId = server.id;
+        if let (true, Some((name, url, credentials))) = (server.given, entry_of(&server.name)) {
+            servers.push(ServerEntry {
+                index,
+                id,
+                name: name.clone(),
+                url: url.clone(),
+                credentials: credentials.clone(),
+            });
+            continue;
+        }
+        let mut name = server.name.clone();
+        while !names.insert(name.clone()) {
+            name.push_str("-missing");
+        }
+        servers.push(ServerEntry {
+            index,
+            id,
+            name,
+            url: MISSING.to_owned(),
+            credentials: Credentials::default(),
+        });
+    }
+    VaultFile {
+        vault,
+        threshold,
+        // The stricter of the two: whoever had chosen the other one chooses again.
+        scheme: Scheme::Shamir,
+        durability: SaveDurability::Normal,
+        retention: Retention::All,
+        catalog: format!("sqlite:{}", catalog_name(path)),
+        servers,
+    }
+}
+
+fn rebuild_error(error: RebuildError, catalog: &Path) -> Error {
+    match error {
+        RebuildError::TooFewServers {
+            needed,
+            got,
+            faults,
+        } => Error::TooFewServers {
+            needed,
+            got,
+            faults,
+        },
+        RebuildError::Catalog(source) => catalog_error(catalog, source),
+        RebuildError::Server(fault) => Error::ServerLost { fault },
+        other => Error::Founding {
+            detail: other.to_string(),
+        },
+    }
+}

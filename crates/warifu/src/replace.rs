@@ -1,0 +1,261 @@
+//! A lost server's seat gets a new, empty place.
+//!
+//! The seat keeps its share index and its server id, so whoever has the old disk *and* the new one has one share, not two. The steps
+//! are in an order in which each can be the last:
+//!
+//! 1. the new place gets the seat's piece of the vault key, made from those of k others, and is the seat's from then on;
+//! 2. every share of the seat is written down as owed;
+//! 3. the vault file names the new place.
+//!
+//! Then a repair fills it. Repeating the command goes on where it was; after step 3, `verify --repair` does as well.
+
+use std::io::Write as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use std::{fs, io};
+
+use warifu_core::ids::{ServerId, ShareIndex};
+use warifu_store::{Credentials, StoreUrl, attach_store, create_store};
+use warifu_vault::keys::FIRST_GENERATION;
+use warifu_vault::seam::store::{Durability, ObjectKey, StoreErrorKind};
+
+use crate::error::Error;
+use crate::open::{NewServer, Warifu, current_folder, spec, stored_url};
+use crate::vault_file::{Problem, VaultFile, VaultFileError, folder_of};
+
+/// How long the old place is given to show that it is still there.
+const OLD_PLACE: Duration = Duration::from_secs(5);
+
+/// What replacing a server's place would do.
+#[derive(Clone, Debug)]
+pub struct ReplacePlan {
+    /// Which share the seat keeps.
+    pub index: ShareIndex,
+    /// Its server id, which stays.
+    pub id: ServerId,
+    /// Its name, which stays.
+    pub name: String,
+    /// Where it was.
+    pub old_url: String,
+    /// Where it will be, as the vault file will say.
+    pub new_url: String,
+    /// Whether the old place still answers as this server. Then a drive that is mounted goes on writing there until it is mounted anew.
+    pub old_answers: bool,
+    /// Other servers on the same disk or machine as the new place: they would be lost together.
+    pub beside: Vec<String>,
+    /// Whether the new place has the seat's piece of the key already: a replacement that was broken off, or the same server under another
+    /// name.
+    pub begun: bool,
+    credentials: Credentials,
+}
+
+impl Warifu {
+    /// Looks whether a server of this vault can be given a new place. Nothing is written.
+    ///
+    /// # Errors
+    /// [`Error::NoServer`]; [`Error::Taken`] when the place belongs to a vault; errors of the new server.
+    pub async fn plan_replace(&self, server: &NewServer) -> Result<ReplacePlan, Error> {
+        let entry = self
+            .file()
+            .servers
+            .iter()
+            .find(|entry| entry.name == server.name);
+        let Some(entry) = entry else {
+            return Err(Error::NoServer {
+                name: server.name.clone(),
+                known: self
+                    .file()
+                    .servers
+                    .iter()
+                    .map(|entry| entry.name.clone())
+                    .collect(),
+            });
+        };
+        let base = folder_of(self.path());
+        let new_url = stored_url(server, self.path())?;
+        let credentials = server.credentials.clone().rebased(&current_folder()?, base);
+        let old = spec(&entry.name, &entry.url, &entry.credentials, base)?;
+        let new = spec(&server.name, &new_url, &credentials, base)?;
+        let piece = self.vault().key_piece_for(entry.index).await?;
+        let name = ObjectKey::vault_object(FIRST_GENERATION);
+        let begun = match attach_store(&new).get(&name, None).await {
+            Ok(found) if found == piece => true,
+            Ok(_) => {
+                return Err(Error::Taken {
+                    server: server.name.clone(),
+                });
+            }
+            Err(_) => false,
+        };
+        let moved = old.url() != new.url();
+        let old_place = attach_store(&old);
+        let answer = tokio::time::timeout(OLD_PLACE, old_place.stat(&name)).await;
+        let old_answers = moved && matches!(answer, Ok(Ok(_)));
+        let mut beside = Vec::new();
+        for other in self
+            .file()
+            .servers
+            .iter()
+            .filter(|other| other.index != entry.index)
+        {
+            let other_spec = spec(&other.name, &other.url, &other.credentials, base)?;
+            if share_a_fate(new.url(), other_spec.url()) {
+                beside.push(other.name.clone());
+            }
+        }
+        Ok(ReplacePlan {
+            index: entry.index,
+            id: entry.id,
+            name: entry.name.clone(),
+            old_url: entry.url.clone(),
+            new_url,
+            old_answers,
+            beside,
+            begun,
+            credentials,
+        })
+    }
+
+    /// Gives a server its new place, which is empty when this returns: the vault is then to be opened anew, and
+    /// [repaired](warifu_vault::Vault::repair). `progress` is told how many extents have been written down.
+    ///
+    /// # Errors
+    /// As [`plan_replace`](Self::plan_replace); [`VaultFileError`]. Repeated, it goes on where it was.
+    pub async fn replace(
+        &self,
+        plan: &ReplacePlan,
+        progress: &(dyn Fn(u64) + Send + Sync),
+    ) -> Result<(), Error> {
+        let base = folder_of(self.path());
+        let new = spec(&plan.name, &plan.new_url, &plan.credentials, base)?;
+        if !plan.begun {
+            let piece = self.vault().key_piece_for(plan.index).await?;
+            let store = create_store(&new).await.map_err(|source| Error::Create {
+                server: plan.name.clone(),
+                source,
+            })?;
+            let name = ObjectKey::vault_object(FIRST_GENERATION);
+            match store.put_new(&name, piece, Durability::Now).await {
+                Ok(()) => {}
+                Err(error) if error.kind == StoreErrorKind::AlreadyExists => {
+                    return Err(Error::Taken {
+                        server: plan.name.clone(),
+                    });
+                }
+                Err(error) => {
+                    return Err(Error::Founding {
+                        detail: format!("{}: {error}", plan.name),
+                    });
+                }
+            }
+        }
+        self.vault()
+            .owe_all(self.context(), plan.index, progress)
+            .await?;
+        rewrite(self.path(), plan.index, &plan.new_url, &plan.credentials)?;
+        Ok(())
+    }
+}
+
+/// Whether two places are lost together, as far as their names and this machine can tell.
+fn share_a_fate(one: &StoreUrl, other: &StoreUrl) -> bool {
+    match (one, other) {
+        (StoreUrl::Directory(one), StoreUrl::Directory(other)) => {
+            let disk = |path: &Path| {
+                // What is not there yet will be where its parent is.
+                let there = path.ancestors().find_map(|path| fs::metadata(path).ok());
+                there.map(|there| there.dev())
+            };
+            disk(one).is_some_and(|found| disk(other) == Some(found))
+        }
+        _ => false,
+    }
+}
+
+/// Changes where a server is in a vault file: whole or not at all, with everything else in it, comments too, as it is.
+fn rewrite(
+    path: &Path,
+    index: ShareIndex,
+    url: &str,
+    credentials: &Credentials,
+) -> Result<(), VaultFileError> {
+    // The file itself is replaced, not a link to it.
+    let path: PathBuf = fs::canonicalize(path).unwrap_or_else(|_| path.into());
+    let failed = |source: io::Error| VaultFileError::Io {
+        path: path.clone(),
+        source,
+    };
+    let text = fs::read_to_string(&path).map_err(failed)?;
+    let changed = with_place(&text, index, url, credentials).ok_or_else(|| {
+        let problem = Problem::Syntax(format!("there is no server with the index {index}"));
+        VaultFileError::Invalid {
+            path: path.clone(),
+            line: 1,
+            problem,
+        }
+    })?;
+    // What cannot be read back is not written.
+    VaultFile::parse(&changed, &path)?;
+    let folder = folder_of(&path);
+    let permissions = fs::metadata(&path).map_err(failed)?.permissions();
+    let mut temporary = tempfile::Builder::new()
+        .prefix(".warifu-")
+        .permissions(permissions)
+        .tempfile_in(folder)
+        .map_err(failed)?;
+    temporary.write_all(changed.as_bytes()).map_err(failed)?;
+    temporary.as_file().sync_all().map_err(failed)?;
+    temporary
+        .persist(&path)
+        .map_err(|error| failed(error.error))?;
+    fs::File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(failed)
+}
+
+/// The text with another place for the server of this index; `None` where there is none.
+fn with_place(
+    text: &str,
+    index: ShareIndex,
+    url: &str,
+    credentials: &Credentials,
+) -> Option<String> {
+    let mut document: toml_edit::DocumentMut = text.parse().ok()?;
+    let servers = document.get_mut("server")?.as_array_of_tables_mut()?;
+    let wanted = i64::from(index.get());
+    let server = servers
+        .iter_mut()
+        .find(|server| server.get("index").and_then(toml_edit::Item::as_integer) == Some(wanted))?;
+    // The ways in belong to the old place.
+    server.retain(|key, _| matches!(key, "index" | "id" | "name" | "url"));
+    let value = server.get_mut("url")?.as_value_mut()?;
+    let decor = value.decor().clone();
+    *value = url.into();
+    *value.decor_mut() = decor;
+    for (field, value) in credentials.entries() {
+        server.insert(field, toml_edit::value(value));
+    }
+    Some(document.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_place_changes_and_comments_stay() {
+        let text = "# ours\nformat = 1\n\n[threshold] # of all\nk = 1\nn = 2\n\n# the old one\n[[server]]\nindex = 1\nid = \"a\"\nname = \"x\"\nurl = \"old\" # cellar\npassword = \"env:P\"\n\n[[server]]\nindex = 2\nid = \"b\"\nname = \"y\"\nurl = \"other\"\n";
+        let index = ShareIndex::new(1).unwrap();
+        let mut credentials = Credentials::default();
+        credentials.set("user", "me").unwrap();
+        let changed = with_place(text, index, "sftp://host/new", &credentials).unwrap();
+        let expected = text
+            .replace("\"old\"", "\"sftp://host/new\"")
+            .replace("password = \"env:P\"", "user = \"me\"");
+        assert_eq!(changed, expected);
+        let none = ShareIndex::new(3).unwrap();
+        assert_eq!(with_place(text, none, "x", &credentials), None);
+        assert_eq!(with_place("no toml", index, "x", &credentials), None);
+    }
+}
