@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use warifu_testkit::servers::Sshd;
+use tempfile::TempDir;
+use warifu_testkit::servers::{S3Server, Sshd, WebdavServer};
 
 use crate::{run, said, wait_until, which};
 
@@ -129,6 +130,108 @@ impl Server for Sftp {
 
     fn resume(&mut self) {
         signal("-CONT", &family(self.sshd.process().id()));
+    }
+}
+
+/// A folder on Apache's WebDAV server.
+#[derive(Debug)]
+pub struct Webdav {
+    server: WebdavServer,
+    data: PathBuf,
+}
+
+impl Webdav {
+    /// Starts one, or says that this machine cannot.
+    ///
+    /// # Panics
+    /// When it should be able to and does not.
+    #[must_use]
+    pub fn new() -> Option<Self> {
+        let server = WebdavServer::apache(false)?;
+        let data = server.folder();
+        Some(Self { server, data })
+    }
+}
+
+impl Server for Webdav {
+    fn url(&self) -> OsString {
+        self.server.url("server", self.server.port()).into()
+    }
+
+    fn options(&self) -> Vec<(&'static str, String)> {
+        self.server.options()
+    }
+
+    fn data(&self) -> &Path {
+        &self.data
+    }
+
+    fn kill(&mut self) {
+        self.server.process().kill();
+    }
+
+    fn start(&mut self) {
+        self.server.restart();
+    }
+
+    fn pause(&mut self) -> bool {
+        self.server.process().pause();
+        true
+    }
+
+    fn resume(&mut self) {
+        self.server.process().resume();
+    }
+}
+
+/// Room in a bucket of an S3 server.
+#[derive(Debug)]
+pub struct Bucket {
+    server: S3Server,
+    data: TempDir,
+}
+
+impl Bucket {
+    /// Starts one, or says that this machine cannot.
+    ///
+    /// # Panics
+    /// When it should be able to and does not.
+    #[must_use]
+    pub fn new() -> Option<Self> {
+        let data = tempfile::tempdir().expect("a folder");
+        let server = S3Server::s3s_in(data.path())?;
+        Some(Self { server, data })
+    }
+}
+
+impl Server for Bucket {
+    fn url(&self) -> OsString {
+        self.server.url("server", self.server.port()).into()
+    }
+
+    fn options(&self) -> Vec<(&'static str, String)> {
+        self.server.options()
+    }
+
+    fn data(&self) -> &Path {
+        self.data.path()
+    }
+
+    fn kill(&mut self) {
+        self.server.process().kill();
+    }
+
+    fn start(&mut self) {
+        self.server.restart();
+    }
+
+    fn pause(&mut self) -> bool {
+        self.server.process().pause();
+        true
+    }
+
+    fn resume(&mut self) {
+        self.server.process().resume();
     }
 }
 
