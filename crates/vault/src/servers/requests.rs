@@ -142,23 +142,33 @@ impl Server {
             Err(error)
                 if error.kind == StoreErrorKind::NoAnswer && begin.elapsed() < RETRY_WITHIN =>
             {
-                let len = object.len() as u64;
-                match self.put_once(name, object, durability).await {
-                    Err(second) if second.kind == StoreErrorKind::AlreadyExists => {
-                        let stat = self.ask(self.seat.store.stat(name)).await?;
-                        if stat.len != len {
-                            return Err(StoreError::new(
-                                StoreErrorKind::Failed,
-                                "an object was kept only in part",
-                            ));
-                        }
-                        if durability == Durability::Now {
-                            self.ask(self.seat.store.sync()).await?;
-                        }
-                        Ok(())
-                    }
-                    other => other,
+                self.put_again(name, object, durability).await
+            }
+            other => other,
+        }
+    }
+
+    /// Keeps a share that may be there already, because an earlier write of it got no answer.
+    pub(crate) async fn put_again(
+        &self,
+        name: &ObjectKey,
+        object: Bytes,
+        durability: Durability,
+    ) -> Result<(), StoreError> {
+        let len = object.len() as u64;
+        match self.put_once(name, object, durability).await {
+            Err(second) if second.kind == StoreErrorKind::AlreadyExists => {
+                let stat = self.ask(self.seat.store.stat(name)).await?;
+                if stat.len != len {
+                    return Err(StoreError::new(
+                        StoreErrorKind::Failed,
+                        "an object was kept only in part",
+                    ));
                 }
+                if durability == Durability::Now {
+                    self.ask(self.seat.store.sync()).await?;
+                }
+                Ok(())
             }
             other => other,
         }
