@@ -138,7 +138,7 @@ impl Inner {
             }
             for row in page {
                 let key = row.key();
-                if packer.add(Record::Row(row)).is_err() {
+                if packer.add(Record::Row(row)).is_some() {
                     break 'full;
                 }
                 after = Some(key);
@@ -179,7 +179,7 @@ impl Inner {
             }
             for line in lines {
                 let number = line.seq;
-                if number > checkpoint.audited || packer.add(Record::Audit(line)).is_err() {
+                if number > checkpoint.audited || packer.add(Record::Audit(line)).is_some() {
                     break 'full;
                 }
                 archived = number;

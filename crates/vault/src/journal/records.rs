@@ -92,14 +92,15 @@ pub(crate) struct Packer {
 
 impl Packer {
     /// Adds a record, unless it would make the segment too long: then it is given back.
-    pub(crate) fn add(&mut self, record: Record) -> Result<(), Record> {
+    #[must_use]
+    pub(crate) fn add(&mut self, record: Record) -> Option<Record> {
         let len = record.len();
         if !self.records.is_empty() && self.len + len > SEGMENT - HEADER {
-            return Err(record);
+            return Some(record);
         }
         self.records.push(record);
         self.len += len;
-        Ok(())
+        None
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -271,7 +271,7 @@ impl Inner {
 fn pack(first: Vec<Record>, records: impl Iterator<Item = Record>) -> Vec<Packer> {
     let mut packers = vec![Packer::default()];
     for record in first.into_iter().chain(records) {
-        let Some(Err(record)) = packers.last_mut().map(|packer| packer.add(record)) else {
+        let Some(record) = packers.last_mut().and_then(|packer| packer.add(record)) else {
             continue;
         };
         let mut packer = Packer::default();
