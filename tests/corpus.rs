@@ -56,6 +56,18 @@ fn p4_a_folder_tree_comes_back_identical_with_every_server_and_without_any_one()
     is_identical(&rig, &corpus);
     drop(away);
     rig.unmount_cleanly();
+    let found = rig.warifu("verify", &[OsStr::new("--json")]);
+    let report: serde_json::Value = serde_json::from_slice(&found.stdout).expect("a report");
+    let of_files = |finding: &&serde_json::Value| finding["of"] == "file";
+    let findings = report["findings"].as_array().expect("findings");
+    assert_eq!(findings.iter().filter(of_files).count(), 0, "{report}");
+    // What was done while a server was away (files were read, and that is in the log) is owed to it by the journal.
+    let repair = rig.warifu("verify", &[OsStr::new("--repair"), OsStr::new("--yes")]);
+    assert!(
+        matches!(repair.status.code(), Some(0 | 11)),
+        "{}",
+        said(&repair)
+    );
     let deep = rig.warifu("verify", &[OsStr::new("--deep")]);
     assert!(deep.status.success(), "{}", said(&deep));
 }

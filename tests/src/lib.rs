@@ -148,7 +148,7 @@ pub fn must<S: AsRef<OsStr>>(
 /// A vault on folders, and a place to mount it.
 #[derive(Debug)]
 pub struct Rig {
-    /// The folders that stand for servers, by index.
+    /// The servers, by index: folders, or URLs of others.
     pub servers: Vec<PathBuf>,
     /// The vault file.
     pub vault: PathBuf,
@@ -180,6 +180,20 @@ impl Rig {
     /// When it cannot be made.
     #[must_use]
     pub fn on(scratch: TempDir, k: u8, servers: Vec<PathBuf>) -> Self {
+        Self::with_options(scratch, k, servers, &[])
+    }
+
+    /// A vault on these servers, named `server-1` and so on, with options as `warifu init` takes them.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    #[must_use]
+    pub fn with_options(
+        scratch: TempDir,
+        k: u8,
+        servers: Vec<PathBuf>,
+        options: &[String],
+    ) -> Self {
         let (vault, drive) = (
             scratch.path().join("office.toml"),
             scratch.path().join("drive"),
@@ -198,6 +212,9 @@ impl Rig {
             k.to_string().into(),
         ];
         arguments.extend(rig.servers.iter().map(OsString::from));
+        for option in options {
+            arguments.extend(["-o".into(), option.into()]);
+        }
         must(warifu(), arguments);
         rig
     }

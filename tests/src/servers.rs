@@ -2,17 +2,24 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use crate::{must, run, said, wait_until, which};
+use tempfile::TempDir;
+use warifu_testkit::servers::{S3Server, Sshd, WebdavServer};
+
+use crate::{run, said, wait_until, which};
 
 /// A place for shares, with the switch of its machine.
 pub trait Server: Send {
     /// What the vault file calls it by.
     fn url(&self) -> OsString;
+
+    /// What the vault file says of it beside that.
+    fn options(&self) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
 
     /// Where its files are on this machine, to look at and to damage.
     fn data(&self) -> &Path;
@@ -23,13 +30,13 @@ pub trait Server: Send {
     /// Starts it again, at the same place with the same files.
     fn start(&mut self);
 
-    /// Stops its processes where they are, if it has any.
-    fn pause(&self) -> bool {
+    /// Stops its processes where they are, and says whether it has any.
+    fn pause(&mut self) -> bool {
         false
     }
 
     /// Lets them go on.
-    fn resume(&self) {}
+    fn resume(&mut self) {}
 }
 
 /// A folder. Killed, it is not there.
@@ -66,97 +73,165 @@ impl Server for Folder {
     }
 }
 
-/// OpenSSH's server, on a free port of this machine, for whoever has its one key.
+/// A folder on an SSH server.
 #[derive(Debug)]
-pub struct Sshd {
-    dir: PathBuf,
-    port: u16,
-    process: Option<Child>,
+pub struct Sftp {
+    sshd: Sshd,
+    data: PathBuf,
 }
 
-impl Sshd {
-    /// Starts one that keeps its keys in `dir`, or says that there is none on this machine.
+impl Sftp {
+    /// Serves the folder `data`, which is made, or says that this machine cannot.
     ///
     /// # Panics
-    /// When it is installed and does not start.
+    /// When it should be able to and does not.
     #[must_use]
-    pub fn start(dir: &Path) -> Option<Self> {
-        let sshd = Path::new("/usr/sbin/sshd");
-        if !sshd.is_file() || which("ssh-keygen").is_none() {
-            crate::skipped("no SSH server: apt-get install openssh-server openssh-client");
-            return None;
-        }
-        fs::create_dir_all(dir).expect("a folder for keys");
-        for key in ["host", "user"] {
-            let path = dir.join(key);
-            let arguments = ["-q", "-t", "ed25519", "-N", "", "-f"].map(OsString::from);
-            must(
-                "ssh-keygen",
-                arguments.into_iter().chain([path.into_os_string()]),
-            );
-        }
-        let mut server = Self {
-            dir: dir.to_owned(),
-            port: free_port(),
-            process: None,
-        };
-        let path = |name: &str| dir.join(name).display().to_string();
-        let config = format!(
-            "ListenAddress 127.0.0.1\nPort {}\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\nStrictModes no\n\
-             PermitRootLogin yes\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nUsePAM no\n\
-             Subsystem sftp internal-sftp\nMaxStartups 100\n",
-            server.port,
-            path("host"),
-            path("user.pub"),
-        );
-        fs::write(dir.join("config"), config).expect("the server's configuration");
-        let host_key = fs::read_to_string(dir.join("host.pub")).expect("a host key");
-        let known = format!("[127.0.0.1]:{} {host_key}", server.port);
-        fs::write(dir.join("known_hosts"), known).expect("known hosts");
-        server.begin();
-        Some(server)
+    pub fn new(data: &Path) -> Option<Self> {
+        fs::create_dir_all(data).expect("a folder");
+        let (sshd, data) = (Sshd::start()?, data.to_owned());
+        Some(Self { sshd, data })
     }
 
-    fn begin(&mut self) {
-        // The folder that Debian's service makes; the server wants it to be there.
-        if crate::is_root() {
-            let _ = fs::create_dir_all("/run/sshd");
-        }
-        let log = fs::File::create(self.dir.join("log")).expect("a log");
-        let process = Command::new("/usr/sbin/sshd")
-            .args(["-D", "-e", "-f"])
-            .arg(self.dir.join("config"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .expect("the SSH server");
-        self.process = Some(process);
-        let address = self.address();
-        let up = wait_until(Duration::from_secs(20), || {
-            TcpStream::connect(address).is_ok()
-        });
-        let log = fs::read_to_string(self.dir.join("log")).unwrap_or_default();
-        assert!(up, "the SSH server does not start: {log}");
-    }
-
-    /// Where it listens.
+    /// The port that it listens on.
     #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        SocketAddr::from(([127, 0, 0, 1], self.port))
-    }
-
-    fn end(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            signal("-KILL", &family(process.id()));
-            let _ = process.wait();
-        }
+    pub fn port(&self) -> u16 {
+        self.sshd.port()
     }
 }
 
-impl Drop for Sshd {
-    fn drop(&mut self) {
-        self.end();
+impl Server for Sftp {
+    fn url(&self) -> OsString {
+        self.sshd.url(&self.data.join("server")).into()
+    }
+
+    fn options(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("key", format!("file:{}", self.sshd.key().display())),
+            ("host_key", self.sshd.fingerprint()),
+        ]
+    }
+
+    fn data(&self) -> &Path {
+        &self.data
+    }
+
+    fn kill(&mut self) {
+        self.sshd.stop();
+    }
+
+    fn start(&mut self) {
+        self.sshd.resume();
+    }
+
+    fn pause(&mut self) -> bool {
+        signal("-STOP", &family(self.sshd.process().id()));
+        true
+    }
+
+    fn resume(&mut self) {
+        signal("-CONT", &family(self.sshd.process().id()));
+    }
+}
+
+/// A folder on Apache's WebDAV server.
+#[derive(Debug)]
+pub struct Webdav {
+    server: WebdavServer,
+    data: PathBuf,
+}
+
+impl Webdav {
+    /// Starts one, or says that this machine cannot.
+    ///
+    /// # Panics
+    /// When it should be able to and does not.
+    #[must_use]
+    pub fn new() -> Option<Self> {
+        let server = WebdavServer::apache(false)?;
+        let data = server.folder();
+        Some(Self { server, data })
+    }
+}
+
+impl Server for Webdav {
+    fn url(&self) -> OsString {
+        self.server.url("server", self.server.port()).into()
+    }
+
+    fn options(&self) -> Vec<(&'static str, String)> {
+        self.server.options()
+    }
+
+    fn data(&self) -> &Path {
+        &self.data
+    }
+
+    fn kill(&mut self) {
+        self.server.process().kill();
+    }
+
+    fn start(&mut self) {
+        self.server.restart();
+    }
+
+    fn pause(&mut self) -> bool {
+        self.server.process().pause();
+        true
+    }
+
+    fn resume(&mut self) {
+        self.server.process().resume();
+    }
+}
+
+/// Room in a bucket of an S3 server.
+#[derive(Debug)]
+pub struct Bucket {
+    server: S3Server,
+    data: TempDir,
+}
+
+impl Bucket {
+    /// Starts one, or says that this machine cannot.
+    ///
+    /// # Panics
+    /// When it should be able to and does not.
+    #[must_use]
+    pub fn new() -> Option<Self> {
+        let data = tempfile::tempdir().expect("a folder");
+        let server = S3Server::s3s_in(data.path())?;
+        Some(Self { server, data })
+    }
+}
+
+impl Server for Bucket {
+    fn url(&self) -> OsString {
+        self.server.url("server", self.server.port()).into()
+    }
+
+    fn options(&self) -> Vec<(&'static str, String)> {
+        self.server.options()
+    }
+
+    fn data(&self) -> &Path {
+        self.data.path()
+    }
+
+    fn kill(&mut self) {
+        self.server.process().kill();
+    }
+
+    fn start(&mut self) {
+        self.server.restart();
+    }
+
+    fn pause(&mut self) -> bool {
+        self.server.process().pause();
+        true
+    }
+
+    fn resume(&mut self) {
+        self.server.process().resume();
     }
 }
 
@@ -164,6 +239,7 @@ impl Drop for Sshd {
 #[derive(Debug)]
 pub struct NetworkMount {
     sshd: Sshd,
+    known: PathBuf,
     data: PathBuf,
     point: PathBuf,
     sshfs: Option<Child>,
@@ -184,9 +260,12 @@ impl NetworkMount {
         for folder in [&data, &point] {
             fs::create_dir_all(folder).expect("a folder");
         }
-        let sshd = Sshd::start(&dir.join("sshd"))?;
+        let sshd = Sshd::start()?;
+        let known = dir.join("known_hosts");
+        fs::write(&known, sshd.known_hosts_line(false)).expect("known hosts");
         let mut server = Self {
             sshd,
+            known,
             data,
             point,
             sshfs: None,
@@ -197,20 +276,22 @@ impl NetworkMount {
 
     fn mount(&mut self) {
         let option = |name: &str, value: &Path| format!("{name}={}", value.display());
-        let dir = self.sshd.dir.clone();
         let options = [
-            option("IdentityFile", &dir.join("user")),
-            option("UserKnownHostsFile", &dir.join("known_hosts")),
-            format!("port={}", self.sshd.port),
+            option("IdentityFile", &self.sshd.key()),
+            option("UserKnownHostsFile", &self.known),
+            format!("port={}", self.sshd.port()),
             String::from("StrictHostKeyChecking=yes"),
             String::from("IdentitiesOnly=yes"),
             String::from("BatchMode=yes"),
         ];
-        let user = must("id", ["-un"]);
         let mut command = Command::new("sshfs");
         command
             .arg("-f")
-            .arg(format!("{}@127.0.0.1:{}", user.trim(), self.data.display()))
+            .arg(format!(
+                "{}@127.0.0.1:{}",
+                self.sshd.user(),
+                self.data.display()
+            ))
             .arg(&self.point)
             .args(["-F", "/dev/null"])
             .stdin(Stdio::null())
@@ -222,8 +303,7 @@ impl NetworkMount {
         self.sshfs = Some(command.spawn().expect("sshfs"));
         let point = self.point.clone();
         let up = wait_until(Duration::from_secs(20), || is_mount_point(&point));
-        let log = fs::read_to_string(dir.join("log")).unwrap_or_default();
-        assert!(up, "sshfs does not mount: {log}");
+        assert!(up, "sshfs does not mount: {}", self.sshd.log());
     }
 
     fn unmount(&mut self) {
@@ -245,44 +325,29 @@ impl Server for NetworkMount {
     }
 
     fn kill(&mut self) {
-        self.sshd.end();
+        self.sshd.stop();
     }
 
     fn start(&mut self) {
         self.unmount();
-        self.sshd.begin();
+        self.sshd.resume();
         self.mount();
     }
 
-    fn pause(&self) -> bool {
-        if let Some(process) = &self.sshd.process {
-            signal("-STOP", &family(process.id()));
-        }
+    fn pause(&mut self) -> bool {
+        signal("-STOP", &family(self.sshd.process().id()));
         true
     }
 
-    fn resume(&self) {
-        if let Some(process) = &self.sshd.process {
-            signal("-CONT", &family(process.id()));
-        }
+    fn resume(&mut self) {
+        signal("-CONT", &family(self.sshd.process().id()));
     }
 }
 
 impl Drop for NetworkMount {
     fn drop(&mut self) {
-        self.resume();
         self.unmount();
     }
-}
-
-/// A port that nobody listens on at the moment.
-///
-/// # Panics
-/// When there is none.
-#[must_use]
-pub fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-    listener.local_addr().expect("its number").port()
 }
 
 fn is_mount_point(path: &Path) -> bool {

@@ -66,10 +66,10 @@ pub enum Command {
     Status(Status),
     /// Check the shares on every server and name what is wrong.
     Verify(Verify),
-    /// Make the catalogue anew from any K servers: names, folders, versions and the audit log.
-    Rebuild(Rebuild),
     /// List the servers, or replace a lost one.
     Server(Server),
+    /// Make the catalogue anew from any K servers: names, folders, versions and the audit log.
+    Rebuild(Rebuild),
     /// Split one file into share files, without a vault.
     Split(Split),
     /// Join share files back into the file.

@@ -1,5 +1,7 @@
 //! [`Failure`]: what the program says when something could not be done. What is wrong first, then what to do next.
 
+mod servers;
+
 use std::io;
 use std::path::Path;
 
@@ -375,6 +377,7 @@ impl Failure {
                 say!("server-option-next"),
             ),
             warifu::Error::Create { server, source } => Self::creating(&server, &source),
+            warifu::Error::Unfit { server, source } => Self::unfit(&server, &source),
             warifu::Error::SameName { name } => Self::new(
                 Exit::Usage,
                 say!("same-name", server = shown_text(&name)),
@@ -464,6 +467,11 @@ impl Failure {
 
     fn creating(server: &str, error: &CreateError) -> Self {
         let server = shown_text(server);
+        if let CreateError::Open(error) = error
+            && let Some(failure) = Self::reaching(&server, error)
+        {
+            return failure;
+        }
         match error {
             CreateError::NotEmpty { path, found, more } => {
                 let others = if *more == 0 {

@@ -32,20 +32,16 @@ pub enum OpenError {
     },
     /// Nobody has said yet that this is the server's key.
     #[error(
-        "the host key of {server} is not known: {algorithm} {fingerprint}. Compare it with what the server's owner says, then {}",
-        trust_advice(known_hosts.as_deref(), line, fingerprint)
+        "the host key of {server} is not known: {} {}. Compare it with what the server's owner says, then {}",
+        shown.algorithm,
+        shown.fingerprint,
+        shown.trust_advice()
     )]
     UnknownHostKey {
         /// The server.
         server: String,
-        /// The kind of key.
-        algorithm: String,
-        /// The key's fingerprint, `SHA256:…`.
-        fingerprint: String,
-        /// The line for a file of known hosts.
-        line: String,
-        /// The file of known hosts that was asked.
-        known_hosts: Option<PathBuf>,
+        /// The key it shows.
+        shown: Box<ShownKey>,
     },
     /// The server shows another key than the one that is known for it.
     #[error(
@@ -173,15 +169,31 @@ impl From<SpecError> for OpenError {
     }
 }
 
-/// How a host key that was found to be right is made known.
-fn trust_advice(known_hosts: Option<&Path>, line: &str, fingerprint: &str) -> String {
-    let file = known_hosts.map_or_else(
-        || "~/.ssh/known_hosts".to_owned(),
-        |path| path.display().to_string(),
-    );
-    format!(
-        "write host_key = \"{fingerprint}\" among the server's options, or add this line to {file}: {line}"
-    )
+/// A host key that a server shows and that nobody has vouched for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShownKey {
+    /// The kind of key.
+    pub algorithm: String,
+    /// The key's fingerprint, `SHA256:…`.
+    pub fingerprint: String,
+    /// The line for a file of known hosts.
+    pub line: String,
+    /// The file of known hosts that was asked; `None` for the user's own.
+    pub known_hosts: Option<PathBuf>,
+}
+
+impl ShownKey {
+    /// How a key that was found to be right is made known.
+    fn trust_advice(&self) -> String {
+        let file = self.known_hosts.as_ref().map_or_else(
+            || "~/.ssh/known_hosts".to_owned(),
+            |path| path.display().to_string(),
+        );
+        format!(
+            "write host_key = \"{}\" among the server's options, or add this line to {file}: {}",
+            self.fingerprint, self.line
+        )
+    }
 }
 
 /// Why a store cannot be made.

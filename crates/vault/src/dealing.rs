@@ -200,6 +200,19 @@ impl Waited {
     }
 }
 
+/// A save for which too few servers have answered asks those that gave no answer again after these times: a server that was
+/// just started again must not be missed because another one has just died.
+const ASK_AGAIN_AFTER: [Duration; 5] = [
+    Duration::from_millis(50),
+    Duration::from_millis(200),
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_millis(1500),
+];
+
+/// Who gives no answer after so long is not asked again.
+const SILENCE: Duration = Duration::from_secs(10);
+
 /// Puts an extent on all servers at once. Returns when all have answered or patience has ended; whether that is enough is
 /// the caller's question.
 pub(crate) async fn put(
@@ -218,10 +231,13 @@ pub(crate) async fn put(
     // Without those that have stopped answering it cannot be saved: they are asked all the same.
     let needed = servers.answering() < k;
     let mut waiting = Vec::new();
-    for (server, object) in servers.all().iter().zip(objects) {
+    let mut silent = IndexSet::EMPTY;
+    let generation = put.record.generation;
+    for (server, object) in servers.all().iter().zip(&objects) {
         if !needed && !server.admits() {
             put.faults
                 .push(ServerFault::of_store(server.name(), &server.not_asked()));
+            silent.insert(server.index());
             continue;
         }
         waiting.push(Waited::new(
@@ -229,7 +245,8 @@ pub(crate) async fn put(
             server.health.usual_write(object.len() as u64),
         ));
         let server = Arc::clone(server);
-        let name = servers.object_key(&server, put.record.extent, put.record.generation);
+        let object = object.clone();
+        let name = servers.object_key(&server, put.record.extent, generation);
         put.pending.spawn(async move {
             let answer = server.put(&name, object, durability).await;
             (server, answer)
@@ -237,6 +254,7 @@ pub(crate) async fn put(
     }
     let begin = Instant::now();
     let (mut threshold_at, mut enough_at) = (None, None);
+    let mut pauses = ASK_AGAIN_AFTER.into_iter();
     loop {
         let next = put.pending.join_next();
         let answer = match threshold_at {
@@ -254,9 +272,38 @@ pub(crate) async fn put(
                 }
             }
         };
-        let Some(answer) = answer else { return put };
-        if let Ok((server, _)) = &answer {
+        let Some(answer) = answer else {
+            // All have answered. If that is too few, those that gave no answer may only just have come back.
+            let could_do = put.stored() < k && put.stored() + silent.len() as usize >= k;
+            let Some(pause) = pauses.next().filter(|_| could_do) else {
+                return put;
+            };
+            tokio::time::sleep(pause).await;
+            for (server, object) in servers.all().iter().zip(&objects) {
+                if !silent.contains(server.index()) {
+                    continue;
+                }
+                put.faults.retain(|fault| fault.server != server.name());
+                let usual = server.health.usual_write(object.len() as u64);
+                waiting.push(Waited::new(server, usual));
+                let (server, object) = (Arc::clone(server), object.clone());
+                let name = servers.object_key(&server, put.record.extent, generation);
+                put.pending.spawn(async move {
+                    let answer = server.put_again(&name, object, durability).await;
+                    (server, answer)
+                });
+            }
+            silent = IndexSet::EMPTY;
+            continue;
+        };
+        if let Ok((server, answer)) = &answer {
             waiting.retain(|other| other.server.index() != server.index());
+            // One that has kept somebody waiting for its silence is not asked again.
+            if matches!(answer, Err(error) if error.kind == StoreErrorKind::NoAnswer)
+                && begin.elapsed() < SILENCE
+            {
+                silent.insert(server.index());
+            }
         }
         put.note(answer);
         let stored = put.stored();

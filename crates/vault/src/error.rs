@@ -247,6 +247,18 @@ impl VaultError {
                 full: *full,
                 faults: Vec::new(),
             },
+            Self::TooFewShares {
+                version,
+                needed,
+                got,
+                ..
+            } => Self::TooFewShares {
+                file: String::new(),
+                version: *version,
+                needed: *needed,
+                got: *got,
+                faults: Vec::new(),
+            },
             Self::Lapsed => Self::Lapsed,
             other => Self::Damaged {
                 what: other.to_string(),

@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use warifu_core::ids::BadThreshold;
-use warifu_store::{BadOption, CreateError, UrlError};
+use warifu_store::{BadOption, CreateError, ProbeError, UrlError};
 use warifu_vault::error::{ServerFault, VaultError};
 use warifu_vault::node::BadName;
 use warifu_vault::seam::catalog::CatalogError;
@@ -44,6 +44,14 @@ pub enum Error {
         server: String,
         /// What is wrong.
         source: CreateError,
+    },
+    /// A server was tried out and cannot keep shares.
+    #[error("{server}: {source}")]
+    Unfit {
+        /// The server's name.
+        server: String,
+        /// What is wrong.
+        source: ProbeError,
     },
     /// Two servers have one name.
     #[error("two servers are called {name}")]

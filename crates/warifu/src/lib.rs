@@ -75,7 +75,8 @@ pub use warifu_vault::{Access, FileHandle, Unsaved, Vault};
 pub mod store {
     pub use warifu_store::{
         BadOption, CreateError, CredentialError, CredentialRef, Credentials, KeySource, OpenError,
-        S3Url, SCHEMES, SftpUrl, StoreSpec, StoreUrl, UrlError, WebdavUrl,
+        ProbeError, Promises, S3Url, SCHEMES, SftpUrl, ShownKey, StoreProfile, StoreSpec, StoreUrl,
+        Unfit, UrlError, WebdavUrl, probe,
     };
     pub use warifu_vault::seam::store::{ShareStore, StoreError, StoreErrorKind};
 }

@@ -8,7 +8,9 @@ use warifu_catalog::SqliteCatalog;
 use warifu_core::format::Scheme;
 use warifu_core::ids::{Generation, Threshold};
 use warifu_core::keys::VaultKey;
-use warifu_store::{Credentials, SpecError, StoreSpec, StoreUrl, attach_store, create_store};
+use warifu_store::{
+    Credentials, SpecError, StoreSpec, StoreUrl, attach_store, create_store, probe,
+};
 use warifu_vault::context::{Act, AuditEntry, Context};
 use warifu_vault::error::{Fault, ServerFault};
 use warifu_vault::keys::{Candidate, Expected, FoundError, UnlockError, found, unlock};
@@ -173,6 +175,10 @@ impl Warifu {
         let mut candidates = Vec::new();
         for (name, spec) in specs {
             let store = create_store(&spec).await.map_err(|source| Error::Create {
+                server: name.clone(),
+                source,
+            })?;
+            probe(&spec).await.map_err(|source| Error::Unfit {
                 server: name.clone(),
                 source,
             })?;

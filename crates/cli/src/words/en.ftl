@@ -364,6 +364,26 @@ server-option-form = an option of a server is written NAME.FIELD=VALUE.
 server-option-unknown = there is no server called "{ $server }" among those named.
 server-option-bad = { $server }: { $detail }.
 server-option-next = write for example -o honcho.key=file:honcho.key, where honcho is a server named as honcho=sftp://USER@HOST/PATH; see { $warifu } init --help
+host-key-unknown = { $server }: the host key of the server is not known: { $algorithm } { $fingerprint }
+host-key-unknown-next = compare the fingerprint with the one that the server's owner reads out. If they are the same, trust it with -o { $server }.host_key={ $fingerprint }, or add the line above to { $file }.
+host-key-changed = { $server }: the server shows another host key than the one that is known: { $fingerprint } instead of { $expected }. Somebody may stand in between.
+host-key-changed-next = do not go on before the server's owner confirms the new key; then put it in the place of the old one.
+host-key-revoked = { $server }: the host key was declared invalid: { $fingerprint } ({ $place })
+certificate-untrusted = { $server }: the certificate of the server is not trusted: { $detail }
+certificate-untrusted-next = if the server's owner has an authority of its own, name its certificate with -o { $server }.ca=FILE.pem
+login-refused = { $server }: the server does not let { $user } in ({ $detail }).
+login-refused-next = check the user's name, and that the server knows the key (its .pub file belongs into ~/.ssh/authorized_keys there) or the password.
+server-unreachable = { $server }: no answer: { $detail }
+server-unreachable-next = check the name and the port in the URL, and that the server is on and can be reached from here.
+credential-exposed-next = close it to others with: chmod 600 { $path }
+server-unfit = { $server }: this place cannot keep shares: { $why }
+server-unfit-next = use another folder or server; a file server that keeps what it was given cannot be replaced by one that does not.
+unfit-replaces = a second write under one name replaces the first.
+unfit-loses = what was written does not come back as it was written.
+unfit-lists-too-little = what was just written is not in the listing.
+unfit-wrong-parts = a part of an object does not come back as asked for.
+unfit-keeps = what was removed is still there.
+unfit-never-absent = it does not say when something is not there.
 
 # Rebuilding the catalogue
 rebuild-done = Rebuilt { $catalog }: { $files } files, { $folders } folders, { $versions } versions.

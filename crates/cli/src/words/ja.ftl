@@ -328,6 +328,26 @@ server-option-form = サーバの設定は 名前.項目=値 の形で書きま�
 server-option-unknown = 指定されたサーバの中に「{ $server }」という名前のものはありません。
 server-option-bad = { $server }: { $detail }
 server-option-next = 例: honcho=sftp://ユーザ@ホスト/パス と名付けたサーバには -o honcho.key=file:honcho.key のように書きます。詳しくは { $warifu } init --help
+host-key-unknown = { $server }: サーバのホスト鍵がまだ登録されていません: { $algorithm } { $fingerprint }
+host-key-unknown-next = 指紋がサーバの管理者の言うものと同じか確かめてください。同じなら -o { $server }.host_key={ $fingerprint } を付けるか、上の行を { $file } に加えてください。
+host-key-changed = { $server }: サーバのホスト鍵が登録されたものと違います: { $expected } ではなく { $fingerprint } です。誰かが間に入っているおそれがあります。
+host-key-changed-next = サーバの管理者が新しい鍵を確認するまで使わないでください。確認できたら、古い鍵を新しい鍵に置き換えてください。
+host-key-revoked = { $server }: 無効とされたホスト鍵です: { $fingerprint }（{ $place }）
+certificate-untrusted = { $server }: サーバの証明書を信頼できません: { $detail }
+certificate-untrusted-next = サーバ側に独自の認証局がある場合は、その証明書を -o { $server }.ca=ファイル.pem で指定してください。
+login-refused = { $server }: サーバが { $user } のログインを拒みました（{ $detail }）。
+login-refused-next = ユーザ名と、鍵（.pub の内容をサーバの ~/.ssh/authorized_keys に登録します）またはパスワードを確認してください。
+server-unreachable = { $server }: 応答がありません: { $detail }
+server-unreachable-next = URL の名前とポート、サーバが動いていてここから届くことを確認してください。
+credential-exposed-next = 次のコマンドでほかの人から読めないようにしてください: chmod 600 { $path }
+server-unfit = { $server }: この場所には割符を預けられません: { $why }
+server-unfit-next = 別のフォルダかサーバを使ってください。
+unfit-replaces = 同じ名前に 2 度書くと、先のものが置き換えられてしまいます。
+unfit-loses = 書いたものが、書いたとおりに読み出せません。
+unfit-lists-too-little = 書いたばかりのものが一覧に出てきません。
+unfit-wrong-parts = 一部分だけを正しく読み出せません。
+unfit-keeps = 消したものが残っています。
+unfit-never-absent = ないものを「ない」と答えません。
 
 # 目録の再構築
 rebuild-done = { $catalog } を作り直しました: ファイル { $files }、フォルダ { $folders }、版 { $versions }。

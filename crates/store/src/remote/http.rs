@@ -21,8 +21,10 @@ use crate::directory::MAX_OBJECT;
 pub(super) const MAX_LISTING: usize = 128 << 20;
 /// So much of an error's page is looked at.
 const MAX_REFUSAL: usize = 64 << 10;
-/// Requests without an effect are made so often before they count as unanswered.
+/// Requests that may be repeated are made so often before they count as unanswered.
 const ATTEMPTS: u32 = 3;
+/// So long is waited before a request is made for the third time.
+const PAUSE: Duration = Duration::from_millis(100);
 /// A connection that nobody used for so long is closed.
 const IDLE: Duration = Duration::from_secs(55);
 /// So many connections are kept for the next requests.
@@ -292,16 +294,25 @@ impl Http {
         request: impl Fn() -> Result<Request<Body>, HttpError>,
         largest: usize,
     ) -> Result<Reply, HttpError> {
-        match self.send(request()?, largest).await {
-            Err(HttpError::BrokenOff(why)) => {
-                let reply = self.send(request()?, largest).await?;
-                if reply.status == StatusCode::PRECONDITION_FAILED {
-                    // The name is taken: by the first request, or by somebody else. That is for the caller to find out.
-                    return Err(HttpError::BrokenOff(why));
+        let mut attempt = 1;
+        loop {
+            let answer = self.send(request()?, largest).await;
+            match answer {
+                // The name is taken: by an earlier of these requests, or by somebody else. That is for the caller to find out.
+                Ok(reply) if attempt > 1 && reply.status == StatusCode::PRECONDITION_FAILED => {
+                    return Err(HttpError::BrokenOff(
+                        "it is not known whether the request was carried out".into(),
+                    ));
                 }
-                Ok(reply)
+                Err(HttpError::BrokenOff(_)) if attempt < ATTEMPTS => {
+                    // A busy server may have closed all the connections that we kept.
+                    if attempt > 1 {
+                        tokio::time::sleep(PAUSE).await;
+                    }
+                    attempt += 1;
+                }
+                answer => return answer,
             }
-            answer => answer,
         }
     }
 
@@ -311,7 +322,7 @@ impl Http {
         request: impl Fn() -> Result<Request<Body>, HttpError>,
         largest: usize,
     ) -> Result<Reply, HttpError> {
-        let mut pause = Duration::from_millis(100);
+        let mut pause = PAUSE;
         let mut attempt = 1;
         loop {
             let answer = self.send(request()?, largest).await;

@@ -18,7 +18,7 @@
 //! # Names that are taken
 //! `put_new` must not touch what is there, and no server can be relied on for that: of those that were tried, Apache and s3s-fs refuse
 //! a write with `If-None-Match: *` under a name that is taken, while nginx and Garage overwrite without a word. So beside the first
-//! write of a process it is tried out, on a file made for it. Where the server refuses, every write is made so. Elsewhere the names
+//! write of a process it is tried out, on a file made for it. Where the server refuses, every write is made so. For all else the names
 //! do what they do everywhere in warifu: nobody can guess one, so only a repetition can find its own object. A repetition is noticed, because the names that this process
 //! has tried are remembered (a quarter of a million and more), and the server is asked first; so it is for the fixed names. What is left is a name
 //! that another process tried before: the same share of the same dealing, sealed again, would replace its twin. A question before every
@@ -39,9 +39,9 @@
 //!
 //! # Time
 //! Connecting, each request, and each call with all its requests have their own limits, one inside the other. Requests without an effect are
-//! made again when a connection breaks (most often one that the server had just closed) or the server is too busy. A write is made again once, when the
-//! connection broke off: the same bytes under a name that is nobody else's. If the name is taken then, the answer is `NoAnswer`, and the vault's own repetition
-//! finds the object. Moving a staged object is never repeated.
+//! made again when a connection breaks (most often one that the server had just closed) or the server is too busy. Writes are made again too, when the
+//! connection broke off and not when the time was over: the same bytes under a name that is nobody else's. If the name is taken then, the answer is
+//! `NoAnswer`, and the vault's own repetition finds the object. A staged object that is gone was moved: nobody else knows its name.
 //!
 //! # Secrets
 //! Passwords and keys are read from where the vault file says and handed to the HTTP library, which keeps them in ordinary memory for as long as the
@@ -52,7 +52,9 @@
 //! error looks) has to be seen on a real one, and none of them can be run beside the tests. Azure's and Google's are reached through gateways that speak S3.
 
 mod bucket;
+mod half;
 mod http;
+mod login;
 mod multistatus;
 mod names;
 mod service;
@@ -138,7 +140,7 @@ fn webdav(
                 });
             }
             let secret = password.resolve_line(spec.base())?;
-            let login = webdav::basic(user, secret.expose());
+            let login = login::basic(user, secret.expose());
             Some(login.ok_or(CredentialError::Missing { field: "password" })?)
         }
     };
@@ -487,6 +489,15 @@ async fn refuse_foreign(spec: &StoreSpec, service: &dyn Service) -> Result<(), C
     })
 }
 
+/// What the way of writing to such a server promises: whole objects always, by the server or by moving them (see [`Powers`]); on disk after a
+/// `sync` only S3's.
+pub(crate) fn promises(spec: &StoreSpec) -> Promises {
+    Promises {
+        atomic_put: true,
+        durable_sync: matches!(spec.url(), StoreUrl::S3(_)),
+    }
+}
+
 pub(crate) async fn identity(spec: &StoreSpec) -> Result<StoreIdentity, OpenError> {
     let options = RemoteOptions::default();
     within(spec, options.total, async {
@@ -512,13 +523,4 @@ pub(crate) async fn identity(spec: &StoreSpec) -> Result<StoreIdentity, OpenErro
         Ok(StoreIdentity::Remote { machine, place })
     })
     .await
-}
-
-/// What such a server promises of itself: nobody sees a part of an object (it is staged where one would show), and nothing is known
-/// of power cuts, since HTTP has no `fsync`.
-pub(crate) fn promises(_: &StoreSpec) -> Promises {
-    Promises {
-        atomic_put: true,
-        durable_sync: false,
-    }
 }

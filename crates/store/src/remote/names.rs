@@ -6,35 +6,25 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::OwnedMutexGuard;
 use warifu_vault::seam::store::ObjectKey;
 
-pub(super) use crate::layout::MARKER;
+use crate::layout::{self, Place};
+pub(super) use crate::layout::{MARKER, OBJECTS, TMP, shard_folder};
+
 /// Where it is tried out what the server does; in the folder that nobody looks into.
 pub(super) const PROBE: &str = "tmp/warifu-probe";
-pub(super) const OBJECTS: &str = "objects";
-pub(super) const TMP: &str = "tmp";
 
-/// Where an object lies, relative to the store: as in a folder store, so that one can be copied to the other.
+/// Where an object lies, relative to the store.
 pub(super) fn path_of(name: &ObjectKey) -> String {
-    let text = name.as_str();
-    match text.get(..2) {
-        Some(shard) if name.is_share() => format!("{OBJECTS}/{shard}/{text}"),
-        _ => text.to_owned(),
-    }
+    Place::of(name).path
 }
 
 /// The shard folder that a share object lies in; `None` for what lies at the top.
 pub(super) fn shard_of(name: &ObjectKey) -> Option<u8> {
-    let digits = name.as_str().get(..2).filter(|_| name.is_share())?;
-    u8::from_str_radix(digits, 16).ok()
+    Place::of(name).shard
 }
 
-pub(super) fn shard_folder(shard: u8) -> String {
-    format!("{OBJECTS}/{shard:02x}")
-}
-
-/// The two lower-case hexadecimal digits that name a shard folder.
+/// The shard whose folder has this name.
 pub(super) fn parse_shard(name: &str) -> Option<u8> {
-    let plain = name.len() == 2 && name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    plain.then(|| u8::from_str_radix(name, 16).ok()).flatten()
+    layout::shard_of(name.as_bytes())
 }
 
 /// So many names are remembered in each of two sets.
@@ -125,21 +115,6 @@ mod tests {
 
     fn name(number: u64) -> ObjectKey {
         ObjectKey::parse(&format!("{number:016x}{:048x}", 7)).unwrap()
-    }
-
-    #[test]
-    fn objects_lie_where_a_folder_store_has_them() {
-        let share = name(0xab01_0203_0405_0607);
-        assert_eq!(path_of(&share), format!("objects/ab/{share}"));
-        assert_eq!(shard_of(&share), Some(0xab));
-        assert_eq!(shard_folder(0x0a), "objects/0a");
-        let fixed = ObjectKey::parse("vault-00000001").unwrap();
-        assert_eq!(path_of(&fixed), "vault-00000001");
-        assert_eq!(shard_of(&fixed), None);
-        assert_eq!(parse_shard("0a"), Some(10));
-        for other in ["0A", "a", "abc", "+a", "", "é"] {
-            assert_eq!(parse_shard(other), None, "{other}");
-        }
     }
 
     #[test]

@@ -320,7 +320,8 @@ impl Shared {
         let _turn = self.turns.take(name).await;
         let refuses_taken = powers.is_some_and(|powers| powers.refuses_taken);
         let path = path_of(name);
-        if self.tried.note(name) && !refuses_taken {
+        // A repetition asks first even where the server would refuse: it may do so before it has read the object, and break off.
+        if self.tried.note(name) {
             match service.stat(&path).await {
                 Ok(_) => return Err(super::webdav::taken(&self.place, &path)),
                 Err(error) if error.kind == StoreErrorKind::NotFound => {}

@@ -10,8 +10,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::Range;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -22,22 +20,20 @@ use http::header::{
 };
 use http::{HeaderName, HeaderValue, Request, StatusCode};
 use http_body_util::BodyExt as _;
-use hyper::body::{Frame, SizeHint};
 use warifu_vault::seam::store::{ObjectKey, ObjectStat, Page, Space, StoreError, StoreErrorKind};
 
+use super::half::HalfABody;
 use super::http::{Body, Http, HttpError, MAX_LISTING, Refusal, Reply, object_limit, whole};
 use super::multistatus::{self, Entry};
 use super::names::{MARKER, OBJECTS, PROBE, TMP, parse_shard, shard_folder, shard_of};
 use super::service::{MakeTrouble, Manner, Service, Top, askable, cut, out_of_range, within};
-use crate::layout::random_hex;
+use crate::layout::{LOST_FOUND, random_hex};
 
 const DEPTH: HeaderName = HeaderName::from_static("depth");
 const DESTINATION: HeaderName = HeaderName::from_static("destination");
 const OVERWRITE: HeaderName = HeaderName::from_static("overwrite");
 /// What Apache calls a file that is still under way; its own business.
 const APACHE_TMP: &str = ".davfs.tmp";
-/// Made by mkfs at the top of ext file systems; belongs to nobody.
-const LOST_FOUND: &str = "lost+found";
 /// So many requests of one call are under way at once.
 const AT_ONCE: usize = 16;
 
@@ -291,15 +287,16 @@ impl Webdav {
     }
 
     async fn rename(&self, from: &str, to: &str) -> Result<Reply, StoreError> {
-        let request = self
-            .request("MOVE", &self.url(from))
-            .header(DESTINATION, self.url(to))
-            .header(OVERWRITE, "F");
-        let request = Self::ready(request, Bytes::new()).map_err(|error| self.told(error))?;
-        self.http
-            .send(request, object_limit())
-            .await
-            .map_err(|error| self.told(error))
+        let (url, to) = (self.url(from), self.url(to));
+        let request = || {
+            let request = self
+                .request("MOVE", &url)
+                .header(DESTINATION, &to)
+                .header(OVERWRITE, "F");
+            Self::ready(request, Bytes::new())
+        };
+        let answer = self.http.send_again(request, object_limit()).await;
+        answer.map_err(|error| self.told(error))
     }
 
     async fn attempt(&self, path: &str, how: &Placing<'_>) -> Result<Reply, StoreError> {
@@ -335,14 +332,23 @@ impl Webdav {
         };
         self.place_at(&staged, put).await?;
         let done = self.place_at(path, Placing::Move { from: &staged }).await;
-        if done
-            .as_ref()
-            .is_err_and(|error| error.kind != StoreErrorKind::NoAnswer)
-        {
-            // In nobody's way if it stays.
-            let _ = self.remove(&staged).await;
+        match done {
+            Err(error) if error.kind == StoreErrorKind::NotFound => {
+                // Nobody else knows the staged name: if it is gone, it was moved by a request whose answer was lost.
+                match self.head(path).await {
+                    Ok(stat) if stat.len == object.len() as u64 => Ok(()),
+                    _ => Err(error),
+                }
+            }
+            Err(error) => {
+                if error.kind != StoreErrorKind::NoAnswer {
+                    // In nobody's way if it stays.
+                    let _ = self.remove(&staged).await;
+                }
+                Err(error)
+            }
+            Ok(()) => Ok(()),
         }
-        done
     }
 
     /// Adds a folder's objects to a page, until it is full.
@@ -559,10 +565,7 @@ impl Service for Webdav {
     async fn shows_parts(&self) -> Result<bool, StoreError> {
         const HALF: usize = 256 << 10;
         let path = format!("{PROBE}-{}", random_hex()?);
-        let body = HalfABody {
-            data: Some(Bytes::from(vec![0; HALF])),
-            len: 2 * HALF as u64,
-        };
+        let body = HalfABody::new(Bytes::from(vec![0; HALF]));
         let request = self
             .request("PUT", &self.url(&path))
             .body(body.boxed())
@@ -658,87 +661,9 @@ fn content_range(text: &str) -> Option<Range<u64>> {
     (first <= last).then(|| first..last.saturating_add(1))
 }
 
-/// Half of what it promises, and then nothing more.
-struct HalfABody {
-    data: Option<Bytes>,
-    len: u64,
-}
-
-impl hyper::body::Body for HalfABody {
-    type Data = Bytes;
-    type Error = std::io::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
-        match self.data.take() {
-            Some(data) => Poll::Ready(Some(Ok(Frame::data(data)))),
-            // Whoever waits for this has a time limit.
-            None => Poll::Pending,
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.len)
-    }
-}
-
-/// `Basic` and the user's name and password in base64.
-pub(super) fn basic(user: &str, password: &[u8]) -> Option<HeaderValue> {
-    let mut plain = zeroize::Zeroizing::new(Vec::with_capacity(user.len() + 1 + password.len()));
-    plain.extend_from_slice(user.as_bytes());
-    plain.push(b':');
-    plain.extend_from_slice(password);
-    let mut text = zeroize::Zeroizing::new(String::with_capacity(6 + plain.len().div_ceil(3) * 4));
-    text.push_str("Basic ");
-    base64(&plain, &mut text);
-    let mut value = HeaderValue::from_str(&text).ok()?;
-    value.set_sensitive(true);
-    Some(value)
-}
-
-fn base64(bytes: &[u8], text: &mut String) {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    for chunk in bytes.chunks(3) {
-        let mut word = [0_u8; 3];
-        for (to, from) in word.iter_mut().zip(chunk) {
-            *to = *from;
-        }
-        let [a, b, c] = word.map(u32::from);
-        let bits = a << 16 | b << 8 | c;
-        for digit in 0..4 {
-            let value = usize::try_from(bits >> (18 - 6 * digit) & 63).unwrap_or(0);
-            match DIGITS.get(value).filter(|_| digit <= chunk.len()) {
-                Some(letter) => text.push(char::from(*letter)),
-                None => text.push('='),
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn base64_is_what_everybody_else_has() {
-        for (plain, encoded) in [
-            ("", ""),
-            ("f", "Zg=="),
-            ("fo", "Zm8="),
-            ("foo", "Zm9v"),
-            ("foobar", "Zm9vYmFy"),
-            ("割符", "5Ymy56ym"),
-        ] {
-            let mut text = String::new();
-            base64(plain.as_bytes(), &mut text);
-            assert_eq!(text, encoded);
-        }
-        let value = basic("Aladdin", b"open sesame").unwrap();
-        assert_eq!(value, "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
-        assert!(!format!("{value:?}").contains("QWxh"));
-    }
 
     #[test]
     fn parts_are_read_to_the_byte() {

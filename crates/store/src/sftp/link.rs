@@ -15,7 +15,7 @@ use crate::url::SftpUrl;
 
 /// After a failure the server is left alone for so long, then for twice as long, up to the longest.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(250);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 pub(super) struct Link {
     pub url: SftpUrl,

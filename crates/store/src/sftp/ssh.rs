@@ -17,7 +17,7 @@ use super::Options;
 use super::known_hosts::{Known, usual_files};
 use super::session::Session;
 use crate::credentials::{CredentialError, KeySource};
-use crate::error::OpenError;
+use crate::error::{OpenError, ShownKey};
 use crate::spec::StoreSpec;
 use crate::url::SftpUrl;
 
@@ -107,17 +107,19 @@ impl Trust {
             }),
             None => Err(OpenError::UnknownHostKey {
                 server,
-                algorithm: key.algorithm().to_string(),
-                fingerprint,
-                line: format!(
-                    "{} {}",
-                    self.host,
-                    PublicKey::new(key.key_data().clone(), "")
-                        .to_openssh()
-                        .unwrap_or_default()
-                        .trim_end()
-                ),
-                known_hosts: self.known_hosts.clone(),
+                shown: Box::new(ShownKey {
+                    algorithm: key.algorithm().to_string(),
+                    fingerprint,
+                    line: format!(
+                        "{} {}",
+                        self.host,
+                        PublicKey::new(key.key_data().clone(), "")
+                            .to_openssh()
+                            .unwrap_or_default()
+                            .trim_end()
+                    ),
+                    known_hosts: self.known_hosts.clone(),
+                }),
             }),
         }
     }

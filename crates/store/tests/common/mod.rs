@@ -1,6 +1,8 @@
 //! What the tests of the directory store share.
 #![allow(dead_code, reason = "each test program uses its own part")]
 
+pub mod sftp;
+
 use std::path::Path;
 use std::process::Command;
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 use warifu_store::RemoteStore;
-use warifu_testkit::servers::{Mode, Proxy, S3Server, WebdavServer};
+use warifu_testkit::servers::{Line, Mode, S3Server, WebdavServer};
 use warifu_testkit::stores::share_name;
 use warifu_vault::seam::store::{Durability, ShareStore, StoreErrorKind};
 
@@ -17,9 +17,9 @@ const MIB: usize = 1 << 20;
 #[tokio::test(flavor = "multi_thread")]
 async fn p4_a_write_that_breaks_off_leaves_nothing_or_the_whole() {
     for (kind, server) in servers() {
-        let proxy = Proxy::to(server.port()).await;
+        let line = Line::to(server.port()).await;
         create(&server.spec("broken")).await;
-        let spec = server.spec_at("broken", proxy.port());
+        let spec = server.spec_at("broken", line.port());
         let store = RemoteStore::open(&spec, patient()).await.unwrap();
         let seen = RemoteStore::open(&server.spec("broken"), patient())
             .await
@@ -28,14 +28,14 @@ async fn p4_a_write_that_breaks_off_leaves_nothing_or_the_whole() {
         let object = bytes(2 * MIB, 7);
         for (number, limit) in (0..).zip([1, 100, 600, 70_000, MIB as u64, 2 * MIB as u64]) {
             let name = share_name(number);
-            proxy.set(Mode::CutRequests(limit));
+            line.set(Mode::CutRequests(limit));
             let cut = store.put_new(&name, object.clone(), Durability::Now).await;
             expect_kind(
                 cut,
                 StoreErrorKind::NoAnswer,
                 &format!("{kind}: cut at {limit}"),
             );
-            proxy.set(Mode::Pass);
+            line.set(Mode::Pass);
             match seen.get(&name, None).await {
                 Ok(whole) => assert!(whole == object, "{kind}: cut at {limit}"),
                 Err(error) => assert_eq!(error.kind, StoreErrorKind::NotFound, "{kind}: {error}"),
@@ -58,9 +58,9 @@ async fn p4_a_write_that_breaks_off_leaves_nothing_or_the_whole() {
 #[tokio::test(flavor = "multi_thread")]
 async fn p4_a_lost_reply_is_found_out_by_the_repetition() {
     for (kind, server) in servers() {
-        let proxy = Proxy::to(server.port()).await;
+        let line = Line::to(server.port()).await;
         create(&server.spec("lost")).await;
-        let spec = server.spec_at("lost", proxy.port());
+        let spec = server.spec_at("lost", line.port());
         for known in [false, true] {
             let store = RemoteStore::open(&spec, patient()).await.unwrap();
             if known {
@@ -68,10 +68,10 @@ async fn p4_a_lost_reply_is_found_out_by_the_repetition() {
             }
             let name = share_name(u64::from(known));
             let object = bytes(50_000, 7);
-            proxy.set(Mode::LoseReplies);
+            line.set(Mode::LoseReplies);
             let lost = store.put_new(&name, object.clone(), Durability::Now).await;
             expect_kind(lost, StoreErrorKind::NoAnswer, kind);
-            proxy.set(Mode::Pass);
+            line.set(Mode::Pass);
             match store.put_new(&name, object.clone(), Durability::Now).await {
                 Err(error) => {
                     assert_eq!(error.kind, StoreErrorKind::AlreadyExists, "{kind}: {error}")
@@ -88,14 +88,14 @@ async fn p4_a_lost_reply_is_found_out_by_the_repetition() {
 #[tokio::test(flavor = "multi_thread")]
 async fn p4_a_read_that_breaks_off_is_never_short() {
     for (kind, server) in servers() {
-        let proxy = Proxy::to(server.port()).await;
+        let line = Line::to(server.port()).await;
         create(&server.spec("cut")).await;
-        let spec = server.spec_at("cut", proxy.port());
+        let spec = server.spec_at("cut", line.port());
         let store = RemoteStore::open(&spec, patient()).await.unwrap();
         let object = bytes(MIB, 7);
         put(&store, &share_name(1), object.clone()).await;
         for limit in [1, 50, 5_000, 500_000] {
-            proxy.set(Mode::CutReplies(limit));
+            line.set(Mode::CutReplies(limit));
             for range in [None, Some(0..MIB as u64 / 2)] {
                 if limit == 500_000 && range.is_some() {
                     continue;
@@ -115,7 +115,7 @@ async fn p4_a_read_that_breaks_off_is_never_short() {
                     &format!("{kind}: listing cut at {limit}"),
                 );
             }
-            proxy.set(Mode::Pass);
+            line.set(Mode::Pass);
             assert!(
                 store.get(&share_name(1), None).await.unwrap() == object,
                 "{kind}"

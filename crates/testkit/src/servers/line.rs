@@ -1,145 +1,190 @@
-//! A line to a server that can be slow, hang, or be cut.
+//! A stretch of network between a client and a server: counted, slow, or torn.
 
+use std::io;
 use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{mpsc, watch};
-use tokio::time::Instant;
+use tokio::task::AbortHandle;
 
-/// A port that leads to another one, with a delay in each direction. Ends when dropped.
-#[derive(Debug)]
-pub struct Line {
-    port: u16,
-    shared: Arc<Shared>,
-    accepting: tokio::task::AbortHandle,
+/// What happens on the way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Nothing.
+    #[default]
+    Pass,
+    /// Requests arrive, and the connection breaks before the first byte of an answer.
+    LoseReplies,
+    /// The connection breaks when so many bytes of a request have gone by.
+    CutRequests(u64),
+    /// The connection breaks when so many bytes of an answer have gone by.
+    CutReplies(u64),
+    /// Each request waits so long.
+    Delay(Duration),
+    /// Nothing arrives, and nothing breaks.
+    Swallow,
 }
 
+/// A line on loopback. Dropping it ends its connections.
 #[derive(Debug)]
+pub struct Line {
+    shared: Arc<Shared>,
+    port: u16,
+    listener: AbortHandle,
+}
+
+#[derive(Debug, Default)]
 struct Shared {
-    delay: Mutex<Duration>,
-    /// How many bytes a connection may still carry towards us before it is cut; `None` is without end.
-    budget: Mutex<Option<usize>>,
-    /// Counts the cuts: a connection ends when the number changes.
-    cuts: watch::Sender<u64>,
-    hung: watch::Sender<bool>,
+    mode: Mutex<Mode>,
+    requests: AtomicU64,
+    connections: AtomicU64,
+}
+
+impl Shared {
+    fn mode(&self) -> Mode {
+        *self.mode.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Line {
-    /// Leads to `target`, a port of 127.0.0.1. Needs a runtime with its network driver.
+    /// Listens on a free port for connections that go to `to` on loopback. Needs tokio's runtime.
     ///
     /// # Panics
-    /// When the machine has no loopback interface.
-    pub async fn start(target: u16) -> Self {
+    /// When there is no free port.
+    pub async fn to(to: u16) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
             .await
-            .expect("there is a loopback interface");
-        let port = listener.local_addr().expect("it is bound").port();
-        let shared = Arc::new(Shared {
-            delay: Mutex::default(),
-            budget: Mutex::default(),
-            cuts: watch::channel(0).0,
-            hung: watch::channel(false).0,
-        });
-        let serving = Arc::clone(&shared);
-        let accepting = tokio::spawn(async move {
-            while let Ok((near, _)) = listener.accept().await {
-                if let Ok(far) = TcpStream::connect((Ipv4Addr::LOCALHOST, target)).await {
-                    let _ = near.set_nodelay(true);
-                    let _ = far.set_nodelay(true);
-                    let (near_in, near_out) = near.into_split();
-                    let (far_in, far_out) = far.into_split();
-                    tokio::spawn(carry(near_in, far_out, Arc::clone(&serving), false));
-                    tokio::spawn(carry(far_in, near_out, Arc::clone(&serving), true));
-                }
+            .expect("loopback has a free port");
+        let port = listener
+            .local_addr()
+            .expect("a listener has an address")
+            .port();
+        let shared = Arc::new(Shared::default());
+        let ours = Arc::clone(&shared);
+        let task = tokio::spawn(async move {
+            // Ends with the task, and with it every connection.
+            let mut connections = tokio::task::JoinSet::new();
+            while let Ok((client, _)) = listener.accept().await {
+                ours.connections.fetch_add(1, Ordering::Relaxed);
+                let shared = Arc::clone(&ours);
+                connections.spawn(async move {
+                    let _ = carry(client, to, &shared).await;
+                });
+                while connections.try_join_next().is_some() {}
             }
         });
         Self {
-            port,
             shared,
-            accepting: accepting.abort_handle(),
+            port,
+            listener: task.abort_handle(),
         }
     }
 
-    /// Its port on 127.0.0.1.
+    /// The port to use instead of the server's.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// What a round trip costs from now on.
-    pub fn set_round_trip(&self, time: Duration) {
-        *lock(&self.shared.delay) = time / 2;
+    /// Changes what happens from now on, on open connections too.
+    pub fn set(&self, mode: Mode) {
+        *self
+            .shared
+            .mode
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = mode;
     }
 
-    /// Ends every connection now.
-    pub fn cut(&self) {
-        self.shared.cuts.send_modify(|cuts| *cuts += 1);
+    /// How many requests have begun: how often a client spoke after a server, or first.
+    #[must_use]
+    pub fn requests(&self) -> u64 {
+        self.shared.requests.load(Ordering::Relaxed)
     }
 
-    /// Ends every connection when so many more bytes have come back from the server.
-    pub fn cut_after(&self, bytes: usize) {
-        *lock(&self.shared.budget) = Some(bytes);
-    }
-
-    /// Carries nothing, in either direction, while `hung`.
-    pub fn hang(&self, hung: bool) {
-        self.shared.hung.send_replace(hung);
+    /// How many connections there were.
+    #[must_use]
+    pub fn connections(&self) -> u64 {
+        self.shared.connections.load(Ordering::Relaxed)
     }
 }
 
 impl Drop for Line {
     fn drop(&mut self) {
-        self.accepting.abort();
-        self.cut();
+        self.listener.abort();
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+fn torn() -> io::Error {
+    io::ErrorKind::ConnectionAborted.into()
 }
 
-/// Carries one direction of a connection until either side or the line ends.
-async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, shared: Arc<Shared>, back: bool) {
-    let (queue, mut queued) = mpsc::channel::<(Instant, Vec<u8>)>(1024);
-    let mut cuts = shared.cuts.subscribe();
-    cuts.mark_unchanged();
-    let delaying = Arc::clone(&shared);
-    let reading = async move {
+async fn carry(client: TcpStream, to: u16, shared: &Shared) -> io::Result<()> {
+    let server = TcpStream::connect((Ipv4Addr::LOCALHOST, to)).await?;
+    client.set_nodelay(true)?;
+    server.set_nodelay(true)?;
+    let (mut from_client, mut to_client) = client.into_split();
+    let (mut from_server, mut to_server) = server.into_split();
+    let server_spoke = AtomicBool::new(true);
+    let sent = AtomicU64::new(0);
+    let requests = async {
         let mut buffer = vec![0; 64 << 10];
-        while let Ok(len) = from.read(&mut buffer).await {
-            let due = Instant::now() + *lock(&delaying.delay);
-            let piece = buffer.get(..len).unwrap_or_default().to_vec();
-            if len == 0 || queue.send((due, piece)).await.is_err() {
-                break;
+        loop {
+            let len = from_client.read(&mut buffer).await?;
+            if len == 0 {
+                return to_server.shutdown().await;
             }
-        }
-    };
-    let mut hung = shared.hung.subscribe();
-    let writing = async {
-        while let Some((due, piece)) = queued.recv().await {
-            tokio::time::sleep_until(due).await;
-            if hung.wait_for(|hung| !hung).await.is_err() || to.write_all(&piece).await.is_err() {
-                return;
+            let begins = server_spoke.swap(false, Ordering::AcqRel);
+            if begins {
+                shared.requests.fetch_add(1, Ordering::Relaxed);
+                sent.store(0, Ordering::Relaxed);
             }
-            if back {
-                let spent = {
-                    let mut budget = lock(&shared.budget);
-                    let left = budget.map(|left| left.saturating_sub(piece.len()));
-                    *budget = left.filter(|left| *left > 0);
-                    left == Some(0)
-                };
-                if spent {
-                    shared.cuts.send_modify(|cuts| *cuts += 1);
+            let mut bytes = &buffer[..len];
+            match shared.mode() {
+                Mode::Delay(delay) if begins => tokio::time::sleep(delay).await,
+                Mode::CutRequests(limit) => {
+                    let before = sent.fetch_add(len as u64, Ordering::Relaxed);
+                    if before + len as u64 > limit {
+                        let rest = usize::try_from(limit - before.min(limit)).unwrap_or(0);
+                        bytes = &bytes[..rest];
+                        to_server.write_all(bytes).await?;
+                        to_server.flush().await?;
+                        return Err(torn());
+                    }
                 }
+                Mode::Swallow => continue,
+                _ => {}
             }
+            to_server.write_all(bytes).await?;
         }
     };
-    tokio::select! {
-        () = async { tokio::join!(reading, writing); } => {}
-        _ = cuts.changed() => {}
-    }
+    let replies = async {
+        let mut buffer = vec![0; 64 << 10];
+        let mut passed = 0_u64;
+        loop {
+            let len = from_server.read(&mut buffer).await?;
+            if len == 0 {
+                return to_client.shutdown().await;
+            }
+            if !server_spoke.swap(true, Ordering::AcqRel) {
+                passed = 0;
+            }
+            match shared.mode() {
+                Mode::LoseReplies => return Err(torn()),
+                Mode::CutReplies(limit) if passed + len as u64 > limit => {
+                    let rest = usize::try_from(limit - passed.min(limit)).unwrap_or(0);
+                    to_client.write_all(&buffer[..rest]).await?;
+                    return Err(torn());
+                }
+                Mode::Swallow => continue,
+                _ => {}
+            }
+            passed += len as u64;
+            to_client.write_all(&buffer[..len]).await?;
+        }
+    };
+    // An error in one direction ends both.
+    tokio::try_join!(requests, replies).map(|_| ())
 }

@@ -12,10 +12,10 @@ mod sshd;
 mod webdav;
 
 pub use certificates::Certificates;
-pub use line::Line;
+pub use line::{Line, Mode};
 pub use listening::Listening;
 pub use process::{Process, free_port, installed, skipped};
-pub use proxy::{Mode, Proxy};
+pub use proxy::Proxy;
 pub use s3::S3Server;
 pub use sshd::{Sshd, SshdOptions};
 pub use webdav::WebdavServer;

@@ -99,12 +99,12 @@ impl WebdavServer {
         open(&folder.path().join("run"));
         match data {
             Some(data) => {
-                std::os::unix::fs::symlink(data, folder.path().join("root")).expect("a new name");
+                std::os::unix::fs::symlink(data, folder.path().join("top")).expect("a new name");
                 open(data);
             }
-            None => fs::create_dir(folder.path().join("root")).expect("a folder can be made"),
+            None => fs::create_dir(folder.path().join("top")).expect("a folder can be made"),
         }
-        let dav = folder.path().join("root/dav");
+        let dav = folder.path().join("top/dav");
         fs::create_dir(&dav).expect("a folder can be made");
         open(&dav);
         let hash = run(&openssl, &["passwd", "-apr1", PASSWORD]);
@@ -193,7 +193,7 @@ impl WebdavServer {
     /// Where the server keeps what lies in `/dav`.
     #[must_use]
     pub fn folder(&self) -> PathBuf {
-        self.folder.path().join("root/dav")
+        self.folder.path().join("top/dav")
     }
 }
 
@@ -246,9 +246,9 @@ fn apache(folder: &Path, port: u16, certificates: Option<&Certificates>) -> Stri
     }
     // Started as root it wants to be somebody else; otherwise it ignores this.
     text.push_str(&format!(
-        "User www-data\nGroup www-data\nErrorLog {at}/error.log\nDocumentRoot {at}/root\nDavLockDB {at}/run/locks\n\
+        "User www-data\nGroup www-data\nErrorLog {at}/error.log\nDocumentRoot {at}/top\nDavLockDB {at}/run/locks\n\
          StartServers 1\nServerLimit 1\nThreadsPerChild 64\nMaxRequestWorkers 64\nKeepAliveTimeout 5\nMaxKeepAliveRequests 0\n\
-         <Directory {at}/root>\nDav On\nOptions FollowSymLinks\nAuthType Basic\nAuthName warifu\nAuthUserFile {at}/users\nRequire valid-user\n</Directory>\n"
+         <Directory {at}/top>\nDav On\nOptions FollowSymLinks\nAuthType Basic\nAuthName warifu\nAuthUserFile {at}/users\nRequire valid-user\n</Directory>\n"
     ));
     if let Some(certificates) = certificates {
         text.push_str(&format!(
@@ -277,9 +277,9 @@ fn nginx(folder: &Path, port: u16, certificates: Option<&Certificates>) -> Strin
          events {{ worker_connections 512; }}\n\
          http {{\n\
          access_log off; keepalive_timeout 5s; client_max_body_size 0;\n\
-         client_body_temp_path {at}/root/.body; proxy_temp_path {at}/run/p; fastcgi_temp_path {at}/run/f;\n\
+         client_body_temp_path {at}/top/.body; proxy_temp_path {at}/run/p; fastcgi_temp_path {at}/run/f;\n\
          uwsgi_temp_path {at}/run/u; scgi_temp_path {at}/run/s;\n\
-         server {{ listen 127.0.0.1:{port}{listen}; {tls} root {at}/root; auth_basic warifu; auth_basic_user_file {at}/users;\n\
+         server {{ listen 127.0.0.1:{port}{listen}; {tls} root {at}/top; auth_basic warifu; auth_basic_user_file {at}/users;\n\
          location /dav {{ dav_methods PUT DELETE MKCOL COPY MOVE; dav_ext_methods PROPFIND OPTIONS; }} }} }}\n"
     )
 }

@@ -181,7 +181,7 @@ impl Inner {
             let absent = |chunk: &u64| !parts.chunks.contains_key(&(extent, *chunk));
             let mut wanted = chunks(at, len).filter(absent);
             let first = wanted.next();
-            first.map(|first| first..wanted.last().unwrap_or(first) + 1)
+            first.map(|first| first..wanted.next_back().unwrap_or(first) + 1)
         };
         let Some(wanted) = wanted else {
             return Ok(true);

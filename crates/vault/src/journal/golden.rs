@@ -138,7 +138,7 @@ fn header() -> Header {
 fn segment(records: Vec<Record>) -> Vec<u8> {
     let mut packer = Packer::default();
     for record in records {
-        assert_eq!(packer.add(record), None);
+        assert!(packer.add(record).is_none());
     }
     packer.encode(header()).expose().to_vec()
 }
@@ -236,13 +236,13 @@ fn a_segment_is_filled_and_no_more() {
         })
     };
     let mut packer = Packer::default();
-    assert_eq!(packer.add(long(5 << 20)), None);
+    assert!(packer.add(long(5 << 20)).is_none());
     assert!(packer.add(long(1)).is_some());
     let bytes = packer.encode(header());
     assert_eq!(parse(bytes.expose()).unwrap().1, vec![long(5 << 20)]);
     let mut packer = Packer::default();
     for _ in 0..3 {
-        assert_eq!(packer.add(long(1 << 20)), None);
+        assert!(packer.add(long(1 << 20)).is_none());
     }
     assert!(packer.add(long(1 << 20)).is_some());
 }

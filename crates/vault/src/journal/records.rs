@@ -91,7 +91,7 @@ pub(crate) struct Packer {
 }
 
 impl Packer {
-    /// Adds a record, unless it would make the segment too long: then it is given back.
+    /// Adds a record, unless it would make the segment too long: then it is given back. An empty segment takes any.
     #[must_use]
     pub(crate) fn add(&mut self, record: Record) -> Option<Record> {
         let len = record.len();

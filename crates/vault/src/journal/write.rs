@@ -36,7 +36,7 @@ impl Inner {
     /// Writes what the journal does not have yet. A failure is nobody's error: it is tried again, and the vault's status says
     /// since when the journal is behind.
     pub(crate) async fn write_journal(self: &Arc<Self>, occasion: Occasion) {
-        if self.options.read_only || !self.options.journal {
+        if self.options.read_only {
             return;
         }
         let mut progress = self.journal.progress.lock().await;
@@ -183,7 +183,7 @@ impl Inner {
             version: VersionNo(next),
             kind: ExtentKind::Journal,
             number: class.number(),
-            // Little beside the contents, whatever their scheme: so the list of all names keeps the stronger promise.
+            // Names are in it: secret from fewer than k servers whatever they can compute.
             scheme: Scheme::Shamir,
         };
         let (servers, ids) = (Arc::clone(&self.servers), extents.clone());

@@ -370,7 +370,10 @@ impl Known {
             Standing::Lagging { limit } => limit,
             Standing::Open => FIRST_HEDGE,
         };
-        let quick = took <= limit || usual.is_some_and(|(mean, _)| took.as_secs_f64() <= mean);
+        // A laggard that is quick at other things in between, such as writes, stays one until its back-off is over.
+        let waits = self.standing != Standing::Open && self.probe_at.is_some_and(|at| at > now);
+        let quick =
+            !waits && (took <= limit || usual.is_some_and(|(mean, _)| took.as_secs_f64() <= mean));
         if quick {
             self.standing = Standing::Well;
             self.well_since = Some(now);
@@ -496,6 +499,13 @@ mod tests {
         assert!(one.rank(100) > other.rank(100));
         one.answered(Kind::Read(100), Duration::from_secs(10));
         assert_eq!(told(&one), Breaker::Lagging, "ten seconds are not quick");
+        one.answered(Kind::Other, 30 * MS);
+        assert_eq!(
+            told(&one),
+            Breaker::Lagging,
+            "not before its back-off is over"
+        );
+        tokio::time::advance(FIRST_BACKOFF * 2).await;
         one.answered(Kind::Other, 30 * MS);
         assert_eq!(told(&one), Breaker::Closed);
         // An open one that answers slowly is only lagging then.

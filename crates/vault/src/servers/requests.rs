@@ -18,7 +18,7 @@ use crate::seam::store::{Durability, ObjectKey, StoreError, StoreErrorKind};
 const RETRY_WITHIN: Duration = Duration::from_secs(2);
 
 /// How many requests may wait for a server that lags. Each holds the share that it sends.
-const LAGGING_AT_ONCE: usize = 8;
+const LAGGING_AT_ONCE: usize = 16;
 
 /// How long a probe waits at most.
 const PROBE_WITHIN: Duration = Duration::from_secs(15);
@@ -142,23 +142,33 @@ impl Server {
             Err(error)
                 if error.kind == StoreErrorKind::NoAnswer && begin.elapsed() < RETRY_WITHIN =>
             {
-                let len = object.len() as u64;
-                match self.put_once(name, object, durability).await {
-                    Err(second) if second.kind == StoreErrorKind::AlreadyExists => {
-                        let stat = self.ask(self.seat.store.stat(name)).await?;
-                        if stat.len != len {
-                            return Err(StoreError::new(
-                                StoreErrorKind::Failed,
-                                "an object was kept only in part",
-                            ));
-                        }
-                        if durability == Durability::Now {
-                            self.ask(self.seat.store.sync()).await?;
-                        }
-                        Ok(())
-                    }
-                    other => other,
+                self.put_again(name, object, durability).await
+            }
+            other => other,
+        }
+    }
+
+    /// Keeps a share that may be there already, because an earlier write of it got no answer.
+    pub(crate) async fn put_again(
+        &self,
+        name: &ObjectKey,
+        object: Bytes,
+        durability: Durability,
+    ) -> Result<(), StoreError> {
+        let len = object.len() as u64;
+        match self.put_once(name, object, durability).await {
+            Err(second) if second.kind == StoreErrorKind::AlreadyExists => {
+                let stat = self.ask(self.seat.store.stat(name)).await?;
+                if stat.len != len {
+                    return Err(StoreError::new(
+                        StoreErrorKind::Failed,
+                        "an object was kept only in part",
+                    ));
                 }
+                if durability == Durability::Now {
+                    self.ask(self.seat.store.sync()).await?;
+                }
+                Ok(())
             }
             other => other,
         }

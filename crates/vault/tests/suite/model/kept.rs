@@ -148,3 +148,26 @@ fn p5_what_could_not_be_checked_at_the_start_is_not_called_safe() {
         live_through(2, 2, &ops).unwrap();
     }
 }
+
+/// A share that could not be had for the moment was told as damage when a file was closed, and with the file's name.
+#[test]
+fn p10_a_close_that_cannot_read_what_stays_blames_the_servers() {
+    let ops = [
+        Open {
+            slot: 1,
+            file: 0,
+            rewrite: false,
+        },
+        Truncate { file: 0, size: 27 },
+        Kill,
+        Open {
+            slot: 1,
+            file: 0,
+            rewrite: false,
+        },
+        Cut { slot: 1, size: 39 },
+        Fault { server: 1, how: 1 },
+        Release { slot: 1 },
+    ];
+    live_through(2, 2, &ops).unwrap();
+}
