@@ -127,7 +127,11 @@ fn p7_two_servers_alone_give_the_vault_back() {
     fs::remove_file(world.path("new.toml")).unwrap();
     // The file saved last has no share on the server that is lost.
     let owed = world.json(3, ["rebuild", "again.toml", "a", "c", "--json"]);
-    assert_eq!((&owed["whole"], &owed["owed_shares"]), (&true.into(), &1.into()), "{owed}");
+    assert_eq!(
+        (&owed["whole"], &owed["owed_shares"]),
+        (&true.into(), &1.into()),
+        "{owed}"
+    );
     assert_eq!(tree(&world, "again.toml"), before);
 }
 
