@@ -99,9 +99,15 @@ pub(crate) const JOURNALLED: [(&str, i64, [&str; 3]); 7] = [
     ("extent", 7, ["id", "", ""]),
 ];
 
+/// All columns of an extent but `owed`.
+const EXTENT_CHANGES: &str =
+    " OF id, kind, number, len, k, n, scheme, generation, document, version";
+
 /// Each statement that changes a row marks it, in the same transaction: no code can forget to.
 ///
-/// The keys of rows never change. The journal's own extents are left out: otherwise each segment would call for another.
+/// The keys of rows never change. The journal's own extents are left out: otherwise each segment would call for another. Which
+/// shares of an extent are owed is no change of it: a rebuild finds that out from what is on the servers, and each late answer
+/// and each repair would call for a segment.
 pub(crate) fn triggers() -> String {
     let mut text = String::new();
     for (table, kind, columns) in JOURNALLED {
@@ -115,8 +121,12 @@ pub(crate) fn triggers() -> String {
                 "extent" => format!("WHEN {row}.kind <> 3 "),
                 _ => String::new(),
             };
+            let of = match (table, event) {
+                ("extent", "UPDATE") => EXTENT_CHANGES,
+                _ => "",
+            };
             text += &format!(
-                "CREATE TRIGGER {table}_{} AFTER {event} ON {table} {unless}BEGIN
+                "CREATE TRIGGER {table}_{} AFTER {event}{of} ON {table} {unless}BEGIN
                    DELETE FROM changed WHERE kind = {kind} AND a = {a} AND b = {b} AND c = {c};
                    INSERT INTO changed (kind, a, b, c) VALUES ({kind}, {a}, {b}, {c});
                  END;\n",

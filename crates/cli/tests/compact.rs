@@ -77,7 +77,7 @@ fn p2_p4_a_compact_vault_keeps_half_on_each_of_three_servers_and_loses_nothing()
     );
 
     // A bad share is named, and nobody is given a wrong byte.
-    let bad = &world.objects("b")[0];
+    let bad = &world.objects_from(1_000_000, "b")[0];
     let mut bytes = fs::read(bad).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;

@@ -96,18 +96,20 @@ fn p4_what_one_more_server_would_cost_is_told() {
     let server = &status["servers"][1];
     assert_eq!(
         (&server["state"], &server["reason"], &server["owed"]),
-        (&"degraded".into(), &"owed".into(), &1.into())
+        (&"degraded".into(), &"owed".into(), &status["owed_shares"])
     );
+    let owed = status["owed_shares"].as_u64().unwrap();
+    assert!(owed > 1, "the file's and some of the journal: {status}");
     assert_eq!(
         status["weak"],
         serde_json::json!({
-            "files": 1, "at_risk": 1, "unreadable": 0,
+            "files": 1, "at_risk": 1, "unreadable": 0, "journal": 0,
             "named": [{ "path": "/weak.bin", "spare": 0, "owed": [2] }],
         })
     );
     let words = said(&world, 3, "en");
     assert!(
-        words.contains("degraded (1 share is still to come)"),
+        words.contains(&format!("degraded ({owed} shares are still to come)")),
         "{words}"
     );
     assert!(
@@ -115,9 +117,19 @@ fn p4_what_one_more_server_would_cost_is_told() {
         "{words}"
     );
     assert!(words.contains("--repair"), "{words}");
+    assert!(
+        words.contains(
+            "The journal of the catalogue does not have all its shares yet: may lose no further server"
+        ) && words.contains("1 file does not have all its shares yet"),
+        "{words}"
+    );
     let words = said(&world, 3, "ja");
     assert!(
         words.contains("縮退") && words.contains("/weak.bin"),
+        "{words}"
+    );
+    assert!(
+        words.contains("目録の変更記録の割符がそろっていません: これ以上 1 台も失えません"),
         "{words}"
     );
     // With one of the two gone that have it, it is out of reach, and the other file is not.

@@ -4,14 +4,13 @@ use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use warifu_core::format::Scheme;
+use warifu_core::format::{ExtentKind, Scheme};
 use warifu_core::ids::{ExtentId, FileId, ShareIndex, Threshold};
 
 use crate::context::Context;
 use crate::error::{Fault, Result};
 use crate::seam::catalog::{ExtentRecord, IndexSet, Usage};
 use crate::seam::clock::Timestamp;
-use crate::seam::journal::JOURNAL;
 use crate::seam::store::{Space, StoreError, StoreErrorKind};
 use crate::servers::Server;
 use crate::vault::{Inner, Vault};
@@ -108,6 +107,9 @@ pub struct Weak {
     pub unreadable: u64,
     /// Those with the least to spare first, as many as were asked for.
     pub named: Vec<WeakFile>,
+    /// The same of the journal of the catalogue, which is no file: how many servers may go before a part of it cannot be read.
+    /// `None` where every server has all its shares of it.
+    pub journal: Option<i32>,
 }
 
 /// How the vault is.
@@ -304,6 +306,7 @@ impl Inner {
     ) -> Result<(Weak, BTreeMap<ShareIndex, u64>)> {
         let mut by_document: BTreeMap<FileId, Weakness> = BTreeMap::new();
         let mut owed_by: BTreeMap<ShareIndex, u64> = BTreeMap::new();
+        let mut journal: Option<i32> = None;
         let mut after = None;
         loop {
             let batch = self.catalog.owed(after, BATCH).await?;
@@ -313,6 +316,10 @@ impl Inner {
                     *owed_by.entry(index).or_default() += 1;
                 }
                 let spare = spare_of(record, there);
+                if record.kind == ExtentKind::Journal {
+                    journal = Some(journal.map_or(spare, |least| least.min(spare)));
+                    continue;
+                }
                 let weakness = by_document.entry(record.document).or_insert(Weakness {
                     extent: record.extent,
                     spare,
@@ -332,6 +339,7 @@ impl Inner {
         }
         let mut weak = Weak {
             files: by_document.len() as u64,
+            journal,
             ..Weak::default()
         };
         let mut weakest: Vec<Weakness> = by_document.into_values().collect();
@@ -351,7 +359,6 @@ impl Inner {
                     }
                     self.path_text(node).await
                 }
-                Some((None, JOURNAL, _)) => "(the journal)".to_owned(),
                 Some((None, _, _)) => String::new(),
                 // Removed since it was read.
                 None => continue,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use warifu::{Orphans, RepairOptions, RepairPlan, RepairReport, Warifu, Work};
+use warifu::{Orphans, RepairOptions, RepairPlan, RepairReport, Subject, Warifu, Work};
 
 use crate::failure::{Failure, fault, server_fault};
 use crate::output::{Progress, fault_key, print, shown_text, size};
@@ -59,6 +59,7 @@ struct JsonFault {
 
 #[derive(Serialize)]
 struct JsonTooFew {
+    of: &'static str,
     file: String,
     version: u64,
     needed: u8,
@@ -75,6 +76,23 @@ struct JsonOrphans {
     newer: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
+}
+
+/// What a share belongs to, for programs.
+pub fn subject_key(subject: Subject) -> &'static str {
+    match subject {
+        Subject::Journal => "journal",
+        _ => "file",
+    }
+}
+
+/// The same for people: a file by its path.
+pub fn subject_text(subject: Subject, path: &str) -> String {
+    match subject {
+        Subject::Journal => say!("verify-journal"),
+        _ if path.is_empty() => say!("verify-no-name"),
+        _ => shown_text(path),
+    }
 }
 
 fn work(from: &BTreeMap<String, Work>) -> BTreeMap<String, JsonWork> {
@@ -129,6 +147,7 @@ impl JsonRepair {
                 .unreadable
                 .iter()
                 .map(|version| JsonTooFew {
+                    of: subject_key(version.subject),
                     file: version.file.clone(),
                     version: version.version.0,
                     needed: version.needed,
@@ -334,7 +353,7 @@ fn show_done(done: &RepairReport) -> Result<(), Failure> {
     for version in &done.unreadable {
         lines.push(say!(
             "verify-unreadable",
-            file = shown_text(&version.file),
+            file = subject_text(version.subject, &version.file),
             version = version.version.0,
             needed = version.needed,
             good = version.good

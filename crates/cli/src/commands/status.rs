@@ -64,6 +64,7 @@ struct JsonWeak {
     files: u64,
     at_risk: u64,
     unreadable: u64,
+    journal: Option<i32>,
     named: Vec<JsonWeakFile>,
 }
 
@@ -196,6 +197,7 @@ fn json_status(status: &Status, problems: &[Problem<'_>]) -> JsonStatus {
             files: weak.files,
             at_risk: weak.at_risk,
             unreadable: weak.unreadable,
+            journal: weak.journal,
             named: named.collect(),
         },
         lost_with_one_more: lost_with_one_more(status),
@@ -314,17 +316,15 @@ fn show(warifu: &Warifu, status: &Status, problems: &[Problem<'_>]) -> Result<()
             } else {
                 shown_text(&file.path)
             };
-            let spare = match file.spare {
-                ..0 => say!("status-weak-unreadable"),
-                0 => say!("status-weak-at-risk"),
-                spare => say!("status-weak-spare", spare = spare),
-            };
-            line(format!("  {name}  {spare}"));
+            line(format!("  {name}  {}", spare_words(file.spare)));
         }
         let more = weak.files.saturating_sub(weak.named.len() as u64);
         if more > 0 {
             line(format!("  {}", say!("verify-more", more = more)));
         }
+    }
+    if let Some(spare) = weak.journal {
+        line(say!("status-weak-journal", spare = spare_words(spare)));
     }
     line(match status.spare {
         ..0 => say!("status-unreadable", missing = status.spare.unsigned_abs()),
@@ -355,6 +355,15 @@ fn show(warifu: &Warifu, status: &Status, problems: &[Problem<'_>]) -> Result<()
         line(say!("next", next = next));
     }
     Ok(print(&text)?)
+}
+
+/// How many servers may go before something with owed shares is out of reach.
+fn spare_words(spare: i32) -> String {
+    match spare {
+        ..0 => say!("status-weak-unreadable"),
+        0 => say!("status-weak-at-risk"),
+        spare => say!("status-weak-spare", spare = spare),
+    }
 }
 
 fn server_line(warifu: &Warifu, server: &ServerStatus) -> String {

@@ -5,11 +5,9 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use warifu::{
-    Check, Fault, RepairOptions, ServerCount, Subject, VaultFileError, VerifyReport, Warifu,
-};
+use warifu::{Check, Fault, RepairOptions, ServerCount, VaultFileError, VerifyReport, Warifu};
 
-use super::repair::{self, JsonRepair, Repaired};
+use super::repair::{self, JsonRepair, Repaired, subject_key, subject_text};
 use super::{Done, with_vault};
 use crate::args;
 use crate::exit::Exit;
@@ -228,23 +226,10 @@ fn json_report(report: &VerifyReport, deep: bool, repair: Option<JsonRepair>) ->
     }
 }
 
-/// What a share belongs to, for programs.
-fn subject_key(subject: Subject) -> &'static str {
-    match subject {
-        Subject::Journal => "journal",
-        _ => "file",
-    }
-}
-
 /// How many findings are listed one by one. All of them are in the JSON.
 const LISTED: usize = 200;
 
 fn show_report(report: &VerifyReport, deep: bool, repair: bool) -> Result<(), Failure> {
-    let file = |subject: Subject, name: &str| match subject {
-        Subject::Journal => say!("verify-journal"),
-        _ if name.is_empty() => say!("verify-no-name"),
-        _ => shown_text(name),
-    };
     let mut text = String::new();
     // A server that is away is one thing to say, not one for each share.
     let mut silent: BTreeMap<&str, (u64, &str)> = BTreeMap::new();
@@ -272,7 +257,7 @@ fn show_report(report: &VerifyReport, deep: bool, repair: bool) -> Result<(), Fa
         let (server, fault) = (shown_text(&finding.server), fault(finding.fault));
         text.push_str(&format!(
             "{}  v{}  {server}: {fault}",
-            file(finding.subject, &finding.file),
+            subject_text(finding.subject, &finding.file),
             finding.version
         ));
         if finding.owed {
@@ -293,7 +278,8 @@ fn show_report(report: &VerifyReport, deep: bool, repair: bool) -> Result<(), Fa
         text.push_str(&format!("{}\n", say!("verify-more", more = more)));
     }
     for version in &report.unreadable {
-        let (name, number) = (file(version.subject, &version.file), version.version.0);
+        let name = subject_text(version.subject, &version.file);
+        let number = version.version.0;
         text.push_str(&if version.lost {
             say!(
                 "verify-lost",

@@ -214,6 +214,7 @@ status-weak-spare = { $spare ->
 }
 status-weak-at-risk = may lose no further server
 status-weak-unreadable = out of reach now
+status-weak-journal = The journal of the catalogue does not have all its shares yet: { $spare }
 status-at-risk = { $files ->
     [one] But 1 file would be out of reach then.
    *[other] But { $files } files would be out of reach if the next one were a certain server.

@@ -190,6 +190,7 @@ status-weak = 割符がそろっていないファイルが { $files } 件あり
 status-weak-spare = あと { $spare } 台なくなっても読めます
 status-weak-at-risk = これ以上 1 台も失えません
 status-weak-unreadable = いまは読めません
+status-weak-journal = 目録の変更記録の割符がそろっていません: { $spare }
 status-at-risk = ただし { $files } ファイルは、次に失うサーバによっては読めなくなります。
 status-weak-lost = ただし { $files } ファイルは、ほかのサーバの停止中に保存されたため、いまは読めません。
 status-emptied-next = 保管庫の鍵の断片がありません。中身を消されたり取り替えられたりしたのなら、元のサーバを戻すか、控えから復元してください。ほかの用途で書き込まれたサーバは使わないでください。

@@ -84,6 +84,14 @@ impl World {
         found
     }
 
+    /// The share objects on a server that are of files, where all of these have at least so many bytes: the journal's are
+    /// smaller, and nothing but the vault key tells them apart.
+    pub fn objects_from(&self, least: u64, server: &str) -> Vec<PathBuf> {
+        let mut objects = self.objects(server);
+        objects.retain(|object| fs::metadata(object).is_ok_and(|found| found.len() >= least));
+        objects
+    }
+
     /// The program in this folder, in English.
     pub fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new(WARIFU);
@@ -159,6 +167,13 @@ impl World {
         child.stdin.take().unwrap().write_all(input).unwrap();
         child.wait_with_output().unwrap()
     }
+}
+
+/// Those findings of a report, or versions that cannot be read, that are of files and not of the journal.
+pub fn of_files(list: &serde_json::Value) -> Vec<serde_json::Value> {
+    let mut found = list.as_array().unwrap().clone();
+    found.retain(|entry| entry["of"] == "file");
+    found
 }
 
 pub fn text(bytes: &[u8]) -> String {

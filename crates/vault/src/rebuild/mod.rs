@@ -407,6 +407,10 @@ impl Work<'_> {
     }
 
     /// The shares owed, how many there are, and how many there may be with the servers that were not given.
+    ///
+    /// What the given servers have is what counts. The row's own set is of the moment in which the row was told, and what is owed
+    /// may have been paid since: of a server that was not given it stays, so that a repair asks for the share before it makes it
+    /// anew, and no share counts as lost by it.
     fn shares_of(
         &self,
         listed: IndexSet,
@@ -418,10 +422,13 @@ impl Work<'_> {
             if there.contains(index) {
                 continue;
             }
-            if listed.contains(index) || record.owed.contains(index) {
+            if listed.contains(index) {
                 owed.insert(index);
-            } else {
-                may += 1;
+                continue;
+            }
+            may += 1;
+            if record.owed.contains(index) {
+                owed.insert(index);
             }
         }
         (owed, there.len(), may)

@@ -22,6 +22,7 @@ mod orphans;
 mod parts;
 mod patience;
 mod rebuild;
+mod rebuild_owed;
 mod rebuild_steps;
 mod repair;
 mod repair_cut_off;

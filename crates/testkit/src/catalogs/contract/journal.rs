@@ -82,7 +82,8 @@ impl Replay {
         changes.more
     }
 
-    /// The rows as text, without the tags that each catalogue chooses for itself and the times at which it was made.
+    /// The rows as text, without the tags that each catalogue chooses for itself, the times at which it was made, and which
+    /// shares are owed.
     #[must_use]
     pub fn text(&self) -> String {
         let mut lines: Vec<String> = self
@@ -110,7 +111,12 @@ impl Replay {
                     until,
                     extent,
                 } => format!("{document} {place} {from} {until:?} {extent}"),
-                Row::Extent(record) => format!("{record:?}"),
+                // What is owed is told as it was when the row was: it may have been paid since.
+                Row::Extent(record) => {
+                    let mut record = record.clone();
+                    record.owed = IndexSet::EMPTY;
+                    format!("{record:?}")
+                }
             })
             .collect();
         lines.sort();
@@ -173,6 +179,7 @@ fn segments(save: SaveId, next: u64, class: SegmentClass, extents: &[ExtentId]) 
 pub(super) async fn run(fresh: &impl Fn() -> Lab) {
     p7_changes_tell_everything(fresh()).await;
     p7_a_row_that_changes_again_waits_again(fresh()).await;
+    what_is_owed_is_no_change(fresh()).await;
     p7_only_one_writes_a_segment(fresh()).await;
     segments_are_kept_like_any_extent(fresh()).await;
     p7_a_checkpoint_makes_what_was_before_it_useless(fresh()).await;
@@ -276,6 +283,50 @@ async fn p7_a_row_that_changes_again_waits_again(lab: Lab) {
     assert!(second.mark > first.mark, "marks never get smaller");
     assert_eq!(second.next, first.next + 1);
     assert_eq!(second.audit.len(), 3, "no line was told to be in it");
+}
+
+/// A rebuild finds out from the servers what is owed: each late answer and each repair would call for a segment otherwise.
+async fn what_is_owed_is_no_change(lab: Lab) {
+    let file = lab.make(ROOT, "a", file()).await.node;
+    let extent = fresh();
+    lab.save_extents(file, 4 << 20, &[Some(extent)], &[extent])
+        .await;
+    let set = |index| -> IndexSet { ShareIndex::new(index).into_iter().collect() };
+    let change = |add, remove| OwedChange {
+        extent,
+        add,
+        remove,
+    };
+    let told = async || {
+        let changes = lab.catalog.changes(1000).await.unwrap();
+        changes.rows.into_iter().find_map(|(_, row)| match row {
+            Some(Row::Extent(record)) if record.extent == extent => Some(record.owed),
+            _ => None,
+        })
+    };
+    lab.catalog
+        .change_owed(&[change(set(2), IndexSet::EMPTY)])
+        .await
+        .unwrap();
+    assert_eq!(told().await, Some(set(2)), "a new row is told as it is");
+    let mut replay = Replay::default();
+    while replay.take(&*lab.catalog, 1000, true, fresh()).await {}
+    for (add, remove) in [(IndexSet::EMPTY, set(2)), (set(3), IndexSet::EMPTY)] {
+        lab.catalog
+            .change_owed(&[change(add, remove)])
+            .await
+            .unwrap();
+        assert_eq!(lab.catalog.journal().await.unwrap().waiting, 0);
+        assert_eq!(told().await, None);
+    }
+    let owed = lab.catalog.extent(extent).await.unwrap().unwrap().owed;
+    assert_eq!(owed, set(3), "the catalogue itself knows");
+    // A checkpoint tells every row as it is.
+    let rows = lab.catalog.rows(None, 1000).await.unwrap();
+    assert!(
+        rows.iter()
+            .any(|row| matches!(row, Row::Extent(record) if record.owed == set(3)))
+    );
 }
 
 async fn p7_only_one_writes_a_segment(lab: Lab) {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use warifu_core::format::ExtentKind;
 use warifu_core::ids::{ExtentId, FileId, Generation, VersionNo};
-use warifu_vault::seam::catalog::{CatalogError, Intent, Version};
+use warifu_vault::seam::catalog::{CatalogError, IndexSet, Intent, Version};
 use warifu_vault::seam::journal::{
     Change, Changes, JournalState, Mark, Restored, Resume, Row, RowKey, SegmentClass, Segments,
     Waste,
@@ -132,7 +132,8 @@ impl State {
                 }
             }
             for (key, row) in now {
-                if self.journal.image.get(&key) != Some(&row) {
+                let known = self.journal.image.get(&key).cloned();
+                if known.map(without_owed) != Some(without_owed(row.clone())) {
                     rows.push((key, Some(row)));
                 }
             }
@@ -337,6 +338,14 @@ impl State {
         };
         Ok(())
     }
+}
+
+/// A row as far as a change of it is told: which shares are owed is found out from the servers.
+fn without_owed(mut row: Row) -> Row {
+    if let Row::Extent(record) = &mut row {
+        record.owed = IndexSet::EMPTY;
+    }
+    row
 }
 
 /// What tells an attribute from the others of its node.
