@@ -71,7 +71,7 @@ fn p7_a_lost_catalogue_is_made_anew() {
     let told = world.run(["rebuild", "office.toml"]);
     assert_eq!(told.status.code(), Some(3), "something needs care");
     let (out, err) = (common::text(&told.stdout), common::text(&told.stderr));
-    assert!(out.contains("office.db: 3 files, 4 folders"), "{out}");
+    assert!(out.contains("office.db: 4 files, 4 folders"), "{out}");
     assert!(out.contains("Everything is in up to "), "{out}");
     assert!(err.contains("shisho"), "{err}");
     world.back("b");
@@ -121,10 +121,17 @@ fn p7_two_servers_alone_give_the_vault_back() {
 
     // Work goes on, and what is done now is in the next one.
     world.write("note", b"third");
-    world.ok(["put", "new.toml", "note", "/later"]);
+    let owed = world.ends(3, ["put", "new.toml", "note", "/later"]);
+    assert!(owed.contains("shisho"), "{owed}");
     let before = tree(&world, "new.toml");
     fs::remove_file(world.path("new.toml")).unwrap();
-    world.ok(["rebuild", "again.toml", "a", "c"]);
+    // The file saved last has no share on the server that is lost.
+    let owed = world.json(3, ["rebuild", "again.toml", "a", "c", "--json"]);
+    assert_eq!(
+        (&owed["whole"], &owed["owed_shares"]),
+        (&true.into(), &1.into()),
+        "{owed}"
+    );
     assert_eq!(tree(&world, "again.toml"), before);
 }
 

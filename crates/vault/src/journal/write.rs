@@ -36,7 +36,7 @@ impl Inner {
     /// Writes what the journal does not have yet. A failure is nobody's error: it is tried again, and the vault's status says
     /// since when the journal is behind.
     pub(crate) async fn write_journal(self: &Arc<Self>, occasion: Occasion) {
-        if self.options.read_only {
+        if self.options.read_only || !self.options.journal {
             return;
         }
         let mut progress = self.journal.progress.lock().await;

@@ -376,8 +376,9 @@ async fn settle(run: Arc<Run>, ctx: Context, batch: Vec<Made>) -> Result<Settled
     for made in batch {
         let (record, paid) = (&made.record, paid(&made));
         if let Some(None) = now.get(&record.extent) {
-            // Nobody needs it any more, and nobody will look for it: nothing of it may stay.
-            dealing::discard(&inner.servers, record.extent, record.generation).await;
+            inner
+                .remove_vanished(record.extent, record.generation)
+                .await;
             settled.vanished += 1;
             continue;
         }

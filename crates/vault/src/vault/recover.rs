@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::stream::{self, FuturesUnordered};
 use futures_util::{StreamExt, TryStreamExt};
 use tokio::time::Instant;
-use warifu_core::ids::{ExtentId, FileId, VersionNo};
+use warifu_core::ids::{ExtentId, FileId, Generation, VersionNo};
 
 use super::settle::Unsettled;
 use super::{Inner, lock};
@@ -112,6 +112,17 @@ impl Inner {
     pub(crate) async fn remove_waste(&self, intent: Intent) {
         if let Err(error) = self.remove_objects(intent).await {
             tracing::debug!(%error, "extents of no use stay until a sweep");
+        }
+    }
+
+    /// Removes what came to servers for an extent that the catalogue has forgotten meanwhile. Where a server does not answer, an
+    /// intent remembers it for a sweep: nobody else would look for it.
+    pub(crate) async fn remove_vanished(&self, extent: ExtentId, generation: Generation) {
+        if dealing::discard(&self.servers, extent, generation).await {
+            return;
+        }
+        if let Err(error) = self.intend(vec![(extent, generation)]).await {
+            tracing::debug!(%error, "an extent of no use stays until orphans are swept");
         }
     }
 

@@ -191,7 +191,7 @@ impl Inner {
         };
         if let [None] = self.catalog.change_owed(&[change]).await?[..] {
             // It came after its extent had been found to be of no use, and removed from the other servers.
-            dealing::discard(&self.servers, extent, self.servers.generation).await;
+            self.remove_vanished(extent, self.servers.generation).await;
         }
         Ok(())
     }
