@@ -15,7 +15,6 @@ use warifu_core::ids::{ExtentId, ShareIndex};
 use super::share::{Made, Run};
 use super::{RepairProgress, RepairReport, Work};
 use crate::context::{Act, Context};
-use crate::dealing;
 use crate::error::{Result, ServerFault, task_lost};
 use crate::keys::FIRST_GENERATION;
 use crate::seam::catalog::{Durability, ExtentRecord, IndexSet, OwedChange};
