@@ -359,7 +359,7 @@ impl Webdav {
         count_foreign: bool,
         limit: usize,
         page: &mut Page,
-    ) {
+    ) -> Result<(), StoreError> {
         let mut found = BTreeMap::new();
         let mut foreign = 0_u64;
         for entry in entries {
@@ -379,6 +379,11 @@ impl Webdav {
                         found.insert(key, ObjectStat { len, modified });
                     }
                 }
+                // Left out, it would seem to be absent.
+                (Some(key), false, None) => {
+                    let detail = format!("{key} is listed without its length");
+                    return Err(StoreError::new(StoreErrorKind::Failed, detail));
+                }
                 _ => foreign += 1,
             }
         }
@@ -388,10 +393,11 @@ impl Webdav {
         for object in found {
             if page.objects.len() >= limit {
                 page.more = true;
-                return;
+                return Ok(());
             }
             page.objects.push(object);
         }
+        Ok(())
     }
 
     /// What lies in one folder of objects. One that is not there has none; whether the store itself is there is asked afterwards.
@@ -494,7 +500,8 @@ impl Service for Webdav {
             let mut shards = BTreeSet::new();
             for entry in self.entries_or_none(&format!("{OBJECTS}/")).await? {
                 match parse_shard(entry.name()) {
-                    Some(shard) if entry.folder => {
+                    // A server that does not say what it is gives a folder no length; whatever it is, a gap it must not be.
+                    Some(shard) if entry.folder || entry.len.is_none() => {
                         shards.insert(shard);
                     }
                     _ if after.is_none() && !entry.name().starts_with(APACHE_TMP) => {
@@ -530,7 +537,7 @@ impl Service for Webdav {
                         !entered_before,
                         limit,
                         &mut page,
-                    );
+                    )?;
                 }
             }
         }
@@ -539,7 +546,7 @@ impl Service for Webdav {
         } else if !page.more {
             let entered_before = after.is_some_and(|name| !name.is_share());
             let entries = self.entries_or_none("").await?;
-            Self::collect(entries, None, after, !entered_before, limit, &mut page);
+            Self::collect(entries, None, after, !entered_before, limit, &mut page)?;
         }
         Ok(page)
     }

@@ -188,17 +188,25 @@ impl SftpStore {
     {
         let shared = Arc::clone(&self.shared);
         let permits = Arc::clone(&self.permits);
+        let url = self.shared.link.url.to_string();
+        let silent = move |detail: String| {
+            StoreError::new(
+                StoreErrorKind::NoAnswer,
+                format!("no answer from {url}: {detail}"),
+            )
+        };
+        // What is begun may go on a while after nobody waits for it any more, to clean up; but a server that always has
+        // one more answer must not keep it for ever.
+        let at_most = self.options.timeout * 2;
+        let too_long = silent.clone();
         let task = tokio::spawn(async move {
             // The semaphore is never closed.
             let _permit = permits.acquire_owned().await;
-            work(shared).await
+            match tokio::time::timeout(at_most, work(shared)).await {
+                Ok(done) => done,
+                Err(_) => Err(too_long(format!("not within {} s", at_most.as_secs()))),
+            }
         });
-        let silent = |detail: String| {
-            StoreError::new(
-                StoreErrorKind::NoAnswer,
-                format!("no answer from {}: {detail}", self.shared.link.url),
-            )
-        };
         match tokio::time::timeout(self.options.timeout, task).await {
             Ok(Ok(done)) => done,
             Ok(Err(_)) => Err(silent("the request was broken off".into())),
@@ -273,12 +281,25 @@ impl ShareStore for SftpStore {
             let root = shared.link.root().await?;
             let durable = durability == Durability::Now;
             let place = crate::layout::Place::of(&name);
-            let handle = put::write_new(&root, &place, &object, durable).await?;
+            let len = u64::try_from(object.len()).unwrap_or(u64::MAX);
+            let handle = match put::write_new(&root, &place, &object, durable).await {
+                Ok(handle) => handle,
+                Err(error) => {
+                    // It may be this very object, put by a request whose answer was lost with its connection. Whoever
+                    // finds that out takes it for stored, and the next sync for its own to put on disk.
+                    if error.kind == StoreErrorKind::AlreadyExists
+                        && let Ok(there) = read::stat(&root, &name).await
+                        && there.len == len
+                    {
+                        shared.unsynced.adopt(&name, len);
+                    }
+                    return Err(error);
+                }
+            };
             if durable {
                 root.session.tell(Request::Close(&handle));
                 shared.unsynced.forget(&name);
             } else {
-                let len = u64::try_from(object.len()).unwrap_or(u64::MAX);
                 shared.unsynced.add(&name, len, &root, handle);
             }
             Ok(())

@@ -314,11 +314,15 @@ pub(super) async fn sync_folders(root: &Root, folders: Folders<'_>) -> Result<()
     for answer in folders.opened {
         match answer.handle().await {
             Ok(handle) => {
+                root.opens_folders.store(true, Ordering::Release);
                 synced.push(session.ask(Request::Fsync(&handle)));
                 session.tell(Request::Close(&handle));
             }
-            // Some servers open no folders; then they cannot be asked to put one on disk.
-            Err(Trouble::Status(status)) if status.code != Status::NO_SUCH_FILE => {
+            // Some servers open no folders; then they cannot be asked to put one on disk. One that has opened one before fails.
+            Err(Trouble::Status(status))
+                if status.code != Status::NO_SUCH_FILE
+                    && !root.opens_folders.load(Ordering::Acquire) =>
+            {
                 root.folder_fsync.store(false, Ordering::Release);
             }
             Err(trouble) => {

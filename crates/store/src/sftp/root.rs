@@ -35,6 +35,8 @@ pub(super) struct Root {
     pub fsync: bool,
     /// Whether it does so for folders too, as far as is known.
     pub folder_fsync: AtomicBool,
+    /// Whether the server has opened a folder on this connection.
+    pub opens_folders: AtomicBool,
     /// Shard folders that were made or seen.
     made: Vec<AtomicBool>,
     /// Those whose own names are on disk.
@@ -167,6 +169,7 @@ impl Root {
         Self {
             fsync: session.has(wire::FSYNC),
             folder_fsync: AtomicBool::new(true),
+            opens_folders: AtomicBool::new(false),
             session,
             shown: url.to_string(),
             folder: trimmed(url).to_owned(),

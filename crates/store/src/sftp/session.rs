@@ -21,6 +21,8 @@ use super::wire::{self, Attrs, Limits, Packet, Reply, Request, Status};
 const SMALL_BLOCK: u32 = 32 << 10;
 /// More at once gains nothing: a few of these fill any line.
 const LARGE_BLOCK: u32 = 255 << 10;
+/// However little a server says.
+const LEAST_BLOCK: u32 = 4 << 10;
 /// So many bytes of requests that wait are sent as one.
 const GATHERED: usize = 64 << 10;
 
@@ -370,9 +372,10 @@ fn block(limit: u64, packet: u64) -> u32 {
     };
     let framed = match u32::try_from(packet).unwrap_or(u32::MAX) {
         0 => u32::MAX,
-        packet => packet.saturating_sub(1024).max(4096),
+        packet => packet.saturating_sub(1024).max(LEAST_BLOCK),
     };
-    said.min(framed).min(LARGE_BLOCK)
+    // A server that says it takes only a few bytes at a time would make millions of requests of one object.
+    said.min(framed).clamp(LEAST_BLOCK, LARGE_BLOCK)
 }
 
 /// Hands replies to those who wait for them.

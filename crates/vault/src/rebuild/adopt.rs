@@ -89,7 +89,9 @@ impl Work<'_> {
             // What the journal had passed over when it was written last is no version, but what a save left that came to nothing.
             let newest = book.newest(seen.document).map(|version| version.number);
             let known = newest.is_some_and(|newest| seen.version <= newest);
-            if known && up_to.is_some_and(|up_to| head.saved_at < up_to) {
+            // Where the journal has gaps, it may have been told in one of them.
+            let told = report.journal.gaps.is_empty();
+            if known && told && up_to.is_some_and(|up_to| head.saved_at < up_to) {
                 continue;
             }
             strays.entry(seen.document).or_default().push(Stray {

@@ -15,6 +15,7 @@ use crate::joining::{check_dealing, open_share};
 use crate::seam::catalog::{ExtentRecord, IndexSet};
 use crate::seam::store::{ObjectKey, StoreError, StoreErrorKind};
 use crate::servers::Server;
+use crate::verify::listing::next_page;
 
 /// How many objects of a listing are asked for at once.
 const PAGE: usize = 10_000;
@@ -283,11 +284,9 @@ async fn list_all(server: &Server) -> Result<(Objects, u64), StoreError> {
     let (mut objects, mut foreign) = (Objects::new(), 0);
     let mut after: Option<ObjectKey> = None;
     loop {
-        let page = server
-            .ask(server.seat.store.list(after.as_ref(), PAGE))
-            .await?;
+        let page = next_page(server, after.as_ref(), PAGE).await?;
         foreign += page.foreign;
-        let last = page.objects.last().map(|(name, _)| name.clone());
+        after = page.objects.last().map(|(name, _)| name.clone());
         for (name, stat) in &page.objects {
             if let Some(name) = raw(name) {
                 objects.insert(name, stat.len);
@@ -296,12 +295,5 @@ async fn list_all(server: &Server) -> Result<(Objects, u64), StoreError> {
         if !page.more {
             return Ok((objects, foreign));
         }
-        if last.is_none() {
-            return Err(StoreError::new(
-                StoreErrorKind::Failed,
-                "the server promised more objects and listed none",
-            ));
-        }
-        after = last;
     }
 }

@@ -76,7 +76,14 @@ impl Inner {
         }
         let mut mended = Vec::new();
         for (server, fault) in lost {
-            let object = self.piece_from(&good, server.index(), server)?;
+            let object = match self.piece_from(&good, server.index(), server) {
+                Ok(object) => object,
+                // That too few others answer for this must not keep the shares from being repaired.
+                Err(error) => {
+                    tracing::warn!(server = server.name(), %error, "a piece of the vault key could not be made anew yet");
+                    continue;
+                }
+            };
             let name = ObjectKey::vault_object(FIRST_GENERATION);
             let store = &server.seat.store;
             let put = async {
