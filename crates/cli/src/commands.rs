@@ -80,6 +80,12 @@ pub async fn open(path: &Path, read_only: bool) -> Result<Arc<Warifu>, Failure> 
         for fault in warifu.faults() {
             note(&say!("server-away", fault = server_fault(fault)));
         }
+        // Whoever wants to change something should not find out one file at a time.
+        if warifu.vault().is_undecided() && !read_only {
+            note(&say!("undecided"));
+            let next = say!("undecided-next", catalog = say!("the-catalogue"));
+            note(&say!("next", next = next));
+        }
     }
     Ok(Arc::new(warifu))
 }

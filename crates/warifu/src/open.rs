@@ -454,7 +454,7 @@ pub(crate) fn catalog_error(path: &Path, source: CatalogError) -> Error {
     }
 }
 
-pub(crate) fn remove_catalog(path: &Path) {
+fn remove_catalog(path: &Path) {
     for suffix in ["", "-wal", "-shm"] {
         let mut name = path.as_os_str().to_owned();
         name.push(suffix);
