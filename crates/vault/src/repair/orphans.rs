@@ -88,6 +88,9 @@ enum Of {
     Rubbish,
 }
 
+/// The orphans of a server, and why it could not be searched to the end.
+type Looked = (Vec<Found>, Option<String>);
+
 /// What may become of an orphan.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -193,13 +196,13 @@ impl Inner {
         true
     }
 
-    /// Looks at the orphans of a server; and why it could not be searched to the end.
+    /// Looks at the orphans of a server.
     async fn look_at_all(
         &self,
         server: &Arc<Server>,
         names: impl Iterator<Item = ObjectKey>,
         stop: &(dyn Fn() -> bool + Send + Sync),
-    ) -> Result<(Vec<Found>, Option<String>)> {
+    ) -> Result<Looked> {
         let mut objects = Vec::new();
         let mut looks = stream::iter(names.take_while(|_| !stop()))
             .map(|name| self.look_at(server, name))
@@ -269,10 +272,7 @@ impl Inner {
         Ok(Ok(Some(Found { name, stat, of })))
     }
 
-    async fn judge_orphans(
-        &self,
-        searched: &[(Arc<Server>, (Vec<Found>, Option<String>))],
-    ) -> Result<Judge> {
+    async fn judge_orphans(&self, searched: &[(Arc<Server>, Looked)]) -> Result<Judge> {
         let missing = searched.iter().filter(|(_, (_, error))| error.is_some());
         let missing = u32::try_from(missing.count()).unwrap_or(u32::MAX);
         let mut judge = Judge {
