@@ -546,6 +546,7 @@ pub fn fault(fault: Fault) -> String {
         Fault::Corrupt => say!("fault-corrupt"),
         Fault::Stale => say!("fault-stale"),
         Fault::Foreign => say!("fault-foreign"),
+        Fault::Newer => say!("fault-newer"),
         Fault::NoAnswer => say!("fault-no-answer"),
         Fault::Full => say!("fault-full"),
         Fault::Denied => say!("fault-denied"),

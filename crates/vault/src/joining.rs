@@ -48,8 +48,14 @@ pub(crate) fn open_share(
     generation: Generation,
     object: &[u8],
 ) -> Result<OpenShare, (Fault, String)> {
-    let share = OpenShare::open(object, &server.seal_key)
-        .map_err(|error| (Fault::Corrupt, error.to_string()))?;
+    let share = OpenShare::open(object, &server.seal_key).map_err(|error| {
+        let fault = if OpenShare::is_newer(object, &server.seal_key) {
+            Fault::Newer
+        } else {
+            Fault::Corrupt
+        };
+        (fault, error.to_string())
+    })?;
     let dealing = share.dealing();
     if dealing.vault != vault || share.server() != server.seat.id || share.index() != server.index()
     {

@@ -356,6 +356,12 @@ fn verdict(report: &VerifyReport, deep: bool) -> (String, Option<String>) {
     let next = if report
         .findings
         .iter()
+        .any(|finding| finding.fault == Fault::Newer)
+    {
+        say!("verify-newer-next")
+    } else if report
+        .findings
+        .iter()
         .all(|finding| finding.fault == Fault::NoAnswer)
     {
         say!("verify-silent-next")

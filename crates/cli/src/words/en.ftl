@@ -96,6 +96,7 @@ fault-missing = share missing
 fault-corrupt = damaged
 fault-stale = outdated
 fault-foreign = not this vault's
+fault-newer = made by a newer warifu
 fault-no-answer = no answer
 fault-full = no room left
 fault-denied = access denied
@@ -245,6 +246,7 @@ verify-damage = { $findings ->
     [one] 1 share is not as it should be. Every file can still be read.
    *[other] { $findings } shares are not as they should be. Every file can still be read.
 }
+verify-newer-next = a newer warifu wrote to this vault. Update warifu on this machine, and check again.
 verify-damage-next = make the missing and bad shares anew from the good ones with: { $warifu } verify { $vault } --repair
 verify-too-few = { $files ->
     [one] 1 version cannot be read.

@@ -18,6 +18,7 @@ mod hedging;
 mod keys;
 mod machines;
 mod model;
+mod newer;
 mod orphans;
 mod parts;
 mod patience;
