@@ -52,7 +52,6 @@
 //! error looks) has to be seen on a real one, and none of them can be run beside the tests. Azure's and Google's are reached through gateways that speak S3.
 
 mod bucket;
-mod half;
 mod http;
 mod login;
 mod multistatus;
@@ -77,6 +76,7 @@ use crate::credentials::{CredentialError, CredentialRef};
 use crate::error::{CreateError, OpenError};
 use crate::layout::{BadMark, Mark};
 use crate::probe::Promises;
+use crate::shown::shown;
 use crate::spec::{StoreIdentity, StoreSpec};
 use crate::url::{S3Url, StoreUrl, WebdavUrl, escape};
 
@@ -481,10 +481,9 @@ async fn refuse_foreign(spec: &StoreSpec, service: &dyn Service) -> Result<(), C
     }
     foreign.sort_unstable();
     let more = foreign.len().saturating_sub(NAMES_TOLD);
-    foreign.truncate(NAMES_TOLD);
     Err(CreateError::NotEmpty {
         path: place(spec),
-        found: foreign,
+        found: foreign.iter().take(NAMES_TOLD).map(shown).collect(),
         more,
     })
 }

@@ -97,7 +97,11 @@ pub(super) async fn read_mark(
     Ok((mark, attrs))
 }
 
-/// All names in a folder but `.` and `..`.
+/// So many names are taken in of one folder, and so many bytes of them. Objects are spread over 256 folders.
+const MOST_NAMES: usize = 200_000;
+const MOST_BYTES: usize = 32 << 20;
+
+/// All names in a folder but `.` and `..`. One with more than [`MOST_NAMES`] is an error, never a gap.
 pub(super) async fn read_folder(
     session: &Session,
     path: &str,
@@ -107,7 +111,7 @@ pub(super) async fn read_folder(
     for _ in 0..LISTING_AHEAD {
         pending.push_back(session.ask(Request::ReadDir(&handle)));
     }
-    let mut found = Vec::new();
+    let (mut found, mut bytes) = (Vec::new(), 0_usize);
     let mut more = true;
     let mut failed = None;
     while let Some(answer) = pending.pop_front() {
@@ -116,11 +120,20 @@ pub(super) async fn read_folder(
                 if names.is_empty() {
                     more = false;
                 }
+                bytes += names.iter().map(|(name, _)| name.len()).sum::<usize>();
                 found.extend(
                     names
                         .into_iter()
                         .filter(|(name, _)| !matches!(name.as_str(), "." | "..")),
                 );
+                if found.len() > MOST_NAMES || bytes > MOST_BYTES {
+                    more = false;
+                    failed.get_or_insert(Trouble::TooMuch(format!(
+                        "the folder has more than {MOST_NAMES} names, or than {} MiB of them: there is room for \
+                         millions of objects in the others, so something else writes there",
+                        MOST_BYTES >> 20
+                    )));
+                }
             }
             Ok(None) => more = false,
             Err(trouble) => {
@@ -329,6 +342,10 @@ pub(super) fn refused(url: &SftpUrl, doing: &'static str, trouble: &Trouble) -> 
         Trouble::Lost(detail) => OpenError::Unreachable {
             server,
             detail: detail.clone(),
+        },
+        Trouble::TooMuch(detail) => OpenError::Protocol {
+            server,
+            detail: format!("{doing}: {detail}"),
         },
         Trouble::Status(status) if status.code == Status::DENIED => OpenError::Io {
             path: server.into(),
