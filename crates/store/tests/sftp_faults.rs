@@ -11,7 +11,8 @@ use common::temporary_files;
 use rustix::process::Signal;
 use tempfile::tempdir;
 use warifu_store::{OpenError, ProbeError, SftpOptions, SftpStore, StoreSpec, attach_store, probe};
-use warifu_testkit::servers::{Proxy, Sshd, SshdOptions};
+use warifu_testkit::proxy::{Mode, Proxy};
+use warifu_testkit::servers::{Sshd, SshdOptions};
 use warifu_testkit::stores::share_name;
 use warifu_vault::seam::store::{Durability, ObjectKey, ShareStore, StoreError, StoreErrorKind};
 
@@ -178,7 +179,7 @@ async fn p4_a_line_that_is_cut_while_an_object_is_read_is_no_absence() {
     made.put_new(&name, share.clone().into(), Durability::Now)
         .await
         .unwrap();
-    let proxy = Proxy::start(world.sshd.port()).await;
+    let proxy = Proxy::to(world.sshd.port());
     let url = world.sshd.url(&world.base.path().join("server")).replace(
         &format!(":{}/", world.sshd.port()),
         &format!(":{}/", proxy.port()),
@@ -194,14 +195,14 @@ async fn p4_a_line_that_is_cut_while_an_object_is_read_is_no_absence() {
     );
     for bytes in [20_000, 500_000, 2_000_000] {
         store_answers(&store).await;
-        proxy.cut_after(bytes);
+        proxy.break_off_after(bytes);
         // A read is repeated by itself over a new connection.
         assert!(recovered(&store, &name).await == share, "{bytes}");
     }
-    proxy.hang(true);
+    proxy.set(Mode::Pause);
     let error = store.get(&name, None).await.unwrap_err();
     assert_eq!(error.kind, StoreErrorKind::NoAnswer, "{error}");
-    proxy.hang(false);
+    proxy.set(Mode::Pass);
     assert!(recovered(&store, &name).await == share);
 }
 
@@ -210,7 +211,7 @@ async fn reading_takes_two_round_trips_and_writing_three() {
     const TRIP: Duration = Duration::from_millis(400);
     let Some(world) = World::start() else { return };
     drop(world.create("server").await);
-    let proxy = Proxy::start(world.sshd.port()).await;
+    let proxy = Proxy::to(world.sshd.port());
     let url = world.sshd.url(&world.base.path().join("server")).replace(
         &format!(":{}/", world.sshd.port()),
         &format!(":{}/", proxy.port()),
@@ -226,7 +227,7 @@ async fn reading_takes_two_round_trips_and_writing_three() {
         .await
         .unwrap();
     store.sync().await.unwrap();
-    proxy.set_round_trip(TRIP);
+    proxy.set_delay(TRIP / 2);
     let within = |trips: u32, began: Instant, what: &str| {
         let took = began.elapsed();
         eprintln!("{what}: {took:?} at {TRIP:?} a round trip");

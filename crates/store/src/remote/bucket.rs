@@ -451,3 +451,20 @@ fn is_listing(uri: &http::Uri) -> bool {
 fn below(error: HttpError) -> opendal::Error {
     opendal::Error::new(ErrorKind::Unexpected, "the request failed").set_source(error)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listing_is_told_from_an_object() {
+        for (uri, listing) in [
+            ("http://h/b?list-type=2&prefix=x", true),
+            ("http://h/b?prefix=x&list-type=2", true),
+            ("http://h/b/objects/aa", false),
+            ("http://h/b/list-type=2?x=list-type", false),
+        ] {
+            assert_eq!(is_listing(&uri.parse().unwrap()), listing, "{uri}");
+        }
+    }
+}
