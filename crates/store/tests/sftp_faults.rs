@@ -385,6 +385,73 @@ async fn p5_many_unsynced_objects_are_all_put_on_disk() {
     store.sync().await.unwrap();
 }
 
+/// The answer to a name is lost with its connection. Whoever finds the object takes it for stored, so the next sync covers it: here it shows
+/// by the length, which a sync compares.
+#[tokio::test(flavor = "multi_thread")]
+async fn p5_an_object_whose_answer_was_lost_is_put_on_disk_by_the_next_sync() {
+    const DELAY: Duration = Duration::from_millis(300);
+    let Some(world) = World::start() else { return };
+    drop(world.create("server").await);
+    let proxy = Proxy::to(world.sshd.port());
+    let url = world.sshd.url(&world.base.path().join("server")).replace(
+        &format!(":{}/", world.sshd.port()),
+        &format!(":{}/", proxy.port()),
+    );
+    let spec = StoreSpec::parse(&url, world.credentials(), Path::new("/")).unwrap();
+    let store = Arc::new(
+        SftpStore::open(&spec, SftpOptions::default())
+            .await
+            .unwrap(),
+    );
+    // All that is found out once is found out, and nothing from before is left to be put on disk.
+    store
+        .put_new(&share_name(0), "share".into(), Durability::Soon)
+        .await
+        .unwrap();
+    store.sync().await.unwrap();
+    let name = share_name(1);
+    let file = world
+        .base
+        .path()
+        .join(format!("server/objects/{}/{name}", &name.as_str()[..2]));
+    // Its folder is made beforehand: that takes requests of its own.
+    std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+    let share = bytes::Bytes::from(vec![7; 3_000]);
+    // What was told and not waited for is answered by then.
+    store.space().await.unwrap();
+    tokio::time::sleep(DELAY).await;
+    let before = proxy.turns();
+    proxy.set_delay(DELAY);
+    let putting = tokio::spawn({
+        let (store, name, share) = (Arc::clone(&store), name.clone(), share.clone());
+        async move { store.put_new(&name, share, Durability::Soon).await }
+    });
+    // Opening, bytes, name: what the server says to the third is not heard.
+    while proxy.turns() < before + 3 {
+        assert!(!putting.is_finished(), "a write takes three round trips");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    assert!(!file.exists(), "the third is still on its way");
+    proxy.set(Mode::LoseReplies);
+    let error = putting.await.unwrap().unwrap_err();
+    assert_eq!(error.kind, StoreErrorKind::NoAnswer, "{error}");
+    proxy.set(Mode::Pass);
+    proxy.set_delay(Duration::ZERO);
+    let began = Instant::now();
+    while !file.exists() {
+        assert!(began.elapsed() < Duration::from_secs(30), "it took effect");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    store_answers(&store).await;
+    let found = store.put_new(&name, share, Durability::Soon).await;
+    assert_eq!(found.unwrap_err().kind, StoreErrorKind::AlreadyExists);
+    std::fs::write(&file, "short").unwrap();
+    let error = store.sync().await.unwrap_err();
+    assert!(error.to_string().contains(name.as_str()), "{error}");
+    store.delete(&name).await.unwrap();
+    store.sync().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn p10_a_server_for_reading_only_says_so() {
     let options = SshdOptions {

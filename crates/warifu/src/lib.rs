@@ -29,6 +29,7 @@ mod files;
 mod foreign;
 mod open;
 mod path;
+mod place;
 mod rebuild;
 mod replace;
 mod vault_file;

@@ -284,12 +284,13 @@ no-server-next = see them with: { $warifu } server list { $vault }
 place-taken = the place for { $server } already belongs to a vault.
 place-taken-next = name an empty folder or place; nothing was changed.
 replace-plan = { $server } keeps share { $index } and gets a new place: { $old } → { $new }
-replace-old-answers = note: the old place still answers. Unmount every drive of this vault before you go on, or what is saved until they are mounted anew goes to the old place.
+replace-old-answers = note: the old place still answers. Drives that use this very vault file go on at the new place within seconds; unmount those that use a copy of it.
 replace-beside = note: the new place is on the same disk as { $servers }. They would be lost together.
 replace-begun = note: the new place has this server's piece of the key already; what was begun goes on.
 replace-next = carry this out by repeating the command with --yes.
 replace-done = { $server } is complete at its new place.
-replace-old-disk = note: the old disk and the new place hold the same share. Destroy the old one, or keep it as safe as the new one. Drives that are mounted know the new place when they are mounted anew.
+replace-unsettled = { $server } is at its new place, but shares are still being put at the old one: a drive with a copy of the vault file uses it. Unmount that drive, run { $warifu } verify { $vault } --repair, and only then destroy the old disk.
+replace-old-disk = note: the old disk and the new place hold the same share. Destroy the old one, or keep it as safe as the new one. If a drive used a copy of the vault file, unmount it and run verify first: what it saved is at the old place only.
 
 # The drive
 mounted = The drive is mounted at { $dir }. Take it away with: { $command }
