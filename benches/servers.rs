@@ -1,6 +1,7 @@
 //! What opening and saving a small document costs over the network, for each protocol: a 2-of-3 vault on three stores of one kind, real
 //! servers on loopback, and a line to each that takes 0, 5 and 20 ms longer for a round trip.
-//! `cargo bench -p warifu-benches --bench servers`; `ROUNDS=20` may be set. What is not installed is left out: Debian's openssh-server, sshfs, apache2,
+//! `cargo bench -p warifu-benches --bench servers`; `ROUNDS=20` and
+//! `KIND=SFTP` (a part of the first column) may be set. What is not installed is left out: Debian's openssh-server, sshfs, apache2,
 //! nginx-light with libnginx-mod-http-dav-ext, and `cargo install s3s-fs --features binary`.
 //!
 //! The line is a proxy that delays each direction by half of the number, so everything that waits for an answer waits so long. To connect takes no
@@ -25,10 +26,10 @@ const LEN: usize = 20_000;
 /// Three places of one kind, each behind a line of its own.
 struct Places {
     kind: &'static str,
-    lines: Vec<Proxy>,
     servers: Vec<NewServer>,
-    /// Kept for as long as they are used.
+    /// Kept for as long as they are used, and ended before the lines are.
     _running: Box<dyn std::any::Any>,
+    lines: Vec<Proxy>,
 }
 
 fn server(number: usize, url: String, options: &[(&str, String)]) -> Outcome<NewServer> {
@@ -182,8 +183,8 @@ fn mounts(dir: &Path) -> Outcome<Option<Places>> {
 
 fn main() -> Outcome<()> {
     let rounds = std::env::var("ROUNDS").map_or(Ok(20), |rounds| rounds.parse())?;
+    let wanted = std::env::var("KIND").ok();
     let dir = tempfile::tempdir()?;
-    // The stores of some servers belong to others than whoever runs this.
     let runtime = tokio::runtime::Runtime::new()?;
     println!(
         "| {K} of {N} on | added to a round trip | open the vault | first open | first save | open | save |"
@@ -199,7 +200,11 @@ fn main() -> Outcome<()> {
         &|| mounts(dir.path()),
     ];
     for (number, places) in kinds.iter().enumerate() {
-        if let Some(places) = places()? {
+        if let Some(places) = places()?
+            && wanted
+                .as_ref()
+                .is_none_or(|wanted| places.kind.contains(wanted))
+        {
             let path = dir.path().join(format!("vault-{number}.toml"));
             counted.push(runtime.block_on(measure(&path, &places, rounds))?);
         }

@@ -395,7 +395,11 @@ impl Failure {
             } => Self::new(
                 Exit::TooFew,
                 say!("too-few-servers", needed = needed, got = got),
-                say!("too-few-servers-next"),
+                if faults.iter().any(|fault| fault.fault == Fault::Newer) {
+                    say!("verify-newer-next")
+                } else {
+                    say!("too-few-servers-next")
+                },
             )
             .with(faults.iter().map(server_fault)),
             warifu::Error::WrongVault { faults } => Self::new(

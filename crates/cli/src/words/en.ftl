@@ -246,7 +246,7 @@ verify-damage = { $findings ->
     [one] 1 share is not as it should be. Every file can still be read.
    *[other] { $findings } shares are not as they should be. Every file can still be read.
 }
-verify-newer-next = a newer warifu wrote to this vault. Update warifu on this machine, and check again.
+verify-newer-next = a newer warifu wrote to this vault. Update warifu on this machine, and try again.
 verify-damage-next = make the missing and bad shares anew from the good ones with: { $warifu } verify { $vault } --repair
 verify-too-few = { $files ->
     [one] 1 version cannot be read.
