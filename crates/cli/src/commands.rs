@@ -8,6 +8,7 @@ pub mod mount;
 pub mod quickstart;
 pub mod rebuild;
 pub mod repair;
+pub mod run;
 pub mod server;
 pub mod status;
 pub mod verify;
@@ -72,7 +73,11 @@ where
 
 /// Opens a vault, and tells of servers that are away.
 pub async fn open(path: &Path, read_only: bool) -> Result<Arc<Warifu>, Failure> {
-    let options = OpenOptions::new("warifu").read_only(read_only);
+    open_with(path, OpenOptions::new("warifu").read_only(read_only)).await
+}
+
+/// As [`open`].
+pub async fn open_with(path: &Path, options: OpenOptions) -> Result<Arc<Warifu>, Failure> {
     let warifu = Warifu::open(path, options)
         .await
         .map_err(Failure::opening)?;

@@ -25,7 +25,7 @@ use crate::error::Error;
 use crate::foreign::ForeignStore;
 use crate::rebuild::MISSING;
 use crate::vault_file::{
-    Retention, SaveDurability, ServerEntry, VaultFile, VaultFileError, folder_of,
+    MemoryRule, Retention, SaveDurability, ServerEntry, VaultFile, VaultFileError, folder_of,
 };
 
 /// A server for a new vault.
@@ -215,6 +215,7 @@ impl Warifu {
             scheme: options.scheme,
             durability: options.durability,
             retention: Retention::All,
+            memory: MemoryRule::default(),
             catalog,
             servers: servers.collect(),
         };
