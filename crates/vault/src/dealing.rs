@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use warifu_core::format::{self, Dealing, ExtentKind, Scheme, Suite};
@@ -88,7 +89,7 @@ pub(crate) struct Put {
     /// What servers said against it.
     pub(crate) faults: Vec<ServerFault>,
     /// Requests still under way; their shares are owed until [`late`](Self::late) has seen the answers.
-    pending: JoinSet<Answer>,
+    pending: FuturesUnordered<BoxFuture<'static, Answer>>,
 }
 
 impl Put {
@@ -96,9 +97,7 @@ impl Put {
         usize::from(self.record.threshold.n()).saturating_sub(self.record.owed.len() as usize)
     }
 
-    fn note(&mut self, answer: std::result::Result<Answer, tokio::task::JoinError>) {
-        // A task that panicked leaves its share owed.
-        let Ok((server, answer)) = answer else { return };
+    fn note(&mut self, (server, answer): Answer) {
         match answer {
             Ok(()) => self.record.owed.remove(server.index()),
             Err(error) => self
@@ -115,10 +114,10 @@ impl Put {
     /// Waits for the servers that had not answered, and says which shares have come, safe from a power cut.
     pub(crate) async fn late(mut self) -> IndexSet {
         let mut paid = IndexSet::EMPTY;
-        while let Some(answer) = self.pending.join_next().await {
-            let Ok((server, Ok(()))) = answer else {
+        while let Some((server, answer)) = self.pending.next().await {
+            if answer.is_err() {
                 continue;
-            };
+            }
             // The settling of the version may be over already.
             if server.ask(server.seat.store.sync()).await.is_ok() {
                 paid.insert(server.index());
@@ -225,7 +224,7 @@ pub(crate) async fn put(
     let mut put = Put {
         record,
         faults: Vec::new(),
-        pending: JoinSet::new(),
+        pending: FuturesUnordered::new(),
     };
     let (k, enough) = (usize::from(servers.threshold.k()), servers.enough());
     // Without those that have stopped answering it cannot be saved: they are asked all the same.
@@ -247,16 +246,17 @@ pub(crate) async fn put(
         let server = Arc::clone(server);
         let object = object.clone();
         let name = servers.object_key(&server, put.record.extent, generation);
-        put.pending.spawn(async move {
+        let request = async move {
             let answer = server.put(&name, object, durability).await;
             (server, answer)
-        });
+        };
+        put.pending.push(request.boxed());
     }
     let begin = Instant::now();
     let (mut threshold_at, mut enough_at) = (None, None);
     let mut pauses = ASK_AGAIN_AFTER.into_iter();
     loop {
-        let next = put.pending.join_next();
+        let next = put.pending.next();
         let answer = match threshold_at {
             None => next.await,
             Some(threshold_at) => {
@@ -288,22 +288,22 @@ pub(crate) async fn put(
                 waiting.push(Waited::new(server, usual));
                 let (server, object) = (Arc::clone(server), object.clone());
                 let name = servers.object_key(&server, put.record.extent, generation);
-                put.pending.spawn(async move {
+                let request = async move {
                     let answer = server.put_again(&name, object, durability).await;
                     (server, answer)
-                });
+                };
+                put.pending.push(request.boxed());
             }
             silent = IndexSet::EMPTY;
             continue;
         };
-        if let Ok((server, answer)) = &answer {
-            waiting.retain(|other| other.server.index() != server.index());
-            // One that has kept somebody waiting for its silence is not asked again.
-            if matches!(answer, Err(error) if error.kind == StoreErrorKind::NoAnswer)
-                && begin.elapsed() < SILENCE
-            {
-                silent.insert(server.index());
-            }
+        let (server, said) = &answer;
+        waiting.retain(|other| other.server.index() != server.index());
+        // One that has kept somebody waiting for its silence is not asked again.
+        if matches!(said, Err(error) if error.kind == StoreErrorKind::NoAnswer)
+            && begin.elapsed() < SILENCE
+        {
+            silent.insert(server.index());
         }
         put.note(answer);
         let stored = put.stored();
@@ -451,9 +451,16 @@ pub(crate) fn stored_indices(record: &ExtentRecord) -> impl Iterator<Item = Shar
         .filter(|index| !record.owed.contains(*index))
 }
 
-/// Runs [`deal`] where it may take its time.
+/// Dealing less than this is quicker than handing it to another thread.
+const DEAL_INLINE: usize = 128 * 1024;
+
+/// Runs [`deal`] for so many bytes, where it may take its time.
 pub(crate) async fn deal_off_task<T: Send + 'static>(
+    len: usize,
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
+    if len <= DEAL_INLINE {
+        return work();
+    }
     tokio::task::spawn_blocking(work).await.map_err(task_lost)?
 }

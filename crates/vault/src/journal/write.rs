@@ -187,7 +187,8 @@ impl Inner {
             scheme: Scheme::Shamir,
         };
         let (servers, ids) = (Arc::clone(&self.servers), extents.clone());
-        let dealt = dealing::deal_off_task(move || {
+        let len = segments.iter().map(SecretBytes::len).sum();
+        let dealt = dealing::deal_off_task(len, move || {
             let numbered = (next..).zip(ids).zip(&segments);
             numbered
                 .map(|((number, extent), secret)| {
