@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+pub mod disk;
+pub mod scan;
 pub mod servers;
 
 /// The top of the source tree.

@@ -8,6 +8,7 @@ pub mod mount;
 pub mod quickstart;
 pub mod rebuild;
 pub mod repair;
+pub mod run;
 pub mod server;
 pub mod status;
 pub mod verify;
@@ -47,7 +48,7 @@ where
     F: FnOnce(Arc<Warifu>) -> Fut,
     Fut: Future<Output = Done>,
 {
-    let warifu = open_as(path, options).await?;
+    let warifu = open_with(path, options).await?;
     with_open_vault(warifu, Duration::ZERO, work).await
 }
 
@@ -90,10 +91,11 @@ where
 
 /// Opens a vault, and tells of servers that are away.
 pub async fn open(path: &Path, read_only: bool) -> Result<Arc<Warifu>, Failure> {
-    open_as(path, OpenOptions::new("warifu").read_only(read_only)).await
+    open_with(path, OpenOptions::new("warifu").read_only(read_only)).await
 }
 
-async fn open_as(path: &Path, options: OpenOptions) -> Result<Arc<Warifu>, Failure> {
+/// As [`open`].
+pub async fn open_with(path: &Path, options: OpenOptions) -> Result<Arc<Warifu>, Failure> {
     let warifu = Warifu::open(path, options)
         .await
         .map_err(Failure::opening)?;

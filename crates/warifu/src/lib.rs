@@ -42,7 +42,7 @@ pub use path::VaultPath;
 pub use rebuild::Rebuilt;
 pub use replace::ReplacePlan;
 pub use vault_file::{
-    FORMAT, Problem, Retention, SaveDurability, ServerEntry, VaultFile, VaultFileError,
+    FORMAT, MemoryRule, Problem, Retention, SaveDurability, ServerEntry, VaultFile, VaultFileError,
 };
 
 pub use warifu_core as core;

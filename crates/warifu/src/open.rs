@@ -26,7 +26,7 @@ use crate::foreign::ForeignStore;
 use crate::place::{Place, Watch};
 use crate::rebuild::MISSING;
 use crate::vault_file::{
-    Retention, SaveDurability, ServerEntry, VaultFile, VaultFileError, folder_of,
+    MemoryRule, Retention, SaveDurability, ServerEntry, VaultFile, VaultFileError, folder_of,
 };
 
 /// A server for a new vault.
@@ -225,6 +225,7 @@ impl Warifu {
             scheme: options.scheme,
             durability: options.durability,
             retention: Retention::All,
+            memory: MemoryRule::default(),
             catalog,
             servers: servers.collect(),
         };

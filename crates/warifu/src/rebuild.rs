@@ -20,7 +20,7 @@ use crate::open::{
     unlock_error,
 };
 use crate::vault_file::{
-    Retention, SaveDurability, ServerEntry, VaultFile, VaultFileError, folder_of,
+    MemoryRule, Retention, SaveDurability, ServerEntry, VaultFile, VaultFileError, folder_of,
 };
 
 /// What stands in a vault file for the URL of a server that is lost.
@@ -215,6 +215,7 @@ fn file_of(
         scheme: Scheme::Shamir,
         durability: SaveDurability::Normal,
         retention: Retention::All,
+        memory: MemoryRule::default(),
         catalog: format!("sqlite:{}", catalog_name(path)),
         servers,
     }

@@ -302,7 +302,6 @@ umount-no-report = the drive at { $dir } ended without a report: { $detail }
 umount-no-report-next = mount it again and look whether your last changes are there.
 mount-no-device = this machine cannot mount drives: there is no /dev/fuse.
 mount-no-device-next = install the package fuse3 (apt install fuse3), or load the kernel module fuse. put, get and the other commands work without it.
-mount-swap = note: memory cannot be locked here and swap is on, so contents of open files may get into swap. Raise the limit of locked memory (ulimit -l), or turn swap off or encrypt it.
 mount-denied = this user may not use /dev/fuse.
 mount-denied-next = ask root to allow it (mode 0666 on /dev/fuse). put, get and the other commands work without it.
 umount-forced = note: programs still used the drive and were cut off; what they had written until then was saved first.
@@ -327,6 +326,28 @@ umount-busy-next = close the files and leave the folders on it, and try again.
 umount-not-mounted = there is no drive at { $dir }.
 umount-not-mounted-next = see what is mounted with: findmnt -t fuse.warifu
 umount-failed = { $dir } cannot be unmounted: { $detail }
+
+# What is in RAM
+ram-swap = swap that is not encrypted is on: { $areas }. What is open could get onto that disk, from this program or from those that show it.
+ram-swap-unknown = it cannot be told whether swap is on: { $detail }. What is open could get onto a disk.
+ram-swap-next = turn it off (swapoff -a, and take its line out of /etc/fstab), or let cryptsetup encrypt it (in /etc/crypttab: swap { $area } /dev/urandom swap,cipher=aes-xts-plain64,size=512; in /etc/fstab: /dev/mapper/swap none swap sw 0 0). Where that cannot be, mount with --allow-swap, which the audit log will tell.
+ram-not-locked = memory cannot be locked: this user may lock { $limit } only.
+ram-not-locked-refused = memory cannot be locked: the system refuses (error { $errno }).
+ram-not-locked-next = allow it with: ulimit -l unlimited. For good, write "USER - memlock unlimited" into /etc/security/limits.d/warifu.conf, or LimitMEMLOCK=infinity into the systemd unit.
+ram-tour = note: { $what } For these sample documents the tour goes on; a drive with your own is not mounted so. { $next }
+
+# Programs shut in
+run-no-namespaces = the kernel does not let this user shut programs in: { $detail }
+run-no-namespaces-next = allow user namespaces (as root: sysctl -w user.max_user_namespaces=10000; on Ubuntu also kernel.apparmor_restrict_unprivileged_userns=0), or run it as root. Without that, mount the drive, and know that programs keep files of their own.
+run-no-landlock = the kernel has no Landlock, so the program could write to disks.
+run-no-landlock-next = use Linux 5.13 or later with landlock in its lsm= list (see: cat /sys/kernel/security/lsm). Without that, mount the drive, and know that programs keep files of their own.
+run-failed = the program cannot be shut in: { $detail }
+run-failed-next = mount the drive instead, and know that programs keep files of their own.
+run-not-found = there is no program { $program }.
+run-not-found-next = install it, or name it with its path.
+run-not-started = { $program } cannot be started: { $detail }
+run-not-started-next = name a program that this user may execute.
+run-still = note: waiting for what the program has started. Ctrl-C ends it now; what was saved stays saved.
 
 # Loose shares
 split-not-a-file = { $path } is not a regular file.

@@ -266,7 +266,6 @@ umount-no-report = { $dir } のドライブが報告なしに終了しました:
 umount-no-report-next = もう一度マウントして、最後の変更が残っているか確認してください。
 mount-no-device = この計算機ではドライブをマウントできません。/dev/fuse がありません。
 mount-no-device-next = fuse3 パッケージを入れるか（apt install fuse3）、カーネルモジュール fuse を読み込んでください。put や get などはこのままで使えます。
-mount-swap = 注意: メモリを固定できず、スワップが有効なので、開いているファイルの内容がスワップに出ることがあります。固定できるメモリの上限（ulimit -l）を上げるか、スワップを切るか暗号化してください。
 mount-denied = この利用者は /dev/fuse を使えません。
 mount-denied-next = 管理者に許可を求めてください（/dev/fuse の権限を 0666 に）。put や get などはこのままで使えます。
 umount-forced = 注意: ドライブを使用中のプログラムがあり、切り離しました。それまでに書かれた内容は先に保存しました。
@@ -291,6 +290,28 @@ umount-busy-next = 開いているファイルを閉じ、ドライブ上のフ�
 umount-not-mounted = { $dir } にドライブはありません。
 umount-not-mounted-next = マウントされているものは findmnt -t fuse.warifu で確認できます。
 umount-failed = { $dir } を外せません: { $detail }
+
+# メモリの中身
+ram-swap = 暗号化されていないスワップが有効です: { $areas }。開いている内容が、このプログラムや文書を表示するプログラムから、そのディスクに出るおそれがあります。
+ram-swap-unknown = スワップが有効かどうかわかりません: { $detail }。開いている内容がディスクに出るおそれがあります。
+ram-swap-next = スワップを切るか（swapoff -a を実行し、/etc/fstab の行を消す）、cryptsetup で暗号化してください（/etc/crypttab に「swap { $area } /dev/urandom swap,cipher=aes-xts-plain64,size=512」、/etc/fstab に「/dev/mapper/swap none swap sw 0 0」）。どちらもできないときは --allow-swap を付けてマウントできます。そのことは監査記録に残ります。
+ram-not-locked = メモリを固定できません。この利用者が固定できるのは { $limit } までです。
+ram-not-locked-refused = メモリを固定できません。システムが拒みました（エラー { $errno }）。
+ram-not-locked-next = 次のコマンドで許可してください: ulimit -l unlimited。恒久的には、/etc/security/limits.d/warifu.conf に「利用者名 - memlock unlimited」と書くか、systemd のユニットに LimitMEMLOCK=infinity と書きます。
+ram-tour = 注意: { $what }見本の文書なので体験は続けますが、ご自分の文書のドライブはこのままではマウントされません。{ $next }
+
+# 閉じ込めて動かす
+run-no-namespaces = この利用者は、カーネルの制限でプログラムを閉じ込められません: { $detail }
+run-no-namespaces-next = ユーザー名前空間を許可するか（管理者で sysctl -w user.max_user_namespaces=10000。Ubuntu ではさらに kernel.apparmor_restrict_unprivileged_userns=0）、管理者として実行してください。できないときはドライブをマウントして使えますが、プログラムは自分のファイルをディスクに残します。
+run-no-landlock = このカーネルには Landlock がないため、プログラムがディスクに書けてしまいます。
+run-no-landlock-next = Linux 5.13 以降を、lsm= に landlock を含めて使ってください（確認: cat /sys/kernel/security/lsm）。できないときはドライブをマウントして使えますが、プログラムは自分のファイルをディスクに残します。
+run-failed = プログラムを閉じ込められません: { $detail }
+run-failed-next = ドライブをマウントして使えますが、プログラムは自分のファイルをディスクに残します。
+run-not-found = プログラム { $program } がありません。
+run-not-found-next = 導入するか、パスを付けて指定してください。
+run-not-started = { $program } を起動できません: { $detail }
+run-not-started-next = この利用者が実行できるプログラムを指定してください。
+run-still = 注意: プログラムが始めた処理の終わりを待っています。Ctrl-C ですぐに終わります。保存したものは残ります。
 
 # 単独の割符
 split-not-a-file = { $path } は通常のファイルではありません。

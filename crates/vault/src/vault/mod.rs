@@ -19,7 +19,7 @@ use crate::file::state::OpenFile;
 use crate::journal::Occasion;
 use crate::node::NodeId;
 use crate::repair::{Upkeep, upkeep};
-use crate::seam::catalog::{Catalog, Durability};
+use crate::seam::catalog::{AuditRow, Catalog, Durability};
 use crate::seam::clock::Clock;
 use crate::servers::{self, ServerSeat, Servers};
 
@@ -216,6 +216,14 @@ impl Vault {
                 Durability::Soon,
             )
             .await?)
+    }
+
+    /// Up to `limit` lines of the audit log after a number, ascending.
+    ///
+    /// # Errors
+    /// Errors of the catalogue.
+    pub async fn audit(&self, after: u64, limit: usize) -> Result<Vec<AuditRow>> {
+        Ok(self.inner.catalog.audit(after, limit).await?)
     }
 
     /// Saves what is open and changed, makes everything safe from a power cut, and ends the housekeeping. Returns what is
