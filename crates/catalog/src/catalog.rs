@@ -45,8 +45,18 @@ impl SqliteCatalog {
     /// # Errors
     /// [`CatalogError::Exists`] when there is a file of this name; [`CatalogError::Full`], [`CatalogError::Failed`].
     pub fn create(path: &Path, key: CatalogKey) -> Result<Self, CatalogError> {
+        files::create(path).map_err(CatalogError::from)?;
+        Self::create_in(path, key)
+    }
+
+    /// As [`create`](Self::create), in an empty file that the caller has made, and holds a lock on if it likes.
+    ///
+    /// # Errors
+    /// [`CatalogError::NotFound`] when there is no such file, [`CatalogError::Exists`] when it is not empty; as for
+    /// [`create`](Self::create).
+    pub fn create_in(path: &Path, key: CatalogKey) -> Result<Self, CatalogError> {
         let make = || -> Outcome<Self> {
-            files::create(path)?;
+            files::need_empty(path)?;
             let conn = files::open(path)?;
             files::use_small_pages(&conn)?;
             files::use_wal(&conn)?;
@@ -463,6 +473,11 @@ impl Catalog for SqliteCatalog {
         durability: Durability,
     ) -> Result<Waste, CatalogError> {
         self.write(durability, move |tx| journal::journalled(tx, &segments))
+            .await
+    }
+
+    async fn decide(&self, write: Write) -> Result<(), CatalogError> {
+        self.write(write.durability, move |tx| journal::decide(tx, &write))
             .await
     }
 

@@ -34,6 +34,16 @@ pub(crate) fn create(path: &Path) -> Outcome<()> {
     }
 }
 
+/// Fails unless there is an empty file.
+pub(crate) fn need_empty(path: &Path) -> Outcome<()> {
+    match std::fs::metadata(path) {
+        Ok(found) if found.len() == 0 => Ok(()),
+        Ok(_) => Err(CatalogError::Exists.into()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(missing("catalogue")),
+        Err(error) => Err(failed("the catalogue cannot be made", &error).into()),
+    }
+}
+
 /// Puts the file and its name on disk.
 pub(crate) fn sync_new(path: &Path) -> Outcome<()> {
     for place in [path, folder_of(path)] {

@@ -3,7 +3,7 @@
 use rusqlite::{OptionalExtension, Row as SqlRow, params};
 use warifu_core::ids::{ExtentId, FileId, Generation, VersionNo};
 use warifu_vault::node::NodeId;
-use warifu_vault::seam::catalog::{CatalogError, Intent};
+use warifu_vault::seam::catalog::{CatalogError, Intent, Write};
 use warifu_vault::seam::journal::{
     Changes, JournalState, Mark, Row, RowKey, SegmentClass, Segments, Waste,
 };
@@ -18,7 +18,7 @@ use crate::{audit, read, saves, xattrs};
 
 pub(crate) fn state(view: View<'_>) -> Outcome<JournalState> {
     let mut statement = view.conn.prepare_cached(
-        "SELECT next, audited, archived, whole, (SELECT count(*) FROM changed) FROM journal WHERE id = 1",
+        "SELECT next, audited, archived, whole, (SELECT count(*) FROM changed), tip, undecided FROM journal WHERE id = 1",
     )?;
     let mut found = statement.query([])?;
     let row = found
@@ -33,6 +33,8 @@ pub(crate) fn state(view: View<'_>) -> Outcome<JournalState> {
     };
     Ok(JournalState {
         next: number(row, 0)?,
+        tip: rows::extent_id(row, 5)?,
+        undecided: row.get::<_, i64>(6)? != 0,
         audited: number(row, 1)?,
         archived: number(row, 2)?,
         whole: row.get::<_, i64>(3)? != 0,
@@ -44,10 +46,13 @@ pub(crate) fn state(view: View<'_>) -> Outcome<JournalState> {
 
 pub(crate) fn changes(view: View<'_>, limit: i64) -> Outcome<Changes> {
     view.snapshot(|view| {
-        let (next, audited) = view
+        let (next, audited, tip) = view
             .conn
-            .prepare_cached("SELECT next, audited FROM journal WHERE id = 1")?
-            .query_row([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))?;
+            .prepare_cached("SELECT next, audited, tip FROM journal WHERE id = 1")?
+            .query_row([], |row| {
+                let tip: Option<[u8; 16]> = row.get(2)?;
+                Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, tip))
+            })?;
         let unsigned = |number: i64| {
             u64::try_from(number).map_err(|_| damaged("the journal counts with negative numbers"))
         };
@@ -65,6 +70,7 @@ pub(crate) fn changes(view: View<'_>, limit: i64) -> Outcome<Changes> {
         let full = |len: usize| i64::try_from(len).is_ok_and(|len| len >= limit);
         Ok(Changes {
             next: unsigned(next)?,
+            tip: tip.map(ExtentId::from_bytes),
             mark,
             more: full(rows.len()) || full(audit.len()),
             rows,
@@ -330,11 +336,12 @@ pub(crate) fn journalled(tx: &Tx<'_>, segments: &Segments) -> Outcome<Waste> {
         .checked_add(segments.extents.len() as u64)
         .ok_or_else(|| misuse("the journal has the last segment there is"))?;
     tx.run(
-        "UPDATE journal SET next = ?1, audited = max(audited, ?2), archived = max(archived, ?3) WHERE id = 1",
+        "UPDATE journal SET next = ?1, audited = max(audited, ?2), archived = max(archived, ?3), tip = COALESCE(?4, tip) WHERE id = 1",
         params![
             sql(next)?,
             sql(segments.audited.unwrap_or(0))?,
-            sql(segments.archived.unwrap_or(0))?
+            sql(segments.archived.unwrap_or(0))?,
+            segments.extents.last().map(|last| *last.extent.as_bytes())
         ],
     )?;
     if let Some(Mark(mark)) = segments.mark {
@@ -373,6 +380,14 @@ pub(crate) fn journalled(tx: &Tx<'_>, segments: &Segments) -> Outcome<Waste> {
     };
     saves::begin(tx, &intent)?;
     Ok(Some(intent))
+}
+
+pub(crate) fn decide(tx: &Tx<'_>, write: &Write) -> Outcome<()> {
+    tx.run(
+        "UPDATE journal SET undecided = 0 WHERE id = 1 AND undecided <> 0",
+        [],
+    )?;
+    audit::record(tx, &write.audit)
 }
 
 /// Whether nothing was ever done in this catalogue.

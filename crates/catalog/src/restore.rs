@@ -37,11 +37,13 @@ pub(crate) fn restore(
     tx.run("DELETE FROM changed", [])?;
     tx.conn().execute_batch(&triggers())?;
     tx.run(
-        "UPDATE journal SET next = ?1, audited = ?2, archived = ?3, whole = 0 WHERE id = 1",
+        "UPDATE journal SET next = ?1, audited = ?2, archived = ?3, whole = 0, tip = ?4, undecided = ?5 WHERE id = 1",
         params![
             sql(resume.next)?,
             sql(audited)?,
-            sql(resume.archived.min(audited))?
+            sql(resume.archived.min(audited))?,
+            resume.tip.map(|tip| *tip.as_bytes()),
+            i64::from(resume.undecided)
         ],
     )?;
     tx.run(

@@ -13,7 +13,7 @@ use crate::codec::kind_code;
 use crate::error::{Fail, Outcome, damaged};
 
 /// The newest schema that this warifu knows.
-pub(crate) const SCHEMA: u32 = 2;
+pub(crate) const SCHEMA: u32 = 3;
 
 /// What a right key opens.
 const WITNESS: &[u8] = b"the key of this catalogue";
@@ -87,6 +87,13 @@ CREATE UNIQUE INDEX changed_row ON changed (kind, a, b, c);
 CREATE INDEX extent_journal ON extent (number, version, len) WHERE kind = 3;
 ";
 
+/// What schema 3 has more than schema 2: the segment of the journal that was written last, and whether somebody still has to decide
+/// about what a rebuild could not find.
+const TIP: &str = "
+ALTER TABLE journal ADD COLUMN tip BLOB;
+ALTER TABLE journal ADD COLUMN undecided BIGINT NOT NULL DEFAULT 0;
+";
+
 /// The tables that are journalled: the code of their rows' kind, and what tells a row apart. Fewer than three columns are
 /// filled up with zeros.
 pub(crate) const JOURNALLED: [(&str, i64, [&str; 3]); 7] = [
@@ -154,6 +161,7 @@ pub(crate) fn create(conn: &Connection, key: &CatalogKey, now: Timestamp) -> Out
     let tx = conn.unchecked_transaction()?;
     tx.execute_batch(TABLES)?;
     tx.execute_batch(JOURNAL_TABLES)?;
+    tx.execute_batch(TIP)?;
     tx.execute_batch(&triggers())?;
     tx.execute(
         "INSERT INTO journal (id, next, audited, archived, whole) VALUES (1, 1, 0, 0, 1)",
@@ -174,7 +182,7 @@ pub(crate) fn create(conn: &Connection, key: &CatalogKey, now: Timestamp) -> Out
     Ok(())
 }
 
-/// Makes a catalogue of schema 1 one of today. What was in it before there was a journal goes there by a checkpoint.
+/// Makes a catalogue of an older schema one of today. What was in it before there was a journal goes there by a checkpoint.
 pub(crate) fn upgrade(conn: &Connection) -> Outcome<()> {
     let tx = rusqlite::Transaction::new_unchecked(conn, rusqlite::TransactionBehavior::Immediate)?;
     let found: u32 = tx.query_row("SELECT schema FROM vault WHERE id = 1", [], |row| {
@@ -187,7 +195,10 @@ pub(crate) fn upgrade(conn: &Connection) -> Outcome<()> {
             "INSERT INTO journal (id, next, audited, archived, whole) VALUES (1, 1, 0, 0, 0)",
             [],
         )?;
-        tx.execute("UPDATE vault SET schema = 2 WHERE id = 1", [])?;
+    }
+    if found < SCHEMA {
+        tx.execute_batch(TIP)?;
+        tx.execute("UPDATE vault SET schema = ?1 WHERE id = 1", [SCHEMA])?;
     }
     tx.commit()?;
     Ok(())

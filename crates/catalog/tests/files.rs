@@ -99,7 +99,7 @@ async fn a_newer_catalogue_is_refused_and_left_alone() {
     let before = std::fs::read(&path).unwrap();
     assert!(matches!(
         SqliteCatalog::open(&path, key(1)),
-        Err(CatalogError::Newer { found: 7, known: 2 })
+        Err(CatalogError::Newer { found: 7, known: 3 })
     ));
     assert_eq!(std::fs::read(&path).unwrap(), before);
 }
@@ -153,6 +153,31 @@ async fn p7_a_catalogue_of_schema_1_is_brought_up_to_date() {
         3,
         "the node, its name, its folder"
     );
+}
+
+/// A catalogue from before segments were linked goes on, and its next segment is linked to none.
+#[tokio::test]
+async fn p7_a_catalogue_of_schema_2_is_brought_up_to_date() {
+    let (dir, catalog) = new_catalog();
+    let node = make(&catalog, "x", Durability::Now).await.unwrap();
+    drop(catalog);
+    let path = dir.path().join("catalog.db");
+    for sql in [
+        "ALTER TABLE journal DROP COLUMN tip",
+        "ALTER TABLE journal DROP COLUMN undecided",
+        "UPDATE journal SET next = 8",
+        "UPDATE vault SET schema = 2",
+    ] {
+        Connection::open(&path).unwrap().execute(sql, []).unwrap();
+    }
+    for _ in 0..2 {
+        let catalog = SqliteCatalog::open(&path, key(1)).unwrap();
+        let found = catalog.lookup(ROOT, &name("x")).await.unwrap();
+        assert_eq!(found.unwrap().node, node);
+        let state = catalog.journal().await.unwrap();
+        assert_eq!((state.whole, state.next), (true, 8));
+        assert_eq!((state.tip, state.undecided), (None, false));
+    }
 }
 
 #[tokio::test]

@@ -324,6 +324,10 @@ pub struct Rebuild {
         requires = "servers"
     )]
     pub server_option: Vec<String>,
+    /// Go on with a catalogue that was rebuilt with something missing: the vault can be changed again, and what only another rebuild could have
+    /// used is let go in time.
+    #[arg(long, conflicts_with_all = ["servers", "server_option"])]
+    pub accept: bool,
     /// Print the result as JSON.
     #[arg(long)]
     pub json: bool,
@@ -432,6 +436,7 @@ fn examples(command: &str) -> &'static [&'static str] {
             "warifu rebuild office.toml",
             "warifu rebuild office.toml /mnt/server-a kencho=/mnt/server-c",
             "warifu rebuild office.toml --json > rebuilt.json",
+            "warifu rebuild office.toml --accept",
         ],
         "split" => &["warifu split contract.pdf -k 2 -n 3 -o /media/usb"],
         "combine" => {

@@ -96,12 +96,19 @@ pub async fn open(path: &Path, read_only: bool) -> Result<Arc<Warifu>, Failure> 
 
 /// As [`open`].
 pub async fn open_with(path: &Path, options: OpenOptions) -> Result<Arc<Warifu>, Failure> {
+    let read_only = options.is_read_only();
     let warifu = Warifu::open(path, options)
         .await
         .map_err(Failure::opening)?;
     if !crate::quiet() {
         for fault in warifu.faults() {
             note(&say!("server-away", fault = server_fault(fault)));
+        }
+        // Whoever wants to change something should not find out one file at a time.
+        if warifu.vault().is_undecided() && !read_only {
+            note(&say!("undecided"));
+            let next = say!("undecided-next", catalog = say!("the-catalogue"));
+            note(&say!("next", next = next));
         }
     }
     Ok(Arc::new(warifu))

@@ -152,6 +152,11 @@ impl Failure {
             VaultError::ReadOnly => {
                 Self::new(Exit::Failed, say!("read-only"), say!("read-only-next"))
             }
+            VaultError::Undecided => Self::new(
+                Exit::Failed,
+                say!("undecided"),
+                say!("undecided-next", catalog = say!("the-catalogue")),
+            ),
             VaultError::TooLarge { size, limit } => Self::new(
                 Exit::Failed,
                 say!(

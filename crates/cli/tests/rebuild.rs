@@ -143,3 +143,59 @@ fn p10_servers_of_two_vaults_are_refused() {
     world.ends(5, ["rebuild", "mixed.toml", "a", "d"]);
     assert!(!world.path("mixed.toml").exists() && !world.path("mixed.db").exists());
 }
+
+/// What one more server would complete: the vault can be read, and changed only once somebody has decided.
+#[test]
+fn p7_a_rebuild_that_another_server_would_complete_waits_for_a_decision() {
+    let world = World::new();
+    furnish(&world);
+    world.write("note", b"last");
+    // It and the journal's last words are on two servers only.
+    world.away("c");
+    world.ends(3, ["put", "office.toml", "note", "/last"]);
+    world.back("c");
+    let before = tree(&world, "office.toml");
+
+    lose_the_catalogue(&world);
+    world.away("b");
+    let told = world.json(3, ["rebuild", "office.toml", "--json"]);
+    assert_eq!(
+        (&told["whole"], &told["undecided"]),
+        (&false.into(), &true.into()),
+        "{told}"
+    );
+    assert_ne!(tree(&world, "office.toml"), before);
+    check(&world, "office.toml");
+    let refused = world.run(["put", "office.toml", "note", "/note"]);
+    let error = common::text(&refused.stderr);
+    assert!(!refused.status.success(), "{error}");
+    assert!(
+        error.contains("warifu rebuild office.toml --accept"),
+        "{error}"
+    );
+    let status = world.json(3, ["status", "office.toml", "--json"]);
+    let problems = status["problems"].as_array().unwrap();
+    let of_rebuild = |problem: &serde_json::Value| problem["problem"] == "rebuild-undecided";
+    assert!(problems.iter().any(of_rebuild), "{status}");
+
+    // The server is back.
+    world.back("b");
+    fs::rename(world.path("office.db"), world.path("old.db")).unwrap();
+    let told = world.json(3, ["rebuild", "office.toml", "--json"]);
+    assert_eq!(
+        (&told["whole"], &told["undecided"]),
+        (&true.into(), &false.into()),
+        "{told}"
+    );
+    assert_eq!(tree(&world, "office.toml"), before);
+    let nothing = world.ok(["rebuild", "office.toml", "--accept"]);
+    assert!(nothing.contains("nothing to decide"), "{nothing}");
+
+    // It never comes back.
+    lose_the_catalogue(&world);
+    world.away("b");
+    world.json(3, ["rebuild", "office.toml", "--json"]);
+    world.ok(["rebuild", "office.toml", "--accept"]);
+    world.ends(3, ["put", "office.toml", "note", "/note"]);
+    assert_eq!(world.ok(["cat", "office.toml", "/note"]), "last");
+}

@@ -158,6 +158,11 @@ pub enum VaultError {
     /// The vault was opened for reading only.
     #[error("the vault was opened for reading only")]
     ReadOnly,
+    /// The catalogue was rebuilt, something of the journal is not in it, and nobody has decided yet to go on without.
+    #[error(
+        "the catalogue was rebuilt with something missing, and nobody has decided to go on without"
+    )]
+    Undecided,
     /// The file was not opened for this.
     #[error("the file was not opened for this")]
     NotOpenForThis,

@@ -132,6 +132,9 @@ pub struct Status {
     /// Since when the journal lacks changes that this process could not write to the servers. Until they are there, they are
     /// lost when the catalogue is.
     pub journal_behind_since: Option<Timestamp>,
+    /// Whether somebody has to decide about a rebuild before the vault can be changed
+    /// ([`Vault::accept_rebuild`]).
+    pub undecided: bool,
 }
 
 /// What a vault keeps in RAM at a moment.
@@ -188,6 +191,7 @@ impl Vault {
             spare,
             weak,
             memory: self.memory_in_use(),
+            undecided: inner.undecided,
             journal_behind_since: inner.journal.behind_since(),
         })
     }

@@ -28,6 +28,7 @@ mod error;
 mod files;
 mod foreign;
 mod open;
+mod part;
 mod path;
 mod place;
 mod rebuild;
@@ -56,8 +57,8 @@ pub use warifu_vault::context::Context;
 pub use warifu_vault::error::{Fault, ServerFault, VaultError};
 pub use warifu_vault::node::{Attr, AttrChange, BadName, Name, NodeId, NodeKind};
 pub use warifu_vault::rebuild::{
-    Adopted, AdoptedAs, JournalFound, LostVersion, RebuildProgress, RebuildReport, ServerFound,
-    Stage,
+    Adopted, AdoptedAs, JournalFound, LostVersion, OtherTimeline, RebuildProgress, RebuildReport,
+    ServerFound, Stage, UnreadObjects,
 };
 pub use warifu_vault::repair::{
     Orphans, RepairOptions, RepairPlan, RepairProgress, RepairReport, Upkeep, Work,

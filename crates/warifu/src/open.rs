@@ -111,6 +111,12 @@ impl OpenOptions {
         self
     }
 
+    /// Whether the vault is opened for reading only.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        self.vault.read_only
+    }
+
     /// Leaves the work alone that a vault otherwise does by itself: paying what is owed to servers, and sweeping.
     #[must_use]
     pub fn without_upkeep(mut self) -> Self {
@@ -474,7 +480,7 @@ pub(crate) fn catalog_error(path: &Path, source: CatalogError) -> Error {
     }
 }
 
-pub(crate) fn remove_catalog(path: &Path) {
+fn remove_catalog(path: &Path) {
     for suffix in ["", "-wal", "-shm"] {
         let mut name = path.as_os_str().to_owned();
         name.push(suffix);

@@ -16,9 +16,10 @@ use warifu_vault::seam::clock::SystemClock;
 use crate::context::process_context;
 use crate::error::Error;
 use crate::open::{
-    NewServer, Warifu, absolute, catalog_error, current_folder, remove_catalog, spec, stored_url,
+    NewServer, OpenOptions, Warifu, absolute, catalog_error, current_folder, spec, stored_url,
     unlock_error,
 };
+use crate::part::Part;
 use crate::vault_file::{
     MemoryRule, Retention, SaveDurability, ServerEntry, VaultFile, VaultFileError, folder_of,
 };
@@ -105,7 +106,9 @@ impl Warifu {
             Some(file) => file.catalog_path(&path),
             None => folder_of(&path).join(catalog_name(&path)),
         };
-        let catalog = SqliteCatalog::create(&catalog_path, gathered.key.catalog_key(vault))
+        // Under another name until it is whole.
+        let part = Part::begin(&catalog_path)?;
+        let catalog = SqliteCatalog::create_in(part.path(), gathered.key.catalog_key(vault))
             .map_err(|source| catalog_error(&catalog_path, source))?;
         let context = process_context(program);
         let options = RebuildOptions::default();
@@ -117,24 +120,44 @@ impl Warifu {
             &options,
             progress,
         )
-        .await
-        .map_err(|error| rebuild_error(error, &catalog_path));
+        .await;
         drop(catalog);
-        let made = made.and_then(|report| {
-            let Some(file) = known.clone() else {
+        let report = made.map_err(|error| rebuild_error(error, &catalog_path))?;
+        let file = match &known {
+            Some(file) => file.clone(),
+            None => {
                 let file = file_of(vault, threshold, &report, &entries, &path);
+                // Before the catalogue: cut off between the two, a rebuild goes by it.
                 file.write_new(&path)?;
-                return Ok((file, report));
-            };
-            Ok((file, report))
-        });
-        let (file, report) = made.inspect_err(|_| remove_catalog(&catalog_path))?;
+                file
+            }
+        };
+        part.finish().inspect_err(|_| {
+            if known.is_none() {
+                let _gone = std::fs::remove_file(&path);
+            }
+        })?;
         Ok(Rebuilt {
             file,
             file_is_new: known.is_none(),
             catalog: catalog_path,
             report,
         })
+    }
+}
+
+impl Warifu {
+    /// Decides to go on with a catalogue that was rebuilt with something missing
+    /// ([`RebuildReport::undecided`]). Returns whether there was anything to decide. Whoever has the vault open must open it
+    /// anew to change something.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn accept_rebuild(path: &Path, program: &str) -> Result<bool, Error> {
+        let warifu = Self::open(path, OpenOptions::new(program).read_only(true)).await?;
+        let accepted = warifu.vault().accept_rebuild(warifu.context()).await;
+        warifu.close().await;
+        Ok(accepted?)
     }
 }
 

@@ -23,6 +23,9 @@ pub struct Verify {
     /// Leave what nobody needs alone for so many days [default: 7].
     #[arg(long, value_name = "DAYS", requires = "repair")]
     pub grace: Option<u32>,
+    /// Let go of what may be work that the catalogue does not know, as of anything that nobody needs.
+    #[arg(long, requires = "repair")]
+    pub drop_newer: bool,
     /// Go on where the last check was interrupted.
     #[arg(long)]
     pub resume: bool,

@@ -27,10 +27,14 @@ struct JsonRebuilt {
     journal_gaps: Vec<(u64, u64)>,
     journal_unfinished: u64,
     journal_faults: Vec<String>,
+    journal_others: Vec<JsonTimeline>,
     adopted: Vec<JsonAdopted>,
     adopted_count: u64,
     moved: Vec<String>,
     lost: Vec<JsonLost>,
+    unread: u64,
+    unreadable: Vec<JsonUnreadable>,
+    undecided: bool,
     owed_shares: u64,
     unused: u64,
     foreign: u64,
@@ -39,11 +43,31 @@ struct JsonRebuilt {
 }
 
 #[derive(Serialize)]
+struct JsonAccepted {
+    accepted: bool,
+}
+
+#[derive(Serialize)]
 struct JsonAdopted {
     path: String,
     version: u64,
     saved_at: String,
     r#as: &'static str,
+}
+
+#[derive(Serialize)]
+struct JsonTimeline {
+    first: u64,
+    last: u64,
+    up_to: String,
+    saves: u64,
+}
+
+#[derive(Serialize)]
+struct JsonUnreadable {
+    server: String,
+    objects: u64,
+    detail: String,
 }
 
 #[derive(Serialize)]
@@ -64,6 +88,9 @@ struct JsonServer {
 
 pub async fn run(args: Rebuild) -> Done {
     set_vault(&args.vault);
+    if args.accept {
+        return accept(&args).await;
+    }
     let mut servers: Vec<_> = args
         .servers
         .iter()
@@ -89,13 +116,28 @@ pub async fn run(args: Rebuild) -> Done {
         show(&args, &rebuilt)?;
     }
     let report = &rebuilt.report;
+    let clean = report.owed_shares == 0 && report.faults.is_empty() && report.unreadable.is_empty();
     Ok(if !report.lost.is_empty() {
         Exit::TooFew
-    } else if report.is_whole() && report.owed_shares == 0 && report.faults.is_empty() {
+    } else if report.is_whole() && clean {
         Exit::Ok
     } else {
         Exit::Care
     })
+}
+
+/// Goes on with a catalogue that was rebuilt with something missing.
+async fn accept(args: &Rebuild) -> Done {
+    let accepted = Warifu::accept_rebuild(&args.vault, "warifu").await;
+    let accepted = accepted.map_err(Failure::opening)?;
+    if args.json {
+        json(&JsonAccepted { accepted })?;
+    } else if accepted {
+        print(&format!("{}\n", say!("rebuild-accepted")))?;
+    } else {
+        print(&format!("{}\n", say!("rebuild-nothing-to-accept")))?;
+    }
+    Ok(Exit::Ok)
 }
 
 const fn how(how: AdoptedAs) -> &'static str {
@@ -128,6 +170,16 @@ fn json_of(args: &Rebuild, rebuilt: &Rebuilt) -> JsonRebuilt {
             .collect(),
         journal_unfinished: journal.unfinished,
         journal_faults: journal.faults.clone(),
+        journal_others: journal
+            .others
+            .iter()
+            .map(|other| JsonTimeline {
+                first: *other.segments.start(),
+                last: *other.segments.end(),
+                up_to: utc_time(other.up_to),
+                saves: other.saves,
+            })
+            .collect(),
         adopted: report
             .adopted
             .iter()
@@ -151,6 +203,17 @@ fn json_of(args: &Rebuild, rebuilt: &Rebuilt) -> JsonRebuilt {
                 for_good: lost.for_good,
             })
             .collect(),
+        unread: report.unread,
+        unreadable: report
+            .unreadable
+            .iter()
+            .map(|found| JsonUnreadable {
+                server: found.fault.server.clone(),
+                objects: found.objects,
+                detail: found.fault.detail.clone(),
+            })
+            .collect(),
+        undecided: report.undecided,
         owed_shares: report.owed_shares,
         unused: report.unused,
         foreign: report.foreign,
@@ -203,7 +266,15 @@ fn show(args: &Rebuild, rebuilt: &Rebuilt) -> std::io::Result<()> {
     if report.owed_shares > 0 {
         note(&say!("rebuild-owed", count = report.owed_shares));
     }
-    note(&say!("rebuild-next"));
+    if report.undecided {
+        note(&say!("undecided"));
+        note(&say!(
+            "next",
+            next = say!("undecided-next", catalog = shown_path(&rebuilt.catalog))
+        ));
+    } else {
+        note(&say!("rebuild-next"));
+    }
     Ok(())
 }
 
@@ -223,6 +294,26 @@ fn show_care(
     }
     if report.journal.unfinished > 0 {
         line(say!("rebuild-unfinished"))?;
+    }
+    for other in &report.journal.others {
+        line(say!(
+            "rebuild-other",
+            first = *other.segments.start(),
+            last = *other.segments.end(),
+            time = local_time(other.up_to),
+            saves = other.saves
+        ))?;
+    }
+    if report.unread > 0 {
+        line(say!("rebuild-unread", count = report.unread))?;
+    }
+    for found in &report.unreadable {
+        line(say!(
+            "rebuild-unreadable",
+            server = shown_text(&found.fault.server),
+            count = found.objects,
+            fault = server_fault(&found.fault)
+        ))?;
     }
     if report.audit_missing > 0 {
         line(say!("rebuild-audit-missing", count = report.audit_missing))?;

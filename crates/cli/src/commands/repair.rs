@@ -74,6 +74,7 @@ struct JsonOrphans {
     young: u64,
     undated: u64,
     newer: u64,
+    unsure: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
 }
@@ -174,6 +175,7 @@ fn json_orphans(found: &Orphans) -> JsonOrphans {
         young: found.young,
         undated: found.undated,
         newer: found.newer,
+        unsure: found.unsure,
         error: found.error.clone(),
     }
 }
@@ -305,6 +307,13 @@ fn kept_orphans(server: &str, found: &Orphans) -> Vec<String> {
             count = found.newer
         ));
         lines.push(say!("next", next = say!("orphans-newer-next")));
+    }
+    if found.unsure > 0 {
+        lines.push(say!(
+            "orphans-unsure",
+            server = server.as_str(),
+            count = found.unsure
+        ));
     }
     if let Some(error) = &found.error {
         lines.push(say!(

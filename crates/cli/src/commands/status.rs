@@ -140,6 +140,13 @@ fn problems(status: &Status) -> Vec<Problem<'_>> {
             next,
         });
     }
+    if status.undecided {
+        problems.push(Problem {
+            key: "rebuild-undecided",
+            server: None,
+            next: say!("undecided-next", catalog = say!("the-catalogue")),
+        });
+    }
     if status.usage.owed_shares > 0 {
         problems.push(Problem {
             key: "shares-owed",
@@ -300,6 +307,9 @@ fn show(warifu: &Warifu, status: &Status, problems: &[Problem<'_>]) -> Result<()
         size = size(usage.bytes),
         versions = usage.versions
     ));
+    if status.undecided {
+        line(say!("undecided"));
+    }
     if usage.owed_shares > 0 {
         line(say!(
             "status-owed",

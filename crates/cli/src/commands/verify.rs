@@ -87,6 +87,7 @@ pub async fn run(args: args::Verify) -> Done {
             grace: args.grace.map_or(RepairOptions::default().grace, |days| {
                 Duration::from_secs(u64::from(days) * 24 * 3600)
             }),
+            drop_newer: args.drop_newer,
             ..RepairOptions::default()
         };
         let quiet = crate::quiet() || args.json;

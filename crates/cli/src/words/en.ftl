@@ -274,8 +274,9 @@ repair-left-next = when the servers named above answer and have room, repeat: { 
 repair-whole = Every share is where it belongs.
 orphans-young = { "  " }{ $server }: { $count } objects that nobody needs are younger than the grace time and stay
 orphans-undated = { "  " }{ $server }: { $count } objects that nobody needs stay, because the server does not say how old they are
-orphans-newer = { "  " }{ $server }: { $count } objects are newer than the catalogue and stay. Was the catalogue brought back from a backup?
-orphans-newer-next = get what they hold back into a catalogue with: { $warifu } rebuild { $vault }
+orphans-newer = { "  " }{ $server }: { $count } objects may be work that the catalogue does not know, and stay. Was the catalogue brought back from a backup?
+orphans-newer-next = move the catalogue away and get what they hold into a new one with { $warifu } rebuild { $vault }; or, if nobody needs it, remove it with { $warifu } verify { $vault } --repair --drop-newer --yes
+orphans-unsure = { "  " }{ $server }: { $count } objects stay until all servers can be searched.
 orphans-error = { "  " }{ $server }: could not be searched for objects that nobody needs ({ $detail })
 
 # Servers
@@ -433,6 +434,23 @@ rebuild-owed = { $count ->
     [one] one share is missing on a server; see
    *[other] { $count } shares are missing on servers; see
 } { $warifu } status { $vault }
+rebuild-other = An older catalogue was brought back and worked on. What was written last counts; the journal's segments { $first } to { $last } (up to { $time }) told another story, of which { $saves ->
+    [one] one save was put in place; its moves and removals were not.
+   *[other] { $saves } saves were put in place; its moves and removals were not.
+ }
+rebuild-unread = { $count ->
+    [one] one save of the last moment has too few shares on these servers: it came to nothing, or other servers have the rest.
+   *[other] { $count } saves of the last moment have too few shares on these servers: they came to nothing, or other servers have the rest.
+ }
+rebuild-unreadable = { $count ->
+    [one] one object could not be read: { $fault }
+   *[other] { $count } objects on { $server } could not be read; the first one: { $fault }
+ }
+rebuild-accepted = Accepted. The vault can be changed again; a drive that is mounted must be mounted anew for that.
+rebuild-nothing-to-accept = There was nothing to decide: the vault can be changed.
+undecided = The catalogue was rebuilt with something missing that another rebuild could find. Until somebody decides, the vault can be read and not changed.
+undecided-next = bring the missing servers back, move { $catalog } away and run { $warifu } rebuild { $vault } again; or go on without what is missing: { $warifu } rebuild { $vault } --accept
+the-catalogue = the catalogue
 rebuild-next = now check every share with: { $warifu } verify { $vault }
 rebuild-server-lost = a server stopped answering in the middle; nothing was made.
 rebuild-server-lost-next = try again when it is back, or without it where enough others are left.

@@ -238,8 +238,9 @@ repair-left-next = 上のサーバが応答し空きができたら、もう一�
 repair-whole = すべての割符が、あるべき場所にあります。
 orphans-young = { "  " }{ $server }: どの版にも使われないもの { $count } 個は、猶予期間より新しいため残します
 orphans-undated = { "  " }{ $server }: どの版にも使われないもの { $count } 個は、サーバが日時を示さないため残します
-orphans-newer = { "  " }{ $server }: 目録より新しいもの { $count } 個を残します。目録を控えから戻しましたか。
-orphans-newer-next = その中身を目録に取り戻すには: { $warifu } rebuild { $vault }
+orphans-newer = { "  " }{ $server }: 目録にない作業かもしれないものが { $count } 個あり、残します。目録はバックアップから戻したものですか。
+orphans-newer-next = 目録を別の場所へ移し、新しい目録に取り戻すには { $warifu } rebuild { $vault }。誰も要らないなら、取り除くには { $warifu } verify { $vault } --repair --drop-newer --yes
+orphans-unsure = { "  " }{ $server }: すべてのサーバを調べられるまで { $count } 個を残します。
 orphans-error = { "  " }{ $server }: 使われないものを探せませんでした（{ $detail }）
 
 # 割符サーバ
@@ -388,6 +389,14 @@ rebuild-adopted-copy = 最後に保存されたものを写しとして残しま
 rebuild-moved = フォルダが失われたので、ここに置きました: { $file }
 rebuild-missing = { $server } がありません。保管庫ファイルには、代わりのサーバのための場所を残してあります。
 rebuild-owed = サーバに { $count } 個の割符がありません。確認: { $warifu } status { $vault }
+rebuild-other = 古い目録が戻されて使われていました。最後に書かれたほうを採りました。変更記録の { $first } から { $last }（{ $time } まで）は別の経過で、その保存 { $saves } 件は置きましたが、移動と削除は入っていません。
+rebuild-unread = 直前の保存 { $count } 件は、これらのサーバだけでは割符が足りません。完了しなかったか、残りがほかのサーバにあります。
+rebuild-unreadable = { $server } の { $count } 個が読めませんでした。最初のもの: { $fault }
+rebuild-accepted = 承認しました。保管庫は再び変更できます。マウント中のドライブは、マウントし直してください。
+rebuild-nothing-to-accept = 決めることはありませんでした。保管庫は変更できます。
+undecided = 目録は欠けたまま作り直されました。作り直せば見つかるものがあるかもしれません。どうするか決めるまで、保管庫は読むことだけができます。
+undecided-next = ないサーバを復旧し、{ $catalog } を別の場所へ移してから { $warifu } rebuild { $vault } をもう一度実行してください。欠けたまま続けるには: { $warifu } rebuild { $vault } --accept
+the-catalogue = 目録
 rebuild-next = すべての割符を検査してください: { $warifu } verify { $vault }
 rebuild-server-lost = 途中でサーバが応答しなくなりました。何も作っていません。
 rebuild-server-lost-next = 復旧してからやり直すか、ほかのサーバが足りていれば、そのサーバを除いてやり直してください。

@@ -415,6 +415,10 @@ impl Catalog for CrashingCatalog {
             .await
     }
 
+    async fn decide(&self, write: Write) -> Result<(), CatalogError> {
+        self.write(self.inner.decide(write)).await
+    }
+
     async fn restore(
         &self,
         rows: Box<dyn Iterator<Item = Restored> + Send>,

@@ -47,6 +47,19 @@ impl MemoryCatalog {
         }
     }
 
+    /// A backup: another catalogue with what this one has now.
+    #[must_use]
+    pub fn backup(&self) -> Self {
+        let now = self.lock().now.clone();
+        Self {
+            inner: Arc::new(Mutex::new(Inner {
+                durable: now.clone(),
+                now,
+                since: None,
+            })),
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -455,6 +468,13 @@ impl Catalog for MemoryCatalog {
         durability: Durability,
     ) -> Result<Waste, CatalogError> {
         self.write(durability, |state| state.journalled(&segments))
+    }
+
+    async fn decide(&self, write: Write) -> Result<(), CatalogError> {
+        self.write(write.durability, |state| {
+            state.decide(&write);
+            Ok(())
+        })
     }
 
     async fn restore(

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use warifu_core::ids::ExtentId;
 
-use super::records::{Header, Packer, Record, SEGMENT};
+use super::records::{Header, Packer, Record, SEGMENT, tag_of};
 use super::{Occasion, Progress};
 use crate::error::{Result, VaultError};
 use crate::seam::catalog::{CatalogError, Durability, SaveId};
@@ -98,11 +98,12 @@ impl Inner {
             lease_until: self.lease(),
         };
         let note = |segments: &mut Segments| segments.finished = Some(finished);
+        let extent = ExtentId::fresh()?;
         // What is of no use is removed only once nobody can fall back to where it was of use.
         self.put_segments(
             SegmentClass::Checkpoint,
             state.next,
-            vec![segment],
+            vec![(extent, segment)],
             Durability::Now,
             note,
         )
@@ -119,6 +120,7 @@ impl Inner {
             last,
             // Of two attempts at one part either will do: what changed between them is told later.
             mark: 0,
+            link: state.tip.map_or(0, tag_of),
             at: self.clock.now(),
         }
     }
@@ -146,17 +148,17 @@ impl Inner {
         }
         let segment = packer.encode(self.header_of(checkpoint, state, false));
         drop(packer);
-        let extents = self
-            .put_segments(
-                SegmentClass::Checkpoint,
-                state.next,
-                vec![segment],
-                Durability::Soon,
-                |_| {},
-            )
-            .await?;
+        let extent = ExtentId::fresh()?;
+        self.put_segments(
+            SegmentClass::Checkpoint,
+            state.next,
+            vec![(extent, segment)],
+            Durability::Soon,
+            |_| {},
+        )
+        .await?;
         checkpoint.begin.get_or_insert(state.next);
-        checkpoint.parts.extend(extents);
+        checkpoint.parts.push(extent);
         (checkpoint.after, checkpoint.all_rows) = (after, end);
         Ok(())
     }
@@ -195,20 +197,21 @@ impl Inner {
             part: 0,
             last: false,
             mark: archived,
+            link: state.tip.map_or(0, tag_of),
             at: self.clock.now(),
         };
+        let extent = ExtentId::fresh()?;
         let segment = packer.encode(header);
         drop(packer);
         let note = |segments: &mut Segments| segments.archived = Some(archived);
         self.put_segments(
             SegmentClass::Audit,
             state.next,
-            vec![segment],
+            vec![(extent, segment)],
             Durability::Soon,
             note,
         )
         .await
-        .map(drop)
     }
 }
 

@@ -130,7 +130,8 @@ fn header() -> Header {
         begin: 15,
         part: 2,
         last: true,
-        mark: 99,
+        mark: 0,
+        link: 99,
         at: time(1_790_000_000),
     }
 }
@@ -180,6 +181,41 @@ fn p7_format_1_stays_what_it_is() {
     let golden: String = include_str!("golden.txt").split_whitespace().collect();
     assert_eq!(hex, golden);
     assert!(bytes[56 + len..].iter().all(|byte| *byte == 0));
+}
+
+/// A link stands where older writers had zeros, and nothing else is moved by it.
+#[test]
+fn p7_links_stand_where_there_were_zeros() {
+    let of = |class, part, mark, link| {
+        let header = Header {
+            class,
+            begin: 0,
+            part,
+            last: false,
+            mark,
+            link,
+            ..header()
+        };
+        let mut packer = Packer::default();
+        assert!(packer.add(all().remove(0)).is_none());
+        let bytes = packer.encode(header).expose().to_vec();
+        assert_eq!(Header::read(&bytes), Ok(header));
+        bytes
+    };
+    for (class, at) in [
+        (SegmentClass::Changes, 24..32),
+        (SegmentClass::Audit, 24..32),
+        (SegmentClass::Checkpoint, 32..40),
+    ] {
+        let (part, mark) = match class {
+            SegmentClass::Checkpoint => (5, 0),
+            _ => (0, 5),
+        };
+        let mut linked = of(class, part, mark, 0x0102_0304_0506_0708);
+        assert_eq!(linked[at.clone()], [8, 7, 6, 5, 4, 3, 2, 1]);
+        linked[at].fill(0);
+        assert_eq!(linked, of(class, part, mark, 0));
+    }
 }
 
 /// Any bytes at all give an answer.

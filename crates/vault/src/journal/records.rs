@@ -29,10 +29,23 @@ pub(crate) struct Header {
     pub(crate) part: u64,
     /// Whether it is the checkpoint's last part.
     pub(crate) last: bool,
-    /// Of two segments of equal number the one with the greater mark counts.
+    /// Grows with the changes told: of two attempts at one segment the one with the greater mark counts. Of segments of the audit
+    /// log the last line in them; 0 in checkpoints.
     pub(crate) mark: u64,
+    /// The [tag](tag_of) of the segment before it that its writer knew; 0 where it knew none, or is from before there were links.
+    pub(crate) link: u64,
     /// When it was written, for people.
     pub(crate) at: Timestamp,
+}
+
+/// What a segment is called in the link of the one after it.
+pub(crate) fn tag_of(segment: ExtentId) -> u64 {
+    let mut first = [0; 8];
+    first
+        .iter_mut()
+        .zip(segment.as_bytes())
+        .for_each(|(to, from)| *to = *from);
+    u64::from_le_bytes(first)
 }
 
 /// One thing that a segment tells.
@@ -122,7 +135,11 @@ impl Packer {
         to.u8(u8::try_from(header.class.number()).unwrap_or(u8::MAX));
         to.u8(if header.last { LAST } else { 0 });
         to.bytes(&[0; 2]);
-        for number in [header.number, header.begin, header.part, header.mark] {
+        let (third, fourth) = match header.class {
+            SegmentClass::Checkpoint => (header.part, header.link),
+            SegmentClass::Changes | SegmentClass::Audit => (header.link, header.mark),
+        };
+        for number in [header.number, header.begin, third, fourth] {
             to.u64(number);
         }
         to.time(header.at);
@@ -152,7 +169,11 @@ impl Header {
         if flags & !LAST != 0 || from.array()? != [0; 2] {
             return Err(SegmentError::Malformed("flags"));
         }
-        let (number, begin, part, mark) = (from.u64()?, from.u64()?, from.u64()?, from.u64()?);
+        let (number, begin, third, fourth) = (from.u64()?, from.u64()?, from.u64()?, from.u64()?);
+        let (part, mark, link) = match class {
+            SegmentClass::Checkpoint => (third, 0, fourth),
+            SegmentClass::Changes | SegmentClass::Audit => (0, fourth, third),
+        };
         Ok(Self {
             class,
             number,
@@ -160,6 +181,7 @@ impl Header {
             part,
             last: flags == LAST,
             mark,
+            link,
             at: from.time()?,
         })
     }

@@ -9,7 +9,7 @@ use warifu_core::format::{ExtentKind, Scheme};
 use warifu_core::ids::{ExtentId, VersionNo};
 use warifu_core::secret::SecretBytes;
 
-use super::records::{Header, Packer, Record, ServerRecord};
+use super::records::{Header, Packer, Record, ServerRecord, tag_of};
 use super::{Occasion, Progress};
 use crate::dealing::{self, Purpose, Put};
 use crate::error::{Result, VaultError};
@@ -98,6 +98,7 @@ impl Inner {
     async fn put_changes(self: &Arc<Self>, changes: Changes) -> Result<()> {
         let Changes {
             next,
+            tip,
             mark,
             rows,
             audit,
@@ -113,20 +114,24 @@ impl Inner {
             rows.chain(audit.into_iter().map(Record::Audit)),
         );
         let at = self.clock.now();
+        let mut link = tip.map_or(0, tag_of);
         let segments = (next..)
             .zip(&packers)
             .map(|(number, packer)| {
-                packer.encode(Header {
+                let extent = ExtentId::fresh()?;
+                let header = Header {
                     class: SegmentClass::Changes,
                     number,
                     begin: 0,
                     part: 0,
                     last: false,
                     mark: mark.0,
+                    link: std::mem::replace(&mut link, tag_of(extent)),
                     at,
-                })
+                };
+                Ok((extent, packer.encode(header)))
             })
-            .collect();
+            .collect::<Result<Vec<_>>>()?;
         drop(packers);
         let note = |segments: &mut Segments| {
             segments.mark = Some(mark);
@@ -140,7 +145,6 @@ impl Inner {
             note,
         )
         .await
-        .map(drop)
     }
 
     /// The servers, for whoever has lost the vault file too.
@@ -157,23 +161,22 @@ impl Inner {
             .collect()
     }
 
-    /// Deals segments, puts them on the servers and notes that they are there. Returns their extents.
+    /// Deals segments, puts them on the servers and notes that they are there.
     ///
     /// [`VaultError::Lapsed`] when another process wrote the journal meanwhile.
     pub(super) async fn put_segments(
         self: &Arc<Self>,
         class: SegmentClass,
         next: u64,
-        segments: Vec<SecretBytes>,
+        segments: Vec<(ExtentId, SecretBytes)>,
         durability: Durability,
         note: impl FnOnce(&mut Segments),
-    ) -> Result<Vec<ExtentId>> {
-        let extents = segments
-            .iter()
-            .map(|_| ExtentId::fresh())
-            .collect::<std::result::Result<Vec<_>, _>>()?;
+    ) -> Result<()> {
         let generation = self.servers.generation;
-        let announced = extents.iter().map(|extent| (*extent, generation)).collect();
+        let announced = segments
+            .iter()
+            .map(|(extent, _)| (*extent, generation))
+            .collect();
         let save = self.intend(announced).await?.save;
         // What they tell must not be forgotten by the catalogue once somebody may read it, and neither may this intent.
         self.catalog.sync().await?;
@@ -186,15 +189,15 @@ impl Inner {
             // Names are in it: secret from fewer than k servers whatever they can compute.
             scheme: Scheme::Shamir,
         };
-        let (servers, ids) = (Arc::clone(&self.servers), extents.clone());
-        let len = segments.iter().map(SecretBytes::len).sum();
+        let servers = Arc::clone(&self.servers);
+        let len = segments.iter().map(|(_, secret)| secret.len()).sum();
         let dealt = dealing::deal_off_task(len, move || {
-            let numbered = (next..).zip(ids).zip(&segments);
-            numbered
-                .map(|((number, extent), secret)| {
+            (next..)
+                .zip(&segments)
+                .map(|(number, (extent, secret))| {
                     let version = VersionNo(number);
                     let purpose = Purpose { version, ..purpose };
-                    dealing::deal(&servers, purpose, extent, secret.expose())
+                    dealing::deal(&servers, purpose, *extent, secret.expose())
                 })
                 .collect::<Result<Vec<_>>>()
         })
@@ -235,7 +238,7 @@ impl Inner {
                     let inner = Arc::clone(self);
                     self.tidy_up(async move { inner.remove_waste(waste).await });
                 }
-                Ok(extents)
+                Ok(())
             }
             Err(CatalogError::Conflict { .. } | CatalogError::Lapsed) => {
                 self.give_up_segments(save);

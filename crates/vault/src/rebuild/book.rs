@@ -1,6 +1,6 @@
 //! The catalogue that is being put together.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use warifu_core::ids::{ExtentId, FileId, ServerId, ShareIndex, VersionNo};
 
@@ -26,6 +26,10 @@ pub(super) struct Book {
     /// Up to which line they lie in segments of their own.
     pub(super) archived: u64,
     pub(super) servers: BTreeMap<ShareIndex, (ServerId, String)>,
+    /// Documents that a node had at some time: whose file has no name now was removed, and has not lost it in a gap.
+    pub(super) with_node: HashSet<FileId>,
+    /// Documents that there were before the first gap; those of them without a node had none any more.
+    pub(super) before_gaps: Option<HashSet<FileId>>,
     /// The greatest number that a node ever had.
     pub(super) last_node: u64,
     /// Chosen for entries made here, which need some key until the catalogue draws its own.
@@ -38,6 +42,12 @@ impl Book {
             last_node: NodeId::ROOT.0,
             ..Self::default()
         }
+    }
+
+    /// Notes that from here on something may be missing.
+    pub(super) fn begin_gaps(&mut self) {
+        let documents = self.versions.keys().map(|(document, _)| *document);
+        self.before_gaps.get_or_insert_with(|| documents.collect());
     }
 
     pub(super) fn put(&mut self, record: Record) {
@@ -60,6 +70,9 @@ impl Book {
         match row {
             Row::Node(attr) => {
                 self.last_node = self.last_node.max(attr.node.0);
+                if attr.kind == NodeKind::File {
+                    self.with_node.insert(attr.document);
+                }
                 self.nodes.insert(attr.node, attr);
             }
             Row::Entry {

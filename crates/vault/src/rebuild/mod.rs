@@ -3,24 +3,26 @@
 //! 1. [`gather`]: the vault key, from the servers' pieces.
 //! 2. `survey`: what lies on the servers. The identity of each object is read from its first bytes, on one server; the
 //!    others are asked only for what that one does not have.
-//! 3. `replay`: the journal, which tells everything up to its last segment.
+//! 3. `replay`: the journal, which tells everything up to its last segment; `chain`: which segments belong together.
 //! 4. `adopt`: saves after that. Their heads carry enough to be put in place.
-//! 5. `mend`: where the journal has gaps, what does not fit together any more.
+//! 5. `layouts`: where the journal has gaps, which extents versions consist of, as their heads say; `mend`: what does not fit
+//!    together any more.
 //! 6. The catalogue is filled in one transaction, and goes on from there.
 //!
 //! Contents are not read, only the beginning of heads that the journal does not know.
 
 mod adopt;
 mod book;
+mod chain;
 mod gather;
+mod layouts;
 mod mend;
 mod replay;
+mod report;
 mod survey;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -29,10 +31,9 @@ use warifu_core::ids::{ExtentId, ServerId, ShareIndex, VaultId, VersionNo};
 use warifu_core::random::NoRandomness;
 
 use crate::context::{Act, Context};
-use crate::error::ServerFault;
 use crate::node::{NodeId, NodeKind};
-use crate::seam::catalog::{Catalog, CatalogError, Durability, ExtentRecord, IndexSet};
-use crate::seam::clock::{Clock, Timestamp};
+use crate::seam::catalog::{Catalog, Durability, ExtentRecord, IndexSet};
+use crate::seam::clock::Clock;
 use crate::seam::journal::{Restored, Resume, Row};
 use crate::seam::store::{
     ObjectKey, ObjectStat, Page, ShareStore, Space, StoreError, StoreErrorKind,
@@ -41,187 +42,11 @@ use crate::servers::{ServerSeat, Servers};
 
 use book::Book;
 pub use gather::{Gathered, gather};
+pub use report::{
+    Adopted, AdoptedAs, JournalFound, LostVersion, OtherTimeline, RebuildError, RebuildOptions,
+    RebuildProgress, RebuildReport, ServerFound, Stage, UnreadObjects,
+};
 use survey::Survey;
-
-/// How a rebuild works.
-#[derive(Clone, Debug)]
-pub struct RebuildOptions {
-    /// How long an answer of a server is waited for.
-    pub server_timeout: Duration,
-}
-
-impl Default for RebuildOptions {
-    fn default() -> Self {
-        Self {
-            server_timeout: Duration::from_secs(30),
-        }
-    }
-}
-
-/// What a rebuild is at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
-    /// Reading what the servers hold.
-    Survey,
-    /// Reading the journal.
-    Journal,
-    /// Reading heads that the journal does not know.
-    Heads,
-    /// Writing the catalogue.
-    Writing,
-}
-
-/// How far a rebuild has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RebuildProgress {
-    /// What it is at.
-    pub stage: Stage,
-    /// How many objects, segments, heads or rows are done.
-    pub done: u64,
-    /// Of how many.
-    pub total: u64,
-}
-
-/// A server of the rebuilt vault.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServerFound {
-    /// Which share it keeps.
-    pub index: ShareIndex,
-    /// Its id: of one that was not given and that the journal does not name, a new one.
-    pub id: ServerId,
-    /// Its name.
-    pub name: String,
-    /// Whether it was given.
-    pub given: bool,
-}
-
-/// What the journal was good for.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct JournalFound {
-    /// How many segments were read.
-    pub segments: u64,
-    /// When the last one was written; `None` without a journal: then moves, deletions, empty folders and links are not in.
-    pub up_to: Option<Timestamp>,
-    /// Segments that are missing or cannot be read. What changed in them alone may be old, gone again, or absent.
-    pub gaps: Vec<RangeInclusive<u64>>,
-    /// Segments after the last one that was read of which the servers given have too few shares: they were being written when
-    /// the catalogue was lost, or the servers that were not given have the rest.
-    pub unfinished: u64,
-    /// What is wrong with those that are there.
-    pub faults: Vec<String>,
-}
-
-/// How a save that the journal does not know was put in place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AdoptedAs {
-    /// As the next version of its document.
-    Version,
-    /// As a file that the journal did not know.
-    File,
-    /// As a copy beside the file, whose version was another.
-    Copy,
-}
-
-/// A save that the journal does not know. Whether its program was told that it is saved is not known either; it is whole.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Adopted {
-    /// The file's path.
-    pub path: String,
-    /// The version's number.
-    pub version: VersionNo,
-    /// When it was saved.
-    pub saved_at: Timestamp,
-    /// How it was put in place.
-    pub how: AdoptedAs,
-}
-
-/// A version of which the servers that were given do not have enough shares.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LostVersion {
-    /// The file's path; empty where the version belongs to no file any more.
-    pub path: String,
-    /// Its number.
-    pub version: VersionNo,
-    /// How many shares are needed.
-    pub needed: u8,
-    /// How many there are of the extent with the fewest.
-    pub there: u8,
-    /// Whether the servers that were not given could not change that.
-    pub for_good: bool,
-}
-
-/// What a rebuild made, and what it could not.
-#[derive(Clone, Debug, Default)]
-pub struct RebuildReport {
-    /// Files that have a name.
-    pub files: u64,
-    /// Folders, the root among them.
-    pub dirs: u64,
-    /// Versions.
-    pub versions: u64,
-    /// Lines of the audit log.
-    pub audit_lines: u64,
-    /// Lines of the audit log that are missing.
-    pub audit_missing: u64,
-    /// What the journal was good for.
-    pub journal: JournalFound,
-    /// Saves that the journal does not know. Without a journal all are such, and only counted.
-    pub adopted: Vec<Adopted>,
-    /// How many saves were put in place that the journal does not know.
-    pub adopted_count: u64,
-    /// What did not fit together and was moved into a folder of its own.
-    pub moved: Vec<String>,
-    /// Versions that cannot be read from the servers given.
-    pub lost: Vec<LostVersion>,
-    /// Shares that servers which were given do not have.
-    pub owed_shares: u64,
-    /// Extents that no version needs: left by saves that came to nothing, or of versions that could not be put in place.
-    pub unused: u64,
-    /// Files on servers that no warifu wrote.
-    pub foreign: u64,
-    /// The servers of the vault.
-    pub servers: Vec<ServerFound>,
-    /// What is wrong with servers that were given.
-    pub faults: Vec<ServerFault>,
-}
-
-impl RebuildReport {
-    /// Whether everything is as it was when the last segment of the journal was written, or newer.
-    #[must_use]
-    pub fn is_whole(&self) -> bool {
-        self.journal.up_to.is_some()
-            && self.journal.gaps.is_empty()
-            && self.journal.unfinished == 0
-            && self.moved.is_empty()
-            && self.lost.is_empty()
-            && self.audit_missing == 0
-    }
-}
-
-/// Why a catalogue could not be rebuilt.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum RebuildError {
-    /// Fewer than k servers can be read.
-    #[error("{needed} servers are needed, and {got} can be read")]
-    TooFewServers {
-        /// How many are needed.
-        needed: u8,
-        /// How many can be read.
-        got: usize,
-        /// What is wrong with the others.
-        faults: Vec<ServerFault>,
-    },
-    /// A server stopped answering in the middle.
-    #[error("a server stopped answering: {0}")]
-    Server(ServerFault),
-    /// The new catalogue failed.
-    #[error(transparent)]
-    Catalog(#[from] CatalogError),
-    /// The operating system has no randomness.
-    #[error(transparent)]
-    NoRandomness(#[from] NoRandomness),
-}
 
 type Outcome<T> = Result<T, RebuildError>;
 type Progress<'a> = &'a (dyn Fn(RebuildProgress) + Send + Sync);
@@ -298,10 +123,19 @@ pub async fn rebuild(
         let got = survey.listed.len() as usize;
         return Err(too_few(got, report.faults));
     }
-    let mut book = work.replay(&survey, &mut report).await?;
-    work.adopt(&survey, &mut book, &mut report, ctx, clock)
-        .await?;
-    book.mend(&survey, &mut report, clock.now())?;
+    let told = work.replay(&survey, &mut report).await?;
+    let (mut book, tip) = (told.book, told.tip);
+    work.adopt(
+        &survey,
+        &mut book,
+        &told.elsewhere,
+        &mut report,
+        (ctx, clock),
+    )
+    .await?;
+    work.set_layouts(&survey, &mut book, &report).await?;
+    work.know_extents(&survey, &mut book);
+    book.mend(&mut report, clock.now());
     work.count_shares(&mut survey, &mut book, &mut report);
     report.servers = work
         .servers
@@ -324,7 +158,7 @@ pub async fn rebuild(
             }
         })
         .collect();
-    work.fill(survey, book, &mut report, catalog).await?;
+    work.fill(survey, book, tip, &mut report, catalog).await?;
     let detail = format!(
         "{} files from {} of {} servers",
         report.files,
@@ -348,7 +182,7 @@ impl Work<'_> {
         for record in book.extents.values_mut() {
             let seen = survey.extents.get(&record.extent);
             let there = seen.map_or(IndexSet::EMPTY, |seen| seen.there);
-            let (owed, have, may) = self.shares_of(survey.listed, there, record);
+            let (owed, have, may) = shares_of(survey.listed, survey.doubtful, there, record);
             report.owed_shares += u64::from(owed.len());
             record.owed = owed;
             let needed = u32::from(record.threshold.k());
@@ -406,38 +240,11 @@ impl Work<'_> {
         }
     }
 
-    /// The shares owed, how many there are, and how many there may be with the servers that were not given.
-    ///
-    /// What the given servers have is what counts. The row's own set is of the moment in which the row was told, and what is owed
-    /// may have been paid since: of a server that was not given it stays, so that a repair asks for the share before it makes it
-    /// anew, and no share counts as lost by it.
-    fn shares_of(
-        &self,
-        listed: IndexSet,
-        there: IndexSet,
-        record: &ExtentRecord,
-    ) -> (IndexSet, u32, u32) {
-        let (mut owed, mut may) = (IndexSet::EMPTY, there.len());
-        for index in record.threshold.indices() {
-            if there.contains(index) {
-                continue;
-            }
-            if listed.contains(index) {
-                owed.insert(index);
-                continue;
-            }
-            may += 1;
-            if record.owed.contains(index) {
-                owed.insert(index);
-            }
-        }
-        (owed, there.len(), may)
-    }
-
     async fn fill(
         &self,
         survey: Survey,
         book: Book,
+        tip: Option<ExtentId>,
         report: &mut RebuildReport,
         catalog: &dyn Catalog,
     ) -> Outcome<()> {
@@ -454,21 +261,27 @@ impl Work<'_> {
         report.audit_lines = book.audit.len() as u64;
         let last_line = book.audit.keys().next_back().copied().unwrap_or(0);
         report.audit_missing = last_line.saturating_sub(report.audit_lines);
+        let complete = survey.is_complete(self.servers.threshold);
+        report.undecided =
+            (!complete && report.lacks_journal()) || !report.journal.others.is_empty();
         // The segments there are go on being known, so that they go when a new checkpoint makes them useless.
-        let listed = survey.listed;
+        let (listed, doubtful) = (survey.listed, survey.doubtful);
         let segments: Vec<ExtentRecord> = survey
             .extents
             .into_iter()
             .filter(|(_, seen)| seen.kind == ExtentKind::Journal)
             .map(|(extent, seen)| {
                 let mut record = seen.record(extent);
-                record.owed = self.shares_of(listed, seen.there, &record).0;
+                record.owed = shares_of(listed, doubtful, seen.there, &record).0;
+                report.owed_shares += u64::from(record.owed.len());
                 record
             })
             .collect();
         let next = segments.iter().map(|record| record.version.0).max();
         let resume = Resume {
             next: next.unwrap_or(0).saturating_add(1),
+            tip,
+            undecided: report.undecided,
             archived: book.archived,
             last_node: NodeId(book.last_node),
         };
@@ -483,6 +296,35 @@ impl Work<'_> {
         self.say(Stage::Writing, total as u64, total as u64);
         Ok(())
     }
+}
+
+/// The shares owed, how many there are, and how many there may be with what could not be asked or read.
+///
+/// What the given servers have is what counts. The row's own set is of the moment in which the row was told, and what is owed
+/// may have been paid since: of a server that was not given it stays, so that a repair asks for the share before it makes it
+/// anew, and no share counts as lost by it.
+fn shares_of(
+    listed: IndexSet,
+    doubtful: IndexSet,
+    there: IndexSet,
+    record: &ExtentRecord,
+) -> (IndexSet, u32, u32) {
+    let (mut owed, mut may) = (IndexSet::EMPTY, there.len());
+    for index in record.threshold.indices() {
+        if there.contains(index) {
+            continue;
+        }
+        if listed.contains(index) {
+            owed.insert(index);
+            may += u32::from(doubtful.contains(index));
+            continue;
+        }
+        may += 1;
+        if record.owed.contains(index) {
+            owed.insert(index);
+        }
+    }
+    (owed, there.len(), may)
 }
 
 /// Stands for a server that was not given: nothing is known of what it holds.

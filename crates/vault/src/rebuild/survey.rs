@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use futures_util::{StreamExt, stream};
@@ -9,7 +10,7 @@ use warifu_core::format::{ExtentKind, Joiner, OpenShare, Plan, Scheme};
 use warifu_core::ids::{ExtentId, FileId, Generation, Threshold, VersionNo};
 use warifu_core::secret::SecretBytes;
 
-use super::{Outcome, RebuildError, RebuildReport, Stage, Work};
+use super::{Outcome, RebuildError, RebuildReport, Stage, UnreadObjects, Work};
 use crate::error::{Fault, ServerFault};
 use crate::joining::{check_dealing, open_share};
 use crate::seam::catalog::{ExtentRecord, IndexSet};
@@ -25,6 +26,12 @@ const AT_ONCE: usize = 64;
 
 /// More than the beginning of any share takes.
 const PREFIX: u64 = 256;
+
+/// When a server is asked again for what it could not give.
+const PAUSES: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(2)];
+
+/// A server that leaves so many requests in a row unanswered has gone away, and is not waited for object by object.
+const SILENT: u32 = 16;
 
 /// An extent of which at least one share was found.
 #[derive(Clone, Debug)]
@@ -64,6 +71,42 @@ pub(super) struct Survey {
     pub(super) extents: HashMap<ExtentId, Seen>,
     /// The servers that were listed.
     pub(super) listed: IndexSet,
+    /// Those of them on which something could not be read: it may be a share of anything.
+    pub(super) doubtful: IndexSet,
+}
+
+impl Survey {
+    /// Whether there is no server that could have more than was found.
+    pub(super) fn is_complete(&self, threshold: Threshold) -> bool {
+        self.listed.len() == u32::from(threshold.n()) && self.doubtful.is_empty()
+    }
+}
+
+/// What came of looking into an object.
+enum Look {
+    Share(ExtentId, Seen),
+    /// Damaged, of something else, or gone meanwhile.
+    Nothing,
+    Unread(StoreError),
+}
+
+/// Asks until there is an answer that says something about the object, a few times.
+async fn ask<T>(mut request: impl AsyncFnMut() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    for pause in PAUSES {
+        match request().await {
+            Err(error) if !is_definite(&error) => tokio::time::sleep(pause).await,
+            answer => return answer,
+        }
+    }
+    request().await
+}
+
+/// Whether it is an answer about what was asked for, and not about the server or its disk at the moment.
+fn is_definite(error: &StoreError) -> bool {
+    matches!(
+        error.kind,
+        StoreErrorKind::NotFound | StoreErrorKind::OutOfRange
+    )
 }
 
 /// The names of objects as 32 bytes, with their lengths.
@@ -104,6 +147,7 @@ impl Work<'_> {
                     seen.there.insert(index);
                 }
             }
+            let (mut unread, mut silent): (Option<UnreadObjects>, u32) = (None, 0);
             let mut opened = stream::iter(listing)
                 .map(|(name, len)| self.look_into(server, name, len))
                 .buffer_unordered(AT_ONCE);
@@ -113,14 +157,31 @@ impl Work<'_> {
                     let total = total.unwrap_or(0) as u64;
                     self.say(Stage::Survey, done.min(total), total);
                 }
+                silent = match &found {
+                    Look::Unread(error) if error.kind == StoreErrorKind::NoAnswer => silent + 1,
+                    _ => 0,
+                };
                 match found {
-                    Ok(Some((extent, mut seen))) => {
+                    Look::Share(extent, mut seen) => {
                         seen.there.insert(index);
                         survey.extents.insert(extent, seen);
                     }
-                    Ok(None) => {}
-                    Err(fault) => return Err(RebuildError::Server(fault)),
+                    Look::Nothing => {}
+                    Look::Unread(error) => {
+                        let fault = ServerFault::of_store(server.name(), &error);
+                        // Nothing is known of what it holds then: shares would be taken for missing that are not.
+                        if silent == SILENT {
+                            return Err(RebuildError::Server(fault));
+                        }
+                        let of_server = unread.get_or_insert(UnreadObjects { objects: 0, fault });
+                        of_server.objects += 1;
+                    }
                 }
+            }
+            drop(opened);
+            if let Some(unread) = unread {
+                survey.doubtful.insert(index);
+                report.unreadable.push(unread);
             }
         }
         let total = total.unwrap_or(0) as u64;
@@ -128,31 +189,20 @@ impl Work<'_> {
         Ok(survey)
     }
 
-    /// Reads what an object is a share of; `None` for one that is damaged or of something else.
-    async fn look_into(
-        &self,
-        server: &Server,
-        name: [u8; 32],
-        len: u64,
-    ) -> Result<Option<(ExtentId, Seen)>, ServerFault> {
+    /// Reads what an object is a share of.
+    async fn look_into(&self, server: &Server, name: [u8; 32], len: u64) -> Look {
         let text: String = name.iter().map(|byte| format!("{byte:02x}")).collect();
         let Some(key) = ObjectKey::parse(&text) else {
-            return Ok(None);
+            return Look::Nothing;
         };
-        let mut answer = server.get(&key, Some(0..len.min(PREFIX)), None).await;
-        if matches!(&answer, Err(error) if error.kind == StoreErrorKind::NoAnswer) {
-            answer = server.get(&key, Some(0..len.min(PREFIX)), None).await;
-        }
-        let prefix = match answer {
+        let range = 0..len.min(PREFIX);
+        let prefix = match ask(async || server.get(&key, Some(range.clone()), None).await).await {
             Ok(prefix) => prefix,
-            // Nothing is known of what it holds then: shares would be taken for missing that are not.
-            Err(error) if error.kind == StoreErrorKind::NoAnswer => {
-                return Err(ServerFault::of_store(server.name(), &error));
-            }
-            Err(_) => return Ok(None),
+            Err(error) if is_definite(&error) => return Look::Nothing,
+            Err(error) => return Look::Unread(error),
         };
         let Ok(share) = OpenShare::open(&prefix, &server.seal_key) else {
-            return Ok(None);
+            return Look::Nothing;
         };
         let (dealing, header) = (*share.dealing(), *share.header());
         let its_own = dealing.vault == self.vault
@@ -163,20 +213,21 @@ impl Work<'_> {
                 .servers
                 .object_key(server, dealing.extent, dealing.generation)
                 == key;
-        Ok(its_own.then(|| {
-            let seen = Seen {
-                kind: dealing.kind,
-                number: dealing.number,
-                len: header.secret_len(),
-                threshold: header.threshold(),
-                scheme: header.scheme(),
-                generation: dealing.generation,
-                document: dealing.file,
-                version: dealing.version,
-                there: IndexSet::EMPTY,
-            };
-            (dealing.extent, seen)
-        }))
+        if !its_own {
+            return Look::Nothing;
+        }
+        let seen = Seen {
+            kind: dealing.kind,
+            number: dealing.number,
+            len: header.secret_len(),
+            threshold: header.threshold(),
+            scheme: header.scheme(),
+            generation: dealing.generation,
+            document: dealing.file,
+            version: dealing.version,
+            there: IndexSet::EMPTY,
+        };
+        Look::Share(dealing.extent, seen)
     }
 
     /// Reads the first `chunks` chunks of an extent, from any k servers that have it.
@@ -208,11 +259,16 @@ impl Work<'_> {
                         faults.join("; ")
                     ));
                 }
-                let answers = join_all(wanted.iter().map(|server| {
-                    let name = self.servers.object_key(server, extent, seen.generation);
-                    async move { server.get(&name, Some(0..end), None).await }
-                }))
-                .await;
+                let answers =
+                    join_all(
+                        wanted.iter().map(|server| {
+                            let name = self.servers.object_key(server, extent, seen.generation);
+                            async move {
+                                ask(async || server.get(&name, Some(0..end), None).await).await
+                            }
+                        }),
+                    )
+                    .await;
                 for (server, answer) in wanted.into_iter().zip(answers) {
                     match answer {
                         Ok(object) => good.push((server, object)),
@@ -284,7 +340,7 @@ async fn list_all(server: &Server) -> Result<(Objects, u64), StoreError> {
     let (mut objects, mut foreign) = (Objects::new(), 0);
     let mut after: Option<ObjectKey> = None;
     loop {
-        let page = next_page(server, after.as_ref(), PAGE).await?;
+        let page = ask(async || next_page(server, after.as_ref(), PAGE).await).await?;
         foreign += page.foreign;
         after = page.objects.last().map(|(name, _)| name.clone());
         for (name, stat) in &page.objects {

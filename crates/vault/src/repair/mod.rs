@@ -25,6 +25,7 @@ use bytes::Bytes;
 use warifu_core::ids::{ExtentId, ShareIndex};
 
 pub use self::orphans::Orphans;
+use self::orphans::Sweep;
 use self::pay::{Manner, pay};
 use self::share::Run;
 pub(crate) use self::upkeep::upkeep;
@@ -44,6 +45,9 @@ pub struct RepairOptions {
     pub at_once: usize,
     /// How old an orphan must be before it is swept.
     pub grace: Duration,
+    /// Whether orphans that may be somebody's work which the catalogue does not know are swept as well: a person has decided that
+    /// they are of no use.
+    pub drop_newer: bool,
 }
 
 impl Default for RepairOptions {
@@ -52,6 +56,16 @@ impl Default for RepairOptions {
             limit: None,
             at_once: 16,
             grace: GRACE,
+            drop_newer: false,
+        }
+    }
+}
+
+impl RepairOptions {
+    fn sweep(&self) -> Sweep {
+        Sweep {
+            grace: self.grace,
+            drop_newer: self.drop_newer,
         }
     }
 }
@@ -187,7 +201,8 @@ impl Vault {
             to.insert(name, work);
         }
         plan.absent = absent.into_iter().map(|(_, fault)| fault).collect();
-        plan.orphans = inner.orphans(ctx, options.grace, false, &|| false).await?;
+        let sweep = options.sweep();
+        plan.orphans = inner.orphans(ctx, sweep, false, &|| false).await?;
         Ok(plan)
     }
 
@@ -223,7 +238,8 @@ impl Vault {
         };
         let mut report = pay(Arc::new(run), manner).await?;
         report.key_pieces = key_pieces;
-        report.orphans = inner.orphans(ctx, options.grace, true, &closing).await?;
+        let sweep = options.sweep();
+        report.orphans = inner.orphans(ctx, sweep, true, &closing).await?;
         inner.catalog.sync().await?;
         Ok(report)
     }
@@ -241,7 +257,11 @@ impl Vault {
         if sweep {
             self.inner.writable()?;
         }
-        self.inner.orphans(ctx, grace, sweep, &|| false).await
+        let which = Sweep {
+            grace,
+            drop_newer: false,
+        };
+        self.inner.orphans(ctx, which, sweep, &|| false).await
     }
 
     /// Writes down that every share of this index is owed: its server is about to be replaced by an empty one. Durable when it returns.

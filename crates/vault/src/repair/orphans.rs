@@ -1,19 +1,25 @@
 //! Orphans: objects that no extent and no intent needs. What makes that certain is said at [`Listings`].
 //!
-//! They are left for a grace time by the server's own clock. And an orphan that belongs to a version newer than all that the catalogue
-//! knows of that document is never swept: the catalogue may have been brought back from a backup, and these objects may be all that
-//! is left of somebody's work. `warifu rebuild` can read them.
+//! They are left for a grace time by the server's own clock. And the catalogue may have been brought back from a backup: then objects
+//! that it does not know are somebody's work, which `warifu rebuild` can read. What this catalogue knows to have come to nothing it removes under
+//! an intent, which stays until it is gone everywhere. So what is left of a save is taken for the work of another catalogue,
+//! and never swept until a person says so, when it is
+//!
+//! - of a version newer than all that the catalogue knows of its document, or of a document that it does not know;
+//! - a version that is there with k shares of its head, whatever its number: newer saves have used the same numbers since;
+//! - anything else of such a document, since it may belong to that version.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
-use warifu_core::format::{Dealing, ExtentKind, HEADER_LEN, OpenShare};
+use warifu_core::format::{ExtentKind, HEADER_LEN, OpenShare};
+use warifu_core::ids::{ExtentId, FileId, VersionNo};
 
 use crate::context::{Act, Context};
 use crate::error::Result;
-use crate::seam::catalog::Durability;
+use crate::seam::catalog::{Durability, IndexSet};
 use crate::seam::clock::Timestamp;
 use crate::seam::store::{ObjectKey, ObjectStat, StoreError, StoreErrorKind};
 use crate::servers::Server;
@@ -37,22 +43,69 @@ pub struct Orphans {
     pub young: u64,
     /// Left alone because the server does not say when they were written.
     pub undated: u64,
-    /// Left alone because they belong to a version newer than the catalogue, or were made by a newer warifu.
+    /// Left alone because they may be somebody's work that the catalogue does not know, or were made by a newer warifu.
     pub newer: u64,
+    /// Left alone because servers that could not be searched may have what makes them a whole version.
+    pub unsure: u64,
     /// How many were removed.
     pub swept: u64,
     /// Why the server could not be searched, or not swept.
     pub error: Option<String>,
 }
 
-/// What an orphan is.
+/// Which orphans are swept.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sweep {
+    /// How old they must be.
+    pub(super) grace: Duration,
+    /// Also those that may be somebody's work.
+    pub(super) drop_newer: bool,
+}
+
+/// What is known of an orphan.
+struct Found {
+    name: ObjectKey,
+    stat: ObjectStat,
+    of: Of,
+}
+
+/// Whose it is.
+#[derive(Clone, Copy)]
+enum Of {
+    /// A save's.
+    Save {
+        extent: ExtentId,
+        document: FileId,
+        version: VersionNo,
+        is_head: bool,
+        needed: u32,
+    },
+    /// The journal's: always left, since it is what a lost catalogue is made of.
+    Journal,
+    /// A newer warifu's, or another vault's: never swept.
+    Strange,
+    /// Nobody's: it is damaged.
+    Rubbish,
+}
+
+/// What may become of an orphan.
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Due,
     Young,
     Undated,
     Newer,
-    /// Gone meanwhile, or needed after all.
-    None,
+    Unsure,
+}
+
+/// What all orphans together tell.
+struct Judge {
+    /// Documents with work in them that the catalogue does not know.
+    held: HashSet<FileId>,
+    /// Documents that may be such, as far as the servers that were searched tell.
+    unsure: HashSet<FileId>,
+    /// So many servers could not be searched that nothing is sure of any document.
+    blind: bool,
 }
 
 impl Inner {
@@ -60,7 +113,7 @@ impl Inner {
     pub(super) async fn orphans(
         &self,
         ctx: &Context,
-        grace: Duration,
+        which: Sweep,
         sweep: bool,
         stop: &(dyn Fn() -> bool + Send + Sync),
     ) -> Result<BTreeMap<String, Orphans>> {
@@ -74,18 +127,29 @@ impl Inner {
                 listings.need(&self.servers, record.extent, record.generation);
             }
         }
-        let mut found = BTreeMap::new();
+        let mut searched = Vec::new();
         for (server, listing) in listings.all() {
-            let orphans = match listing {
-                Ok(listing) => {
-                    let names = listing.left();
-                    self.orphans_on(server, names, grace, sweep, stop).await?
-                }
-                Err(error) => Orphans {
-                    error: Some(error.detail.clone()),
-                    ..Orphans::default()
-                },
+            let looked = match listing {
+                Ok(listing) => self.look_at_all(server, listing.left(), stop).await?,
+                Err(error) => (Vec::new(), Some(error.detail.clone())),
             };
+            searched.push((Arc::clone(server), looked));
+        }
+        drop(listings);
+        let judge = self.judge_orphans(&searched).await?;
+        let mut found = BTreeMap::new();
+        for (server, (objects, error)) in searched {
+            let mut orphans = Orphans {
+                error,
+                ..Orphans::default()
+            };
+            for object in objects {
+                let kind = self.kind_of(&object, &judge, which);
+                let swept = self.note(&server, &object, kind, sweep && !stop(), &mut orphans);
+                if !swept.await {
+                    break;
+                }
+            }
             if orphans.swept > 0 {
                 let detail = format!("{} orphans on {}", orphans.swept, server.name());
                 let entry = ctx.entry(Act::Sweep, None, detail, self.clock.now());
@@ -96,68 +160,73 @@ impl Inner {
         Ok(found)
     }
 
-    async fn orphans_on(
+    /// Counts an orphan and removes it if it is due. Whether the server goes on.
+    async fn note(
         &self,
-        server: &Arc<Server>,
-        names: impl Iterator<Item = ObjectKey>,
-        grace: Duration,
+        server: &Server,
+        object: &Found,
+        kind: Kind,
         sweep: bool,
-        stop: &(dyn Fn() -> bool + Send + Sync),
-    ) -> Result<Orphans> {
-        let mut orphans = Orphans::default();
-        let mut looks = stream::iter(names.take_while(|_| !stop()))
-            .map(|name| async move {
-                let looked = self.look_at(server, &name, grace).await;
-                (name, looked)
-            })
-            .buffer_unordered(AT_ONCE);
-        while let Some((name, looked)) = looks.next().await {
-            let (kind, len) = match looked? {
-                Ok(looked) => looked,
-                Err(error) => {
-                    orphans.error = Some(error.detail);
-                    break;
+        orphans: &mut Orphans,
+    ) -> bool {
+        match kind {
+            Kind::Young => orphans.young += 1,
+            Kind::Undated => orphans.undated += 1,
+            Kind::Newer => orphans.newer += 1,
+            Kind::Unsure => orphans.unsure += 1,
+            Kind::Due => {
+                orphans.due += 1;
+                orphans.bytes += object.stat.len;
+                if !sweep {
+                    return true;
                 }
-            };
-            match kind {
-                Kind::None => {}
-                Kind::Young => orphans.young += 1,
-                Kind::Undated => orphans.undated += 1,
-                Kind::Newer => orphans.newer += 1,
-                Kind::Due => {
-                    orphans.due += 1;
-                    orphans.bytes += len;
-                    if !sweep {
-                        continue;
-                    }
-                    match server.ask(server.seat.store.delete(&name)).await {
-                        Ok(()) => orphans.swept += 1,
-                        Err(error) if error.kind == StoreErrorKind::NotFound => {}
-                        Err(error) => {
-                            orphans.error = Some(error.detail);
-                            break;
-                        }
+                match server.ask(server.seat.store.delete(&object.name)).await {
+                    Ok(()) => orphans.swept += 1,
+                    Err(error) if error.kind == StoreErrorKind::NotFound => {}
+                    Err(error) => {
+                        orphans.error = Some(error.detail);
+                        return false;
                     }
                 }
             }
         }
-        Ok(orphans)
+        true
     }
 
+    /// Looks at the orphans of a server; and why it could not be searched to the end.
+    async fn look_at_all(
+        &self,
+        server: &Arc<Server>,
+        names: impl Iterator<Item = ObjectKey>,
+        stop: &(dyn Fn() -> bool + Send + Sync),
+    ) -> Result<(Vec<Found>, Option<String>)> {
+        let mut objects = Vec::new();
+        let mut looks = stream::iter(names.take_while(|_| !stop()))
+            .map(|name| self.look_at(server, name))
+            .buffer_unordered(AT_ONCE);
+        while let Some(looked) = looks.next().await {
+            match looked? {
+                Ok(found) => objects.extend(found),
+                Err(error) => return Ok((objects, Some(error.detail))),
+            }
+        }
+        Ok((objects, None))
+    }
+
+    /// Nothing for an object that is gone meanwhile, or needed after all.
     async fn look_at(
         &self,
         server: &Server,
-        name: &ObjectKey,
-        grace: Duration,
-    ) -> Result<std::result::Result<(Kind, u64), StoreError>> {
+        name: ObjectKey,
+    ) -> Result<std::result::Result<Option<Found>, StoreError>> {
         let store = &server.seat.store;
-        let stat = match server.try_ask(LAGS_AFTER, store.stat(name)).await {
+        let stat = match server.try_ask(LAGS_AFTER, store.stat(&name)).await {
             Ok(stat) => stat,
-            Err(error) if error.kind == StoreErrorKind::NotFound => return Ok(Ok((Kind::None, 0))),
+            Err(error) if error.kind == StoreErrorKind::NotFound => return Ok(Ok(None)),
             Err(error) => return Ok(Err(error)),
         };
         let begin = 0..stat.len.min(LOOK);
-        let prefix = match server.get(name, Some(begin), None).await {
+        let prefix = match server.get(&name, Some(begin), None).await {
             Ok(prefix) => prefix,
             Err(error)
                 if matches!(
@@ -165,32 +234,109 @@ impl Inner {
                     StoreErrorKind::NotFound | StoreErrorKind::OutOfRange
                 ) =>
             {
-                return Ok(Ok((Kind::None, 0)));
+                return Ok(Ok(None));
             }
             Err(error) => return Ok(Err(error)),
         };
-        // An object too short to have a header says nothing, and is of use to nobody.
-        if prefix.len() >= HEADER_LEN && is_newer(server, &prefix) {
-            return Ok(Ok((Kind::Newer, stat.len)));
+        let of = match OpenShare::open(&prefix, &server.seal_key) {
+            // An object too short to have a header says nothing, and is of use to nobody.
+            _ if prefix.len() >= HEADER_LEN && is_newer(server, &prefix) => Of::Strange,
+            Err(_) => Of::Rubbish,
+            Ok(share) => {
+                let dealing = share.dealing();
+                if dealing.vault != self.vault || share.server() != server.seat.id {
+                    Of::Strange
+                } else if self.catalog.extent(dealing.extent).await?.is_some()
+                    && name
+                        == self
+                            .servers
+                            .object_key(server, dealing.extent, dealing.generation)
+                {
+                    return Ok(Ok(None));
+                } else if dealing.kind == ExtentKind::Journal {
+                    Of::Journal
+                } else {
+                    Of::Save {
+                        extent: dealing.extent,
+                        document: dealing.file,
+                        version: dealing.version,
+                        is_head: dealing.kind == ExtentKind::Head,
+                        needed: u32::from(share.header().threshold().k()),
+                    }
+                }
+            }
+        };
+        Ok(Ok(Some(Found { name, stat, of })))
+    }
+
+    async fn judge_orphans(
+        &self,
+        searched: &[(Arc<Server>, (Vec<Found>, Option<String>))],
+    ) -> Result<Judge> {
+        let missing = searched.iter().filter(|(_, (_, error))| error.is_some());
+        let missing = u32::try_from(missing.count()).unwrap_or(u32::MAX);
+        let mut judge = Judge {
+            held: HashSet::new(),
+            unsure: HashSet::new(),
+            blind: missing >= u32::from(self.servers.threshold.k()),
+        };
+        let mut heads: HashMap<ExtentId, (FileId, u32, IndexSet)> = HashMap::new();
+        let mut newest: HashMap<FileId, Option<VersionNo>> = HashMap::new();
+        for (server, (objects, _)) in searched {
+            for object in objects {
+                let Of::Save {
+                    extent,
+                    document,
+                    version,
+                    is_head,
+                    needed,
+                } = object.of
+                else {
+                    continue;
+                };
+                let known = match newest.get(&document) {
+                    Some(known) => *known,
+                    None => {
+                        let history = self.catalog.history(document).await?;
+                        let known = history.iter().map(|version| version.number).max();
+                        *newest.entry(document).or_insert(known)
+                    }
+                };
+                if known.is_none_or(|known| version > known) {
+                    judge.held.insert(document);
+                }
+                if is_head {
+                    let none = (document, needed, IndexSet::EMPTY);
+                    let (_, _, there) = heads.entry(extent).or_insert(none);
+                    there.insert(server.index());
+                }
+            }
         }
-        if let Ok(share) = OpenShare::open(&prefix, &server.seal_key) {
-            let dealing = share.dealing();
-            if dealing.vault != self.vault || share.server() != server.seat.id {
-                return Ok(Ok((Kind::Newer, stat.len)));
-            }
-            if self.catalog.extent(dealing.extent).await?.is_some()
-                && *name
-                    == self
-                        .servers
-                        .object_key(server, dealing.extent, dealing.generation)
-            {
-                return Ok(Ok((Kind::None, 0)));
-            }
-            if self.is_newer_than_catalogue(dealing).await? {
-                return Ok(Ok((Kind::Newer, stat.len)));
+        for (document, needed, there) in heads.into_values() {
+            if there.len() >= needed {
+                judge.held.insert(document);
+            } else if there.len() + missing >= needed {
+                judge.unsure.insert(document);
             }
         }
-        Ok(Ok((self.age_of(stat, grace), stat.len)))
+        Ok(judge)
+    }
+
+    fn kind_of(&self, object: &Found, judge: &Judge, which: Sweep) -> Kind {
+        match object.of {
+            Of::Strange => Kind::Newer,
+            Of::Journal if !which.drop_newer => Kind::Newer,
+            Of::Save { document, .. } if !which.drop_newer => {
+                if judge.held.contains(&document) {
+                    Kind::Newer
+                } else if judge.blind || judge.unsure.contains(&document) {
+                    Kind::Unsure
+                } else {
+                    self.age_of(object.stat, which.grace)
+                }
+            }
+            _ => self.age_of(object.stat, which.grace),
+        }
     }
 
     fn age_of(&self, stat: ObjectStat, grace: Duration) -> Kind {
@@ -203,16 +349,5 @@ impl Inner {
         } else {
             Kind::Due
         }
-    }
-
-    /// Whether an extent was dealt for a version beyond those that the catalogue has of its document, or for a document that it does
-    /// not know; of the journal, always, since it is what a lost catalogue is made of.
-    async fn is_newer_than_catalogue(&self, dealing: &Dealing) -> Result<bool> {
-        if dealing.kind == ExtentKind::Journal {
-            return Ok(true);
-        }
-        let history = self.catalog.history(dealing.file).await?;
-        let newest = history.iter().map(|version| version.number).max();
-        Ok(newest.is_none_or(|newest| dealing.version > newest))
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::orphans::Sweep;
 use super::pay::{Manner, pay};
 use super::share::Run;
 use crate::error::{Result, ServerFault};
@@ -149,16 +150,19 @@ impl Inner {
 
     async fn sweep_in_background(self: &Arc<Self>) -> Result<()> {
         let closing = || self.is_closing();
-        let grace = self.options.upkeep.grace;
+        let which = Sweep {
+            grace: self.options.upkeep.grace,
+            drop_newer: false,
+        };
         let orphans = self
-            .orphans(&Self::own_context(), grace, true, &closing)
+            .orphans(&Self::own_context(), which, true, &closing)
             .await?;
         for (server, orphans) in orphans {
             if orphans.newer > 0 {
                 tracing::warn!(
                     server,
                     objects = orphans.newer,
-                    "a server has versions newer than the catalogue, which may have been brought back from a backup"
+                    "a server has versions that the catalogue does not know, which may have been brought back from a backup"
                 );
             }
         }

@@ -682,6 +682,10 @@ pub trait Catalog: Send + Sync + fmt::Debug {
         durability: Durability,
     ) -> Result<Waste, CatalogError>;
 
+    /// Notes that somebody has decided to go on with a catalogue that was rebuilt with something missing
+    /// ([`JournalState::undecided`]). Where nothing is undecided, only the line of the log is written.
+    async fn decide(&self, write: Write) -> Result<(), CatalogError>;
+
     /// Fills an empty catalogue, all or nothing: with these rows, lines of the log, and no change waiting. A row of the root
     /// replaces it; no key comes twice; tags are drawn anew; versions come in the order in which they were saved. [`CatalogError::Exists`] when it is not empty.
     async fn restore(

@@ -164,6 +164,8 @@ pub struct Mark(pub u64);
 pub struct Changes {
     /// The number that the next segment must have.
     pub next: u64,
+    /// The segment before it, as in [`JournalState::tip`].
+    pub tip: Option<ExtentId>,
     /// What to give back once these are in the journal.
     pub mark: Mark,
     /// The rows.
@@ -179,6 +181,12 @@ pub struct Changes {
 pub struct JournalState {
     /// The number that the next segment must have, from 1.
     pub next: u64,
+    /// The segment that was written last, to which the next one will be linked; `None` where there is none, and where the catalogue
+    /// was made before segments were linked.
+    pub tip: Option<ExtentId>,
+    /// Whether the catalogue was rebuilt, something of the journal is not in it, and nobody has decided yet to go on without. As long
+    /// as that is so, nothing may be changed, so that no segment is let go that a better rebuild would need.
+    pub undecided: bool,
     /// Up to which line the audit log is in the journal.
     pub audited: u64,
     /// Up to which line it is in segments of its own.
@@ -238,6 +246,10 @@ pub enum Restored {
 pub struct Resume {
     /// The number of the next segment of the journal: greater than any that was ever seen.
     pub next: u64,
+    /// The last segment that is in the catalogue.
+    pub tip: Option<ExtentId>,
+    /// As in [`JournalState::undecided`].
+    pub undecided: bool,
     /// Up to which line the audit log is in segments of its own.
     pub archived: u64,
     /// The greatest number a node ever had, as far as it is known.

@@ -19,7 +19,7 @@ use crate::file::state::OpenFile;
 use crate::journal::Occasion;
 use crate::node::NodeId;
 use crate::repair::{Upkeep, upkeep};
-use crate::seam::catalog::{AuditRow, Catalog, Durability};
+use crate::seam::catalog::{AuditRow, Catalog, Durability, Write};
 use crate::seam::clock::Clock;
 use crate::servers::{self, ServerSeat, Servers};
 
@@ -110,6 +110,8 @@ pub struct Vault {
 pub(crate) struct Inner {
     pub(crate) vault: VaultId,
     pub(crate) options: Options,
+    /// Whether changes are refused because somebody has to decide about a rebuild first.
+    pub(crate) undecided: bool,
     pub(crate) servers: Arc<Servers>,
     pub(crate) catalog: Arc<dyn Catalog>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -151,6 +153,9 @@ impl Vault {
         clock: Arc<dyn Clock>,
     ) -> Result<Self> {
         let mut options = config.options;
+        // What a better rebuild would need must not be written over or let go.
+        let undecided = catalog.journal().await?.undecided;
+        options.read_only |= undecided;
         options.memory_limit = options.memory_limit.max(MEMORY_FLOOR);
         let servers = Servers::new(
             config.servers,
@@ -165,6 +170,7 @@ impl Vault {
         let inner = Arc::new(Inner {
             vault: config.vault,
             options,
+            undecided,
             servers: Arc::new(servers),
             catalog,
             clock,
@@ -200,6 +206,32 @@ impl Vault {
                 server.heard_before(*took);
             }
         }
+    }
+
+    /// Whether the catalogue was rebuilt, something of the journal is not in it, and nobody has decided yet to go on without:
+    /// then the vault can be read and not changed, so that a better rebuild stays possible.
+    #[must_use]
+    pub fn is_undecided(&self) -> bool {
+        self.inner.undecided
+    }
+
+    /// Decides to go on with a catalogue that was [rebuilt](crate::rebuild) with something missing. From the next start on the vault
+    /// can be changed, and what only another rebuild could have used is let go in time. Returns whether there was anything to decide.
+    ///
+    /// # Errors
+    /// Errors of the catalogue.
+    pub async fn accept_rebuild(&self, ctx: &Context) -> Result<bool> {
+        let inner = &self.inner;
+        if !inner.catalog.journal().await?.undecided {
+            return Ok(false);
+        }
+        let detail = "accepted with what is missing";
+        let write = Write {
+            audit: ctx.entry(Act::Rebuild, None, detail, inner.clock.now()),
+            durability: Durability::Now,
+        };
+        inner.catalog.decide(write).await?;
+        Ok(true)
     }
 
     /// Notes in the audit log that somebody attached to the vault, such as a mount.
@@ -271,6 +303,9 @@ impl Inner {
     }
 
     pub(crate) fn writable(&self) -> Result<()> {
+        if self.undecided {
+            return Err(VaultError::Undecided);
+        }
         if self.options.read_only {
             return Err(VaultError::ReadOnly);
         }

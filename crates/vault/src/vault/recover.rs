@@ -205,7 +205,10 @@ impl Inner {
                         )
                         .await
                     {
-                        Ok(_) => done += 1,
+                        Ok(_) => {
+                            done += 1;
+                            self.remove_reverted(&version).await?;
+                        }
                         // A newer version stands on it; what of it is damaged, `verify` says.
                         Err(CatalogError::NotFound { .. } | CatalogError::Conflict { .. }) => {
                             self.catalog.settle(&[name]).await?;
@@ -222,6 +225,23 @@ impl Inner {
             }
         }
         Ok(done)
+    }
+
+    /// Removes what is left of a version that was taken back. Its numbers come again, and what lay there would look like the work of
+    /// another catalogue.
+    async fn remove_reverted(&self, version: &Version) -> Result<()> {
+        let extents: HashSet<ExtentId> = version
+            .head
+            .into_iter()
+            .chain(version.layout.iter().flatten().copied())
+            .collect();
+        for extent in extents {
+            // A version before it, or another file, may have it too.
+            if self.catalog.extent(extent).await?.is_none() {
+                self.remove_vanished(extent, self.servers.generation).await;
+            }
+        }
+        Ok(())
     }
 
     fn doubt(&self, version: &Version) {

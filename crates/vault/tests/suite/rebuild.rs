@@ -11,7 +11,9 @@ use warifu_testkit::catalogs::{CrashingCatalog, MemoryCatalog};
 use warifu_testkit::stores::State;
 use warifu_vault::keys::{Candidate, UnlockError};
 use warifu_vault::node::{AttrChange, NodeId, NodeKind};
-use warifu_vault::rebuild::{AdoptedAs, RebuildOptions, RebuildReport, gather, rebuild};
+use warifu_vault::rebuild::{
+    AdoptedAs, RebuildError, RebuildOptions, RebuildReport, gather, rebuild,
+};
 use warifu_vault::seam::catalog::{Catalog, RenameMode, XattrMode};
 use warifu_vault::seam::journal::{JOURNAL, Row};
 use warifu_vault::seam::store::{ObjectKey, ShareStore};
@@ -24,13 +26,20 @@ use crate::common::{
 
 /// The vault from these servers alone.
 pub(crate) async fn from_servers(lab: &Lab, places: &[usize]) -> (MemoryCatalog, RebuildReport) {
-    let candidates: Vec<Candidate> = places
+    let candidates = places
         .iter()
         .map(|place| Candidate {
             name: server_name(*place),
             store: Arc::clone(&lab.stores[*place]) as Arc<dyn ShareStore>,
         })
         .collect();
+    try_from(lab, candidates).await.unwrap()
+}
+
+pub(crate) async fn try_from(
+    lab: &Lab,
+    candidates: Vec<Candidate>,
+) -> Result<(MemoryCatalog, RebuildReport), RebuildError> {
     let gathered = gather(&candidates).await.unwrap();
     assert_eq!(gathered.vault, lab.vault);
     let catalog = MemoryCatalog::new();
@@ -42,9 +51,8 @@ pub(crate) async fn from_servers(lab: &Lab, places: &[usize]) -> (MemoryCatalog,
         &RebuildOptions::default(),
         &|_| (),
     )
-    .await
-    .unwrap();
-    (catalog, report)
+    .await?;
+    Ok((catalog, report))
 }
 
 /// A catalogue's rows without what servers that are not there could tell only.
@@ -64,7 +72,7 @@ pub(crate) async fn rows(catalog: &dyn Catalog) -> Vec<String> {
 }
 
 #[track_caller]
-fn alike(got: &[String], expected: &[String], what: &str) {
+pub(crate) fn alike(got: &[String], expected: &[String], what: &str) {
     for line in expected {
         assert!(got.contains(line), "{what}: missing {line}");
     }
@@ -303,7 +311,7 @@ async fn p7_a_save_that_the_journal_does_not_know_is_adopted() {
     assert_eq!(vault.history(&ctx(), known.node).await.unwrap().len(), 3);
 }
 
-async fn journal_objects(lab: &Lab, place: usize) -> BTreeMap<u64, ObjectKey> {
+pub(crate) async fn journal_objects(lab: &Lab, place: usize) -> BTreeMap<u64, ObjectKey> {
     let key = lab.key().await;
     let records = lab.memory.extents(None, usize::MAX).await.unwrap();
     records
@@ -555,7 +563,7 @@ async fn p7_two_machines_write_one_journal() {
 }
 
 /// The laboratory with another catalogue.
-fn take_over(mut lab: Lab, catalog: MemoryCatalog) -> Lab {
+pub(crate) fn take_over(mut lab: Lab, catalog: MemoryCatalog) -> Lab {
     lab.catalog = CrashingCatalog::new(Arc::new(catalog), lab.world.clone());
     lab
 }

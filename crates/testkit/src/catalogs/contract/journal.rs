@@ -184,6 +184,8 @@ pub(super) async fn run(fresh: &impl Fn() -> Lab) {
     segments_are_kept_like_any_extent(fresh()).await;
     p7_a_checkpoint_makes_what_was_before_it_useless(fresh()).await;
     p7_an_empty_catalogue_is_filled(fresh(), fresh()).await;
+    p7_the_last_segment_is_known(fresh()).await;
+    p7_what_a_rebuild_left_undecided_stays_so(fresh()).await;
     what_is_not_empty_is_not_filled(fresh()).await;
 }
 
@@ -495,6 +497,8 @@ async fn p7_an_empty_catalogue_is_filled(from: Lab, to: Lab) {
     let last_node = NodeId(1000);
     let resume = Resume {
         next: 77,
+        tip: None,
+        undecided: false,
         archived: 4,
         last_node,
     };
@@ -529,10 +533,54 @@ async fn p7_an_empty_catalogue_is_filled(from: Lab, to: Lab) {
     assert!(to.catalog.changes(100).await.unwrap().rows.len() > 2);
 }
 
+/// The next segment is linked to it, so it must be of the same moment as the next one's number.
+async fn p7_the_last_segment_is_known(lab: Lab) {
+    assert_eq!(lab.catalog.journal().await.unwrap().tip, None);
+    let extents: Vec<ExtentId> = (0..3).map(|_| fresh()).collect();
+    for (next, of) in [(1, &extents[..2]), (3, &extents[2..])] {
+        let save = begin(&*lab.catalog, of).await;
+        let written = segments(save, next, SegmentClass::Changes, of);
+        lab.catalog
+            .journalled(written, Durability::Soon)
+            .await
+            .unwrap();
+        let last = of.last().copied();
+        assert_eq!(lab.catalog.journal().await.unwrap().tip, last);
+        let changes = lab.catalog.changes(10).await.unwrap();
+        assert_eq!((changes.next, changes.tip), (next + of.len() as u64, last));
+    }
+}
+
+async fn p7_what_a_rebuild_left_undecided_stays_so(lab: Lab) {
+    let tip = Some(fresh());
+    let resume = Resume {
+        next: 9,
+        tip,
+        undecided: true,
+        archived: 0,
+        last_node: ROOT,
+    };
+    lab.catalog
+        .restore(Box::new(std::iter::empty()), resume)
+        .await
+        .unwrap();
+    let state = lab.catalog.journal().await.unwrap();
+    assert_eq!((state.tip, state.undecided), (tip, true));
+    let lines = lab.log_len().await;
+    for again in 1..3 {
+        lab.catalog.decide(lab.write()).await.unwrap();
+        let state = lab.catalog.journal().await.unwrap();
+        assert_eq!((state.tip, state.undecided), (tip, false));
+        assert_eq!(lab.log_len().await, lines + again, "and it is written down");
+    }
+}
+
 async fn what_is_not_empty_is_not_filled(lab: Lab) {
     lab.make(ROOT, "a", file()).await;
     let resume = Resume {
         next: 1,
+        tip: None,
+        undecided: false,
         archived: 0,
         last_node: ROOT,
     };

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use warifu_core::format::ExtentKind;
 use warifu_core::ids::{ExtentId, FileId, Generation, VersionNo};
-use warifu_vault::seam::catalog::{CatalogError, IndexSet, Intent, Version};
+use warifu_vault::seam::catalog::{CatalogError, IndexSet, Intent, Version, Write};
 use warifu_vault::seam::journal::{
     Change, Changes, JournalState, Mark, Restored, Resume, Row, RowKey, SegmentClass, Segments,
     Waste,
@@ -17,6 +17,8 @@ use super::{Outcome, State, missing, place};
 #[derive(Clone, Debug)]
 pub(super) struct Journal {
     next: u64,
+    tip: Option<ExtentId>,
+    undecided: bool,
     audited: u64,
     archived: u64,
     whole: bool,
@@ -32,6 +34,8 @@ impl Journal {
     pub(super) fn new() -> Self {
         Self {
             next: 1,
+            tip: None,
+            undecided: false,
             audited: 0,
             archived: 0,
             whole: true,
@@ -148,6 +152,7 @@ impl State {
         self.journal.taken.clone_from(&rows);
         Changes {
             next: self.journal.next,
+            tip: self.journal.tip,
             mark: Mark(self.journal.mark),
             rows,
             audit,
@@ -175,6 +180,8 @@ impl State {
         };
         JournalState {
             next: self.journal.next,
+            tip: self.journal.tip,
+            undecided: self.journal.undecided,
             audited: self.journal.audited,
             archived: self.journal.archived,
             whole: self.journal.whole,
@@ -206,6 +213,8 @@ impl State {
         }
         let journal = &mut self.journal;
         journal.next += segments.extents.len() as u64;
+        let last = segments.extents.last().map(|last| last.extent);
+        journal.tip = last.or(journal.tip);
         journal.audited = journal.audited.max(segments.audited.unwrap_or(0));
         journal.archived = journal.archived.max(segments.archived.unwrap_or(0));
         if segments.mark.is_some_and(|mark| mark.0 == journal.mark) {
@@ -242,6 +251,11 @@ impl State {
         };
         self.begin(&intent)?;
         Ok(Some(intent))
+    }
+
+    pub(in crate::catalogs) fn decide(&mut self, write: &Write) {
+        self.journal.undecided = false;
+        self.record(&write.audit);
     }
 
     pub(in crate::catalogs) fn restore(
@@ -330,6 +344,8 @@ impl State {
         let audited = self.log.last().map_or(0, |row| row.seq);
         self.journal = Journal {
             next: resume.next,
+            tip: resume.tip,
+            undecided: resume.undecided,
             audited,
             archived: resume.archived.min(audited),
             whole: false,
