@@ -95,6 +95,46 @@ pub fn subject_text(subject: Subject, path: &str) -> String {
     }
 }
 
+/// What cannot be read, and whether it is lost.
+pub fn unreadable_line(unreadable: &Unreadable) -> String {
+    let (number, needed, good) = (unreadable.version.0, unreadable.needed, unreadable.good);
+    if unreadable.subject == Subject::Journal {
+        return if unreadable.lost {
+            say!(
+                "verify-lost-journal",
+                segment = number,
+                needed = needed,
+                good = good
+            )
+        } else {
+            say!(
+                "verify-unreadable-journal",
+                segment = number,
+                needed = needed,
+                good = good
+            )
+        };
+    }
+    let file = subject_text(unreadable.subject, &unreadable.file);
+    if unreadable.lost {
+        say!(
+            "verify-lost",
+            file = file,
+            version = number,
+            needed = needed,
+            good = good
+        )
+    } else {
+        say!(
+            "verify-unreadable",
+            file = file,
+            version = number,
+            needed = needed,
+            good = good
+        )
+    }
+}
+
 fn work(from: &BTreeMap<String, Work>) -> BTreeMap<String, JsonWork> {
     let json = |work: &Work| JsonWork {
         shares: work.shares,
@@ -351,13 +391,7 @@ fn show_done(done: &RepairReport) -> Result<(), Failure> {
             .map(|fault| format!("  {}", server_fault(fault))),
     );
     for version in &done.unreadable {
-        lines.push(say!(
-            "verify-unreadable",
-            file = subject_text(version.subject, &version.file),
-            version = version.version.0,
-            needed = version.needed,
-            good = version.good
-        ));
+        lines.push(unreadable_line(version));
     }
     if done.left > 0 {
         lines.push(say!("repair-left", shares = done.left));

@@ -128,6 +128,13 @@ async fn lose_the_catalogue(lab: &mut Lab, weather: &mut Weather, seed: u64) -> 
         for _ in 0..leave_out {
             given.remove(dice.pick(given.len()));
         }
+        // Whoever lost something may be given too, and takes nothing away.
+        for server in 0..lab.servers.len() {
+            let more = weather.is_good() && !given.contains(&server) && dice.chance(30);
+            if more && lab.orphans(server).await.is_empty() {
+                given.push(server);
+            }
+        }
     }
     let expected = rebuild::rows(&lab.memory).await;
     let (catalog, report) = rebuild::from_servers(lab, &given).await;
