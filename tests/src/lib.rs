@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+pub mod office;
 pub mod servers;
 
 /// The top of the source tree.

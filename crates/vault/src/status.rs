@@ -225,7 +225,19 @@ impl Vault {
         let inner = &self.inner;
         let answers = join_all(inner.servers.all().iter().map(|server| async move {
             let space = server.try_ask(ROOM_PATIENCE, server.seat.store.space());
-            tokio::time::timeout(ROOM_PATIENCE, space).await.ok()?.ok()
+            let mut space = tokio::time::timeout(ROOM_PATIENCE, space)
+                .await
+                .ok()?
+                .ok()?;
+            // Not every protocol has a word for room; that there is none left it has told all the same.
+            let full = matches!(
+                server.health.refuses_writes(),
+                Some((StoreErrorKind::Full, _))
+            );
+            if space.free.is_none() && full {
+                (space.total, space.free) = (Some(0), Some(0));
+            }
+            Some(space)
         }))
         .await;
         let mut least = Space::default();
@@ -234,7 +246,12 @@ impl Vault {
                 .free
                 .is_none_or(|free| space.free.is_some_and(|other| other < free))
             {
-                least = space;
+                // Of a server that does not tell how large it is, the size of another one has to do.
+                let known = least.total.filter(|_| space.total == Some(0));
+                least = Space {
+                    total: known.or(space.total),
+                    ..space
+                };
             }
         }
         let parts = match inner.options.scheme {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use warifu::{Orphans, RepairOptions, RepairPlan, RepairReport, Subject, Warifu, Work};
+use warifu::{Orphans, RepairOptions, RepairPlan, RepairReport, Subject, Unreadable, Warifu, Work};
 
 use crate::failure::{Failure, fault, server_fault};
 use crate::output::{Progress, fault_key, print, shown_text, size};

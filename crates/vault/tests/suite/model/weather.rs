@@ -67,6 +67,8 @@ pub(crate) struct Weather {
     /// Whether something was lost that had been acknowledged. Then no more than n - k servers may ever be hit.
     lost: bool,
     marks: Vec<Mark>,
+    /// Whether any server was ever hit.
+    pub(crate) was_bad: bool,
     /// Whether the power has failed. It may take what older versions were made of.
     pub(crate) power_failed: bool,
     /// Servers on which objects may lie that nobody knows of any more.
@@ -83,6 +85,7 @@ impl Weather {
             hit: BTreeSet::new(),
             lost: false,
             marks: lab.faults.iter().map(Faults::mark).collect(),
+            was_bad: false,
             power_failed: false,
             set_back: BTreeSet::new(),
             forgotten: BTreeSet::new(),
@@ -140,6 +143,7 @@ impl Weather {
             return false;
         }
         self.hit = hit;
+        self.was_bad = true;
         self.lost |= loses;
         true
     }
