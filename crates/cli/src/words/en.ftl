@@ -228,12 +228,16 @@ status-emptied-next = its piece of the vault key is missing. If it was emptied o
 status-denied-next = check the account and the permissions on the server.
 status-refusing-next = it can be read and not written to: check the permissions, and whether it is mounted read-only.
 status-slow-next = check its load and its network. Reading goes on with the others.
+status-journal-behind = Moves, removals and new folders since { $time } are in the catalogue alone: if it were lost now, they would be lost with it. What is in files would not.
+status-journal-behind-next = see that enough servers take what is stored, and mount the drive or leave it mounted: the changes are then written to the servers by themselves.
 status-owed-next = store the missing shares, once the servers are back, with: { $warifu } verify { $vault } --repair
 verify-no-name = (a removed file)
 verify-owed = (known, owed)
 verify-more = … and { $more } more; --json lists all.
 verify-lost = LOST: { $file }, version { $version }: { $needed } good shares are needed and { $good } are left.
 verify-unreadable = out of reach: { $file }, version { $version }: { $needed } good shares are needed and { $good } can be had now.
+verify-lost-journal = LOST: segment { $segment } of the journal of the catalogue: { $needed } good shares are needed and { $good } are left.
+verify-unreadable-journal = out of reach: segment { $segment } of the journal of the catalogue: { $needed } good shares are needed and { $good } can be had now.
 verify-server = { $server }: { $good } good
 verify-orphans = { $count } not needed by any version
 verify-foreign = { $count } files that are not warifu's
@@ -252,6 +256,11 @@ verify-too-few = { $files ->
     [one] 1 version cannot be read.
    *[other] { $files } versions cannot be read.
 }
+verify-too-few-journal = { $segments ->
+    [one] 1 segment of the journal of the catalogue cannot be read.
+   *[other] { $segments } segments of the journal of the catalogue cannot be read.
+}
+verify-too-few-journal-next = bring back the servers named above, and keep the catalogue safe until then: what is in these segments only it knows now. Your files can be read.
 verify-too-few-next = bring back the servers named above before anything else; do not delete anything.
 verify-journal = (the journal of the catalogue)
 verify-resumed = note: going on where the last check was interrupted; { $extents } extents were checked by then.

@@ -61,6 +61,8 @@ pub struct Options {
     /// Whether what the catalogue knows is kept on the servers too, so that they can give it back. Without, its loss is the
     /// loss of all names: for catalogues that are kept safe otherwise.
     pub journal: bool,
+    /// As long as the changes in the journal are shorter than this, in bytes, the catalogue is not written as a whole again.
+    pub checkpoint_after: u64,
     /// What is done in the background.
     pub upkeep: Upkeep,
     pub(crate) patience: Patience,
@@ -77,6 +79,7 @@ impl Default for Options {
             scheme: Scheme::Shamir,
             read_only: false,
             journal: true,
+            checkpoint_after: 4 << 20,
             upkeep: Upkeep::default(),
             patience: Patience::default(),
         }

@@ -15,6 +15,7 @@ mod durability;
 mod faults_reading;
 mod faults_saving;
 mod hedging;
+mod journal_behind;
 mod keys;
 mod machines;
 mod model;
