@@ -108,6 +108,9 @@ struct Judge {
     blind: bool,
 }
 
+/// A server, what was found there, and why the search ended before its end.
+type Searched = (Arc<Server>, (Vec<Found>, Option<String>));
+
 impl Inner {
     /// Looks for orphans on all servers and, with `sweep`, removes those that are due.
     pub(super) async fn orphans(
@@ -269,10 +272,7 @@ impl Inner {
         Ok(Ok(Some(Found { name, stat, of })))
     }
 
-    async fn judge_orphans(
-        &self,
-        searched: &[(Arc<Server>, (Vec<Found>, Option<String>))],
-    ) -> Result<Judge> {
+    async fn judge_orphans(&self, searched: &[Searched]) -> Result<Judge> {
         let missing = searched.iter().filter(|(_, (_, error))| error.is_some());
         let missing = u32::try_from(missing.count()).unwrap_or(u32::MAX);
         let mut judge = Judge {

@@ -53,7 +53,7 @@ fn adopted(report: &RebuildReport) -> Vec<(&str, u64, AdoptedAs)> {
 /// What people saw last is what they get, whole; what was saved in the week that they had lost before is beside it.
 #[tokio::test(start_paused = true)]
 async fn p7_p8_of_two_timelines_the_last_one_counts_and_no_save_is_lost() {
-    for is_long in [false, true] {
+    for with_checkpoint in [false, true] {
         let lab = Lab::with_journal(2, 3).await;
         let backup = lost_week(&lab).await;
         lab.clock.advance(Duration::from_secs(7 * 24 * 3600));
@@ -63,7 +63,7 @@ async fn p7_p8_of_two_timelines_the_last_one_counts_and_no_save_is_lost() {
         folder(&vault, "today").await;
         put(&vault, "letter", &noise(30, 500)).await.unwrap();
         vault.sync().await.unwrap();
-        if is_long {
+        if with_checkpoint {
             // Much is written, and the older segments of this timeline go.
             checkpoint(&lab, &vault, "letter").await;
         }

@@ -63,7 +63,9 @@ async fn change(warifu: &Warifu, number: usize, bytes: usize) -> Outcome<()> {
         3 | 13 | 23 | 33 | 43 | 53 => rename(warifu, &old, &new).await?,
         7 | 27 | 47 | 67 => rename(warifu, &old, &format!("/archive/{number}")).await?,
         1 | 51 | 76 => warifu.remove_all(&VaultPath::parse(old)?).await?,
-        2 => drop(warifu.write_file(&old, b"saved again").await?),
+        2 => {
+            warifu.write_file(&old, b"saved again").await?;
+        }
         // As office programs save.
         4 => {
             warifu
