@@ -10,98 +10,9 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use tempfile::TempDir;
-use warifu_tests::servers::{Bucket, Folder, NetworkMount, Server, Sftp, Webdav, copy};
-use warifu_tests::{Rig, can_mount, must, noise, run, said, shared, tree, wait_until};
-
-/// A vault on servers of several kinds. What it consists of ends in this order.
-struct Office {
-    rig: Rig,
-    servers: Vec<Box<dyn Server>>,
-    _dir: TempDir,
-}
-
-/// Five servers of different kinds. Where one kind is not installed, a folder mounted over SSH takes its place.
-fn five(dir: &Path) -> Option<Vec<Box<dyn Server>>> {
-    let webdav: Box<dyn Server> = match Webdav::new() {
-        Some(server) => Box::new(server),
-        None => Box::new(NetworkMount::new(&dir.join("network-3"))?),
-    };
-    let bucket: Box<dyn Server> = match Bucket::new() {
-        Some(server) => Box::new(server),
-        None => Box::new(NetworkMount::new(&dir.join("network-4"))?),
-    };
-    Some(vec![
-        Box::new(Folder::new(dir.join("folder-1"))),
-        Box::new(Sftp::new(&dir.join("sftp-2"))?),
-        webdav,
-        bucket,
-        Box::new(Folder::new(dir.join("folder-5"))),
-    ])
-}
-
-impl Office {
-    /// A mounted 3-of-5 vault, where this machine can have one.
-    fn open() -> Option<Self> {
-        if !can_mount() {
-            return None;
-        }
-        let dir = scratch("warifu-servers-");
-        let servers = five(dir.path())?;
-        let rig = rig_on(3, &servers);
-        rig.mount();
-        Some(Self {
-            rig,
-            servers,
-            _dir: dir,
-        })
-    }
-
-    fn drive(&self) -> &Path {
-        &self.rig.drive
-    }
-}
-
-fn rig_on(k: u8, servers: &[Box<dyn Server>]) -> Rig {
-    let urls = servers.iter().map(|server| server.url().into()).collect();
-    let mut options = Vec::new();
-    for (place, server) in servers.iter().enumerate() {
-        for (field, value) in server.options() {
-            options.push(format!("server-{}.{field}={value}", place + 1));
-        }
-    }
-    Rig::with_options(scratch("warifu-journey-"), k, urls, &options)
-}
-
-fn scratch(prefix: &str) -> TempDir {
-    let made = tempfile::Builder::new().prefix(prefix).tempdir();
-    made.expect("a scratch folder")
-}
-
-impl Office {
-    /// Waits until those that were started again have caught up: a server that still owes shares is not one to be spared.
-    fn catch_up(&self) {
-        let caught_up = wait_until(Duration::from_secs(120), || {
-            fs::write(self.drive().join("probe"), noise(1_000, 7)).unwrap();
-            let status = self.rig.warifu("status", &[OsStr::new("--json")]);
-            let status: Value = serde_json::from_slice(&status.stdout).unwrap_or_default();
-            let done = status["owed_shares"] == 0;
-            if !done {
-                std::thread::sleep(Duration::from_millis(300));
-            }
-            done
-        });
-        assert!(caught_up, "shares are still owed");
-    }
-}
-
-fn files_in(dir: &Path) -> usize {
-    let output = run(
-        "find",
-        [dir.as_os_str(), OsStr::new("-type"), OsStr::new("f")],
-    );
-    output.stdout.iter().filter(|byte| **byte == b'\n').count()
-}
+use warifu_tests::office::{Office, files_in, identical, scratch};
+use warifu_tests::servers::{Server, copy};
+use warifu_tests::{must, noise, run, said, shared, tree, wait_until};
 
 /// `cp -a`, in the middle of which servers are killed one after the other. No error may reach the user.
 fn copy_while(from: &Path, to: &Path, servers: &mut [Box<dyn Server>], killed: &[usize]) {
@@ -132,19 +43,6 @@ fn copy_while(from: &Path, to: &Path, servers: &mut [Box<dyn Server>], killed: &
         said(&output)
     );
     assert_eq!(said(&output), "", "cp with {killed:?} killed");
-}
-
-fn identical(one: &Path, other: &Path, when: &str) {
-    let output = run(
-        "diff",
-        [OsStr::new("-r"), one.as_os_str(), other.as_os_str()],
-    );
-    assert!(
-        output.status.success(),
-        "{when}: diff -r: {}",
-        said(&output)
-    );
-    assert_eq!(files_in(one), files_in(other), "{when}");
 }
 
 /// What is copied: the whole corpus, or a part of it that is copied in seconds.
@@ -297,6 +195,7 @@ fn p4_stopped_servers_make_no_open_wait_and_go_on_afterwards() {
     }
     let (path, bytes, _) = write("danach.docx", 99);
     assert!(fs::read(path).unwrap() == bytes);
+    office.catch_up();
     office.rig.unmount_cleanly();
 }
 

@@ -10,6 +10,9 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+pub mod disk;
+pub mod office;
+pub mod scan;
 pub mod servers;
 
 /// The top of the source tree.

@@ -151,6 +151,17 @@ impl Webdav {
         let data = server.folder();
         Some(Self { server, data })
     }
+
+    /// Starts one whose files lie in `data`, which must be there, or says that this machine cannot.
+    ///
+    /// # Panics
+    /// When it should be able to and does not.
+    #[must_use]
+    pub fn new_in(data: &Path) -> Option<Self> {
+        let server = WebdavServer::apache_in(data)?;
+        let data = server.folder();
+        Some(Self { server, data })
+    }
 }
 
 impl Server for Webdav {

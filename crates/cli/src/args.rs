@@ -2,6 +2,7 @@
 //!
 //! English help stands here; Japanese help lies in `words/help.ja.ftl` and is laid over it by [`command`].
 
+mod run;
 mod upkeep;
 
 use std::ffi::OsString;
@@ -13,6 +14,7 @@ use clap::{
 };
 use clap_complete::Shell;
 
+pub use self::run::Run;
 pub use self::upkeep::{Server, ServerCommand, ServerList, ServerReplace, Verify};
 use crate::exit::Exit;
 use crate::words::{Lang, Words, say, words};
@@ -46,6 +48,8 @@ pub enum Command {
     Mount(Mount),
     /// Take the drive away; waits until everything is saved.
     Umount(Umount),
+    /// Run a program that can write to the drive and to RAM, and nowhere else.
+    Run(Run),
     /// Copy local files and folders into the vault.
     Put(Put),
     /// Copy files and folders out of the vault.
@@ -151,6 +155,12 @@ pub struct Mount {
     /// Stay in the foreground; Ctrl-C unmounts.
     #[arg(long)]
     pub foreground: bool,
+    /// Mount although swap that is not encrypted is on; the audit log says so.
+    #[arg(long)]
+    pub allow_swap: bool,
+    /// Use about so many MiB of RAM at most, 256 or more; what is open and does not fit is on the servers [default: 688].
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(256..))]
+    pub memory_limit: Option<u32>,
     /// How the background process is started by its parent.
     #[arg(long, hide = true)]
     pub background_child: bool,
@@ -373,8 +383,13 @@ fn examples(command: &str) -> &'static [&'static str] {
         "mount" => &[
             "warifu mount office.toml ~/office",
             "warifu mount office.toml /srv/office --allow-other --foreground",
+            "warifu mount office.toml ~/office --memory-limit 256",
         ],
         "umount" => &["warifu umount ~/office"],
+        "run" => &[
+            "warifu run office.toml -- libreoffice reports/report.docx",
+            "warifu run office.toml --no-network -- bash",
+        ],
         "put" => &[
             "warifu put office.toml report.docx /reports/",
             "warifu put office.toml -p ~/Documents/2026 /archive",

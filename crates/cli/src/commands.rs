@@ -8,6 +8,7 @@ pub mod mount;
 pub mod quickstart;
 pub mod rebuild;
 pub mod repair;
+pub mod run;
 pub mod server;
 pub mod status;
 pub mod verify;
@@ -41,6 +42,16 @@ where
     with_vault_and_grace(path, read_only, Duration::ZERO, work).await
 }
 
+/// As [`with_vault`], opened in another way than usual.
+pub async fn with_vault_opened<F, Fut>(path: &Path, options: OpenOptions, work: F) -> Done
+where
+    F: FnOnce(Arc<Warifu>) -> Fut,
+    Fut: Future<Output = Done>,
+{
+    let warifu = open_with(path, options).await?;
+    with_open_vault(warifu, Duration::ZERO, work).await
+}
+
 /// As [`with_vault`], for work that sees by itself when the user stops it, and takes back what it has begun: it gets some time for that.
 pub async fn with_vault_and_grace<F, Fut>(
     path: &Path,
@@ -53,6 +64,14 @@ where
     Fut: Future<Output = Done>,
 {
     let warifu = open(path, read_only).await?;
+    with_open_vault(warifu, grace, work).await
+}
+
+async fn with_open_vault<F, Fut>(warifu: Arc<Warifu>, grace: Duration, work: F) -> Done
+where
+    F: FnOnce(Arc<Warifu>) -> Fut,
+    Fut: Future<Output = Done>,
+{
     let done = {
         let mut work = pin!(work(warifu.clone()));
         tokio::select! {
@@ -72,7 +91,12 @@ where
 
 /// Opens a vault, and tells of servers that are away.
 pub async fn open(path: &Path, read_only: bool) -> Result<Arc<Warifu>, Failure> {
-    let options = OpenOptions::new("warifu").read_only(read_only);
+    open_with(path, OpenOptions::new("warifu").read_only(read_only)).await
+}
+
+/// As [`open`].
+pub async fn open_with(path: &Path, options: OpenOptions) -> Result<Arc<Warifu>, Failure> {
+    let read_only = options.is_read_only();
     let warifu = Warifu::open(path, options)
         .await
         .map_err(Failure::opening)?;

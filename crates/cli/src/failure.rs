@@ -400,7 +400,11 @@ impl Failure {
             } => Self::new(
                 Exit::TooFew,
                 say!("too-few-servers", needed = needed, got = got),
-                say!("too-few-servers-next"),
+                if faults.iter().any(|fault| fault.fault == Fault::Newer) {
+                    say!("verify-newer-next")
+                } else {
+                    say!("too-few-servers-next")
+                },
             )
             .with(faults.iter().map(server_fault)),
             warifu::Error::WrongVault { faults } => Self::new(
@@ -551,6 +555,7 @@ pub fn fault(fault: Fault) -> String {
         Fault::Corrupt => say!("fault-corrupt"),
         Fault::Stale => say!("fault-stale"),
         Fault::Foreign => say!("fault-foreign"),
+        Fault::Newer => say!("fault-newer"),
         Fault::NoAnswer => say!("fault-no-answer"),
         Fault::Full => say!("fault-full"),
         Fault::Denied => say!("fault-denied"),

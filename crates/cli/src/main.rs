@@ -19,7 +19,7 @@ use clap::error::ErrorKind;
 
 use crate::args::{Cli, Command};
 use crate::commands::{
-    Done, copy, files, init, loose, mount, quickstart, rebuild, server, status, verify,
+    copy, files, init, loose, mount, quickstart, rebuild, run, server, status, verify,
 };
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -44,6 +44,12 @@ fn main() -> ExitCode {
         Err(error) => return usage(&error),
     };
     QUIET.store(cli.quiet, Ordering::Relaxed);
+    // A tree of its own is for a process with one thread, and with its own /proc open to it.
+    if let Command::Run(args) = &cli.command
+        && let Err(failure) = run::begin(args)
+    {
+        return finish(Err(failure));
+    }
     // Plaintext passes through this process: neither a core dump nor swap may hold it.
     let _ = warifu_mount::protect_process();
     // Behind a server that hangs, threads stay in the kernel: what is left of them is not waited for.
@@ -54,13 +60,15 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return finish(Err(error.into())),
     };
-    let done = runtime.block_on(run(cli.command));
+    let done = runtime.block_on(do_it(cli.command));
     runtime.shutdown_timeout(Duration::from_millis(200));
     finish(done)
 }
 
-async fn run(command: Command) -> Done {
-    match command {
+async fn do_it(command: Command) -> Result<ExitCode, Failure> {
+    let done = match command {
+        // Its exit code is the program's.
+        Command::Run(args) => return run::run(args).await,
         Command::Quickstart(args) => quickstart::run(args).await,
         Command::Init(args) => init::run(args).await,
         Command::Mount(args) => mount::run(args).await,
@@ -84,12 +92,13 @@ async fn run(command: Command) -> Done {
             clap_complete::generate(args.shell, &mut command, "warifu", &mut std::io::stdout());
             Ok(Exit::Ok)
         }
-    }
+    };
+    done.map(Into::into)
 }
 
-fn finish(done: Done) -> ExitCode {
+fn finish(done: Result<ExitCode, Failure>) -> ExitCode {
     match done {
-        Ok(exit) => exit.into(),
+        Ok(exit) => exit,
         Err(failure) => {
             let _ = std::io::stderr().write_all(failure.render().as_bytes());
             failure.exit.into()

@@ -163,6 +163,7 @@ pub fn fault_key(fault: Fault) -> &'static str {
         Fault::Corrupt => "corrupt",
         Fault::Stale => "stale",
         Fault::Foreign => "foreign",
+        Fault::Newer => "newer",
         Fault::NoAnswer => "no-answer",
         Fault::Full => "full",
         Fault::Denied => "denied",

@@ -369,3 +369,48 @@ fn the_json_is_explained_field_by_field() {
     );
     explained("`warifu server replace", &replaced);
 }
+
+/// A segment of the journal that cannot be read is no version of a file, and has a next step of its own.
+#[test]
+fn segments_of_the_journal_that_are_lost_are_called_that() {
+    let world = World::new();
+    world.write("a.bin", noise(100_000));
+    world.ok(["put", "office.toml", "a.bin", "/"]);
+    for server in ["a", "b"] {
+        for object in world.objects(server) {
+            // Beside the shares lies the server's piece of the key.
+            let is_share = object.file_name().unwrap().len() == 64;
+            if is_share && fs::metadata(&object).unwrap().len() < 50_000 {
+                fs::remove_file(object).unwrap();
+            }
+        }
+    }
+    for (lang, journal, versions) in [
+        (
+            "en",
+            "of the journal of the catalogue cannot be read",
+            "version",
+        ),
+        ("ja", "目録の変更記録のうち", "個の版"),
+    ] {
+        let out = world.run(["--lang", lang, "verify", "office.toml"]);
+        let said = text(&out.stdout);
+        assert_eq!(out.status.code(), Some(5), "{said}");
+        assert!(said.contains(journal), "{said}");
+        assert!(!said.contains(versions), "{said}");
+    }
+    // Of both, both are told.
+    for object in world
+        .objects_from(50_000, "a")
+        .iter()
+        .chain(&world.objects_from(50_000, "b"))
+    {
+        fs::remove_file(object).unwrap();
+    }
+    let out = world.run(["verify", "office.toml"]);
+    let said = text(&out.stdout);
+    assert!(
+        said.contains("1 version cannot be read") && said.contains("of the journal"),
+        "{said}"
+    );
+}

@@ -208,6 +208,21 @@ impl VaultObject {
     }
 }
 
+/// Whether bytes that are no [`VaultObject`] were made by a newer warifu, as far as this one can tell: then they are neither good nor rubbish.
+/// Those that are authentic once the version is that of this build are an object of this format with a byte that was altered.
+#[must_use]
+pub fn is_newer(bytes: &[u8], key: &VaultKey) -> bool {
+    if !matches!(VaultObject::parse(bytes), Err(FormatError::Newer { .. })) {
+        return false;
+    }
+    let Some(known) = bytes.first_chunk::<VAULT_OBJECT_LEN>() else {
+        return true;
+    };
+    let mut known = *known;
+    known[7] = VERSION;
+    !VaultObject::parse(&known).is_ok_and(|object| object.is_authentic(key))
+}
+
 fn part<const N: usize>(bytes: &[u8; VAULT_OBJECT_LEN], at: usize) -> [u8; N] {
     let mut array = [0; N];
     array.copy_from_slice(&bytes[at..at + N]);

@@ -6,11 +6,11 @@
 
 use std::fmt;
 
+use rustix::io::Errno;
 use rustix::mm::{MlockAllFlags, mlockall};
 use rustix::process::{
     DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit,
 };
-use rustix::thread::{CapabilitySet, capabilities};
 
 /// How well the process is sealed off. See [`protect_process`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,9 +28,9 @@ pub struct Hygiene {
 pub enum Memory {
     /// All of it, what is still to be used included.
     Locked,
-    /// This user may not lock as much as is needed. Where swap is on, contents can get there.
+    /// This user may lock so much only. Where swap is on, contents can get there.
     LimitTooLow {
-        /// How many bytes may be locked.
+        /// How many bytes may be locked (`RLIMIT_MEMLOCK`).
         limit: u64,
     },
     /// The system refused for another reason.
@@ -72,6 +72,8 @@ impl fmt::Display for Hygiene {
 /// It holds for the whole process and cannot be taken back by dropping anything: the kernel makes the process's own
 /// folder under `/proc` belong to root, and with memory locked, used memory counts against no limit but stays in RAM.
 pub fn protect_process() -> Hygiene {
+    // What has been freed and cannot be used again would stay locked.
+    crate::heap::one_for_all();
     let limited = setrlimit(
         Resource::Core,
         Rlimit {
@@ -80,6 +82,10 @@ pub fn protect_process() -> Hygiene {
         },
     )
     .is_ok();
+    // Should a core come to be written all the same, no memory is to be in it: this is for every mapping, those of the
+    // libraries and those still to come included, what MADV_DONTDUMP is for one. Before the next line: after it, what is
+    // in our folder of /proc is root's. What fails here is made good by that line.
+    let _ = std::fs::write(COREDUMP_FILTER, "0");
     // The limit alone does not stop a core that is piped to a collector; this does.
     let hidden = set_dumpable_behavior(DumpableBehavior::NotDumpable).is_ok();
     Hygiene {
@@ -88,22 +94,50 @@ pub fn protect_process() -> Hygiene {
     }
 }
 
+const COREDUMP_FILTER: &str = "/proc/self/coredump_filter";
+
+/// Locks the whole process, or nothing.
+///
+/// Plaintext passes through the caller's buffers, the cipher's, the kernel's requests in fuser's buffers, and the stacks of
+/// all threads; keys lie expanded in the ciphers' own memory. A lock on some of these would be no promise.
+///
+/// All that is still to come must be in it, and that counts by address space: each thread's stack and each of the allocator's
+/// arenas with its whole length. With a limit, the allocation that crosses it would fail, and with it the process
+/// and what is not saved. So it is done where there is no limit, and nowhere else.
 fn lock_memory() -> Memory {
-    // Where only so much may be locked, locking what is still to come would make the allocation that crosses the limit
-    // fail, and with it the process. So it is all or nothing.
-    let limit = getrlimit(Resource::Memlock).current;
-    let may_lock_all =
-        capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::IPC_LOCK));
-    if let (Some(limit), false) = (limit, may_lock_all) {
-        return Memory::LimitTooLow { limit };
-    }
-    // On fault: pages are locked when they are first used. Buffers and stacks that are mostly unused cost nothing.
-    match mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT) {
+    let limits = getrlimit(Resource::Memlock);
+    let Some(limit) = limits.maximum else {
+        let unlimited = Rlimit {
+            current: None,
+            maximum: None,
+        };
+        return match setrlimit(Resource::Memlock, unlimited).and_then(|()| lock_all()) {
+            Ok(()) => Memory::Locked,
+            Err(error) => Memory::Refused {
+                errno: error.raw_os_error(),
+            },
+        };
+    };
+    // The limit does not hold for root. But root in a container is not who is meant, and has the same capabilities to show:
+    // whether the limit holds for us, the kernel alone knows. It lets us lock in spite of a limit of zero, or not.
+    let none = Rlimit {
+        current: Some(0),
+        maximum: limits.maximum,
+    };
+    let locked = setrlimit(Resource::Memlock, none).and_then(|()| lock_all());
+    let _ = setrlimit(Resource::Memlock, limits);
+    match locked {
         Ok(()) => Memory::Locked,
+        Err(Errno::PERM | Errno::NOMEM | Errno::AGAIN) => Memory::LimitTooLow { limit },
         Err(error) => Memory::Refused {
             errno: error.raw_os_error(),
         },
     }
+}
+
+/// On fault: pages are locked when they are first used. Buffers and stacks that are mostly unused cost nothing.
+fn lock_all() -> Result<(), Errno> {
+    mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT)
 }
 
 #[cfg(test)]
@@ -112,8 +146,22 @@ mod tests {
 
     #[test]
     fn p6_a_protected_process_has_no_core_and_cannot_be_dumped() {
+        let limits = getrlimit(Resource::Memlock);
         let hygiene = protect_process();
         assert!(hygiene.no_dumps);
+        let filter = std::fs::read_to_string(COREDUMP_FILTER);
+        if let Ok(filter) = filter {
+            assert_eq!(
+                u32::from_str_radix(filter.trim(), 16),
+                Ok(0),
+                "memory would be in a core"
+            );
+        }
+        assert_eq!(
+            getrlimit(Resource::Memlock).maximum,
+            limits.maximum,
+            "the limit is put back"
+        );
         assert_eq!(getrlimit(Resource::Core).current, Some(0));
         assert_eq!(
             rustix::process::dumpable_behavior().unwrap(),

@@ -1,11 +1,14 @@
-//! Bounded work: each request becomes a task, and no more than so many of a sort run at once.
+//! Bounded work: each request is a piece of work of its own, and no more than so many of a sort run at once.
 //!
-//! A callback never waits: the thread that reads from the kernel hands the reply to a task and reads on. There are lanes,
-//! because what waits for servers must not hold up what only needs the catalogue: with every server hung, saves queue up
-//! and listing a folder is as quick as ever.
+//! A callback never waits: the thread that reads from the kernel takes each request as far as it goes without waiting, hands
+//! what is left to a task, and reads on. Most requests need only memory and the catalogue and end right there: to wake
+//! another thread for them would take longer than they do. There are lanes, because what waits for servers must not hold
+//! up what only needs the catalogue: with every server hung, saves queue up and listing a folder is as quick as ever.
 
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -67,12 +70,22 @@ impl Lanes {
     /// and the kernel is told EIO.
     pub(crate) fn run(&self, lane: Lane, work: impl Future<Output = ()> + Send + 'static) {
         let permits = Arc::clone(&self.lane(lane).permits);
-        self.runtime.spawn(async move {
+        let mut work = Box::pin(async move {
             // The semaphore is never closed; if it were, dropping the work would answer EIO.
             if let Ok(_permit) = permits.acquire_owned().await {
                 work.await;
             }
         });
+        let _entered = self.runtime.enter();
+        // What waits is polled again by its task, with a waker that works. A panic must not end the thread: it serves all.
+        let first = catch_unwind(AssertUnwindSafe(|| {
+            work.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+        }));
+        match first {
+            Ok(poll) if poll.is_pending() => drop(self.runtime.spawn(work)),
+            Ok(_) => {}
+            Err(_) => tracing::error!("a request ended in a panic"),
+        }
     }
 
     /// Waits until everything handed in so far is done; false when it took longer than `limit`.

@@ -19,7 +19,8 @@
 //!
 //! Rooms: `fs` takes the kernel's calls and `skin` hands them on; `names`, `io`, `dirs` and `xattrs` answer them; `attrs` and `errno` translate;
 //! `open` knows what is open, `caller` who asks, `lanes` bounds what runs at once; `kernel` settles with the kernel what
-//! is used; `mounting`, `point` and `device` mount and unmount; `hygiene` keeps RAM out of files.
+//! is used; `mounting`, `point` and `device` mount and unmount; `hygiene` keeps RAM out of files, `heap` keeps it small, `swap` tells which swap is plain;
+//! `enclosure` shuts a program in with a drive.
 //!
 //! Needed: `/dev/fuse`. Root needs nothing else; an ordinary user also `fusermount3`, Debian's package fuse3. libfuse is
 //! not used, neither when this is built nor when it runs.
@@ -32,7 +33,7 @@
         clippy::indexing_slicing
     )
 )]
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 #![cfg(target_os = "linux")]
 
 mod attrs;
@@ -41,8 +42,10 @@ mod changers;
 mod device;
 mod dirs;
 mod drive;
+mod enclosure;
 mod errno;
 mod fs;
+mod heap;
 mod hygiene;
 mod io;
 mod kernel;
@@ -52,9 +55,12 @@ mod names;
 mod open;
 mod point;
 mod skin;
+mod swap;
 mod xattrs;
 
+pub use enclosure::{Enclosed, Enclosure, EnclosureError, own_tree};
 pub use hygiene::{Hygiene, Memory, protect_process};
 pub use mounting::{Caching, Ended, Mount, MountError, MountOptions, Mounted};
 pub use point::{UmountError, umount};
+pub use swap::{SwapArea, SwapKind, swap_areas};
 pub use warifu_vault::Unsaved;

@@ -53,7 +53,7 @@ fn parse(line: &[u8]) -> Option<Mount> {
 }
 
 /// Blanks, tabs, line ends and backslashes stand in the table as three octal digits.
-fn unescape(field: &[u8]) -> Vec<u8> {
+pub(crate) fn unescape(field: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(field.len());
     let mut rest = field;
     while let [first, tail @ ..] = rest {

@@ -37,6 +37,7 @@ mod layout;
 mod probe;
 mod remote;
 mod sftp;
+mod shown;
 mod spec;
 mod url;
 

@@ -284,6 +284,101 @@ async fn p10_who_is_not_let_in_is_told_why() {
     assert!(error.to_string().contains(&advice), "{error}");
 }
 
+/// A password against the system's own files, once as such and once as the answer to a question, as servers that ask by PAM have it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_lets_in_whether_it_is_sent_or_asked_for() {
+    const USER: &str = "warifu-test";
+    const ID: u32 = 61_234;
+    const PASSWORD: &str = "p\u{e4}ss w\u{f6}rd\"'";
+    // The files are covered by others that know one user more, for this test alone.
+    if !common::in_root_namespace("a_password_lets_in_whether_it_is_sent_or_asked_for") {
+        return;
+    }
+    let base = tempdir().unwrap();
+    private(base.path(), 0o755);
+    let hash = Command::new("openssl")
+        .args(["passwd", "-6", PASSWORD])
+        .output()
+        .unwrap();
+    let hash = String::from_utf8(hash.stdout).unwrap();
+    let pam =
+        "auth required pam_unix.so\naccount required pam_unix.so\nsession required pam_permit.so\n";
+    for (file, more) in [
+        ("/etc/passwd", format!("{USER}:x:{ID}:{ID}::/:/bin/sh\n")),
+        (
+            "/etc/shadow",
+            format!("{USER}:{}:19000:0:99999:7:::\n", hash.trim()),
+        ),
+        ("/etc/pam.d/sshd", pam.to_owned()),
+    ] {
+        let mut text = match file {
+            "/etc/pam.d/sshd" => String::new(),
+            file => std::fs::read_to_string(file).unwrap(),
+        };
+        text.push_str(&more);
+        let cover = base.path().join(file.replace('/', "-"));
+        std::fs::write(&cover, text).unwrap();
+        private(&cover, if file == "/etc/shadow" { 0o600 } else { 0o644 });
+        common::run("mount", &["--bind", cover.to_str().unwrap(), file]);
+    }
+    let home = base.path().join("home");
+    std::fs::create_dir(&home).unwrap();
+    std::os::unix::fs::chown(&home, Some(ID), Some(ID)).unwrap();
+    let (right, wrong) = (base.path().join("right"), base.path().join("wrong"));
+    for (file, password) in [(&right, PASSWORD), (&wrong, "hunter2")] {
+        std::fs::write(file, format!("{password}\n")).unwrap();
+        private(file, 0o600);
+    }
+    for (number, lines) in [
+        &["UsePAM no", "KbdInteractiveAuthentication no"][..],
+        &[
+            "UsePAM yes",
+            "PasswordAuthentication no",
+            "KbdInteractiveAuthentication yes",
+        ],
+        &["UsePAM yes", "KbdInteractiveAuthentication yes"],
+    ]
+    .iter()
+    .enumerate()
+    {
+        let Some(sshd) = Sshd::with(&SshdOptions {
+            lines: lines.iter().map(|line| (*line).to_owned()).collect(),
+            ..SshdOptions::default()
+        }) else {
+            return;
+        };
+        let folder = home.join(format!("server-{number}"));
+        let url = format!(
+            "sftp://{USER}@127.0.0.1:{}{}",
+            sshd.port(),
+            folder.display()
+        );
+        let spec = |password: &Path| {
+            let password = format!("file:{}", password.display());
+            let credentials =
+                options(&[("password", &password), ("host_key", &sshd.fingerprint())]);
+            StoreSpec::parse(&url, credentials, Path::new("/")).unwrap()
+        };
+        let store = SftpStore::create(&spec(&right), SftpOptions::default())
+            .await
+            .unwrap_or_else(|error| panic!("{lines:?}: {error}\n{}", sshd.log()));
+        store
+            .put_new(&share_name(1), "share".into(), Durability::Now)
+            .await
+            .unwrap();
+        assert_eq!(store.get(&share_name(1), None).await.unwrap(), "share");
+        let owner = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(&folder).unwrap());
+        assert_eq!(owner, ID, "{lines:?}: who logged in made it");
+        let error = SftpStore::open(&spec(&wrong), SftpOptions::default())
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(&error, OpenError::Login { user, .. } if user == USER),
+            "{lines:?}: {error}"
+        );
+    }
+}
+
 fn private(path: &Path, mode: u32) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
 }

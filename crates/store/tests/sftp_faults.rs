@@ -11,7 +11,8 @@ use common::temporary_files;
 use rustix::process::Signal;
 use tempfile::tempdir;
 use warifu_store::{OpenError, ProbeError, SftpOptions, SftpStore, StoreSpec, attach_store, probe};
-use warifu_testkit::servers::{Proxy, Sshd, SshdOptions};
+use warifu_testkit::proxy::{Mode, Proxy};
+use warifu_testkit::servers::{Sshd, SshdOptions};
 use warifu_testkit::stores::share_name;
 use warifu_vault::seam::store::{Durability, ObjectKey, ShareStore, StoreError, StoreErrorKind};
 
@@ -178,7 +179,7 @@ async fn p4_a_line_that_is_cut_while_an_object_is_read_is_no_absence() {
     made.put_new(&name, share.clone().into(), Durability::Now)
         .await
         .unwrap();
-    let proxy = Proxy::start(world.sshd.port()).await;
+    let proxy = Proxy::to(world.sshd.port());
     let url = world.sshd.url(&world.base.path().join("server")).replace(
         &format!(":{}/", world.sshd.port()),
         &format!(":{}/", proxy.port()),
@@ -194,14 +195,14 @@ async fn p4_a_line_that_is_cut_while_an_object_is_read_is_no_absence() {
     );
     for bytes in [20_000, 500_000, 2_000_000] {
         store_answers(&store).await;
-        proxy.cut_after(bytes);
+        proxy.break_off_after(bytes);
         // A read is repeated by itself over a new connection.
         assert!(recovered(&store, &name).await == share, "{bytes}");
     }
-    proxy.hang(true);
+    proxy.set(Mode::Pause);
     let error = store.get(&name, None).await.unwrap_err();
     assert_eq!(error.kind, StoreErrorKind::NoAnswer, "{error}");
-    proxy.hang(false);
+    proxy.set(Mode::Pass);
     assert!(recovered(&store, &name).await == share);
 }
 
@@ -210,7 +211,7 @@ async fn reading_takes_two_round_trips_and_writing_three() {
     const TRIP: Duration = Duration::from_millis(400);
     let Some(world) = World::start() else { return };
     drop(world.create("server").await);
-    let proxy = Proxy::start(world.sshd.port()).await;
+    let proxy = Proxy::to(world.sshd.port());
     let url = world.sshd.url(&world.base.path().join("server")).replace(
         &format!(":{}/", world.sshd.port()),
         &format!(":{}/", proxy.port()),
@@ -226,7 +227,7 @@ async fn reading_takes_two_round_trips_and_writing_three() {
         .await
         .unwrap();
     store.sync().await.unwrap();
-    proxy.set_round_trip(TRIP);
+    proxy.set_delay(TRIP / 2);
     let within = |trips: u32, began: Instant, what: &str| {
         let took = began.elapsed();
         eprintln!("{what}: {took:?} at {TRIP:?} a round trip");
@@ -381,6 +382,73 @@ async fn p5_many_unsynced_objects_are_all_put_on_disk() {
         );
     }
     store.delete(&hurt).await.unwrap();
+    store.sync().await.unwrap();
+}
+
+/// The answer to a name is lost with its connection. Whoever finds the object takes it for stored, so the next sync covers it: here it shows
+/// by the length, which a sync compares.
+#[tokio::test(flavor = "multi_thread")]
+async fn p5_an_object_whose_answer_was_lost_is_put_on_disk_by_the_next_sync() {
+    const DELAY: Duration = Duration::from_millis(300);
+    let Some(world) = World::start() else { return };
+    drop(world.create("server").await);
+    let proxy = Proxy::to(world.sshd.port());
+    let url = world.sshd.url(&world.base.path().join("server")).replace(
+        &format!(":{}/", world.sshd.port()),
+        &format!(":{}/", proxy.port()),
+    );
+    let spec = StoreSpec::parse(&url, world.credentials(), Path::new("/")).unwrap();
+    let store = Arc::new(
+        SftpStore::open(&spec, SftpOptions::default())
+            .await
+            .unwrap(),
+    );
+    // All that is found out once is found out, and nothing from before is left to be put on disk.
+    store
+        .put_new(&share_name(0), "share".into(), Durability::Soon)
+        .await
+        .unwrap();
+    store.sync().await.unwrap();
+    let name = share_name(1);
+    let file = world
+        .base
+        .path()
+        .join(format!("server/objects/{}/{name}", &name.as_str()[..2]));
+    // Its folder is made beforehand: that takes requests of its own.
+    std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+    let share = bytes::Bytes::from(vec![7; 3_000]);
+    // What was told and not waited for is answered by then.
+    store.space().await.unwrap();
+    tokio::time::sleep(DELAY).await;
+    let before = proxy.turns();
+    proxy.set_delay(DELAY);
+    let putting = tokio::spawn({
+        let (store, name, share) = (Arc::clone(&store), name.clone(), share.clone());
+        async move { store.put_new(&name, share, Durability::Soon).await }
+    });
+    // Opening, bytes, name: what the server says to the third is not heard.
+    while proxy.turns() < before + 3 {
+        assert!(!putting.is_finished(), "a write takes three round trips");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    assert!(!file.exists(), "the third is still on its way");
+    proxy.set(Mode::LoseReplies);
+    let error = putting.await.unwrap().unwrap_err();
+    assert_eq!(error.kind, StoreErrorKind::NoAnswer, "{error}");
+    proxy.set(Mode::Pass);
+    proxy.set_delay(Duration::ZERO);
+    let began = Instant::now();
+    while !file.exists() {
+        assert!(began.elapsed() < Duration::from_secs(30), "it took effect");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    store_answers(&store).await;
+    let found = store.put_new(&name, share, Durability::Soon).await;
+    assert_eq!(found.unwrap_err().kind, StoreErrorKind::AlreadyExists);
+    std::fs::write(&file, "short").unwrap();
+    let error = store.sync().await.unwrap_err();
+    assert!(error.to_string().contains(name.as_str()), "{error}");
+    store.delete(&name).await.unwrap();
     store.sync().await.unwrap();
 }
 

@@ -1,14 +1,33 @@
 //! A network between a client and a server: slower than loopback, and cut, stopped or deaf on command.
 
+use std::collections::HashMap;
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// A TCP server on loopback that passes everything on to another one, and back.
+/// What happens to connections on the way. It takes effect on open ones too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Nothing.
+    #[default]
+    Pass,
+    /// Requests arrive, and the connection breaks before the first byte of an answer.
+    LoseReplies,
+    /// The connection breaks when so many bytes of a request have gone by.
+    CutRequests(u64),
+    /// The connection breaks when so many bytes of an answer have gone by.
+    CutReplies(u64),
+    /// Nothing moves, and nothing is lost; connections stay.
+    Pause,
+    /// There are no connections, and new ones end at once.
+    Cut,
+}
+
+/// A TCP server on loopback that passes everything on to another one, and back. It needs no runtime, and its delays are of real time.
 ///
 /// It counts **turns**: how often a client spoke after the server had, or for the first time. For a client that sends a
 /// request when it has the answer to the one before, this is its number of round trips.
@@ -19,7 +38,7 @@ use std::time::{Duration, Instant};
 /// use warifu_testkit::proxy::Proxy;
 ///
 /// let server = TcpListener::bind("127.0.0.1:0").unwrap();
-/// let proxy = Proxy::start(server.local_addr().unwrap()).unwrap();
+/// let proxy = Proxy::to(server.local_addr().unwrap().port());
 /// let mut client = TcpStream::connect(proxy.address()).unwrap();
 /// client.write_all(b"hello").unwrap();
 /// let mut heard = [0; 5];
@@ -37,22 +56,16 @@ struct Shared {
     target: SocketAddr,
     /// In microseconds, for each direction.
     delay: AtomicU64,
+    /// Bytes a second towards the server, on each connection; zero is as fast as it goes.
+    rate: AtomicU64,
     turns: AtomicU64,
     connections: AtomicU64,
-    lose_replies: AtomicBool,
     ended: AtomicBool,
-    gate: Mutex<Gate>,
+    mode: Mutex<Mode>,
     changed: Condvar,
-    streams: Mutex<Vec<TcpStream>>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Gate {
-    Open,
-    /// Nothing moves; connections stay.
-    Paused,
-    /// There are no connections, and new ones end at once.
-    Cut,
+    /// How many bytes may still come back before all connections break, once.
+    budget: Mutex<Option<u64>>,
+    open: Mutex<HashMap<u64, [TcpStream; 2]>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -60,23 +73,26 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Proxy {
-    /// Begins to pass connections on to `target`.
+    /// Begins to pass connections on to a port of 127.0.0.1.
     ///
-    /// # Errors
+    /// # Panics
     /// When no port can be had.
-    pub fn start(target: SocketAddr) -> io::Result<Self> {
-        let listener = TcpListener::bind((target.ip(), 0))?;
-        let address = listener.local_addr()?;
+    #[must_use]
+    pub fn to(port: u16) -> Self {
+        let listener =
+            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has a free port");
+        let address = listener.local_addr().expect("a listener has an address");
         let shared = Arc::new(Shared {
-            target,
+            target: (Ipv4Addr::LOCALHOST, port).into(),
             delay: AtomicU64::new(0),
+            rate: AtomicU64::new(0),
             turns: AtomicU64::new(0),
             connections: AtomicU64::new(0),
-            lose_replies: AtomicBool::new(false),
             ended: AtomicBool::new(false),
-            gate: Mutex::new(Gate::Open),
+            mode: Mutex::default(),
             changed: Condvar::new(),
-            streams: Mutex::default(),
+            budget: Mutex::default(),
+            open: Mutex::default(),
         });
         let for_thread = Arc::clone(&shared);
         thread::spawn(move || {
@@ -90,7 +106,7 @@ impl Proxy {
                 }
             }
         });
-        Ok(Self { shared, address })
+        Self { shared, address }
     }
 
     /// Where clients connect.
@@ -99,33 +115,40 @@ impl Proxy {
         self.address
     }
 
-    /// Delays everything by this much in each direction: a round trip takes twice as long.
+    /// Its port on 127.0.0.1, to be used instead of the server's.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// Changes what happens from now on. [`Mode::Cut`] ends all connections.
+    pub fn set(&self, mode: Mode) {
+        *lock(&self.shared.mode) = mode;
+        self.shared.changed.notify_all();
+        if mode == Mode::Cut {
+            self.break_off();
+        }
+    }
+
+    /// Ends all connections; new ones pass.
+    pub fn break_off(&self) {
+        self.shared.break_off();
+    }
+
+    /// Ends all connections when so many more bytes have come back from the server; new ones pass.
+    pub fn break_off_after(&self, bytes: u64) {
+        *lock(&self.shared.budget) = Some(bytes);
+    }
+
+    /// Delays everything by this much in each direction: a round trip takes twice as long. To connect takes no time.
     pub fn set_delay(&self, delay: Duration) {
         let micros = u64::try_from(delay.as_micros()).unwrap_or(u64::MAX);
         self.shared.delay.store(micros, Ordering::SeqCst);
     }
 
-    /// From now on (or no more) requests reach the server, and the connection ends when it answers.
-    pub fn lose_replies(&self, lose: bool) {
-        self.shared.lose_replies.store(lose, Ordering::SeqCst);
-    }
-
-    /// Stops everything where it is. Connections stay open, and nobody hears anything.
-    pub fn pause(&self) {
-        self.shared.set_gate(Gate::Paused);
-    }
-
-    /// Ends all connections, and every new one at once.
-    pub fn cut(&self) {
-        self.shared.set_gate(Gate::Cut);
-        for stream in lock(&self.shared.streams).drain(..) {
-            let _ = stream.shutdown(Shutdown::Both);
-        }
-    }
-
-    /// Lets everything pass again, after [`pause`](Self::pause) or [`cut`](Self::cut).
-    pub fn resume(&self) {
-        self.shared.set_gate(Gate::Open);
+    /// Lets so many bytes a second pass towards the server on each connection. As on a real line, the client gets rid of them at once.
+    pub fn set_rate(&self, bytes_a_second: u64) {
+        self.shared.rate.store(bytes_a_second, Ordering::SeqCst);
     }
 
     /// How often a client spoke after the server had, or for the first time, over all connections.
@@ -144,117 +167,196 @@ impl Proxy {
 impl Drop for Proxy {
     fn drop(&mut self) {
         self.shared.ended.store(true, Ordering::SeqCst);
-        self.cut();
+        self.set(Mode::Cut);
         // Wakes the thread that waits for the next client.
         let _ = TcpStream::connect(self.address);
     }
 }
 
-/// Bytes on their way, and when they came.
-type Parcel = (Instant, Vec<u8>);
+/// Bytes on their way, when they came, and whether the connection breaks behind them.
+struct Parcel {
+    came: Instant,
+    bytes: Vec<u8>,
+    last: bool,
+}
 
 /// How many parcels may be on their way in one direction. With a delay of 20 ms this lets through 3 GiB a second.
 const ON_THE_WAY: usize = 1024;
+/// At a limited rate, so much goes at once.
+const MOUTHFUL: usize = 4 << 10;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum From {
+    Client,
+    Server,
+}
+
+/// What both directions of a connection know.
+struct Talk {
+    number: u64,
+    clients_turn: AtomicBool,
+    /// How much of the present request, or of the present answer, has gone by.
+    passed: AtomicU64,
+    /// How many directions are still open.
+    directions: AtomicU64,
+}
 
 impl Shared {
-    fn set_gate(&self, gate: Gate) {
-        *lock(&self.gate) = gate;
-        self.changed.notify_all();
+    fn mode(&self) -> Mode {
+        *lock(&self.mode)
+    }
+
+    fn break_off(&self) {
+        for (_, streams) in lock(&self.open).drain() {
+            tear(&streams);
+        }
     }
 
     /// Waits while nothing may move, and says whether it may go on.
     fn pass(&self) -> bool {
-        let mut gate = lock(&self.gate);
-        while *gate == Gate::Paused && !self.ended.load(Ordering::SeqCst) {
-            gate = self
+        let mut mode = lock(&self.mode);
+        while *mode == Mode::Pause && !self.ended.load(Ordering::SeqCst) {
+            mode = self
                 .changed
-                .wait(gate)
+                .wait(mode)
                 .unwrap_or_else(PoisonError::into_inner);
         }
-        *gate == Gate::Open
+        *mode != Mode::Cut
     }
 
     fn serve(self: &Arc<Self>, client: TcpStream) -> io::Result<()> {
-        if *lock(&self.gate) == Gate::Cut {
+        if self.mode() == Mode::Cut {
             return client.shutdown(Shutdown::Both);
         }
-        self.connections.fetch_add(1, Ordering::SeqCst);
+        let number = self.connections.fetch_add(1, Ordering::SeqCst);
         // A server that is gone ends the client's connection.
         let server = TcpStream::connect(self.target)?;
-        for stream in [&client, &server] {
-            stream.set_nodelay(true)?;
-            lock(&self.streams).push(stream.try_clone()?);
+        client.set_nodelay(true)?;
+        server.set_nodelay(true)?;
+        lock(&self.open).insert(number, [client.try_clone()?, server.try_clone()?]);
+        let talk = Arc::new(Talk {
+            number,
+            clients_turn: AtomicBool::new(true),
+            passed: AtomicU64::new(0),
+            directions: AtomicU64::new(2),
+        });
+        for (from, to, who) in [
+            (client.try_clone()?, server.try_clone()?, From::Client),
+            (server, client, From::Server),
+        ] {
+            let (sender, receiver) = sync_channel(ON_THE_WAY);
+            let (reading, writing) = (Arc::clone(self), Arc::clone(self));
+            let (talked, talk) = (Arc::clone(&talk), Arc::clone(&talk));
+            thread::spawn(move || {
+                if reading.read(from, &sender, who, &talked).is_err() {
+                    reading.end(&talked);
+                }
+            });
+            thread::spawn(move || {
+                let done = writing.write(to, &receiver, who);
+                let was_last = talk.directions.fetch_sub(1, Ordering::SeqCst) == 1;
+                if done.is_err() || was_last {
+                    writing.end(&talk);
+                }
+            });
         }
-        let clients_turn = Arc::new(AtomicBool::new(true));
-        self.carry(
-            client.try_clone()?,
-            server.try_clone()?,
-            true,
-            Arc::clone(&clients_turn),
-        );
-        self.carry(server, client, false, clients_turn);
         Ok(())
     }
 
-    fn carry(
-        self: &Arc<Self>,
-        from: TcpStream,
-        to: TcpStream,
-        is_client: bool,
-        clients_turn: Arc<AtomicBool>,
-    ) {
-        let (sender, receiver) = sync_channel(ON_THE_WAY);
-        let (reader, writer) = (Arc::clone(self), Arc::clone(self));
-        let ends = (from.try_clone(), to.try_clone());
-        thread::spawn(move || {
-            if reader
-                .read(from, &sender, is_client, &clients_turn)
-                .is_none()
-            {
-                for stream in [ends.0, ends.1].into_iter().flatten() {
-                    let _ = stream.shutdown(Shutdown::Both);
-                }
-            }
-        });
-        thread::spawn(move || writer.write(to, &receiver));
+    /// Ends one connection in both directions.
+    fn end(&self, talk: &Talk) {
+        if let Some(streams) = lock(&self.open).remove(&talk.number) {
+            tear(&streams);
+        }
     }
 
-    /// Returns `None` when the connection is to end at once, and not only in this direction.
+    /// An error ends the connection at once, and not only in this direction.
     fn read(
         &self,
         mut from: TcpStream,
         sender: &SyncSender<Parcel>,
-        is_client: bool,
-        clients_turn: &AtomicBool,
-    ) -> Option<()> {
+        who: From,
+        talk: &Talk,
+    ) -> io::Result<()> {
         let mut buffer = vec![0; 64 << 10];
         loop {
-            let len = from.read(&mut buffer).ok()?;
+            let len = from.read(&mut buffer)?;
             if len == 0 {
-                return Some(());
+                return Ok(());
             }
-            if is_client && clients_turn.swap(false, Ordering::SeqCst) {
-                self.turns.fetch_add(1, Ordering::SeqCst);
+            let clients = who == From::Client;
+            if talk.clients_turn.swap(!clients, Ordering::SeqCst) == clients {
+                talk.passed.store(0, Ordering::SeqCst);
+                self.turns.fetch_add(u64::from(clients), Ordering::SeqCst);
             }
-            if !is_client {
-                clients_turn.store(true, Ordering::SeqCst);
-                if self.lose_replies.load(Ordering::SeqCst) {
-                    return None;
-                }
+            let before = talk.passed.fetch_add(len as u64, Ordering::SeqCst);
+            let limit = match (self.mode(), who) {
+                (Mode::LoseReplies, From::Server) => return Err(torn()),
+                (Mode::CutRequests(limit), From::Client)
+                | (Mode::CutReplies(limit), From::Server) => limit,
+                _ => u64::MAX,
+            };
+            let left = usize::try_from(limit.saturating_sub(before)).unwrap_or(usize::MAX);
+            let parcel = Parcel {
+                came: Instant::now(),
+                bytes: buffer[..len.min(left)].to_vec(),
+                last: left < len,
+            };
+            let last = parcel.last;
+            if sender.send(parcel).is_err() || last {
+                // The writer ends it, behind what is on its way.
+                return Ok(());
             }
-            sender.send((Instant::now(), buffer[..len].to_vec())).ok()?;
         }
     }
 
-    fn write(&self, mut to: TcpStream, receiver: &Receiver<Parcel>) {
-        for (came, bytes) in receiver {
+    fn write(&self, mut to: TcpStream, receiver: &Receiver<Parcel>, who: From) -> io::Result<()> {
+        for parcel in receiver {
             let delay = Duration::from_micros(self.delay.load(Ordering::SeqCst));
-            thread::sleep((came + delay).saturating_duration_since(Instant::now()));
-            if !self.pass() || to.write_all(&bytes).is_err() {
-                let _ = to.shutdown(Shutdown::Both);
-                return;
+            thread::sleep((parcel.came + delay).saturating_duration_since(Instant::now()));
+            let rate = match who {
+                From::Client => self.rate.load(Ordering::SeqCst),
+                From::Server => 0,
+            };
+            let at_once = if rate == 0 { usize::MAX } else { MOUTHFUL };
+            for bytes in parcel.bytes.chunks(at_once) {
+                if rate > 0 {
+                    thread::sleep(Duration::from_secs_f64(bytes.len() as f64 / rate as f64));
+                }
+                if !self.pass() {
+                    return Err(torn());
+                }
+                to.write_all(bytes)?;
+            }
+            if parcel.last {
+                return Err(torn());
+            }
+            if who == From::Server {
+                self.spend(parcel.bytes.len() as u64);
             }
         }
-        let _ = to.shutdown(Shutdown::Write);
+        to.shutdown(Shutdown::Write)
+    }
+
+    fn spend(&self, bytes: u64) {
+        let spent = {
+            let mut budget = lock(&self.budget);
+            let left = budget.map(|left| left.saturating_sub(bytes));
+            *budget = left.filter(|left| *left > 0);
+            left == Some(0)
+        };
+        if spent {
+            self.break_off();
+        }
+    }
+}
+
+fn torn() -> io::Error {
+    io::ErrorKind::ConnectionAborted.into()
+}
+
+fn tear(streams: &[TcpStream]) {
+    for stream in streams {
+        let _ = stream.shutdown(Shutdown::Both);
     }
 }

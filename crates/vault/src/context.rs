@@ -61,6 +61,29 @@ pub enum Act {
 }
 
 impl Act {
+    /// Whether the catalogue tells something else after it, beside the log.
+    pub(crate) const fn changes_something(self) -> bool {
+        match self {
+            Self::Attach
+            | Self::Open
+            | Self::OpenWrite
+            | Self::Sweep
+            | Self::Verify
+            | Self::Repair => false,
+            Self::Init
+            | Self::Save
+            | Self::Conflict
+            | Self::Create
+            | Self::Link
+            | Self::Remove
+            | Self::Rename
+            | Self::SetAttr
+            | Self::SetXattr
+            | Self::Revert
+            | Self::Rebuild => true,
+        }
+    }
+
     /// Every act. One that is not listed here cannot be read back from the log.
     pub const ALL: [Self; 17] = [
         Self::Init,

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use warifu_core::format::{self, Dealing, ExtentKind, Scheme, Suite};
@@ -14,7 +15,7 @@ use warifu_core::ids::{ExtentId, FileId, Generation, ShareIndex, VersionNo};
 use crate::error::{Result, ServerFault, VaultError, task_lost};
 use crate::seam::catalog::{ExtentRecord, IndexSet};
 use crate::seam::store::{Durability, StoreError, StoreErrorKind};
-use crate::servers::{FIRST_HEDGE, Server, Servers};
+use crate::servers::{Again, FIRST_HEDGE, SILENCE, Server, Servers};
 
 /// An extent dealt: the sealed shares of it, ready to be put.
 #[derive(Debug)]
@@ -88,7 +89,7 @@ pub(crate) struct Put {
     /// What servers said against it.
     pub(crate) faults: Vec<ServerFault>,
     /// Requests still under way; their shares are owed until [`late`](Self::late) has seen the answers.
-    pending: JoinSet<Answer>,
+    pending: FuturesUnordered<BoxFuture<'static, Answer>>,
 }
 
 impl Put {
@@ -96,9 +97,7 @@ impl Put {
         usize::from(self.record.threshold.n()).saturating_sub(self.record.owed.len() as usize)
     }
 
-    fn note(&mut self, answer: std::result::Result<Answer, tokio::task::JoinError>) {
-        // A task that panicked leaves its share owed.
-        let Ok((server, answer)) = answer else { return };
+    fn note(&mut self, (server, answer): Answer) {
         match answer {
             Ok(()) => self.record.owed.remove(server.index()),
             Err(error) => self
@@ -115,10 +114,10 @@ impl Put {
     /// Waits for the servers that had not answered, and says which shares have come, safe from a power cut.
     pub(crate) async fn late(mut self) -> IndexSet {
         let mut paid = IndexSet::EMPTY;
-        while let Some(answer) = self.pending.join_next().await {
-            let Ok((server, Ok(()))) = answer else {
+        while let Some((server, answer)) = self.pending.next().await {
+            if answer.is_err() {
                 continue;
-            };
+            }
             // The settling of the version may be over already.
             if server.ask(server.seat.store.sync()).await.is_ok() {
                 paid.insert(server.index());
@@ -200,19 +199,6 @@ impl Waited {
     }
 }
 
-/// A save for which too few servers have answered asks those that gave no answer again after these times: a server that was
-/// just started again must not be missed because another one has just died.
-const ASK_AGAIN_AFTER: [Duration; 5] = [
-    Duration::from_millis(50),
-    Duration::from_millis(200),
-    Duration::from_millis(500),
-    Duration::from_secs(1),
-    Duration::from_millis(1500),
-];
-
-/// Who gives no answer after so long is not asked again.
-const SILENCE: Duration = Duration::from_secs(10);
-
 /// Puts an extent on all servers at once. Returns when all have answered or patience has ended; whether that is enough is
 /// the caller's question.
 pub(crate) async fn put(
@@ -225,7 +211,7 @@ pub(crate) async fn put(
     let mut put = Put {
         record,
         faults: Vec::new(),
-        pending: JoinSet::new(),
+        pending: FuturesUnordered::new(),
     };
     let (k, enough) = (usize::from(servers.threshold.k()), servers.enough());
     // Without those that have stopped answering it cannot be saved: they are asked all the same.
@@ -247,16 +233,17 @@ pub(crate) async fn put(
         let server = Arc::clone(server);
         let object = object.clone();
         let name = servers.object_key(&server, put.record.extent, generation);
-        put.pending.spawn(async move {
+        let request = async move {
             let answer = server.put(&name, object, durability).await;
             (server, answer)
-        });
+        };
+        put.pending.push(request.boxed());
     }
     let begin = Instant::now();
     let (mut threshold_at, mut enough_at) = (None, None);
-    let mut pauses = ASK_AGAIN_AFTER.into_iter();
+    let mut again = Again::new();
     loop {
-        let next = put.pending.join_next();
+        let next = put.pending.next();
         let answer = match threshold_at {
             None => next.await,
             Some(threshold_at) => {
@@ -275,10 +262,9 @@ pub(crate) async fn put(
         let Some(answer) = answer else {
             // All have answered. If that is too few, those that gave no answer may only just have come back.
             let could_do = put.stored() < k && put.stored() + silent.len() as usize >= k;
-            let Some(pause) = pauses.next().filter(|_| could_do) else {
+            if !could_do || !again.pause().await {
                 return put;
-            };
-            tokio::time::sleep(pause).await;
+            }
             for (server, object) in servers.all().iter().zip(&objects) {
                 if !silent.contains(server.index()) {
                     continue;
@@ -288,22 +274,22 @@ pub(crate) async fn put(
                 waiting.push(Waited::new(server, usual));
                 let (server, object) = (Arc::clone(server), object.clone());
                 let name = servers.object_key(&server, put.record.extent, generation);
-                put.pending.spawn(async move {
+                let request = async move {
                     let answer = server.put_again(&name, object, durability).await;
                     (server, answer)
-                });
+                };
+                put.pending.push(request.boxed());
             }
             silent = IndexSet::EMPTY;
             continue;
         };
-        if let Ok((server, answer)) = &answer {
-            waiting.retain(|other| other.server.index() != server.index());
-            // One that has kept somebody waiting for its silence is not asked again.
-            if matches!(answer, Err(error) if error.kind == StoreErrorKind::NoAnswer)
-                && begin.elapsed() < SILENCE
-            {
-                silent.insert(server.index());
-            }
+        let (server, said) = &answer;
+        waiting.retain(|other| other.server.index() != server.index());
+        // One that has kept somebody waiting for its silence is not asked again.
+        if matches!(said, Err(error) if error.kind == StoreErrorKind::NoAnswer)
+            && begin.elapsed() < SILENCE
+        {
+            silent.insert(server.index());
         }
         put.note(answer);
         let stored = put.stored();
@@ -341,31 +327,53 @@ impl Unsafe {
         self.faults
             .push(ServerFault::of_store(server.name(), error));
     }
+
+    /// Takes back what was noted of a server that is asked again.
+    fn forget(&mut self, server: &Server) {
+        self.indices.remove(server.index());
+        self.faults.retain(|fault| fault.server != server.name());
+    }
 }
 
 /// Makes everything put so far safe from a power cut, on all servers at once. Those that have not answered when patience
-/// ends have not promised it.
+/// ends have not promised it. Where too few have, those that gave no answer are asked again for a while.
 pub(crate) async fn sync(servers: &Arc<Servers>, patience: Patience) -> Unsafe {
     let k = usize::from(servers.threshold.k());
     let needed = servers.answering() < k;
     let mut result = Unsafe::default();
     let mut pending = JoinSet::new();
     let mut waiting = Vec::new();
-    for server in servers.all() {
-        if !needed && !server.admits() {
-            result.note(server, &server.not_asked());
-            continue;
-        }
+    let mut silent = Vec::new();
+    let ask = |server: &Arc<Server>, waiting: &mut Vec<Waited>, pending: &mut JoinSet<Answer>| {
         waiting.push(Waited::new(server, None));
         let server = Arc::clone(server);
         pending.spawn(async move {
             let answer = server.ask(server.seat.store.sync()).await;
             (server, answer)
         });
+    };
+    for server in servers.all() {
+        if needed || server.admits() {
+            ask(server, &mut waiting, &mut pending);
+        } else {
+            result.note(server, &server.not_asked());
+            silent.push(Arc::clone(server));
+        }
     }
     let begin = Instant::now();
     let (mut safe, mut threshold_at) = (0, None);
-    while !waiting.is_empty() {
+    let mut again = Again::new();
+    loop {
+        if waiting.is_empty() {
+            let could_do = safe < k && safe + silent.len() >= k;
+            if !could_do || !again.pause().await {
+                break;
+            }
+            for server in silent.drain(..) {
+                result.forget(&server);
+                ask(&server, &mut waiting, &mut pending);
+            }
+        }
         let next = pending.join_next();
         let answer = match threshold_at {
             None => next.await,
@@ -383,7 +391,12 @@ pub(crate) async fn sync(servers: &Arc<Servers>, patience: Patience) -> Unsafe {
         waiting.retain(|other| other.server.index() != server.index());
         match answer {
             Ok(()) => safe += 1,
-            Err(error) => result.note(&server, &error),
+            Err(error) => {
+                if error.kind == StoreErrorKind::NoAnswer && begin.elapsed() < SILENCE {
+                    silent.push(Arc::clone(&server));
+                }
+                result.note(&server, &error);
+            }
         }
         if safe >= k {
             threshold_at.get_or_insert_with(Instant::now);
@@ -451,9 +464,16 @@ pub(crate) fn stored_indices(record: &ExtentRecord) -> impl Iterator<Item = Shar
         .filter(|index| !record.owed.contains(*index))
 }
 
-/// Runs [`deal`] where it may take its time.
+/// Dealing less than this is quicker than handing it to another thread.
+const DEAL_INLINE: usize = 128 * 1024;
+
+/// Runs [`deal`] for so many bytes, where it may take its time.
 pub(crate) async fn deal_off_task<T: Send + 'static>(
+    len: usize,
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
+    if len <= DEAL_INLINE {
+        return work();
+    }
     tokio::task::spawn_blocking(work).await.map_err(task_lost)?
 }

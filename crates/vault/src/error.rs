@@ -24,6 +24,8 @@ pub enum Fault {
     Stale,
     /// What is there belongs to another vault, server or extent.
     Foreign,
+    /// What is there was made by a newer warifu than this one, which can neither use it nor judge it: it is left alone.
+    Newer,
     /// The server did not answer: nothing is known.
     NoAnswer,
     /// The server has no room left.
@@ -52,6 +54,7 @@ impl fmt::Display for Fault {
             Self::Corrupt => "corrupt",
             Self::Stale => "stale",
             Self::Foreign => "foreign",
+            Self::Newer => "made by a newer warifu",
             Self::NoAnswer => "no answer",
             Self::Full => "full",
             Self::Denied => "denied",

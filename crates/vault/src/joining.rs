@@ -13,7 +13,7 @@ use warifu_core::secret::SecretBytes;
 use crate::error::{Fault, ServerFault, task_lost};
 use crate::seam::catalog::ExtentRecord;
 use crate::seam::store::StoreError;
-use crate::servers::{Race, Server, Servers};
+use crate::servers::{Again, Race, Server, Servers};
 
 /// Why an extent could not be read: how many good shares there were, and what the other servers said.
 #[derive(Debug)]
@@ -48,8 +48,14 @@ pub(crate) fn open_share(
     generation: Generation,
     object: &[u8],
 ) -> Result<OpenShare, (Fault, String)> {
-    let share = OpenShare::open(object, &server.seal_key)
-        .map_err(|error| (Fault::Corrupt, error.to_string()))?;
+    let share = OpenShare::open(object, &server.seal_key).map_err(|error| {
+        let fault = if OpenShare::is_newer(object, &server.seal_key) {
+            Fault::Newer
+        } else {
+            Fault::Corrupt
+        };
+        (fault, error.to_string())
+    })?;
     let dealing = share.dealing();
     if dealing.vault != vault || share.server() != server.seat.id || share.index() != server.index()
     {
@@ -104,6 +110,69 @@ pub(crate) fn check_dealing(
     Ok(())
 }
 
+/// What was read.
+type Read<T> = Result<T, Unreadable>;
+
+/// A read, and the same again for a few seconds as long as there would be enough if those servers answered that gave no answer:
+/// they may only just have come back. One that answers and refuses is not asked again.
+struct Attempts<'a> {
+    servers: &'a Servers,
+    candidates: Vec<Arc<Server>>,
+    /// Of servers that are no candidates any more.
+    refused: Vec<ServerFault>,
+    again: Again,
+}
+
+impl<'a> Attempts<'a> {
+    fn new(servers: &'a Servers, len: u64) -> Self {
+        Self {
+            servers,
+            candidates: servers.by_speed(len),
+            refused: Vec::new(),
+            again: Again::new(),
+        }
+    }
+
+    /// Waits until another attempt may do better. Where none may, it says why there were too few in the end.
+    async fn failed(&mut self, mut unreadable: Unreadable) -> Read<()> {
+        let may_do = unreadable.may_do_later(self.servers.threshold.k());
+        if may_do && !self.servers.vain.is() {
+            if self.again.pause().await {
+                let (silent, refused): (Vec<_>, _) = unreadable
+                    .faults
+                    .into_iter()
+                    .partition(|fault| fault.fault == Fault::NoAnswer);
+                drop(silent);
+                self.candidates
+                    .retain(|server| refused.iter().all(|fault| fault.server != server.name()));
+                self.refused.extend(refused);
+                return Ok(());
+            }
+            self.servers.vain.note(true);
+        }
+        let mut faults = std::mem::take(&mut self.refused);
+        faults.append(&mut unreadable.faults);
+        unreadable.faults = faults;
+        Err(unreadable)
+    }
+
+    fn done<T>(&self, read: T) -> T {
+        self.servers.vain.note(false);
+        read
+    }
+}
+
+impl Unreadable {
+    /// Whether it would be enough if all those answered that gave no answer.
+    fn may_do_later(&self, k: u8) -> bool {
+        let silent = self.faults.iter();
+        let silent = silent
+            .filter(|fault| fault.fault == Fault::NoAnswer)
+            .count();
+        silent > 0 && usize::from(self.got) + silent >= usize::from(k)
+    }
+}
+
 /// Reads and joins a whole extent: from the k servers that answer quickest, and from further ones for each that fails or
 /// lags. `len` is about how long a share is, by which is judged who lags.
 pub(crate) async fn fetch(
@@ -112,9 +181,27 @@ pub(crate) async fn fetch(
     extent: ExtentId,
     generation: Generation,
     len: u64,
-) -> Result<SecretBytes, Unreadable> {
+) -> Read<SecretBytes> {
+    let mut attempts = Attempts::new(servers, len);
+    loop {
+        let candidates = attempts.candidates.clone();
+        match fetch_from(candidates, servers, vault, extent, generation, len).await {
+            Ok(secret) => return Ok(attempts.done(secret)),
+            Err(unreadable) => attempts.failed(unreadable).await?,
+        }
+    }
+}
+
+async fn fetch_from(
+    candidates: Vec<Arc<Server>>,
+    servers: &Arc<Servers>,
+    vault: VaultId,
+    extent: ExtentId,
+    generation: Generation,
+    len: u64,
+) -> Read<SecretBytes> {
     let race = Race::begin(
-        servers.by_speed(len),
+        candidates,
         usize::from(servers.threshold.k()),
         len,
         |server, lags_after| async move {
@@ -134,17 +221,38 @@ pub(crate) async fn fetch_chunks(
     servers: &Arc<Servers>,
     vault: VaultId,
     piece: Piece<'_>,
-) -> Result<(SecretBytes, Vec<(ShareIndex, Bytes)>), Unreadable> {
+) -> Read<Chunks> {
+    let range = piece.record.plan().chunk_range(piece.chunks.clone());
+    let len = range.end - range.start;
+    let mut attempts = Attempts::new(servers, len);
+    loop {
+        let candidates = attempts.candidates.clone();
+        match fetch_chunks_from(candidates, servers, vault, &piece, range.clone()).await {
+            Ok(chunks) => return Ok(attempts.done(chunks)),
+            Err(unreadable) => attempts.failed(unreadable).await?,
+        }
+    }
+}
+
+/// Contents, and the beginnings of the shares that they are made of.
+type Chunks = (SecretBytes, Vec<(ShareIndex, Bytes)>);
+
+async fn fetch_chunks_from(
+    candidates: Vec<Arc<Server>>,
+    servers: &Arc<Servers>,
+    vault: VaultId,
+    piece: &Piece<'_>,
+    range: Range<u64>,
+) -> Read<Chunks> {
     let Piece {
         record,
         chunks,
         prefixes,
     } = piece;
-    let plan = record.plan();
-    let (range, prefix_len) = (plan.chunk_range(chunks.clone()), plan.prefix_len());
+    let prefix_len = record.plan().prefix_len();
     let len = range.end - range.start;
     let race = Race::begin(
-        servers.by_speed(len),
+        candidates,
         usize::from(servers.threshold.k()),
         len,
         |server, lags_after| {
@@ -212,7 +320,7 @@ async fn gather<F, Request>(
     mut race: Race<F, Request>,
     wanted: Wanted,
     check: impl Fn(&Server, &[u8]) -> Result<OpenShare, (Fault, String)>,
-) -> Result<(SecretBytes, Vec<(ShareIndex, Bytes)>), Unreadable>
+) -> Read<Chunks>
 where
     F: FnMut(Arc<Server>, Duration) -> Request,
     Request: Future<Output = (Arc<Server>, Answer)>,

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::time::Instant;
+use warifu_core::format::FormatError;
 use warifu_core::ids::{Generation, ServerId, ShareIndex, Threshold, VaultId};
 use warifu_core::keys::VaultKey;
 use warifu_core::random::NoRandomness;
@@ -343,7 +344,10 @@ pub(crate) async fn piece_of(server: &Candidate) -> Result<VaultObject, ServerFa
         .map_err(|error| fault(&error))?;
     VaultObject::parse(&bytes).map_err(|error| ServerFault {
         server: server.name.clone(),
-        fault: Fault::Corrupt,
+        fault: match error {
+            FormatError::Newer { .. } => Fault::Newer,
+            _ => Fault::Corrupt,
+        },
         detail: error.to_string(),
     })
 }

@@ -129,8 +129,9 @@ pub struct Status {
     pub weak: Weak,
     /// What this process keeps in RAM.
     pub memory: Memory,
-    /// Since when the journal lacks changes that this process could not write to the servers. Until they are there, they are
-    /// lost when the catalogue is.
+    /// Since when the journal lacks changes: because this process could not write them to the servers, or no process has. Until
+    /// they are there they are lost when the catalogue is, but for saved contents. `None` where it is as far behind as it usually
+    /// is, a second.
     pub journal_behind_since: Option<Timestamp>,
     /// Whether somebody has to decide about a rebuild before the vault can be changed
     /// ([`Vault::accept_rebuild`]).
@@ -157,6 +158,12 @@ const ROOM_PATIENCE: Duration = Duration::from_secs(1);
 
 /// An answer slower than this is worth a word.
 const SLOW: Duration = Duration::from_secs(1);
+
+/// Changes that wait no longer than this for the journal are only on their way.
+const ON_ITS_WAY: i64 = 10;
+
+/// How many lines of the audit log are looked through at once for the first change that waits.
+const LINES: usize = 1_000;
 
 /// How many weak extents are looked at one by one.
 const BATCH: usize = 1_000;
@@ -192,7 +199,7 @@ impl Vault {
             weak,
             memory: self.memory_in_use(),
             undecided: inner.undecided,
-            journal_behind_since: inner.journal.behind_since(),
+            journal_behind_since: inner.journal_behind_since().await?,
         })
     }
 
@@ -222,7 +229,19 @@ impl Vault {
         let inner = &self.inner;
         let answers = join_all(inner.servers.all().iter().map(|server| async move {
             let space = server.try_ask(ROOM_PATIENCE, server.seat.store.space());
-            tokio::time::timeout(ROOM_PATIENCE, space).await.ok()?.ok()
+            let mut space = tokio::time::timeout(ROOM_PATIENCE, space)
+                .await
+                .ok()?
+                .ok()?;
+            // Not every protocol has a word for room; that there is none left it has told all the same.
+            let full = matches!(
+                server.health.refuses_writes(),
+                Some((StoreErrorKind::Full, _))
+            );
+            if space.free.is_none() && full {
+                (space.total, space.free) = (Some(0), Some(0));
+            }
+            Some(space)
         }))
         .await;
         let mut least = Space::default();
@@ -231,7 +250,12 @@ impl Vault {
                 .free
                 .is_none_or(|free| space.free.is_some_and(|other| other < free))
             {
-                least = space;
+                // Of a server that does not tell how large it is, the size of another one has to do.
+                let known = least.total.filter(|_| space.total == Some(0));
+                least = Space {
+                    total: known.or(space.total),
+                    ..space
+                };
             }
         }
         let parts = match inner.options.scheme {
@@ -302,6 +326,31 @@ struct Weakness {
 }
 
 impl Inner {
+    /// Since when changes wait for the journal longer than they should.
+    async fn journal_behind_since(&self) -> Result<Option<Timestamp>> {
+        if let Some(since) = self.journal.behind_since() {
+            return Ok(Some(since));
+        }
+        let state = self.catalog.journal().await?;
+        if !self.options.journal || state.waiting == 0 {
+            return Ok(None);
+        }
+        // Another process may write it, or one that was killed would have: each change has its line in the log.
+        let mut after = state.audited;
+        loop {
+            let lines = self.catalog.audit(after, LINES).await?;
+            let Some(last) = lines.last() else {
+                return Ok(None);
+            };
+            after = last.seq;
+            if let Some(line) = lines.iter().find(|line| line.entry.act.changes_something()) {
+                let at = line.entry.at;
+                let late = at.secs.saturating_add(ON_ITS_WAY) < self.clock.now().secs;
+                return Ok(late.then_some(at));
+            }
+        }
+    }
+
     /// Counts the documents below full strength, and the shares owed by each server. `there` are the servers that answer.
     async fn weak_files(
         &self,

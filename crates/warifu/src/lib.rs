@@ -30,6 +30,7 @@ mod foreign;
 mod open;
 mod part;
 mod path;
+mod place;
 mod rebuild;
 mod replace;
 mod vault_file;
@@ -42,7 +43,7 @@ pub use path::VaultPath;
 pub use rebuild::Rebuilt;
 pub use replace::ReplacePlan;
 pub use vault_file::{
-    FORMAT, Problem, Retention, SaveDurability, ServerEntry, VaultFile, VaultFileError,
+    FORMAT, MemoryRule, Problem, Retention, SaveDurability, ServerEntry, VaultFile, VaultFileError,
 };
 
 pub use warifu_core as core;

@@ -23,9 +23,10 @@ use warifu_vault::{Options, ServerSeat, Unsaved, Vault, VaultConfig};
 use crate::context::process_context;
 use crate::error::Error;
 use crate::foreign::ForeignStore;
+use crate::place::{Place, Watch};
 use crate::rebuild::MISSING;
 use crate::vault_file::{
-    Retention, SaveDurability, ServerEntry, VaultFile, VaultFileError, folder_of,
+    MemoryRule, Retention, SaveDurability, ServerEntry, VaultFile, VaultFileError, folder_of,
 };
 
 /// A server for a new vault.
@@ -110,6 +111,19 @@ impl OpenOptions {
         self
     }
 
+    /// Whether the vault is opened for reading only.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        self.vault.read_only
+    }
+
+    /// Leaves the work alone that a vault otherwise does by itself: paying what is owed to servers, and sweeping.
+    #[must_use]
+    pub fn without_upkeep(mut self) -> Self {
+        self.vault.upkeep.every = std::time::Duration::ZERO;
+        self
+    }
+
     /// How many bytes of contents are kept in RAM.
     #[must_use]
     pub fn memory_limit(mut self, bytes: usize) -> Self {
@@ -133,6 +147,8 @@ pub struct Warifu {
     path: PathBuf,
     context: Context,
     faults: Vec<ServerFault>,
+    /// Servers' places may change while the vault is open.
+    _watch: Watch,
 }
 
 impl Warifu {
@@ -215,6 +231,7 @@ impl Warifu {
             scheme: options.scheme,
             durability: options.durability,
             retention: Retention::All,
+            memory: MemoryRule::default(),
             catalog,
             servers: servers.collect(),
         };
@@ -290,20 +307,27 @@ impl Warifu {
                 .iter()
                 .find(|fault| fault.server == name && fault.fault == Fault::Foreign)
         };
-        let seats = file
+        let places: Vec<Arc<Place>> = file
             .servers
             .iter()
             .zip(candidates)
-            .map(|(server, candidate)| ServerSeat {
+            .map(|(server, candidate)| match foreign(&server.name) {
+                Some(fault) => Arc::new(ForeignStore {
+                    detail: fault.detail.clone(),
+                }),
+                None => candidate.store,
+            })
+            .map(|store| Arc::new(Place::new(store)))
+            .collect();
+        let seats = file
+            .servers
+            .iter()
+            .zip(&places)
+            .map(|(server, place)| ServerSeat {
                 id: server.id,
                 index: server.index,
                 name: server.name.clone(),
-                store: match foreign(&server.name) {
-                    Some(fault) => Arc::new(ForeignStore {
-                        detail: fault.detail.clone(),
-                    }),
-                    None => candidate.store,
-                },
+                store: Arc::clone(place) as Arc<dyn ShareStore>,
             });
         let mut vault = options.vault;
         vault.scheme = file.scheme;
@@ -320,7 +344,9 @@ impl Warifu {
         vault.learn(&unlocked.answers);
         let context = process_context(&options.program);
         vault.attach(&context, &options.program).await?;
+        let watch = Watch::begin(&path, file.vault, file.servers.iter().cloned().zip(places));
         Ok(Self {
+            _watch: watch,
             vault,
             file,
             path,

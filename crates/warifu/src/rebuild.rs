@@ -21,7 +21,7 @@ use crate::open::{
 };
 use crate::part::Part;
 use crate::vault_file::{
-    Retention, SaveDurability, ServerEntry, VaultFile, VaultFileError, folder_of,
+    MemoryRule, Retention, SaveDurability, ServerEntry, VaultFile, VaultFileError, folder_of,
 };
 
 /// What stands in a vault file for the URL of a server that is lost.
@@ -238,6 +238,7 @@ fn file_of(
         scheme: Scheme::Shamir,
         durability: SaveDurability::Normal,
         retention: Retention::All,
+        memory: MemoryRule::default(),
         catalog: format!("sqlite:{}", catalog_name(path)),
         servers,
     }

@@ -3,11 +3,15 @@
 //! The seat keeps its share index and its server id, so whoever has the old disk *and* the new one has one share, not two. The steps
 //! are in an order in which each can be the last:
 //!
-//! 1. the new place gets the seat's piece of the vault key, made from those of k others, and is the seat's from then on;
+//! 1. the new place is tried out, gets the seat's piece of the vault key, made from those of k others, and is the seat's from then on;
 //! 2. every share of the seat is written down as owed;
 //! 3. the vault file names the new place.
 //!
 //! Then a repair fills it. Repeating the command goes on where it was; after step 3, `verify --repair` does as well.
+//!
+//! Where the old place still answers, a mounted drive may pay debts there between the steps, and put there what is saved: for the catalogue
+//! nothing is owed then. Drives see the new vault file within a second or two (`place.rs`), and [`Warifu::owe_missing`] looks at the end for what the
+//! new place has not got.
 
 use std::io::Write as _;
 use std::os::unix::fs::MetadataExt as _;
@@ -16,12 +20,14 @@ use std::time::Duration;
 use std::{fs, io};
 
 use warifu_core::ids::{ServerId, ShareIndex};
-use warifu_store::{Credentials, StoreUrl, attach_store, create_store};
+use warifu_store::{Credentials, StoreUrl, attach_store, create_store, probe};
 use warifu_vault::keys::FIRST_GENERATION;
 use warifu_vault::seam::store::{Durability, ObjectKey, StoreErrorKind};
+use warifu_vault::verify::Check;
 
 use crate::error::Error;
 use crate::open::{NewServer, Warifu, current_folder, spec, stored_url};
+use crate::place::LOOK_EVERY;
 use crate::vault_file::{Problem, VaultFile, VaultFileError, folder_of};
 
 /// How long the old place is given to show that it is still there.
@@ -40,7 +46,7 @@ pub struct ReplacePlan {
     pub old_url: String,
     /// Where it will be, as the vault file will say.
     pub new_url: String,
-    /// Whether the old place still answers as this server. Then a drive that is mounted goes on writing there until it is mounted anew.
+    /// Whether the old place still answers as this server. Then a drive on another machine, with a vault file of its own, goes on writing there.
     pub old_answers: bool,
     /// Other servers on the same disk or machine as the new place: they would be lost together.
     pub beside: Vec<String>,
@@ -118,7 +124,7 @@ impl Warifu {
     }
 
     /// Gives a server its new place, which is empty when this returns: the vault is then to be opened anew, and
-    /// [repaired](warifu_vault::Vault::repair). `progress` is told how many extents have been written down.
+    /// [repaired](warifu_vault::Vault::repair). This one is best opened [without upkeep](crate::OpenOptions::without_upkeep). `progress` is told how many extents have been written down.
     ///
     /// # Errors
     /// As [`plan_replace`](Self::plan_replace); [`VaultFileError`]. Repeated, it goes on where it was.
@@ -132,6 +138,10 @@ impl Warifu {
         if !plan.begun {
             let piece = self.vault().key_piece_for(plan.index).await?;
             let store = create_store(&new).await.map_err(|source| Error::Create {
+                server: plan.name.clone(),
+                source,
+            })?;
+            probe(&new).await.map_err(|source| Error::Unfit {
                 server: plan.name.clone(),
                 source,
             })?;
@@ -154,7 +164,27 @@ impl Warifu {
             .owe_all(self.context(), plan.index, progress)
             .await?;
         rewrite(self.path(), plan.index, &plan.new_url, &plan.credentials)?;
+        if plan.old_answers {
+            // Whoever else has the vault open leaves the old place before anybody looks for what is missing at the new one.
+            tokio::time::sleep(LOOK_EVERY * 2).await;
+        }
         Ok(())
+    }
+
+    /// Looks for shares that are neither on their servers nor owed, and writes them down as owed: what a drive that did not know of a
+    /// [replacement](Self::replace) yet has put at the old place. Returns how many there were. To be asked after the repair that fills the new place,
+    /// and again after each repair, until there are none.
+    ///
+    /// # Errors
+    /// Errors of the catalogue.
+    pub async fn owe_missing(&self) -> Result<u64, Error> {
+        let check = Check {
+            record: true,
+            keep: 0,
+            ..Check::new(false)
+        };
+        let report = self.vault().check(self.context(), check, &|_| ()).await?;
+        Ok(report.recorded)
     }
 }
 

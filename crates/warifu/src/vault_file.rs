@@ -33,6 +33,8 @@ pub struct VaultFile {
     pub durability: SaveDurability,
     /// Which versions are kept.
     pub retention: Retention,
+    /// What a machine must be like for a drive to be mounted there.
+    pub memory: MemoryRule,
     /// Where the catalogue is: `sqlite:PATH`, the path relative to the vault file.
     pub catalog: String,
     /// The servers, ascending by index, one for each share.
@@ -89,6 +91,31 @@ impl Retention {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::All => "all",
+        }
+    }
+}
+
+/// What a machine must be like for a drive to be mounted there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MemoryRule {
+    /// No swap that is not encrypted is on: neither this process's memory nor that of the programs that show the documents
+    /// can get onto a disk in the clear.
+    #[default]
+    Guarded,
+    /// That, and the process must be able to lock its memory, in case somebody turns swap on later.
+    Locked,
+    /// Anything. What is wrong with the machine is written into the audit log.
+    Any,
+}
+
+impl MemoryRule {
+    /// The word in the vault file.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Guarded => "guarded",
+            Self::Locked => "locked",
+            Self::Any => "any",
         }
     }
 }
@@ -205,6 +232,8 @@ struct Raw {
     durability: Option<Spanned<String>>,
     #[serde(default)]
     retention: Option<Spanned<String>>,
+    #[serde(default)]
+    memory: Option<Spanned<String>>,
     threshold: Spanned<RawThreshold>,
     catalog: RawCatalog,
     server: Vec<Spanned<RawServer>>,
@@ -369,6 +398,15 @@ impl VaultFile {
             Some(word) if word.get_ref() == "all" => Retention::All,
             Some(word) => return Err(bad(word, "retention", "\"all\"")),
         };
+        let memory = match &raw.memory {
+            None => MemoryRule::default(),
+            Some(word) => match word.get_ref().as_str() {
+                "guarded" => MemoryRule::Guarded,
+                "locked" => MemoryRule::Locked,
+                "any" => MemoryRule::Any,
+                _ => return Err(bad(word, "memory", "\"guarded\", \"locked\" or \"any\"")),
+            },
+        };
         let RawThreshold { k, n } = *raw.threshold.get_ref();
         let threshold = Threshold::new(k, n).map_err(|_| {
             let allowed = "k and n with 1 ≤ k ≤ n ≤ 255";
@@ -484,6 +522,7 @@ impl VaultFile {
             scheme,
             durability,
             retention,
+            memory,
             catalog,
             servers,
         })
@@ -509,6 +548,9 @@ impl VaultFile {
              durability = {durability}\n\
              # Which versions are kept: \"all\". 残す版。\n\
              retention = {retention}\n\
+             # Where a drive may be mounted: \"guarded\" (where no swap is on that is not encrypted), \"locked\" (where memory can be\n\
+             # locked, too) or \"any\" (anywhere; what is wrong is written into the audit log). メモリの内容がディスクに出ない計算機だけで使うか。\n\
+             memory = {memory}\n\
              \n\
              # Any k of the n servers give a file back; fewer say nothing about it.\n\
              # n 台のうち k 台があれば復元でき、k 台未満では何もわかりません。\n\
@@ -526,6 +568,7 @@ impl VaultFile {
             scheme = quoted(self.scheme.name()),
             durability = quoted(self.durability.as_str()),
             retention = quoted(self.retention.as_str()),
+            memory = quoted(self.memory.as_str()),
             catalog = quoted(&self.catalog),
         );
         for server in &self.servers {

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use warifu::store::Credentials;
 use warifu::{
-    Problem, Retention, SaveDurability, Scheme, ServerEntry, ServerId, ShareIndex, Threshold,
-    VaultFile, VaultFileError, VaultId,
+    MemoryRule, Problem, Retention, SaveDurability, Scheme, ServerEntry, ServerId, ShareIndex,
+    Threshold, VaultFile, VaultFileError, VaultId,
 };
 
 fn sample() -> VaultFile {
@@ -26,6 +26,7 @@ fn sample() -> VaultFile {
         scheme: Scheme::Shamir,
         durability: SaveDurability::Strict,
         retention: Retention::All,
+        memory: MemoryRule::Guarded,
         catalog: "sqlite:office.db".into(),
         servers,
     }
@@ -60,6 +61,16 @@ fn what_is_written_is_read() {
     let silent = sample().render().replace("scheme = \"shamir\"\n", "");
     let read = VaultFile::parse(&silent, Path::new("x")).unwrap();
     assert_eq!(read.scheme, Scheme::Shamir);
+    for memory in [MemoryRule::Guarded, MemoryRule::Locked, MemoryRule::Any] {
+        let file = VaultFile { memory, ..sample() };
+        assert_eq!(
+            VaultFile::parse(&file.render(), Path::new("x")).unwrap(),
+            file
+        );
+    }
+    let silent = sample().render().replace("memory = \"guarded\"\n", "");
+    let read = VaultFile::parse(&silent, Path::new("x")).unwrap();
+    assert_eq!(read.memory, MemoryRule::Guarded);
 }
 
 #[test]

@@ -5,23 +5,28 @@
 //! what could not be saved is told by name to the person who unmounts. It is never written to a file: names are secret.
 
 mod control;
+pub mod ram;
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde::{Deserialize, Serialize};
-use warifu::Warifu;
 use warifu::store::StoreUrl;
-use warifu_mount::{Ended, Hygiene, Memory, Mount, MountError, MountOptions, UmountError};
+use warifu::{OpenOptions, VaultFile, Warifu};
+use warifu_mount::{Ended, Mount, MountError, MountOptions, Mounted, UmountError};
 
 use self::control::{Control, LostFile, Report};
-use super::{Done, open};
+use self::ram::Exposure;
+use super::{Done, open_with};
 use crate::args;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::{JsonName, json, note, print, shell_word, shown_path, shown_text};
 use crate::words::{say, set_vault, words};
+
+/// How many MiB a process needs beside the contents of files: shares on their way, the kernel's requests, the program itself.
+const BESIDE: u32 = 176;
 
 /// How a drive is to be mounted.
 pub struct Wish {
@@ -29,6 +34,10 @@ pub struct Wish {
     pub dir: PathBuf,
     pub allow_other: bool,
     pub read_only: bool,
+    /// Whether plain swap is no reason to refuse.
+    pub allow_swap: bool,
+    /// How many MiB of RAM the process may use.
+    pub memory_limit: Option<u32>,
 }
 
 /// What the background process says to its parent, once.
@@ -50,6 +59,8 @@ pub async fn run(args: args::Mount) -> Done {
         dir: args.dir,
         allow_other: args.allow_other,
         read_only: args.read_only,
+        allow_swap: args.allow_swap,
+        memory_limit: args.memory_limit,
     };
     if args.background_child {
         return background(wish).await;
@@ -109,6 +120,12 @@ pub async fn start(wish: Wish) -> Result<PathBuf, Failure> {
         }
         if wish.read_only {
             command.arg("--read-only");
+        }
+        if wish.allow_swap {
+            command.arg("--allow-swap");
+        }
+        if let Some(limit) = wish.memory_limit {
+            command.args(["--memory-limit", &limit.to_string()]);
         }
         if crate::quiet() {
             command.arg("--quiet");
@@ -203,34 +220,61 @@ fn let_go() {
     }
 }
 
-/// Mounts the drive, serves it until somebody wants it to end, saves, and returns what became of it.
-async fn serve(wish: Wish, ready: impl FnOnce(&Path)) -> Result<Ended, Failure> {
-    let dir = control::place(&wish.dir);
-    let warifu = open(&wish.vault, wish.read_only).await?;
-    let mut options = MountOptions::new(&dir);
+/// A drive that is mounted, for as long as this lives.
+pub struct Served {
+    pub drive: Mounted,
+    _watch: ram::Watch,
+}
+
+/// Opens the vault and mounts the drive.
+pub async fn attach(wish: Wish, dir: &Path) -> Result<Served, Failure> {
+    // Before there is a key in RAM.
+    let exposure = Exposure::look();
+    // What is wrong with the vault file is told when it is opened.
+    let rule = VaultFile::read(&wish.vault).map_or_else(|_| Default::default(), |file| file.memory);
+    let overridden = exposure.judge(rule, wish.allow_swap)?;
+    let mut opening = OpenOptions::new("warifu").read_only(wish.read_only);
+    if let Some(limit) = wish.memory_limit {
+        let contents = usize::try_from(limit.saturating_sub(BESIDE)).unwrap_or(usize::MAX);
+        opening = opening.memory_limit(contents.saturating_mul(1 << 20));
+    }
+    let warifu = open_with(&wish.vault, opening).await?;
+    if let Some(detail) = overridden {
+        // What nobody would ever hear of is not done.
+        if let Err(error) = warifu.vault().attach(warifu.context(), &detail).await {
+            warifu.close().await;
+            return Err(Failure::vault(&error, &say!("the-vault")));
+        }
+    }
+    let mut options = MountOptions::new(dir);
     options.allow_other = wish.allow_other;
     options.read_only = wish.read_only;
     options.keep_out = own_folders(&warifu);
-    let mounted = match Mount::new(
+    let drive = match Mount::new(
         warifu.vault().clone(),
         options,
         tokio::runtime::Handle::current(),
     )
     .await
     {
-        Ok(mounted) => mounted,
+        Ok(drive) => drive,
         Err(error) => {
             warifu.close().await;
-            return Err(mount_failure(&error, &dir));
+            return Err(mount_failure(&error, dir));
         }
     };
-    if !crate::quiet() {
-        tell_of_swap(mounted.hygiene());
-    }
+    let _watch = ram::Watch::begin(&warifu, exposure);
+    Ok(Served { drive, _watch })
+}
+
+/// Mounts the drive, serves it until somebody wants it to end, saves, and returns what became of it.
+async fn serve(wish: Wish, ready: impl FnOnce(&Path)) -> Result<Ended, Failure> {
+    let dir = control::place(&wish.dir);
+    let Served { drive, _watch } = attach(wish, &dir).await?;
     // Without it the drive works too; only the report of an unmount has nowhere to go.
     let mut control = Control::listen(&dir).ok();
     ready(&dir);
-    let ended = mounted
+    let ended = drive
         .until(async {
             tokio::select! {
                 () = crate::stop::requested() => {}
@@ -242,16 +286,6 @@ async fn serve(wish: Wish, ready: impl FnOnce(&Path)) -> Result<Ended, Failure> 
         control.answer(&report(&ended)).await;
     }
     Ok(ended)
-}
-
-/// Says so where plaintext could get into swap: swap is on, and this user may not lock memory.
-fn tell_of_swap(hygiene: &Hygiene) {
-    // The first line of the table is its heading.
-    let swaps =
-        std::fs::read_to_string("/proc/swaps").map_or(0, |table| table.lines().skip(1).count());
-    if hygiene.memory != Memory::Locked && swaps > 0 {
-        note(&say!("mount-swap"));
-    }
 }
 
 /// The folders of the vault itself, which a drive must neither lie in nor cover.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use warifu::{FileMeta, InitOptions, NewServer, Threshold, VaultPath, Warifu};
 
+use super::mount::ram::Exposure;
 use super::mount::{self, Wish};
 use super::{Done, open};
 use crate::args;
@@ -179,7 +180,15 @@ async fn mount_drive(tour: &Tour) -> Result<Drive, Failure> {
         dir: tour.drive.clone(),
         allow_other: false,
         read_only: false,
+        // These documents are samples, and nobody's secret.
+        allow_swap: true,
+        memory_limit: None,
     };
+    if !crate::quiet()
+        && let Some(text) = Exposure::look().for_the_tour()
+    {
+        note(&text);
+    }
     match mount::start(wish).await {
         Ok(_) => Ok(Drive::Mounted),
         Err(failure) if failure.exit == Exit::NoMount => Ok(Drive::Impossible(failure)),

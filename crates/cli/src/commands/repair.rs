@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use warifu::{Orphans, RepairOptions, RepairPlan, RepairReport, Subject, Warifu, Work};
+use warifu::{Orphans, RepairOptions, RepairPlan, RepairReport, Subject, Unreadable, Warifu, Work};
 
 use crate::failure::{Failure, fault, server_fault};
 use crate::output::{Progress, fault_key, print, shown_text, size};
@@ -93,6 +93,46 @@ pub fn subject_text(subject: Subject, path: &str) -> String {
         Subject::Journal => say!("verify-journal"),
         _ if path.is_empty() => say!("verify-no-name"),
         _ => shown_text(path),
+    }
+}
+
+/// What cannot be read, and whether it is lost.
+pub fn unreadable_line(unreadable: &Unreadable) -> String {
+    let (number, needed, good) = (unreadable.version.0, unreadable.needed, unreadable.good);
+    if unreadable.subject == Subject::Journal {
+        return if unreadable.lost {
+            say!(
+                "verify-lost-journal",
+                segment = number,
+                needed = needed,
+                good = good
+            )
+        } else {
+            say!(
+                "verify-unreadable-journal",
+                segment = number,
+                needed = needed,
+                good = good
+            )
+        };
+    }
+    let file = subject_text(unreadable.subject, &unreadable.file);
+    if unreadable.lost {
+        say!(
+            "verify-lost",
+            file = file,
+            version = number,
+            needed = needed,
+            good = good
+        )
+    } else {
+        say!(
+            "verify-unreadable",
+            file = file,
+            version = number,
+            needed = needed,
+            good = good
+        )
     }
 }
 
@@ -360,13 +400,7 @@ fn show_done(done: &RepairReport) -> Result<(), Failure> {
             .map(|fault| format!("  {}", server_fault(fault))),
     );
     for version in &done.unreadable {
-        lines.push(say!(
-            "verify-unreadable",
-            file = subject_text(version.subject, &version.file),
-            version = version.version.0,
-            needed = version.needed,
-            good = version.good
-        ));
+        lines.push(unreadable_line(version));
     }
     if done.left > 0 {
         lines.push(say!("repair-left", shares = done.left));

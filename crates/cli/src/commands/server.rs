@@ -1,11 +1,11 @@
 //! `warifu server`: the servers of a vault, and a new place for a lost one.
 
 use serde::Serialize;
-use warifu::{NewServer, RepairOptions, ReplacePlan, VaultFile};
+use warifu::{NewServer, OpenOptions, RepairOptions, ReplacePlan, VaultFile};
 
 use super::init::set_option;
 use super::repair::{self, JsonRepair};
-use super::{Done, with_vault};
+use super::{Done, with_vault, with_vault_opened};
 use crate::args::{Server, ServerCommand, ServerList, ServerReplace};
 use crate::exit::Exit;
 use crate::failure::{Failure, fault};
@@ -85,6 +85,10 @@ struct JsonReplaced {
     /// Servers on the same disk as the new place.
     beside: Vec<String>,
     applied: bool,
+    /// Shares that a drive put at the old place meanwhile, made anew.
+    strayed: u64,
+    /// Whether nothing more is put at the old place, as far as can be seen.
+    settled: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     repair: Option<JsonRepair>,
 }
@@ -119,7 +123,9 @@ async fn replace(args: ServerReplace) -> Done {
     let (name, json_wanted, apply) = (args.name.clone(), args.json, args.yes);
     let quiet = crate::quiet() || args.json;
     let plan = std::sync::Mutex::new(None);
-    let made = with_vault(&path, !apply, |warifu| {
+    // Nothing is paid at the old place any more, by this process at least.
+    let alone = || OpenOptions::new("warifu").without_upkeep();
+    let made = with_vault_opened(&path, alone().read_only(!apply), |warifu| {
         let plan = &plan;
         async move {
             let planned = warifu
@@ -146,7 +152,7 @@ async fn replace(args: ServerReplace) -> Done {
     let Some(plan) = plan else { return Ok(made) };
     if !apply {
         if args.json {
-            json(&json_replaced(&plan, None))?;
+            json(&json_replaced(&plan, None, 0, false))?;
         } else {
             print(&format!("{}\n", say!("next", next = say!("replace-next"))))?;
         }
@@ -157,11 +163,26 @@ async fn replace(args: ServerReplace) -> Done {
         limit: args.limit.map(|mib| u64::from(mib) << 20),
         ..RepairOptions::default()
     };
-    with_vault(&path, false, |warifu| async move {
-        let repaired = repair::run(&warifu, &options, true, quiet, json_wanted).await?;
+    with_vault_opened(&path, alone(), |warifu| async move {
+        let mut repaired = repair::run(&warifu, &options, true, quiet, json_wanted).await?;
+        let (mut strayed, mut last) = (0, 0);
+        for _ in 0..ROUNDS {
+            last = warifu.owe_missing().await.map_err(Failure::opening)?;
+            strayed += last;
+            if last == 0 {
+                break;
+            }
+            repaired = repair::run(&warifu, &options, true, quiet, json_wanted).await?;
+        }
         let left = repaired.done.as_ref().map_or(0, |done| done.left);
         if json_wanted {
-            json(&json_replaced(&plan, Some(JsonRepair::of(&repaired))))?;
+            let repair = Some(JsonRepair::of(&repaired));
+            json(&json_replaced(&plan, repair, strayed, last == 0))?;
+        } else if last > 0 {
+            print(&format!(
+                "{}\n",
+                say!("replace-unsettled", server = shown_text(&name))
+            ))?;
         } else if left == 0 {
             print(&format!(
                 "{}\n",
@@ -171,12 +192,24 @@ async fn replace(args: ServerReplace) -> Done {
                 note(&say!("replace-old-disk"));
             }
         }
-        Ok(if left == 0 { Exit::Ok } else { Exit::Care })
+        Ok(if left == 0 && last == 0 {
+            Exit::Ok
+        } else {
+            Exit::Care
+        })
     })
     .await
 }
 
-fn json_replaced(plan: &ReplacePlan, repair: Option<JsonRepair>) -> JsonReplaced {
+/// So often it is looked for what a drive has put at the old place meanwhile. One that still does so then does not know of the new one.
+const ROUNDS: u32 = 4;
+
+fn json_replaced(
+    plan: &ReplacePlan,
+    repair: Option<JsonRepair>,
+    strayed: u64,
+    settled: bool,
+) -> JsonReplaced {
     JsonReplaced {
         server: plan.name.clone(),
         index: plan.index.get(),
@@ -186,6 +219,8 @@ fn json_replaced(plan: &ReplacePlan, repair: Option<JsonRepair>) -> JsonReplaced
         old_answers: plan.old_answers,
         beside: plan.beside.clone(),
         applied: repair.is_some(),
+        strayed,
+        settled,
         repair,
     }
 }

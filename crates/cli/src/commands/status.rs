@@ -31,6 +31,7 @@ struct JsonStatus {
     owed_shares: u64,
     open_saves: u64,
     unsettled: u64,
+    journal_behind_since: Option<String>,
     weak: JsonWeak,
     /// Files that have fewer than k good shares within reach once one more server goes.
     lost_with_one_more: u64,
@@ -154,6 +155,13 @@ fn problems(status: &Status) -> Vec<Problem<'_>> {
             next: say!("status-owed-next"),
         });
     }
+    if status.journal_behind_since.is_some() {
+        problems.push(Problem {
+            key: "journal-behind",
+            server: None,
+            next: say!("status-journal-behind-next"),
+        });
+    }
     problems
 }
 
@@ -200,6 +208,7 @@ fn json_status(status: &Status, problems: &[Problem<'_>]) -> JsonStatus {
         owed_shares: status.usage.owed_shares,
         open_saves: status.usage.open_saves,
         unsettled: status.usage.unsettled,
+        journal_behind_since: status.journal_behind_since.map(utc_time),
         weak: JsonWeak {
             files: weak.files,
             at_risk: weak.at_risk,
@@ -335,6 +344,9 @@ fn show(warifu: &Warifu, status: &Status, problems: &[Problem<'_>]) -> Result<()
     }
     if let Some(spare) = weak.journal {
         line(say!("status-weak-journal", spare = spare_words(spare)));
+    }
+    if let Some(since) = status.journal_behind_since {
+        line(say!("status-journal-behind", time = local_time(since)));
     }
     line(match status.spare {
         ..0 => say!("status-unreadable", missing = status.spare.unsigned_abs()),

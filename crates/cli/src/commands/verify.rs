@@ -5,7 +5,10 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use warifu::{Check, Fault, RepairOptions, ServerCount, VaultFileError, VerifyReport, Warifu};
+use warifu::{
+    Check, Fault, RepairOptions, ServerCount, Subject, Unreadable, VaultFileError, VerifyReport,
+    Warifu,
+};
 
 use super::repair::{self, JsonRepair, Repaired, subject_key, subject_text};
 use super::{Done, with_vault};
@@ -278,27 +281,8 @@ fn show_report(report: &VerifyReport, deep: bool, repair: bool) -> Result<(), Fa
     if more > 0 {
         text.push_str(&format!("{}\n", say!("verify-more", more = more)));
     }
-    for version in &report.unreadable {
-        let name = subject_text(version.subject, &version.file);
-        let number = version.version.0;
-        text.push_str(&if version.lost {
-            say!(
-                "verify-lost",
-                file = name,
-                version = number,
-                needed = version.needed,
-                good = version.good
-            )
-        } else {
-            say!(
-                "verify-unreadable",
-                file = name,
-                version = number,
-                needed = version.needed,
-                good = version.good
-            )
-        });
-        text.push('\n');
+    for unreadable in &report.unreadable {
+        text.push_str(&format!("{}\n", repair::unreadable_line(unreadable)));
     }
     for (name, count) in &report.servers {
         text.push_str(&format!("  {}\n", server_line(name, count)));
@@ -338,11 +322,19 @@ fn server_line(name: &str, count: &ServerCount) -> String {
 
 /// What it comes to, and what to do next.
 fn verdict(report: &VerifyReport, deep: bool) -> (String, Option<String>) {
-    if !report.unreadable.is_empty() {
-        return (
-            say!("verify-too-few", files = report.unreadable.len()),
-            Some(say!("verify-too-few-next")),
-        );
+    let of_journal = |unreadable: &&Unreadable| unreadable.subject == Subject::Journal;
+    let segments = report.unreadable.iter().filter(of_journal).count();
+    let versions = report.unreadable.len() - segments;
+    let journal = || say!("verify-too-few-journal", segments = segments);
+    if versions > 0 {
+        let mut verdict = say!("verify-too-few", files = versions);
+        if segments > 0 {
+            verdict = format!("{verdict}\n{}", journal());
+        }
+        return (verdict, Some(say!("verify-too-few-next")));
+    }
+    if segments > 0 {
+        return (journal(), Some(say!("verify-too-few-journal-next")));
     }
     if report.is_clean() {
         return if deep {
@@ -355,6 +347,12 @@ fn verdict(report: &VerifyReport, deep: bool) -> (String, Option<String>) {
         };
     }
     let next = if report
+        .findings
+        .iter()
+        .any(|finding| finding.fault == Fault::Newer)
+    {
+        say!("verify-newer-next")
+    } else if report
         .findings
         .iter()
         .all(|finding| finding.fault == Fault::NoAnswer)

@@ -96,6 +96,7 @@ fault-missing = share missing
 fault-corrupt = damaged
 fault-stale = outdated
 fault-foreign = not this vault's
+fault-newer = made by a newer warifu
 fault-no-answer = no answer
 fault-full = no room left
 fault-denied = access denied
@@ -227,12 +228,16 @@ status-emptied-next = its piece of the vault key is missing. If it was emptied o
 status-denied-next = check the account and the permissions on the server.
 status-refusing-next = it can be read and not written to: check the permissions, and whether it is mounted read-only.
 status-slow-next = check its load and its network. Reading goes on with the others.
+status-journal-behind = Moves, removals and new folders since { $time } are in the catalogue alone: if it were lost now, they would be lost with it. What is in files would not.
+status-journal-behind-next = see that enough servers take what is stored, and mount the drive or leave it mounted: the changes are then written to the servers by themselves.
 status-owed-next = store the missing shares, once the servers are back, with: { $warifu } verify { $vault } --repair
 verify-no-name = (a removed file)
 verify-owed = (known, owed)
 verify-more = … and { $more } more; --json lists all.
 verify-lost = LOST: { $file }, version { $version }: { $needed } good shares are needed and { $good } are left.
 verify-unreadable = out of reach: { $file }, version { $version }: { $needed } good shares are needed and { $good } can be had now.
+verify-lost-journal = LOST: segment { $segment } of the journal of the catalogue: { $needed } good shares are needed and { $good } are left.
+verify-unreadable-journal = out of reach: segment { $segment } of the journal of the catalogue: { $needed } good shares are needed and { $good } can be had now.
 verify-server = { $server }: { $good } good
 verify-orphans = { $count } not needed by any version
 verify-foreign = { $count } files that are not warifu's
@@ -245,11 +250,17 @@ verify-damage = { $findings ->
     [one] 1 share is not as it should be. Every file can still be read.
    *[other] { $findings } shares are not as they should be. Every file can still be read.
 }
+verify-newer-next = a newer warifu wrote to this vault. Update warifu on this machine, and try again.
 verify-damage-next = make the missing and bad shares anew from the good ones with: { $warifu } verify { $vault } --repair
 verify-too-few = { $files ->
     [one] 1 version cannot be read.
    *[other] { $files } versions cannot be read.
 }
+verify-too-few-journal = { $segments ->
+    [one] 1 segment of the journal of the catalogue cannot be read.
+   *[other] { $segments } segments of the journal of the catalogue cannot be read.
+}
+verify-too-few-journal-next = bring back the servers named above, and keep the catalogue safe until then: what is in these segments only it knows now. Your files can be read.
 verify-too-few-next = bring back the servers named above before anything else; do not delete anything.
 verify-journal = (the journal of the catalogue)
 verify-resumed = note: going on where the last check was interrupted; { $extents } extents were checked by then.
@@ -283,12 +294,13 @@ no-server-next = see them with: { $warifu } server list { $vault }
 place-taken = the place for { $server } already belongs to a vault.
 place-taken-next = name an empty folder or place; nothing was changed.
 replace-plan = { $server } keeps share { $index } and gets a new place: { $old } → { $new }
-replace-old-answers = note: the old place still answers. Unmount every drive of this vault before you go on, or what is saved until they are mounted anew goes to the old place.
+replace-old-answers = note: the old place still answers. Drives that use this very vault file go on at the new place within seconds; unmount those that use a copy of it.
 replace-beside = note: the new place is on the same disk as { $servers }. They would be lost together.
 replace-begun = note: the new place has this server's piece of the key already; what was begun goes on.
 replace-next = carry this out by repeating the command with --yes.
 replace-done = { $server } is complete at its new place.
-replace-old-disk = note: the old disk and the new place hold the same share. Destroy the old one, or keep it as safe as the new one. Drives that are mounted know the new place when they are mounted anew.
+replace-unsettled = { $server } is at its new place, but shares are still being put at the old one: a drive with a copy of the vault file uses it. Unmount that drive, run { $warifu } verify { $vault } --repair, and only then destroy the old disk.
+replace-old-disk = note: the old disk and the new place hold the same share. Destroy the old one, or keep it as safe as the new one. If a drive used a copy of the vault file, unmount it and run verify first: what it saved is at the old place only.
 
 # The drive
 mounted = The drive is mounted at { $dir }. Take it away with: { $command }
@@ -300,7 +312,6 @@ umount-no-report = the drive at { $dir } ended without a report: { $detail }
 umount-no-report-next = mount it again and look whether your last changes are there.
 mount-no-device = this machine cannot mount drives: there is no /dev/fuse.
 mount-no-device-next = install the package fuse3 (apt install fuse3), or load the kernel module fuse. put, get and the other commands work without it.
-mount-swap = note: memory cannot be locked here and swap is on, so contents of open files may get into swap. Raise the limit of locked memory (ulimit -l), or turn swap off or encrypt it.
 mount-denied = this user may not use /dev/fuse.
 mount-denied-next = ask root to allow it (mode 0666 on /dev/fuse). put, get and the other commands work without it.
 umount-forced = note: programs still used the drive and were cut off; what they had written until then was saved first.
@@ -325,6 +336,28 @@ umount-busy-next = close the files and leave the folders on it, and try again.
 umount-not-mounted = there is no drive at { $dir }.
 umount-not-mounted-next = see what is mounted with: findmnt -t fuse.warifu
 umount-failed = { $dir } cannot be unmounted: { $detail }
+
+# What is in RAM
+ram-swap = swap that is not encrypted is on: { $areas }. What is open could get onto that disk, from this program or from those that show it.
+ram-swap-unknown = it cannot be told whether swap is on: { $detail }. What is open could get onto a disk.
+ram-swap-next = turn it off (swapoff -a, and take its line out of /etc/fstab), or let cryptsetup encrypt it (in /etc/crypttab: swap { $area } /dev/urandom swap,cipher=aes-xts-plain64,size=512; in /etc/fstab: /dev/mapper/swap none swap sw 0 0). Where that cannot be, mount with --allow-swap, which the audit log will tell.
+ram-not-locked = memory cannot be locked: this user may lock { $limit } only.
+ram-not-locked-refused = memory cannot be locked: the system refuses (error { $errno }).
+ram-not-locked-next = allow it with: ulimit -l unlimited. For good, write "USER - memlock unlimited" into /etc/security/limits.d/warifu.conf, or LimitMEMLOCK=infinity into the systemd unit.
+ram-tour = note: { $what } For these sample documents the tour goes on; a drive with your own is not mounted so. { $next }
+
+# Programs shut in
+run-no-namespaces = the kernel does not let this user shut programs in: { $detail }
+run-no-namespaces-next = allow user namespaces (as root: sysctl -w user.max_user_namespaces=10000; on Ubuntu also kernel.apparmor_restrict_unprivileged_userns=0), or run it as root. Without that, mount the drive, and know that programs keep files of their own.
+run-no-landlock = the kernel has no Landlock, so the program could write to disks.
+run-no-landlock-next = use Linux 5.13 or later with landlock in its lsm= list (see: cat /sys/kernel/security/lsm). Without that, mount the drive, and know that programs keep files of their own.
+run-failed = the program cannot be shut in: { $detail }
+run-failed-next = mount the drive instead, and know that programs keep files of their own.
+run-not-found = there is no program { $program }.
+run-not-found-next = install it, or name it with its path.
+run-not-started = { $program } cannot be started: { $detail }
+run-not-started-next = name a program that this user may execute.
+run-still = note: waiting for what the program has started. Ctrl-C ends it now; what was saved stays saved.
 
 # Loose shares
 split-not-a-file = { $path } is not a regular file.

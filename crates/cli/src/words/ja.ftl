@@ -93,6 +93,7 @@ fault-missing = 割符がない
 fault-corrupt = 破損
 fault-stale = 古い
 fault-foreign = この保管庫のものではない
+fault-newer = 新しい版の warifu が作ったもの
 fault-no-answer = 応答なし
 fault-full = 空き容量なし
 fault-denied = アクセス拒否
@@ -197,12 +198,16 @@ status-emptied-next = 保管庫の鍵の断片がありません。中身を消�
 status-denied-next = サーバ側のアカウントと権限を確認してください。
 status-refusing-next = 読めますが書けません。権限と、読取専用でマウントされていないかを確認してください。
 status-slow-next = サーバの負荷とネットワークを確認してください。読み出しはほかのサーバで続けます。
+status-journal-behind = { $time } 以降の移動、削除、フォルダの作成は目録にしかありません。今目録を失うと、それらも失われます（ファイルの内容は失われません）。
+status-journal-behind-next = 十分な数のサーバが書き込みを受け付けることを確認し、ドライブをマウントするか、マウントしたままにしてください。変更は自動的にサーバへ書き込まれます。
 status-owed-next = サーバの復旧後、足りない割符を作ってください: { $warifu } verify { $vault } --repair
 verify-no-name = （削除されたファイル）
 verify-owed = （未配置として記録済み）
 verify-more = ほか { $more } 件。--json ですべて表示します。
 verify-lost = 喪失: { $file }（版 { $version }）: 正常な割符が { $needed } 個必要ですが、{ $good } 個しか残っていません。
 verify-unreadable = 読めません: { $file }（版 { $version }）: 正常な割符が { $needed } 個必要ですが、今は { $good } 個しか得られません。
+verify-lost-journal = 喪失: 目録の変更記録の区切り { $segment }: 正常な割符が { $needed } 個必要ですが、{ $good } 個しか残っていません。
+verify-unreadable-journal = 読めません: 目録の変更記録の区切り { $segment }: 正常な割符が { $needed } 個必要ですが、今は { $good } 個しか得られません。
 verify-server = { $server }: 正常 { $good }
 verify-orphans = どの版にも使われないもの { $count }
 verify-foreign = warifu のものではないファイル { $count }
@@ -212,8 +217,11 @@ verify-clean-deep = { $extents } 区画すべてが、どのサーバでも無�
 verify-silent = { $server }: 応答がなく、割符 { $shares } 個を検査できませんでした（{ $detail }）
 verify-silent-next = 応答しないサーバを復旧し（マウントされていますか）、もう一度検査してください。
 verify-damage = { $findings } 個の割符に異常があります。ファイルはすべて読めます。
+verify-newer-next = 新しい版の warifu がこの保管庫に書き込んでいます。この機械の warifu を更新してから、もう一度実行してください。
 verify-damage-next = 失われた割符や壊れた割符は、正常な割符から作り直せます: { $warifu } verify { $vault } --repair
 verify-too-few = { $files } 個の版が読めません。
+verify-too-few-journal = 目録の変更記録のうち { $segments } 個の区切りが読めません。
+verify-too-few-journal-next = 上のサーバを復旧してください。それまで目録を大切に保管してください。この部分の内容は今は目録にしかありません。ファイルは読めます。
 verify-too-few-next = まず上のサーバを復旧してください。何も削除しないでください。
 verify-journal = （目録の変更記録）
 verify-resumed = 注意: 前回中断したところから続けます（{ $extents } 区画まで検査済み）。
@@ -247,12 +255,13 @@ no-server-next = 一覧するには: { $warifu } server list { $vault }
 place-taken = { $server } の新しい場所は、すでに保管庫に使われています。
 place-taken-next = 空のフォルダまたは場所を指定してください。何も変更していません。
 replace-plan = { $server } は割符 { $index } のまま、新しい場所に移ります: { $old } → { $new }
-replace-old-answers = 注意: 元の場所がまだ応答します。続ける前に、この保管庫のドライブをすべて外してください。外さないと、マウントし直すまでの保存は元の場所に置かれます。
+replace-old-answers = 注意: 元の場所がまだ応答します。この保管庫ファイルを使っているドライブは、数秒で新しい場所に切り替わります。保管庫ファイルの複製を使っているドライブは外してください。
 replace-beside = 注意: 新しい場所は { $servers } と同じディスクにあります。同時に失われるおそれがあります。
 replace-begun = 注意: 新しい場所には、このサーバの鍵の割符がすでにあります。途中から続けます。
 replace-next = 実行するには、同じコマンドに --yes を付けてください。
 replace-done = { $server } の割符は、新しい場所にすべてそろいました。
-replace-old-disk = 注意: 元のディスクと新しい場所は同じ割符を持ちます。元のディスクは破壊するか、新しい場所と同じように守ってください。マウント中のドライブは、マウントし直すと新しい場所を使います。
+replace-unsettled = { $server } は新しい場所に移りましたが、元の場所にまだ割符が置かれています。保管庫ファイルの複製を使っているドライブがあります。そのドライブを外し、{ $warifu } verify { $vault } --repair を実行してから、元のディスクを破壊してください。
+replace-old-disk = 注意: 元のディスクと新しい場所は同じ割符を持ちます。元のディスクは破壊するか、新しい場所と同じように守ってください。保管庫ファイルの複製を使っているドライブがあったときは、先にそれを外して verify を実行してください。そこで保存された割符は元の場所にしかありません。
 
 # ドライブ
 mounted = { $dir } にドライブをマウントしました。外すには: { $command }
@@ -264,7 +273,6 @@ umount-no-report = { $dir } のドライブが報告なしに終了しました:
 umount-no-report-next = もう一度マウントして、最後の変更が残っているか確認してください。
 mount-no-device = この計算機ではドライブをマウントできません。/dev/fuse がありません。
 mount-no-device-next = fuse3 パッケージを入れるか（apt install fuse3）、カーネルモジュール fuse を読み込んでください。put や get などはこのままで使えます。
-mount-swap = 注意: メモリを固定できず、スワップが有効なので、開いているファイルの内容がスワップに出ることがあります。固定できるメモリの上限（ulimit -l）を上げるか、スワップを切るか暗号化してください。
 mount-denied = この利用者は /dev/fuse を使えません。
 mount-denied-next = 管理者に許可を求めてください（/dev/fuse の権限を 0666 に）。put や get などはこのままで使えます。
 umount-forced = 注意: ドライブを使用中のプログラムがあり、切り離しました。それまでに書かれた内容は先に保存しました。
@@ -289,6 +297,28 @@ umount-busy-next = 開いているファイルを閉じ、ドライブ上のフ�
 umount-not-mounted = { $dir } にドライブはありません。
 umount-not-mounted-next = マウントされているものは findmnt -t fuse.warifu で確認できます。
 umount-failed = { $dir } を外せません: { $detail }
+
+# メモリの中身
+ram-swap = 暗号化されていないスワップが有効です: { $areas }。開いている内容が、このプログラムや文書を表示するプログラムから、そのディスクに出るおそれがあります。
+ram-swap-unknown = スワップが有効かどうかわかりません: { $detail }。開いている内容がディスクに出るおそれがあります。
+ram-swap-next = スワップを切るか（swapoff -a を実行し、/etc/fstab の行を消す）、cryptsetup で暗号化してください（/etc/crypttab に「swap { $area } /dev/urandom swap,cipher=aes-xts-plain64,size=512」、/etc/fstab に「/dev/mapper/swap none swap sw 0 0」）。どちらもできないときは --allow-swap を付けてマウントできます。そのことは監査記録に残ります。
+ram-not-locked = メモリを固定できません。この利用者が固定できるのは { $limit } までです。
+ram-not-locked-refused = メモリを固定できません。システムが拒みました（エラー { $errno }）。
+ram-not-locked-next = 次のコマンドで許可してください: ulimit -l unlimited。恒久的には、/etc/security/limits.d/warifu.conf に「利用者名 - memlock unlimited」と書くか、systemd のユニットに LimitMEMLOCK=infinity と書きます。
+ram-tour = 注意: { $what }見本の文書なので体験は続けますが、ご自分の文書のドライブはこのままではマウントされません。{ $next }
+
+# 閉じ込めて動かす
+run-no-namespaces = この利用者は、カーネルの制限でプログラムを閉じ込められません: { $detail }
+run-no-namespaces-next = ユーザー名前空間を許可するか（管理者で sysctl -w user.max_user_namespaces=10000。Ubuntu ではさらに kernel.apparmor_restrict_unprivileged_userns=0）、管理者として実行してください。できないときはドライブをマウントして使えますが、プログラムは自分のファイルをディスクに残します。
+run-no-landlock = このカーネルには Landlock がないため、プログラムがディスクに書けてしまいます。
+run-no-landlock-next = Linux 5.13 以降を、lsm= に landlock を含めて使ってください（確認: cat /sys/kernel/security/lsm）。できないときはドライブをマウントして使えますが、プログラムは自分のファイルをディスクに残します。
+run-failed = プログラムを閉じ込められません: { $detail }
+run-failed-next = ドライブをマウントして使えますが、プログラムは自分のファイルをディスクに残します。
+run-not-found = プログラム { $program } がありません。
+run-not-found-next = 導入するか、パスを付けて指定してください。
+run-not-started = { $program } を起動できません: { $detail }
+run-not-started-next = この利用者が実行できるプログラムを指定してください。
+run-still = 注意: プログラムが始めた処理の終わりを待っています。Ctrl-C ですぐに終わります。保存したものは残ります。
 
 # 単独の割符
 split-not-a-file = { $path } は通常のファイルではありません。

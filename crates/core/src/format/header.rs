@@ -144,6 +144,19 @@ pub(crate) fn check_zero(bytes: &[u8], range: core::ops::Range<usize>) -> Result
     }
 }
 
+/// A header with the version, suite and scheme replaced by ones that this build knows.
+pub(super) fn put_right(
+    header: &[u8; HEADER_LEN],
+    suite: Suite,
+    scheme: Scheme,
+) -> [u8; HEADER_LEN] {
+    let mut header = *header;
+    header[7] = VERSION;
+    header[8] = suite.code();
+    header[9] = scheme.code();
+    header
+}
+
 impl ShareHeader {
     pub(super) fn new(
         dealing: &Dealing,

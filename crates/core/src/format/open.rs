@@ -4,8 +4,8 @@ use core::fmt;
 
 use super::header::{FormatError, ShareHeader};
 use super::identity::{
-    Binding, Dealing, IDENTITY_LEN, SEALED_IDENTITY_LEN, binding, chunk_nonce, identity_nonce,
-    key_piece_nonce,
+    Binding, Dealing, IDENTITY_LEN, SEALED_IDENTITY_LEN, Scheme, binding, chunk_nonce,
+    identity_nonce, key_piece_nonce,
 };
 use super::sizes::{CHUNK, HEADER_LEN, KEY_PIECE_LEN, Plan, chunk_count};
 use crate::ids::{ServerId, ShareIndex};
@@ -114,6 +114,41 @@ impl OpenShare {
             cipher,
             binding,
             inner,
+        })
+    }
+
+    /// Whether an object that does not [open](Self::open) was made by a newer warifu, as far as this one can tell: then it is neither good
+    /// nor rubbish, and nobody should remove it.
+    ///
+    /// One byte that rotted looks the same. So what this build knows is put in the place of what it does not know: an object that is
+    /// authentic then was made by this format, and has been altered.
+    #[must_use]
+    pub fn is_newer(prefix: &[u8], key: &SealKey) -> bool {
+        match Self::open(prefix, key) {
+            Err(OpenError::Newer | OpenError::Suite(_)) => true,
+            Err(OpenError::Format(
+                FormatError::Newer { .. } | FormatError::Suite(_) | FormatError::Scheme(_),
+            )) => !Self::opens_when_put_right(prefix, key),
+            _ => false,
+        }
+    }
+
+    fn opens_when_put_right(prefix: &[u8], key: &SealKey) -> bool {
+        const LONGEST: usize = HEADER_LEN + SEALED_IDENTITY_LEN + KEY_PIECE_LEN;
+        let Some((header, rest)) = prefix
+            .get(..prefix.len().min(LONGEST))
+            .and_then(|prefix| prefix.split_first_chunk::<HEADER_LEN>())
+        else {
+            return false;
+        };
+        let suites = [Suite::Aes256Gcm, Suite::ChaCha20Poly1305];
+        let schemes = [Scheme::Shamir, Scheme::Compact];
+        suites.iter().any(|suite| {
+            schemes.iter().any(|scheme| {
+                let mut copy = super::header::put_right(header, *suite, *scheme).to_vec();
+                copy.extend_from_slice(rest);
+                Self::open(&copy, key).is_ok()
+            })
         })
     }
 

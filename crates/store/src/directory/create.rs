@@ -12,6 +12,7 @@ use super::put;
 use super::root::{READ_DIR, Root, has_marker, open_folder, top_entries};
 use crate::error::{CreateError, OpenError};
 use crate::layout::{MARKER, Mark, OBJECTS, Place, TMP, is_temp_name};
+use crate::shown::shown;
 
 /// So many names of foreign files are told.
 const NAMES_TOLD: usize = 5;
@@ -29,7 +30,7 @@ pub(super) fn create(path: &Path) -> Result<Root, CreateError> {
         foreign_entries(path).map_err(|errno| OpenError::io(path, "cannot list", errno))?;
     if !foreign.is_empty() {
         let more = foreign.len().saturating_sub(NAMES_TOLD);
-        let found = foreign.into_iter().take(NAMES_TOLD).collect();
+        let found = foreign.iter().take(NAMES_TOLD).map(shown).collect();
         return Err(CreateError::NotEmpty {
             path: path.into(),
             found,

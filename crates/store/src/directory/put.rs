@@ -83,12 +83,12 @@ pub(super) fn write_new(
     bytes: &[u8],
     durable: bool,
 ) -> Result<OwnedFd, StoreError> {
-    let durable_file = durable || !root.local;
     let file = match placing(root)? {
         Placing::Exclusive => write_in_place(root, place, bytes)?,
         placing => {
             let (mut temp, file) = Temp::create(root)?;
-            fill(&file, bytes, durable_file).map_err(|errno| cannot_write(root, place, errno))?;
+            // On a network mount before it gets its name: what NFS does in which order is the server's business.
+            fill(&file, bytes, !root.local).map_err(|errno| cannot_write(root, place, errno))?;
             match in_shard(root, place, || give_name(root, &temp.path, place, placing))? {
                 Ok(()) => {
                     temp.armed = placing == Placing::Link;
@@ -101,7 +101,10 @@ pub(super) fn write_new(
         }
     };
     if durable {
-        root.sync_folder_of(place).map_err(|errno| {
+        // Name and contents together: a local file system's journal takes both in one turn. Whoever crashes before that
+        // leaves what nobody was told of, and under a name that no other object can have.
+        let on_disk = rustix::fs::fsync(&file).and_then(|()| root.sync_folder_of(place));
+        on_disk.map_err(|errno| {
             let _ = rustix::fs::unlinkat(&root.dir, &place.path, AtFlags::empty());
             failed(
                 format_args!(

@@ -1,9 +1,10 @@
 //! Reading, weighing and removing one object.
 
+use std::num::NonZeroU64;
 use std::ops::Range;
 
 use bytes::Bytes;
-use rustix::fs::{AtFlags, FileType, Mode};
+use rustix::fs::{Advice, AtFlags, FileType, Mode};
 use rustix::io::Errno;
 use warifu_core::head::Timestamp;
 use warifu_vault::seam::store::{ObjectKey, ObjectStat, StoreError, StoreErrorKind};
@@ -12,6 +13,9 @@ use super::MAX_OBJECT;
 use super::errno::failed;
 use super::root::{READ_FILE, Root};
 use crate::layout::Place;
+
+/// What the kernel reads ahead by itself.
+const READ_AHEAD: usize = 128 * 1024;
 
 pub(super) fn get(
     root: &Root,
@@ -53,6 +57,15 @@ pub(super) fn get(
             format!("cannot hold {}: {error}", place.path),
         )
     })?;
+    if wanted > READ_AHEAD {
+        // All of it is asked of the disk at once; by itself the kernel asks for one small window after the other.
+        let _ = rustix::fs::fadvise(
+            &file,
+            range.start,
+            NonZeroU64::new(wanted as u64),
+            Advice::WillNeed,
+        );
+    }
     while bytes.len() < wanted {
         let offset = range.start.saturating_add(bytes.len() as u64);
         match rustix::io::pread(&file, rustix::buffer::spare_capacity(&mut bytes), offset) {

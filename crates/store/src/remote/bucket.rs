@@ -19,13 +19,15 @@ use opendal::{
 use warifu_core::head::Timestamp;
 use warifu_vault::seam::store::{ObjectKey, ObjectStat, Page, Space, StoreError, StoreErrorKind};
 
-use super::http::{Http, HttpError, MAX_LISTING, whole};
+use super::http::{Http, HttpError, object_limit, whole};
 use super::names::{MARKER, OBJECTS, TMP, parse_shard, path_of, shard_of};
 use super::service::{MakeTrouble, Manner, Service, Top, askable, cut, out_of_range, within};
 use super::webdav::taken;
 
 /// A server lists so many names at once.
 const NAMES_AT_ONCE: usize = 1_000;
+/// Room for a listing of so many names of a kilobyte each, escaped: no answer but an object is longer.
+const MAX_PAGE: usize = 8 << 20;
 
 /// Who the server knows us as.
 pub(super) struct Keys<'a> {
@@ -340,6 +342,11 @@ impl Service for Bucket {
         Ok(false)
     }
 
+    async fn sweep(&self) -> Result<u64, StoreError> {
+        // There is nothing on the way to its name.
+        Ok(0)
+    }
+
     async fn top(&self) -> Result<Top, StoreError> {
         let listed: Result<Vec<_>, _> = match self.names("", None, false, NAMES_AT_ONCE).await {
             Ok(names) => names.take(NAMES_AT_ONCE).try_collect().await,
@@ -416,9 +423,10 @@ impl HttpTransport for Transport {
             Ok(request)
         };
         let answer = match parts.method {
-            Method::GET | Method::HEAD => self.0.ask(make, MAX_LISTING).await,
+            Method::GET if is_listing(&parts.uri) => self.0.ask(make, MAX_PAGE).await,
+            Method::GET | Method::HEAD => self.0.ask(make, object_limit()).await,
             // The same bytes under the same name, or what is gone anyway: twice is once.
-            _ => self.0.send_again(make, MAX_LISTING).await,
+            _ => self.0.send_again(make, MAX_PAGE).await,
         };
         let reply = answer.map_err(below)?;
         if !reply.status.is_success() {
@@ -434,6 +442,29 @@ impl HttpTransport for Transport {
     }
 }
 
+/// Whether a request asks for names, and not for an object.
+fn is_listing(uri: &http::Uri) -> bool {
+    uri.query()
+        .is_some_and(|query| query.split('&').any(|part| part == "list-type=2"))
+}
+
 fn below(error: HttpError) -> opendal::Error {
     opendal::Error::new(ErrorKind::Unexpected, "the request failed").set_source(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listing_is_told_from_an_object() {
+        for (uri, listing) in [
+            ("http://h/b?list-type=2&prefix=x", true),
+            ("http://h/b?prefix=x&list-type=2", true),
+            ("http://h/b/objects/aa", false),
+            ("http://h/b/list-type=2?x=list-type", false),
+        ] {
+            assert_eq!(is_listing(&uri.parse().unwrap()), listing, "{uri}");
+        }
+    }
 }

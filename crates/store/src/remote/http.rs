@@ -16,9 +16,11 @@ use warifu_vault::seam::store::{StoreError, StoreErrorKind};
 
 use super::{RemoteOptions, tls};
 use crate::directory::MAX_OBJECT;
+use crate::shown::shown;
 
-/// The largest answer that is no object: a listing of one folder with some hundred thousand names.
-pub(super) const MAX_LISTING: usize = 128 << 20;
+/// The largest listing of one folder. Objects are spread over 256 folders, so these hold more than ten million in this room, and eight
+/// folders that are read at once take no more than a quarter of a gigabyte, whatever the server says.
+pub(super) const MAX_LISTING: usize = 32 << 20;
 /// So much of an error's page is looked at.
 const MAX_REFUSAL: usize = 64 << 10;
 /// Requests that may be repeated are made so often before they count as unanswered.
@@ -46,7 +48,7 @@ pub(super) enum HttpError {
     #[error("no answer within {} s", .0.as_secs_f32())]
     TimedOut(Duration),
     /// The answer is longer than anything we asked for could be.
-    #[error("its answer is longer than {0} bytes")]
+    #[error("its answer is longer than {0} bytes, which is more than warifu takes in at a time")]
     TooLong(usize),
     /// The request cannot be written down.
     #[error("the request cannot be made: {0}")]
@@ -205,12 +207,7 @@ impl Reply {
 fn between(text: &str, open: &str, close: &str) -> Option<String> {
     let (_, rest) = text.split_once(open)?;
     let (inner, _) = rest.split_once(close)?;
-    let shown: String = inner
-        .chars()
-        .filter(|c| !c.is_control())
-        .take(200)
-        .collect();
-    (!shown.is_empty()).then_some(shown)
+    (!inner.is_empty()).then(|| shown(inner))
 }
 
 pub(super) type Body = BoxBody<Bytes, std::io::Error>;
@@ -404,7 +401,7 @@ fn innermost(error: &(dyn StdError + 'static)) -> String {
     while let Some(source) = error.source() {
         error = source;
     }
-    error.to_string()
+    shown(error.to_string())
 }
 
 /// The largest object, with room for what a server may say instead of it.
@@ -466,9 +463,12 @@ mod tests {
         };
         let text = reply.refusal().to_string();
         assert!(
-            text.contains("403 Forbidden, AccessDenied: no[2Jxxx"),
+            text.contains("403 Forbidden, AccessDenied: no\u{fffd}[2Jxxx"),
             "{text}"
         );
-        assert!(text.len() < 300 && !text.contains('\u{1b}'), "{text}");
+        assert!(
+            text.chars().count() < 300 && !text.contains('\u{1b}'),
+            "{text}"
+        );
     }
 }

@@ -28,9 +28,9 @@
 //!
 //! # Parts of objects
 //! S3 has none. Apache and nginx receive a body elsewhere and rename it. Others write in place, and show a part for a while or, when the connection breaks,
-//! for ever. This too is tried out: a body is sent by half, and looked for. Where it shows, and as long as it is not known, an object is written
-//! under `tmp/` and moved with `Overwrite: F`, two round trips; what a crash leaves there is counted as nobody's and takes room until somebody removes
-//! it. Whatever gets through is found by the seal of each chunk.
+//! for ever. This too is tried out: a body is sent by half, and looked for, for three times as long as a whole one of that length took. Where it shows, and as
+//! long as it is not known, an object is written under `tmp/` and moved with `Overwrite: F`, two round trips. What a crash leaves there is removed when it is
+//! a day old by the server's clock, beside the first write of a process and once a day. Whatever gets through is found by the seal of each chunk.
 //!
 //! # Power cuts
 //! HTTP has no `fsync`. S3 promises that what it acknowledged is kept; Apache and nginx leave it to their kernel, which writes it to disk within half a
@@ -52,7 +52,6 @@
 //! error looks) has to be seen on a real one, and none of them can be run beside the tests. Azure's and Google's are reached through gateways that speak S3.
 
 mod bucket;
-mod half;
 mod http;
 mod login;
 mod multistatus;
@@ -77,6 +76,7 @@ use crate::credentials::{CredentialError, CredentialRef};
 use crate::error::{CreateError, OpenError};
 use crate::layout::{BadMark, Mark};
 use crate::probe::Promises;
+use crate::shown::shown;
 use crate::spec::{StoreIdentity, StoreSpec};
 use crate::url::{S3Url, StoreUrl, WebdavUrl, escape};
 
@@ -481,10 +481,9 @@ async fn refuse_foreign(spec: &StoreSpec, service: &dyn Service) -> Result<(), C
     }
     foreign.sort_unstable();
     let more = foreign.len().saturating_sub(NAMES_TOLD);
-    foreign.truncate(NAMES_TOLD);
     Err(CreateError::NotEmpty {
         path: place(spec),
-        found: foreign,
+        found: foreign.iter().take(NAMES_TOLD).map(shown).collect(),
         more,
     })
 }

@@ -5,6 +5,8 @@ use quick_xml::events::Event;
 use quick_xml::name::{Namespace, ResolveResult};
 use warifu_core::head::Timestamp;
 
+use crate::shown::shown;
+
 /// One entry of a folder, or the folder itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Entry {
@@ -30,10 +32,19 @@ impl Entry {
     }
 }
 
+/// So many entries are taken in of one folder.
+pub(super) const MOST_ENTRIES: usize = 200_000;
+
 /// What is wrong with an answer.
 #[derive(Debug, thiserror::Error)]
-#[error("its answer is no list of files: {0}")]
-pub(super) struct NotAListing(String);
+pub(super) enum NotAListing {
+    #[error("its answer is no list of files: {0}")]
+    Odd(String),
+    #[error(
+        "it lists more than {MOST_ENTRIES} files in one folder: there is room for millions of objects in the others, so something else writes there"
+    )]
+    TooMany,
+}
 
 /// What the properties of one `propstat` are, until its status says whether they count.
 #[derive(Default)]
@@ -48,7 +59,7 @@ struct Properties {
 
 /// Reads a whole answer. One that is cut off is an error, never a shorter listing.
 pub(super) fn read(body: &[u8]) -> Result<Vec<Entry>, NotAListing> {
-    let bad = |what: &dyn std::fmt::Display| NotAListing(what.to_string());
+    let bad = |what: &dyn std::fmt::Display| NotAListing::Odd(shown(what.to_string()));
     let text = std::str::from_utf8(body).map_err(|error| bad(&error))?;
     let mut reader = NsReader::from_str(text);
     let mut open: Vec<String> = Vec::new();
@@ -100,6 +111,9 @@ pub(super) fn read(body: &[u8]) -> Result<Vec<Entry>, NotAListing> {
                     ("response", "propstat") => take(&mut entry, &properties),
                     ("multistatus", "response") => {
                         entry.refused = entry.refused.filter(|status| *status != 200);
+                        if entries.len() > MOST_ENTRIES {
+                            return Err(NotAListing::TooMany);
+                        }
                         entries.push(std::mem::take(&mut entry));
                     }
                     ("", "multistatus") => ended = true,
@@ -123,12 +137,12 @@ pub(super) fn children(entries: Vec<Entry>) -> Result<Vec<Entry>, NotAListing> {
         .iter()
         .map(Entry::depth)
         .min()
-        .ok_or_else(|| NotAListing("it is empty".into()))?;
+        .ok_or_else(|| NotAListing::Odd("it is empty".into()))?;
     let (folder, children): (Vec<_>, Vec<_>) =
         entries.into_iter().partition(|entry| entry.depth() == top);
     match folder.as_slice() {
         [folder] if folder.folder => Ok(children),
-        _ => Err(NotAListing("the folder itself is missing".into())),
+        _ => Err(NotAListing::Odd("the folder itself is missing".into())),
     }
 }
 
@@ -282,6 +296,18 @@ mod tests {
         }
         let without_itself = APACHE.replace("/dav/d%201/<", "/dav/d%201/a<");
         assert!(children(read(without_itself.as_bytes()).unwrap()).is_err());
+    }
+
+    #[test]
+    fn p10_a_listing_without_end_is_refused() {
+        let entry = "<response><href>/x/y</href></response>";
+        let listing = |count| {
+            let entries = entry.repeat(count);
+            format!("<multistatus xmlns='DAV:'>{entries}</multistatus>")
+        };
+        assert_eq!(read(listing(1_000).as_bytes()).unwrap().len(), 1_000);
+        let error = read(listing(MOST_ENTRIES + 2).as_bytes()).unwrap_err();
+        assert!(matches!(error, NotAListing::TooMany), "{error}");
     }
 
     #[test]

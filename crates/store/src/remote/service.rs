@@ -65,6 +65,9 @@ pub(super) trait Service: Send + Sync + fmt::Debug {
     /// Whether others see an object before it is whole, or what is left when its writer dies. Makes and removes a file to find out.
     async fn shows_parts(&self) -> Result<bool, StoreError>;
 
+    /// Removes what uploads left behind that never ended, once it is old, and returns how much that was.
+    async fn sweep(&self) -> Result<u64, StoreError>;
+
     /// What lies at the top.
     async fn top(&self) -> Result<Top, StoreError>;
 

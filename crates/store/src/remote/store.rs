@@ -4,6 +4,7 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -14,6 +15,7 @@ use warifu_vault::seam::store::{
 };
 
 use super::RemoteOptions;
+use super::http::HttpError;
 use super::names::{MARKER, PROBE, Tried, Turns, path_of};
 use super::service::{Manner, Service, out_of_range};
 use crate::directory::MAX_OBJECT;
@@ -25,6 +27,9 @@ const PARALLEL: usize = 32;
 /// What the file says that is written to see what the server refuses.
 const PROBE_TEXT: &[u8] =
     b"warifu writes this file to find out what the server promises. It may be removed.\n";
+
+/// What uploads left behind is looked for so often.
+const SWEEP_EVERY: Duration = Duration::from_secs(24 * 3600);
 
 /// Makes the client: reads passwords and certificates.
 pub(super) type Connect = dyn Fn() -> Result<Arc<dyn Service>, OpenError> + Send + Sync;
@@ -47,6 +52,8 @@ struct Shared {
     tried: Tried,
     powers: tokio::sync::OnceCell<Powers>,
     probing: AtomicBool,
+    /// When what uploads left behind was last removed: beside the first write of a process, and later once a day.
+    swept: Mutex<Option<Instant>>,
 }
 
 #[derive(Default)]
@@ -112,6 +119,7 @@ impl RemoteStore {
                 tried: Tried::default(),
                 powers: tokio::sync::OnceCell::new(),
                 probing: AtomicBool::new(false),
+                swept: Mutex::new(None),
             }),
         }
     }
@@ -183,7 +191,7 @@ impl Shared {
     }
 
     /// Makes sure that the place is the store that it was, unless that is known.
-    async fn ready(&self) -> Result<(), StoreError> {
+    async fn ready(self: &Arc<Self>) -> Result<(), StoreError> {
         if self.known().seen {
             return Ok(());
         }
@@ -213,7 +221,7 @@ impl Shared {
     }
 
     /// Reads the marker.
-    async fn confirm(&self) -> Result<(), StoreError> {
+    async fn confirm(self: &Arc<Self>) -> Result<(), StoreError> {
         let found = match self.service()?.read(MARKER, None).await {
             Ok(bytes) => Mark::parse(&bytes),
             Err(error) if error.kind == StoreErrorKind::NotFound => Err(BadMark::Damaged),
@@ -237,7 +245,36 @@ impl Shared {
             return Err(self.not_the_store());
         }
         known.seen = true;
+        drop(known);
+        // What this process itself left behind, in all the time that it has been at work.
+        if self.swept().is_some_and(|at| at.elapsed() > SWEEP_EVERY) {
+            let shared = Arc::clone(self);
+            tokio::spawn(async move { shared.sweep().await });
+        }
         Ok(())
+    }
+
+    fn swept(&self) -> Option<Instant> {
+        *self.swept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Removes what uploads left behind that never ended. It is in nobody's way, so that it cannot be done now is only noted.
+    async fn sweep(&self) {
+        let now = Some(Instant::now());
+        *self.swept.lock().unwrap_or_else(PoisonError::into_inner) = now;
+        let swept = match self.service() {
+            Ok(service) => service.sweep().await,
+            Err(error) => Err(error),
+        };
+        match swept {
+            Ok(0) => {}
+            Ok(swept) => {
+                tracing::info!(store = %self.place, swept, "removed files left by uploads that never ended");
+            }
+            Err(error) => {
+                tracing::debug!(store = %self.place, %error, "what uploads left could not be removed");
+            }
+        }
     }
 
     fn not_the_store(&self) -> StoreError {
@@ -248,7 +285,7 @@ impl Shared {
     }
 
     /// What a refusal means: nothing is absent in a place that is gone.
-    async fn meant(&self, error: StoreError) -> StoreError {
+    async fn meant(self: &Arc<Self>, error: StoreError) -> StoreError {
         match error.kind {
             StoreErrorKind::NotFound | StoreErrorKind::Failed => match self.confirm().await {
                 Ok(()) => error,
@@ -262,6 +299,7 @@ impl Shared {
         self.powers
             .get_or_try_init(|| async {
                 let service = self.service()?;
+                self.sweep().await;
                 let (refuses_taken, shows_parts) =
                     tokio::try_join!(self.refuses_taken(), service.shows_parts())?;
                 let powers = Powers {
@@ -287,8 +325,8 @@ impl Shared {
             match service.write(PROBE, object, manner).await {
                 Ok(()) => {}
                 Err(error) if error.kind == StoreErrorKind::AlreadyExists => return Ok(true),
-                // It knows no conditions, and says so.
-                Err(error) if error.kind == StoreErrorKind::Failed => return Ok(false),
+                // It knows no conditions, and says so. Another error says nothing about conditions: it is tried another time.
+                Err(error) if knows_no_conditions(&error) => return Ok(false),
                 Err(error) => return Err(error),
             }
         }
@@ -346,6 +384,12 @@ impl Shared {
             Err(error) => Err(self.meant(error).await),
         }
     }
+}
+
+/// Whether an answer refuses the condition itself, and not the write.
+fn knows_no_conditions(error: &StoreError) -> bool {
+    HttpError::refusal_below(error)
+        .is_some_and(|refusal| matches!(refusal.status.as_u16(), 400 | 405 | 501))
 }
 
 #[async_trait]

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use rustls::{CertificateError, ClientConfig, RootCertStore};
 
+use crate::shown::shown;
+
 /// Why the authorities cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TrustError {
@@ -74,10 +76,10 @@ pub(super) fn certificate_trouble(error: &(dyn StdError + 'static)) -> Option<St
             "its certificate is not valid yet: set the clocks of this machine and of the server".to_owned()
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            format!("its certificate is another server's: write the name that it was issued for ({trouble})")
+            format!("its certificate is another server's: write the name that it was issued for ({})", shown(trouble.to_string()))
         }
         CertificateError::Revoked => "its certificate was revoked: the server needs a new one".to_owned(),
-        other => format!("its certificate cannot be used ({other})"),
+        other => format!("its certificate cannot be used ({})", shown(other.to_string())),
     };
     Some(text)
 }

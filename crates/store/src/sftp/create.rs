@@ -12,6 +12,7 @@ use super::session::{Session, Trouble};
 use super::wire::{Attrs, Request, Status};
 use crate::error::{CreateError, OpenError};
 use crate::layout::{LOST_FOUND, MARKER, Mark, OBJECTS, Place, TMP, is_temp_name};
+use crate::shown::shown;
 use crate::url::SftpUrl;
 
 /// So many names of foreign files are told.
@@ -33,7 +34,7 @@ pub(super) async fn create(session: Session, url: &SftpUrl) -> Result<Root, Crea
         .map_err(|trouble| refused(url, "cannot list the folder", &trouble))?;
     if !foreign.is_empty() {
         let more = foreign.len().saturating_sub(NAMES_TOLD);
-        let found = foreign.into_iter().take(NAMES_TOLD).collect();
+        let found = foreign.iter().take(NAMES_TOLD).map(shown).collect();
         return Err(CreateError::NotEmpty { path, found, more });
     }
 

@@ -18,7 +18,7 @@ use crate::directory::MAX_OBJECT;
 use crate::layout::{Folder, LOST_FOUND, MARKER, OBJECTS, Place, TMP, shard_folder, shard_of};
 
 /// So many folders are read at once.
-const FOLDERS_AT_ONCE: usize = 16;
+const FOLDERS_AT_ONCE: usize = 8;
 
 pub(super) async fn get(
     root: &Root,

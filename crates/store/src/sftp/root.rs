@@ -97,7 +97,35 @@ pub(super) async fn read_mark(
     Ok((mark, attrs))
 }
 
-/// All names in a folder but `.` and `..`.
+/// So many names are taken in of one folder, and so many bytes of them. Objects are spread over 256 folders.
+const MOST_NAMES: usize = 200_000;
+const MOST_BYTES: usize = 32 << 20;
+
+/// What has been told of a folder.
+#[derive(Default)]
+struct Names {
+    names: Vec<(String, Attrs)>,
+    bytes: usize,
+}
+
+impl Names {
+    fn add(&mut self, names: Vec<(String, Attrs)>) -> Result<(), Trouble> {
+        self.bytes += names.iter().map(|(name, _)| name.len()).sum::<usize>();
+        let names = names.into_iter();
+        self.names
+            .extend(names.filter(|(name, _)| !matches!(name.as_str(), "." | "..")));
+        if self.names.len() > MOST_NAMES || self.bytes > MOST_BYTES {
+            return Err(Trouble::TooMuch(format!(
+                "the folder has more than {MOST_NAMES} names, or than {} MiB of them: there is room for millions of objects in the \
+                 others, so something else writes there",
+                MOST_BYTES >> 20
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// All names in a folder but `.` and `..`. One with more than [`MOST_NAMES`] is an error, never a gap.
 pub(super) async fn read_folder(
     session: &Session,
     path: &str,
@@ -107,7 +135,7 @@ pub(super) async fn read_folder(
     for _ in 0..LISTING_AHEAD {
         pending.push_back(session.ask(Request::ReadDir(&handle)));
     }
-    let mut found = Vec::new();
+    let mut found = Names::default();
     let mut more = true;
     let mut failed = None;
     while let Some(answer) = pending.pop_front() {
@@ -116,11 +144,10 @@ pub(super) async fn read_folder(
                 if names.is_empty() {
                     more = false;
                 }
-                found.extend(
-                    names
-                        .into_iter()
-                        .filter(|(name, _)| !matches!(name.as_str(), "." | "..")),
-                );
+                if let Err(trouble) = found.add(names) {
+                    more = false;
+                    failed.get_or_insert(trouble);
+                }
             }
             Ok(None) => more = false,
             Err(trouble) => {
@@ -135,7 +162,7 @@ pub(super) async fn read_folder(
     session.tell(Request::Close(&handle));
     match failed {
         Some(trouble) => Err(trouble),
-        None => Ok(found),
+        None => Ok(found.names),
     }
 }
 
@@ -330,6 +357,10 @@ pub(super) fn refused(url: &SftpUrl, doing: &'static str, trouble: &Trouble) -> 
             server,
             detail: detail.clone(),
         },
+        Trouble::TooMuch(detail) => OpenError::Protocol {
+            server,
+            detail: format!("{doing}: {detail}"),
+        },
         Trouble::Status(status) if status.code == Status::DENIED => OpenError::Io {
             path: server.into(),
             doing,
@@ -339,5 +370,26 @@ pub(super) fn refused(url: &SftpUrl, doing: &'static str, trouble: &Trouble) -> 
             server,
             detail: format!("{doing}: {}", status.words()),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p10_a_folder_without_end_is_refused() {
+        let page = |name: &str, count| vec![(name.to_owned(), Attrs::default()); count];
+        let mut found = Names::default();
+        found.add(page("..", 2)).unwrap();
+        for _ in 0..200 {
+            found.add(page("a", 1_000)).unwrap();
+        }
+        let trouble = found.add(page("a", 1)).unwrap_err();
+        assert_eq!(trouble.kind(), StoreErrorKind::Failed, "{trouble}");
+        let mut found = Names::default();
+        let long = "x".repeat(1 << 20);
+        found.add(page(&long, 32)).unwrap();
+        assert!(found.add(page(&long, 1)).is_err());
     }
 }

@@ -33,6 +33,8 @@ pub(super) enum Trouble {
     Status(Status),
     /// The conversation ended, or the answer was not one of SFTP.
     Lost(String),
+    /// The server has more to say than is taken in.
+    TooMuch(String),
 }
 
 impl Trouble {
@@ -45,6 +47,7 @@ impl Trouble {
     pub fn kind(&self) -> StoreErrorKind {
         match self {
             Self::Lost(_) => StoreErrorKind::NoAnswer,
+            Self::TooMuch(_) => StoreErrorKind::Failed,
             Self::Status(status) => match status.code {
                 Status::DENIED => StoreErrorKind::Denied,
                 Status::NO_CONNECTION | Status::CONNECTION_LOST => StoreErrorKind::NoAnswer,
@@ -63,7 +66,7 @@ impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Status(status) => f.write_str(&status.words()),
-            Self::Lost(why) => f.write_str(why),
+            Self::Lost(why) | Self::TooMuch(why) => f.write_str(why),
         }
     }
 }

@@ -18,6 +18,7 @@ use super::known_hosts::{Known, usual_files};
 use super::session::Session;
 use crate::credentials::{CredentialError, KeySource};
 use crate::error::{OpenError, ShownKey};
+use crate::shown::shown;
 use crate::spec::StoreSpec;
 use crate::url::SftpUrl;
 
@@ -260,7 +261,7 @@ fn ssh_error(url: &SftpUrl, error: &russh::Error) -> OpenError {
             server,
             detail: format!(
                 "the server and warifu have no {kind:?} algorithm in common; the server has {} (RSA and other old ones are not spoken)",
-                theirs.join(", ")
+                shown(theirs.join(", "))
             ),
         },
         russh::Error::Version => OpenError::Protocol {
@@ -269,7 +270,8 @@ fn ssh_error(url: &SftpUrl, error: &russh::Error) -> OpenError {
         },
         other => OpenError::Unreachable {
             server,
-            detail: other.to_string(),
+            // A server that hangs up says why in its own words.
+            detail: shown(other.to_string()),
         },
     }
 }

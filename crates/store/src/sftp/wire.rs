@@ -5,6 +5,8 @@
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 
+use crate::shown::shown;
+
 pub(super) const VERSION: u32 = 3;
 
 /// A reply beyond this is not one of SFTP; the largest that we ask for is a block of data.
@@ -337,7 +339,7 @@ pub(super) fn take_reply(arrived: &mut BytesMut) -> Result<Option<(u32, Reply)>,
         REPLY_STATUS => Reply::Status(Status {
             code: u32_of(&mut body)?,
             // Some servers leave the words out.
-            message: text_of(&mut body).unwrap_or_default(),
+            message: shown(text_of(&mut body).unwrap_or_default()),
         }),
         REPLY_HANDLE => Reply::Handle(bytes_of(&mut body)?),
         REPLY_DATA => Reply::Data(bytes_of(&mut body)?),

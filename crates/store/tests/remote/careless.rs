@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use warifu_store::{RemoteOptions, RemoteStore, StoreSpec};
-use warifu_testkit::servers::{Line, Mode};
+use warifu_testkit::proxy::{Mode, Proxy};
 use warifu_testkit::stores::{contract, share_name};
 use warifu_vault::seam::store::{Durability, ShareStore, StoreErrorKind};
 
@@ -18,6 +19,16 @@ struct Disk {
     files: BTreeMap<String, Vec<u8>>,
     folders: BTreeSet<String>,
     moves: u32,
+    /// So much of a body is kept in memory before it is written.
+    buffer: usize,
+    /// Whether a write under a taken name is refused, for those who ask for that.
+    refuses_taken: bool,
+    /// So many writes with a condition fail, whatever is the matter.
+    failing: u32,
+    /// With what status.
+    failure: &'static str,
+    /// So many blanks stand in each listing.
+    blanks: usize,
 }
 
 struct Careless {
@@ -78,10 +89,22 @@ fn serve(client: TcpStream, disk: &Mutex<Disk>, port: u16) -> io::Result<()> {
             let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
             disk.lock().unwrap().folders.contains(parent)
         };
+        let conditional = method == "PUT" && header("if-none-match") == Some("*");
+        let mut refused = None;
         if method == "PUT" && parent_is_there {
-            disk.lock().unwrap().files.insert(path.clone(), Vec::new());
+            let disk = &mut *disk.lock().unwrap();
+            let taken = disk.files.contains_key(&path);
+            if conditional && disk.failing > 0 {
+                disk.failing -= 1;
+                refused = Some(disk.failure);
+            } else if conditional && disk.refuses_taken && taken {
+                refused = Some("412 Precondition Failed");
+            } else if disk.buffer == 0 {
+                disk.files.insert(path.clone(), Vec::new());
+            }
         }
         let mut left = len;
+        let mut written = Vec::new();
         let mut buffer = vec![0; 8 << 10];
         while left > 0 {
             let want = left.min(buffer.len());
@@ -90,15 +113,18 @@ fn serve(client: TcpStream, disk: &Mutex<Disk>, port: u16) -> io::Result<()> {
                 return Ok(());
             }
             left -= got;
-            if let Some(file) = disk.lock().unwrap().files.get_mut(&path)
-                && method == "PUT"
-            {
-                file.extend_from_slice(&buffer[..got]);
+            if method == "PUT" && parent_is_there && refused.is_none() {
+                written.extend_from_slice(&buffer[..got]);
+                let disk = &mut *disk.lock().unwrap();
+                if written.len() >= disk.buffer || left == 0 {
+                    disk.files.insert(path.clone(), written.clone());
+                }
             }
         }
         let mut guard = disk.lock().unwrap();
         let disk = &mut *guard;
         let (status, body) = match method {
+            "PUT" if refused.is_some() => (refused.unwrap(), Vec::new()),
             "PUT" if parent_is_there => ("201 Created", Vec::new()),
             "PUT" => ("409 Conflict", Vec::new()),
             "GET" | "HEAD" => match disk.files.get(&path) {
@@ -173,6 +199,7 @@ fn listing(disk: &Disk, path: &str, port: u16) -> String {
     for (name, file) in disk.files.iter().filter(|(name, _)| inside(name)) {
         add(name, Some(file.len()));
     }
+    text.push_str(&" ".repeat(disk.blanks));
     text.push_str("</x:multistatus>");
     text
 }
@@ -210,9 +237,9 @@ async fn a_careless_server_is_made_to_keep_the_contract() {
 #[tokio::test(flavor = "multi_thread")]
 async fn p4_not_even_a_careless_server_shows_a_part_under_a_name() {
     let server = Careless::start();
-    let line = Line::to(server.port).await;
+    let line = Proxy::to(server.port);
     create(&server.spec("store", server.port)).await;
-    let limits: RemoteOptions = options(std::time::Duration::from_secs(20));
+    let limits: RemoteOptions = options(Duration::from_secs(20));
     let store = RemoteStore::open(&server.spec("store", line.port()), limits)
         .await
         .unwrap();
@@ -238,4 +265,63 @@ async fn p4_not_even_a_careless_server_shows_a_part_under_a_name() {
         put(&store, &name, bytes(1 << 20, 1)).await;
         assert!(seen.get(&name, None).await.unwrap() == bytes(1 << 20, 1));
     }
+}
+
+/// The half of the trial takes longer than any fixed time on a line like this.
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_parts_are_found_out_on_a_slow_line_too() {
+    let server = Careless::start();
+    create(&server.spec("store", server.port)).await;
+    server.disk.lock().unwrap().buffer = 224 << 10;
+    let line = Proxy::to(server.port);
+    let spec = server.spec("store", line.port());
+    let store = RemoteStore::open(&spec, options(Duration::from_secs(30)))
+        .await
+        .unwrap();
+    line.set_rate(400 << 10);
+    assert!(store.powers().await.unwrap().shows_parts);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_passing_failure_is_no_word_about_conditions() {
+    for (failure, concluded) in [
+        ("500 Internal Server Error", false),
+        ("423 Locked", false),
+        ("501 Not Implemented", true),
+        ("400 Bad Request", true),
+    ] {
+        let server = Careless::start();
+        let spec = server.spec("store", server.port);
+        create(&spec).await;
+        {
+            let mut disk = server.disk.lock().unwrap();
+            (disk.refuses_taken, disk.failing, disk.failure) = (true, 1, failure);
+        }
+        let store = RemoteStore::open(&spec, options(Duration::from_secs(30)))
+            .await
+            .unwrap();
+        match store.powers().await {
+            Ok(powers) => assert!(concluded && !powers.refuses_taken, "{failure}"),
+            Err(error) => {
+                assert!(!concluded, "{failure}: {error}");
+                assert!(store.powers().await.unwrap().refuses_taken, "{failure}");
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p10_a_listing_that_would_fill_the_memory_is_an_error_and_says_so() {
+    let server = Careless::start();
+    let store = create(&server.spec("store", server.port)).await;
+    put(&store, &share_name(1), bytes(10, 1)).await;
+    server.disk.lock().unwrap().blanks = 33 << 20;
+    let error = expect_kind(
+        store.list(None, 10).await,
+        StoreErrorKind::Failed,
+        "an endless listing",
+    );
+    assert!(error.to_string().contains("longer than"), "{error}");
+    server.disk.lock().unwrap().blanks = 0;
+    assert_eq!(store.list(None, 10).await.unwrap().objects.len(), 1);
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use warifu_core::ids::Generation;
 use warifu_store::{DirectoryStore, Options, RemoteStore};
-use warifu_testkit::servers::{Line, Mode, S3Server, WebdavServer};
+use warifu_testkit::proxy::Proxy;
+use warifu_testkit::servers::{S3Server, WebdavServer};
 use warifu_testkit::stores::{contract, share_name};
 use warifu_vault::seam::store::{Durability, ObjectKey, ShareStore, StoreErrorKind};
 
@@ -104,18 +105,18 @@ async fn names_tried_by_another_process_are_refused_as_far_as_the_server_can() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_save_and_a_read_are_one_request_each() {
     for (kind, server) in servers() {
-        let line = Line::to(server.port()).await;
+        let line = Proxy::to(server.port());
         create(&server.spec("counted")).await;
         let spec = server.spec_at("counted", line.port());
         let store = RemoteStore::open(&spec, patient()).await.unwrap();
         store.powers().await.unwrap();
         let small = bytes(20_000, 1);
         put(&store, &share_name(0), small.clone()).await;
-        let before = line.requests();
+        let before = line.turns();
         for number in 1..=10 {
             put(&store, &share_name(number), small.clone()).await;
         }
-        assert_eq!(line.requests() - before, 10, "{kind}: a save");
+        assert_eq!(line.turns() - before, 10, "{kind}: a save");
         for number in 1..=10 {
             assert_eq!(
                 store.get(&share_name(number), None).await.unwrap(),
@@ -123,10 +124,10 @@ async fn a_save_and_a_read_are_one_request_each() {
                 "{kind}"
             );
         }
-        assert_eq!(line.requests() - before, 20, "{kind}: a read");
+        assert_eq!(line.turns() - before, 20, "{kind}: a read");
         store.get(&share_name(1), Some(192..10_000)).await.unwrap();
         store.stat(&share_name(1)).await.unwrap();
-        assert_eq!(line.requests() - before, 22, "{kind}: a range, a stat");
+        assert_eq!(line.turns() - before, 22, "{kind}: a range, a stat");
     }
 }
 
@@ -233,7 +234,7 @@ async fn a_webdav_store_is_a_folder_store_and_the_other_way_round() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_line_is_waited_for_once() {
     for (kind, server) in servers() {
-        let line = Line::to(server.port()).await;
+        let line = Proxy::to(server.port());
         create(&server.spec("slow")).await;
         let store = RemoteStore::open(&server.spec_at("slow", line.port()), patient())
             .await
@@ -241,7 +242,7 @@ async fn a_slow_line_is_waited_for_once() {
         store.powers().await.unwrap();
         put(&store, &share_name(0), bytes(100, 1)).await;
         let delay = Duration::from_millis(500);
-        line.set(Mode::Delay(delay));
+        line.set_delay(delay / 2);
         let begin = std::time::Instant::now();
         put(&store, &share_name(1), bytes(100, 1)).await;
         let saved = begin.elapsed();

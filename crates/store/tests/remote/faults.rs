@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 use warifu_store::RemoteStore;
-use warifu_testkit::servers::{Line, Mode, S3Server, WebdavServer};
+use warifu_testkit::proxy::{Mode, Proxy};
+use warifu_testkit::servers::{S3Server, WebdavServer};
 use warifu_testkit::stores::share_name;
 use warifu_vault::seam::store::{Durability, ShareStore, StoreErrorKind};
 
@@ -17,7 +18,7 @@ const MIB: usize = 1 << 20;
 #[tokio::test(flavor = "multi_thread")]
 async fn p4_a_write_that_breaks_off_leaves_nothing_or_the_whole() {
     for (kind, server) in servers() {
-        let line = Line::to(server.port()).await;
+        let line = Proxy::to(server.port());
         create(&server.spec("broken")).await;
         let spec = server.spec_at("broken", line.port());
         let store = RemoteStore::open(&spec, patient()).await.unwrap();
@@ -58,7 +59,7 @@ async fn p4_a_write_that_breaks_off_leaves_nothing_or_the_whole() {
 #[tokio::test(flavor = "multi_thread")]
 async fn p4_a_lost_reply_is_found_out_by_the_repetition() {
     for (kind, server) in servers() {
-        let line = Line::to(server.port()).await;
+        let line = Proxy::to(server.port());
         create(&server.spec("lost")).await;
         let spec = server.spec_at("lost", line.port());
         for known in [false, true] {
@@ -88,7 +89,7 @@ async fn p4_a_lost_reply_is_found_out_by_the_repetition() {
 #[tokio::test(flavor = "multi_thread")]
 async fn p4_a_read_that_breaks_off_is_never_short() {
     for (kind, server) in servers() {
-        let line = Line::to(server.port()).await;
+        let line = Proxy::to(server.port());
         create(&server.spec("cut")).await;
         let spec = server.spec_at("cut", line.port());
         let store = RemoteStore::open(&spec, patient()).await.unwrap();
@@ -441,5 +442,43 @@ async fn p10_a_full_disk_is_an_error_and_what_is_there_stays() {
         );
         drop((store, server));
         assert!(mount(&["umount", "-l"]));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_uploads_left_behind_is_swept_when_it_is_old() {
+    for (kind, server) in servers() {
+        let Server::Webdav(webdav) = &server else {
+            continue;
+        };
+        create(&server.spec("left")).await;
+        let tmp = webdav.folder().join("left/tmp");
+        let name = |letter: &str| letter.repeat(32);
+        let tried = format!("warifu-probe-{}", name("c"));
+        let (old, young, theirs) = (name("a"), name("b"), "notes.txt".to_owned());
+        for file in [&old, &young, &tried, &theirs] {
+            std::fs::write(tmp.join(file), "part").unwrap();
+        }
+        let long_ago = std::time::SystemTime::now() - Duration::from_secs(30 * 60 * 60);
+        for file in [&old, &tried, &theirs] {
+            let file = std::fs::File::options().write(true).open(tmp.join(file));
+            file.unwrap().set_modified(long_ago).unwrap();
+        }
+        let store = RemoteStore::open(&server.spec("left"), patient())
+            .await
+            .unwrap();
+        // Beside the first write of a process.
+        put(&store, &share_name(1), bytes(10, 1)).await;
+        store.powers().await.unwrap();
+        assert!(
+            !tmp.join(&old).exists() && !tmp.join(&tried).exists(),
+            "{kind}: it is swept"
+        );
+        assert!(
+            tmp.join(&young).exists(),
+            "{kind}: somebody may be writing it"
+        );
+        assert!(tmp.join(&theirs).exists(), "{kind}: it is not ours");
+        assert_eq!(store.get(&share_name(1), None).await.unwrap(), bytes(10, 1));
     }
 }

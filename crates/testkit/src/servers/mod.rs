@@ -3,19 +3,15 @@
 //! What is missing on a machine is skipped with a word, except where `CI=true` says that nothing may be.
 
 mod certificates;
-mod line;
 mod listening;
 mod process;
-mod proxy;
 mod s3;
 mod sshd;
 mod webdav;
 
 pub use certificates::Certificates;
-pub use line::{Line, Mode};
 pub use listening::Listening;
 pub use process::{Process, free_port, installed, skipped};
-pub use proxy::Proxy;
 pub use s3::S3Server;
 pub use sshd::{Sshd, SshdOptions};
 pub use webdav::WebdavServer;

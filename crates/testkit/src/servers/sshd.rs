@@ -18,7 +18,7 @@ const PASSPHRASE: &str = "correct horse";
 /// How an SSH server is set up.
 #[derive(Clone, Debug, Default)]
 pub struct SshdOptions {
-    /// Further lines of its configuration.
+    /// Further lines of its configuration, which come first and so win over the usual ones.
     pub lines: Vec<String>,
     /// What follows `internal-sftp`, e.g. `-P hardlink` to forbid a request.
     pub sftp: String,
@@ -78,10 +78,11 @@ impl Sshd {
             folder,
             port: free_port(),
         };
+        // Of two lines that say the same thing, sshd takes the first.
         let config = format!(
-            "Port {port}\nListenAddress 127.0.0.1\nHostKey {home}/host\nAuthorizedKeysFile {home}/authorized\n\
+            "{lines}\nPort {port}\nListenAddress 127.0.0.1\nHostKey {home}/host\nAuthorizedKeysFile {home}/authorized\n\
              PidFile none\nStrictModes no\nUsePAM no\nPermitRootLogin yes\nPasswordAuthentication yes\n\
-             MaxStartups 100\nLogLevel VERBOSE\nSubsystem sftp internal-sftp {sftp}\n{lines}\n",
+             MaxStartups 100\nLogLevel VERBOSE\nSubsystem sftp internal-sftp {sftp}\n",
             port = sshd.port,
             home = sshd.folder.path().display(),
             sftp = options.sftp,

@@ -414,7 +414,8 @@ impl Inner {
     }
 
     /// Keeps the contents held in RAM below the limit: first by dropping what the servers have too, then by sending what
-    /// this file has that they have not.
+    /// this file has that they have not. A file that has lost its name is sent too: its objects are under the intent of a save
+    /// that never comes, and go when the file is closed, or with the intent.
     pub(crate) async fn make_room(self: &Arc<Self>, file: &Arc<OpenFile>) -> Result<()> {
         if self.ledger.held() <= self.options.memory_limit {
             return Ok(());
@@ -424,7 +425,7 @@ impl Inner {
         while self.ledger.held() > self.options.memory_limit {
             let oldest = {
                 let state = file.state.read().await;
-                if state.unlinked || file.frozen {
+                if file.frozen {
                     return Ok(());
                 }
                 let dirty = state.buffers.iter().filter(|(_, plain)| plain.dirty);

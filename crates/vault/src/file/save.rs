@@ -16,6 +16,7 @@ use warifu_core::format::ExtentKind;
 use warifu_core::head::{Content, Head};
 use warifu_core::ids::{ExtentId, Generation, VersionNo};
 
+use super::plain::Plain;
 use super::snapshot::{Moment, deal_data, moment, take_snapshot};
 use super::state::{Attempt, Doubt, FileState, OpenFile, Slot};
 use crate::context::Context;
@@ -91,8 +92,11 @@ impl Inner {
             scheme: self.options.scheme,
         };
         let servers = Arc::clone(&self.servers);
+        let changed = guard.buffers.values().filter(|plain| plain.dirty);
+        let len = changed.map(Plain::len).sum();
         let mut snapshot =
-            dealing::deal_off_task(move || take_snapshot(&servers, &guard, purpose, head)).await?;
+            dealing::deal_off_task(len, move || take_snapshot(&servers, &guard, purpose, head))
+                .await?;
 
         let extents: Vec<_> = snapshot
             .dealt
@@ -119,8 +123,9 @@ impl Inner {
         } else {
             dealing::Unsafe::default()
         };
+        let stored = puts.iter().map(|put| put.record.clone()).collect();
         let (commit, waste) = self
-            .commit_of(ctx, file, &snapshot, &puts, &unsafe_on, durability, now)
+            .commit_of(ctx, file, &snapshot, stored, &unsafe_on, durability, now)
             .await?;
         let waste = self.announce_waste(waste).await?;
         *file.doubt.lock().await = Some(Doubt {
@@ -211,7 +216,7 @@ impl Inner {
             scheme: self.options.scheme,
         };
         let servers = Arc::clone(&self.servers);
-        let dealt = dealing::deal_off_task(move || match guard.buffers.get(&number) {
+        let dealt = dealing::deal_off_task(plain.len(), move || match guard.buffers.get(&number) {
             Some(plain) => deal_data(&servers, purpose, plain),
             None => Ok(None),
         })
@@ -238,7 +243,7 @@ impl Inner {
         )
         .await;
         let puts = self.judge(file, vec![put]).await?;
-        if let Some(put) = puts.first() {
+        if let Some(record) = puts.first().map(|put| put.record.clone()) {
             let mut state = file.state.write().await;
             if let Some(plain) = state
                 .buffers
@@ -246,7 +251,7 @@ impl Inner {
                 .filter(|plain| plain.stamp == stamp)
             {
                 plain.dirty = false;
-                state.fresh.insert(extent, put.record.clone());
+                state.fresh.insert(extent, record);
                 state.set_slot(number, Slot::Fresh(extent));
             }
         }

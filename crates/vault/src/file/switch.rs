@@ -9,7 +9,7 @@ use super::plain::Plain;
 use super::snapshot::Snapshot;
 use super::state::{Doubt, OpenFile, Slot};
 use crate::context::{Act, Context};
-use crate::dealing::{self, Put};
+use crate::dealing;
 use crate::error::{Result, VaultError};
 use crate::node::Attr;
 use crate::seam::catalog::{CatalogError, Commit, Durability, ExtentRecord, Intent, Write};
@@ -25,12 +25,11 @@ impl Inner {
         ctx: &Context,
         file: &OpenFile,
         snapshot: &Snapshot,
-        puts: &[Put],
+        mut dealt: Vec<ExtentRecord>,
         unsafe_on: &dealing::Unsafe,
         durability: Durability,
         now: Timestamp,
     ) -> Result<(Commit, Vec<(ExtentId, Generation)>)> {
-        let mut dealt: Vec<ExtentRecord> = puts.iter().map(|put| put.record.clone()).collect();
         {
             let state = file.state.read().await;
             let sent = snapshot.slots_before.iter().zip(&snapshot.slots);

@@ -14,9 +14,6 @@ use crate::seam::catalog::{CatalogError, Durability, SaveId};
 use crate::seam::journal::{Finished, JournalState, RowKey, SegmentClass, Segments};
 use crate::vault::Inner;
 
-/// As long as changes are shorter than this, no checkpoint is worth its while.
-const WORTHWHILE: u64 = 4 << 20;
-
 /// How many parts are written at a time, so that changes do not wait long.
 const PARTS_PER_TICK: usize = 4;
 
@@ -47,7 +44,7 @@ impl Inner {
                 return Ok(());
             }
             let state = self.catalog.journal().await?;
-            let long = state.changes > WORTHWHILE.max(state.checkpoints);
+            let long = state.changes > self.options.checkpoint_after.max(state.checkpoints);
             if state.whole && !long {
                 return Ok(());
             }

@@ -190,7 +190,8 @@ impl Inner {
             scheme: Scheme::Shamir,
         };
         let servers = Arc::clone(&self.servers);
-        let dealt = dealing::deal_off_task(move || {
+        let len = segments.iter().map(|(_, secret)| secret.len()).sum();
+        let dealt = dealing::deal_off_task(len, move || {
             (next..)
                 .zip(&segments)
                 .map(|(number, (extent, secret))| {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use warifu_core::ids::ShareIndex;
-use warifu_core::vault_object::{VaultObject, rebuild_vault_object};
+use warifu_core::vault_object::{VaultObject, is_newer, rebuild_vault_object};
 
 use crate::error::{Fault, Result, ServerFault, VaultError};
 use crate::keys::FIRST_GENERATION;
@@ -18,7 +18,7 @@ enum Piece {
     Good(VaultObject),
     /// Nothing, or rubbish.
     Lost(Fault),
-    /// It could not be looked at, or belongs to somebody else: nothing is to be written there.
+    /// It could not be looked at, belongs to somebody else, or was made by a newer warifu: nothing is to be written there.
     Unknown,
 }
 
@@ -33,6 +33,9 @@ impl Inner {
             Err(_) => return Piece::Unknown,
         };
         let Ok(object) = VaultObject::parse(&bytes) else {
+            if is_newer(&bytes, self.servers.vault_key()) {
+                return Piece::Unknown;
+            }
             return Piece::Lost(Fault::Corrupt);
         };
         if object.is_authentic(self.servers.vault_key()) {

@@ -88,9 +88,6 @@ enum Of {
     Rubbish,
 }
 
-/// The orphans of a server, and why it could not be searched to the end.
-type Looked = (Vec<Found>, Option<String>);
-
 /// What may become of an orphan.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -110,6 +107,9 @@ struct Judge {
     /// So many servers could not be searched that nothing is sure of any document.
     blind: bool,
 }
+
+/// A server, what was found there, and why the search ended before its end.
+type Searched = (Arc<Server>, (Vec<Found>, Option<String>));
 
 impl Inner {
     /// Looks for orphans on all servers and, with `sweep`, removes those that are due.
@@ -196,13 +196,13 @@ impl Inner {
         true
     }
 
-    /// Looks at the orphans of a server.
+    /// Looks at the orphans of a server; and why it could not be searched to the end.
     async fn look_at_all(
         &self,
         server: &Arc<Server>,
         names: impl Iterator<Item = ObjectKey>,
         stop: &(dyn Fn() -> bool + Send + Sync),
-    ) -> Result<Looked> {
+    ) -> Result<(Vec<Found>, Option<String>)> {
         let mut objects = Vec::new();
         let mut looks = stream::iter(names.take_while(|_| !stop()))
             .map(|name| self.look_at(server, name))
@@ -272,7 +272,7 @@ impl Inner {
         Ok(Ok(Some(Found { name, stat, of })))
     }
 
-    async fn judge_orphans(&self, searched: &[(Arc<Server>, Looked)]) -> Result<Judge> {
+    async fn judge_orphans(&self, searched: &[Searched]) -> Result<Judge> {
         let missing = searched.iter().filter(|(_, (_, error))| error.is_some());
         let missing = u32::try_from(missing.count()).unwrap_or(u32::MAX);
         let mut judge = Judge {

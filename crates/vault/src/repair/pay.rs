@@ -350,21 +350,30 @@ async fn settle(run: Arc<Run>, ctx: Context, batch: Vec<Made>) -> Result<Settled
         let shares = made.made.iter().chain(made.found.iter());
         shares.filter(|index| safe.contains(*index)).collect()
     };
+    // A share of which no answer told may have come to its server all the same: whether its extent is still there is asked too.
     let changes: Vec<OwedChange> = batch
         .iter()
-        .map(|made| OwedChange {
-            extent: made.record.extent,
-            add: made.liars.iter().map(|(index, _)| *index).collect(),
-            remove: paid(made),
+        .map(|made| {
+            let change = OwedChange {
+                extent: made.record.extent,
+                add: made.liars.iter().map(|(index, _)| *index).collect(),
+                remove: paid(made),
+            };
+            (change, !made.faults.is_empty())
         })
-        .filter(|change| !change.add.is_empty() || !change.remove.is_empty())
+        .filter(|(change, in_doubt)| {
+            *in_doubt || !change.add.is_empty() || !change.remove.is_empty()
+        })
+        .map(|(change, _)| change)
         .collect();
     let mut now = BTreeMap::new();
     if !changes.is_empty() {
         let shares: u32 = changes.iter().map(|change| change.remove.len()).sum();
-        let detail = format!("{shares} shares of {} extents", changes.len());
-        let entry = ctx.entry(Act::Repair, None, detail, inner.clock.now());
-        inner.catalog.record(vec![entry], Durability::Soon).await?;
+        if shares > 0 || changes.iter().any(|change| !change.add.is_empty()) {
+            let detail = format!("{shares} shares of {} extents", changes.len());
+            let entry = ctx.entry(Act::Repair, None, detail, inner.clock.now());
+            inner.catalog.record(vec![entry], Durability::Soon).await?;
+        }
         let sets = inner.catalog.change_owed(&changes).await?;
         now = changes
             .iter()

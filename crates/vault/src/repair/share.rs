@@ -144,6 +144,12 @@ impl Run {
                     lock(&self.strikes).remove(&server.index());
                 }
                 Ok(Installed::There) => made.found.insert(server.index()),
+                // No fault of the server: it goes on with the next share.
+                Ok(Installed::Not(detail)) => made.faults.push(ServerFault {
+                    server: server.name().to_owned(),
+                    fault: Fault::Newer,
+                    detail,
+                }),
                 Err(error) => {
                     let fault = ServerFault::of_store(server.name(), &error);
                     self.strike(server.index(), &fault);
@@ -321,8 +327,10 @@ impl Run {
             Err(error) if error.kind == StoreErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
         }
-        if self.is_good(server, record, &name).await? {
-            return Ok(Installed::There);
+        match self.look(server, record, &name).await? {
+            Looked::Good => return Ok(Installed::There),
+            Looked::Newer(detail) => return Ok(Installed::Not(detail)),
+            Looked::Bad => {}
         }
         match server.ask(store.delete(&name)).await {
             Ok(()) => {}
@@ -333,41 +341,55 @@ impl Run {
             Ok(()) => Ok(Installed::New { replaced: true }),
             // Another repair was quicker, or our own write took effect without an answer.
             Err(error) if error.kind == StoreErrorKind::AlreadyExists => {
-                if self.is_good(server, record, &name).await? {
-                    Ok(Installed::New { replaced: true })
-                } else {
-                    Err(error)
+                match self.look(server, record, &name).await? {
+                    Looked::Good => Ok(Installed::New { replaced: true }),
+                    Looked::Bad | Looked::Newer(_) => Err(error),
                 }
             }
             Err(error) => Err(error),
         }
     }
 
-    async fn is_good(
+    /// Looks at what lies where a share is to be put.
+    async fn look(
         &self,
         server: &Arc<Server>,
         record: &ExtentRecord,
         name: &ObjectKey,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Looked, StoreError> {
         match server.get(name, None, None).await {
             Ok(object) => {
                 let found = check_object_off_task(server, self.inner.vault, record, object).await;
                 match found {
-                    Ok(()) => Ok(true),
-                    Err((fault, _)) if fault.is_definite() => Ok(false),
+                    Ok(()) => Ok(Looked::Good),
+                    Err((Fault::Newer, detail)) => Ok(Looked::Newer(detail)),
+                    Err((fault, _)) if fault.is_definite() => Ok(Looked::Bad),
                     Err((_, detail)) => Err(StoreError::new(StoreErrorKind::Failed, detail)),
                 }
             }
-            Err(error) if error.kind == StoreErrorKind::NotFound => Ok(false),
+            Err(error) if error.kind == StoreErrorKind::NotFound => Ok(Looked::Bad),
             Err(error) => Err(error),
         }
     }
 }
 
+/// What lies where a share is to be put.
+enum Looked {
+    Good,
+    /// Nothing, or what is of no use.
+    Bad,
+    /// What a newer warifu made. It is not ours to remove.
+    Newer(String),
+}
+
 /// How a share came to be in its place.
 enum Installed {
-    New { replaced: bool },
+    New {
+        replaced: bool,
+    },
     There,
+    /// Something else is, that is left alone.
+    Not(String),
 }
 
 /// The objects, or the position of the helper that is bad (beyond the last where none is to blame).

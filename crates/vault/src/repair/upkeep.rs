@@ -71,7 +71,7 @@ pub(crate) async fn upkeep(vault: Weak<Inner>) {
             return;
         };
         let now_unwell = inner.unwell();
-        // A server that was in trouble is well again.
+        // A server that was in trouble is well again, or one that was full takes shares.
         let came_back = unwell.iter().zip(&now_unwell).any(|(was, is)| *was && !is);
         if came_back || Instant::now() >= due {
             pause = match inner.pay_in_background().await {
@@ -104,10 +104,12 @@ enum Paid {
 }
 
 impl Inner {
-    /// Which servers lag or have stopped answering. Somebody else looks whether they do again.
+    /// Which servers lag, have stopped answering or refused what was to be stored. Somebody else finds out whether that is over.
     fn unwell(&self) -> Vec<bool> {
         let servers = self.servers.all().iter();
-        servers.map(|server| !server.health.is_well()).collect()
+        servers
+            .map(|server| !server.health.is_well() || server.health.refuses_writes().is_some())
+            .collect()
     }
 
     async fn pay_in_background(self: &Arc<Self>) -> Result<Paid> {

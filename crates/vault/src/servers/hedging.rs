@@ -12,9 +12,9 @@ use super::Server;
 
 /// Requests under way to several servers, of which some must be answered.
 ///
-/// A spare is asked beside each server that takes longer than nearly all its answers do, so that one that hangs costs no more
-/// than that; among servers that are as they usually are, spares are rare. What is still under way when the race is dropped
-/// ends, and those overdue count as lagging.
+/// When a server takes longer than nearly all its answers do, every spare that is well is asked at once: nobody knows which of
+/// the others hang too, and so several that do cost no more than one of them. Among servers that are as they usually are, that
+/// is rare. What is still under way when the race is dropped ends, and those overdue count as lagging.
 pub(crate) struct Race<F, Request>
 where
     Request: Future,
@@ -57,6 +57,16 @@ where
         self.requests.push((self.ask)(server, patience));
     }
 
+    /// Asks all spares that are well, and others where those are fewer than the servers that are overdue.
+    fn ask_spares(&mut self, overdue: usize) {
+        let well = self
+            .candidates
+            .iter()
+            .take_while(|server| server.health.is_well())
+            .count();
+        (0..overdue.max(well)).for_each(|_| self.ask_another());
+    }
+
     /// The next answer; `None` when every server has answered.
     pub(crate) async fn next(&mut self) -> Option<(Arc<Server>, T)> {
         loop {
@@ -68,7 +78,7 @@ where
                     Err(_) => {
                         let overdue = self.due.iter().filter(|(_, due)| *due <= at).count();
                         self.due.retain(|(_, due)| *due > at);
-                        (0..overdue).for_each(|_| self.ask_another());
+                        self.ask_spares(overdue);
                         continue;
                     }
                 },

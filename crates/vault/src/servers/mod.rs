@@ -3,6 +3,7 @@
 mod health;
 mod hedging;
 mod requests;
+mod retry;
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ pub use health::Breaker;
 pub(crate) use health::{FIRST_HEDGE, Health};
 pub(crate) use hedging::Race;
 pub(crate) use requests::watch;
+pub(crate) use retry::{Again, SILENCE, Vain};
 
 /// A server's place in the vault: which share it keeps, and how to reach it.
 #[derive(Clone, Debug)]
@@ -65,6 +67,8 @@ pub(crate) struct Servers {
     key: VaultKey,
     pub(crate) threshold: Threshold,
     pub(crate) generation: Generation,
+    /// Whether asking again was of no use just now.
+    pub(crate) vain: Vain,
 }
 
 impl fmt::Debug for Servers {
@@ -106,6 +110,7 @@ impl Servers {
             key,
             threshold,
             generation,
+            vain: Vain::default(),
         })
     }
 

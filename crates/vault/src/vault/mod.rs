@@ -19,7 +19,7 @@ use crate::file::state::OpenFile;
 use crate::journal::Occasion;
 use crate::node::NodeId;
 use crate::repair::{Upkeep, upkeep};
-use crate::seam::catalog::{Catalog, Durability, Write};
+use crate::seam::catalog::{AuditRow, Catalog, Durability, Write};
 use crate::seam::clock::Clock;
 use crate::servers::{self, ServerSeat, Servers};
 
@@ -61,6 +61,8 @@ pub struct Options {
     /// Whether what the catalogue knows is kept on the servers too, so that they can give it back. Without, its loss is the
     /// loss of all names: for catalogues that are kept safe otherwise.
     pub journal: bool,
+    /// As long as the changes in the journal are shorter than this, in bytes, the catalogue is not written as a whole again.
+    pub checkpoint_after: u64,
     /// What is done in the background.
     pub upkeep: Upkeep,
     pub(crate) patience: Patience,
@@ -77,6 +79,7 @@ impl Default for Options {
             scheme: Scheme::Shamir,
             read_only: false,
             journal: true,
+            checkpoint_after: 4 << 20,
             upkeep: Upkeep::default(),
             patience: Patience::default(),
         }
@@ -248,6 +251,14 @@ impl Vault {
                 Durability::Soon,
             )
             .await?)
+    }
+
+    /// Up to `limit` lines of the audit log after a number, ascending.
+    ///
+    /// # Errors
+    /// Errors of the catalogue.
+    pub async fn audit(&self, after: u64, limit: usize) -> Result<Vec<AuditRow>> {
+        Ok(self.inner.catalog.audit(after, limit).await?)
     }
 
     /// Saves what is open and changed, makes everything safe from a power cut, and ends the housekeeping. Returns what is

@@ -20,7 +20,7 @@ use warifu_core::ids::{ExtentId, ShareIndex, VersionNo};
 
 pub use self::checkpoint::Checkpoint;
 use self::listing::Listings;
-use self::share::{Found, LAGS_AFTER};
+use self::share::{Found, LAGS_AFTER, is_newer};
 use crate::bounds::Budget;
 use crate::context::{Act, Context};
 use crate::error::{Fault, Result};
@@ -166,6 +166,8 @@ impl VerifyReport {
 
 const BATCH: usize = 1_000;
 const AT_ONCE: usize = 8;
+/// Of a share of the wrong length, so much is looked at to see of which format it is.
+const LOOK: u64 = 1024;
 /// How many bytes of shares a deep check has in RAM at a time.
 const ROOM: u32 = 96 << 20;
 
@@ -388,13 +390,19 @@ impl Pass<'_> {
         };
         let expected = record.plan().object_len();
         if len == expected {
-            Ok(())
-        } else {
-            Err((
-                Fault::Corrupt,
-                format!("{len} bytes long instead of {expected}"),
-            ))
+            return Ok(());
         }
+        // Its length alone does not tell a share that was cut off from one of another format.
+        let prefix = server
+            .get(&name, Some(0..len.min(LOOK)), None)
+            .await
+            .map_err(|error| (Fault::from(error.kind), error.detail))?;
+        let fault = if is_newer(server, &prefix) {
+            Fault::Newer
+        } else {
+            Fault::Corrupt
+        };
+        Err((fault, format!("{len} bytes long instead of {expected}")))
     }
 
     /// Counts what was found of an extent, and says which shares must be owed from now on.

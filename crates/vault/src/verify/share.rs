@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use warifu_core::format::{FormatError, OpenError, OpenShare};
+use warifu_core::format::OpenShare;
 use warifu_core::ids::VaultId;
 
 use crate::error::Fault;
@@ -66,14 +66,7 @@ pub(crate) async fn check_object_off_task(
 
 /// Whether an object was made by a newer warifu, as far as this one can tell: then it is neither good nor rubbish.
 pub(crate) fn is_newer(server: &Server, object: &[u8]) -> bool {
-    match OpenShare::open(object, &server.seal_key) {
-        Err(OpenError::Newer | OpenError::Suite(_)) => true,
-        Err(OpenError::Format(error)) => matches!(
-            error,
-            FormatError::Newer { .. } | FormatError::Suite(_) | FormatError::Scheme(_)
-        ),
-        _ => false,
-    }
+    OpenShare::is_newer(object, &server.seal_key)
 }
 
 impl Inner {

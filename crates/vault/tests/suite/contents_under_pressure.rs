@@ -2,8 +2,10 @@
 
 use warifu_core::ids::VersionNo;
 
+use warifu_vault::node::NodeId;
+
 use crate::common::{
-    Dice, EXTENT, Lab, ctx, get, noise, open, put, read_all, rewrite, same, stat, version,
+    Dice, EXTENT, Lab, ctx, get, name, noise, open, put, read_all, rewrite, same, stat, version,
 };
 
 #[tokio::test(start_paused = true)]
@@ -81,6 +83,51 @@ async fn writes_beyond_the_memory_limit_go_to_the_servers_before_the_save() {
         "after the save",
     );
     lab.assert_tidy("after the save").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_removed_file_that_is_still_open_keeps_to_the_memory_limit() {
+    let mut lab = Lab::new(1, 2).await;
+    lab.options.memory_limit = 0;
+    let vault = lab.start().await;
+    let handle = rewrite(&vault, "f").await.unwrap();
+    handle.write(&ctx(), 0, b"x").await.unwrap();
+    vault
+        .remove(&ctx(), NodeId::ROOT, &name("f"))
+        .await
+        .unwrap();
+    let expected = noise(5, 20 * EXTENT);
+    for extent in 0..20 {
+        let part = &expected[extent * EXTENT..(extent + 1) * EXTENT];
+        handle
+            .write(&ctx(), (extent * EXTENT) as u64, part)
+            .await
+            .unwrap();
+        assert!(
+            vault.memory_in_use().bytes <= 68 << 20,
+            "{:?}",
+            vault.memory_in_use()
+        );
+    }
+    same(
+        &read_all(&handle).await.unwrap(),
+        &expected,
+        "without a name",
+    );
+    // Changed again after it was sent, and cut off.
+    handle.write(&ctx(), 7, b"changed").await.unwrap();
+    handle.set_size(&ctx(), EXTENT as u64).await.unwrap();
+    let mut shorter = expected[..EXTENT].to_vec();
+    shorter[7..14].copy_from_slice(b"changed");
+    same(&read_all(&handle).await.unwrap(), &shorter, "cut off");
+    handle.flush(&ctx()).await.unwrap();
+    handle.release(&ctx()).await.unwrap();
+    drop(handle);
+    // Nothing of it stays on any server.
+    vault.shutdown(&ctx()).await;
+    lab.let_leases_end();
+    drop(lab.start().await);
+    lab.assert_tidy("after the last close").await;
 }
 
 /// Random reads, writes, cuts and holes against bytes in RAM, with saves, reopening and restarts between.

@@ -126,7 +126,8 @@ impl ShareStore for FaultyStore {
             object
         };
         let act = async {
-            if self.faults.tells(&Lie::ForgetsWrites) {
+            // It forgets what is written, not what is there already: that name is taken.
+            if self.faults.tells(&Lie::ForgetsWrites) && self.inner.stat(name).await.is_err() {
                 self.faults.script().forgotten.insert(name.clone());
                 return Ok(());
             }

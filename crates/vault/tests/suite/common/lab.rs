@@ -12,6 +12,7 @@ use warifu_testkit::stores::{Faults, FaultyStore, MemoryStore};
 use warifu_testkit::world::World;
 use warifu_vault::keys::{Candidate, Expected, FIRST_GENERATION, found, unlock};
 use warifu_vault::seam::catalog::Catalog;
+use warifu_vault::seam::clock::Clock;
 use warifu_vault::seam::store::{ObjectKey, ShareStore};
 use warifu_vault::{Options, ServerSeat, Vault, VaultConfig, VaultError};
 
@@ -155,6 +156,21 @@ impl Lab {
     pub fn let_leases_end(&self) {
         let lease = self.options.save_lease + Duration::from_secs(1);
         self.clock.advance(lease);
+    }
+
+    /// Lets time pass, here and on every server.
+    pub fn pass(&self, time: Duration) {
+        self.clock.advance(time);
+        let now = self.clock.now();
+        self.servers
+            .iter()
+            .for_each(|server| server.set_time(Some(now)));
+    }
+
+    /// Another catalogue takes the place of the one that was lost.
+    pub fn take_over(&mut self, catalog: MemoryCatalog) {
+        self.catalog = CrashingCatalog::new(Arc::new(catalog.clone()), self.world.clone());
+        self.memory = catalog;
     }
 
     pub fn heal(&self) {

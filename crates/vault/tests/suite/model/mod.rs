@@ -1,8 +1,9 @@
 //! Random lives of a vault beside a model of a few lines: names, contents, restarts, deaths, power cuts and bad servers.
 //!
 //! `WARIFU_MODEL_SEEDS=1000..2000` runs other seeds than the usual ones, `WARIFU_MODEL_STEPS` other lengths, and
-//! `WARIFU_MODEL_LIVES=10000` so many stormy lives, spread over all tests of them. A failure prints the shortest sequence
-//! found that still fails; such sequences stay as tests of their own in `kept`.
+//! `WARIFU_MODEL_LIVES=10000` so many stormy lives, spread over all tests of them. `WARIFU_MODEL_UPKEEP=0` leaves out the steps of
+//! upkeep (repairs, sweeps, lost catalogues), which are drawn apart: a seed's life is the same without them. A failure prints
+//! the shortest sequence found that still fails; such sequences stay as tests of their own in `kept`.
 
 mod kept;
 mod reference;
@@ -98,6 +99,17 @@ pub(crate) enum Op {
     Die {
         call: u64,
         after: bool,
+    },
+    /// What is owed is made. With `check`, after a deep check that writes down what is missing or bad; and where all servers
+    /// are well, nothing is wrong with any of them afterwards.
+    Repair {
+        check: bool,
+    },
+    /// More than the grace time passes, and orphans are swept.
+    Sweep,
+    /// A clean end, after which the catalogue is lost, and made anew from servers drawn by this number.
+    Rebuild {
+        seed: u64,
     },
     /// A clean end and a new start.
     Restart,
@@ -211,6 +223,40 @@ pub(crate) fn stormy_life(seed: u64, steps: usize, n: u8, k: u8) -> Vec<Op> {
     ops
 }
 
+/// The same life with steps of upkeep in between. They are drawn by dice of their own, so that the others stay as they are.
+fn with_upkeep(seed: u64, life: Vec<Op>) -> Vec<Op> {
+    if std::env::var("WARIFU_MODEL_UPKEEP").is_ok_and(|text| text == "0") {
+        return life;
+    }
+    let mut dice = Dice::new(seed ^ 0x0CA2_E000);
+    let mut ops = Vec::with_capacity(life.len());
+    for op in life {
+        match dice.roll(100) {
+            0..=1 => ops.push(Op::Repair { check: false }),
+            2..=5 => {
+                if dice.chance(60) {
+                    // Only what is closed is known to be wholly on the servers.
+                    ops.extend([Op::Heal, Op::Restart]);
+                }
+                ops.push(Op::Repair { check: true });
+            }
+            6..=7 => ops.push(Op::Sweep),
+            8..=9 => ops.push(Op::Rebuild {
+                seed: dice.roll(1000),
+            }),
+            10 => ops.extend([
+                Op::Heal,
+                Op::Rebuild {
+                    seed: dice.roll(1000),
+                },
+            ]),
+            _ => {}
+        }
+        ops.push(op);
+    }
+    ops
+}
+
 /// Leaves out what a failure does not need.
 fn shrink(ops: Vec<Op>, fails: &dyn Fn(&[Op]) -> Option<String>) -> (Vec<Op>, String) {
     let mut message = fails(&ops).unwrap_or_default();
@@ -271,7 +317,7 @@ fn all_live_like_the_model(
 
 fn fair(k: u8, n: u8) {
     let (range, steps) = seeds(300);
-    let life = |seed| life(seed, steps);
+    let life = |seed| with_upkeep(seed, life(seed, steps));
     all_live_like_the_model(k, n, range, life, |_, ops| run::live_through(k, n, ops));
 }
 
@@ -282,9 +328,9 @@ fn stormy(k: u8, n: u8, part: u64, parts: u64) {
     let each = (range.end - range.start).div_ceil(parts);
     let from = range.start + part * each;
     let mine = from..(from + each).min(range.end);
-    let life = |seed| stormy_life(seed, steps, n, k);
+    let life = |seed| with_upkeep(seed, stormy_life(seed, steps, n, k));
     all_live_like_the_model(k, n, mine, life, |seed, ops| {
-        run::live_through_with(k, n, run::scheme_of(seed), ops)
+        run::live_through_with(k, n, run::Way::of(seed), ops)
     });
 }
 

@@ -214,7 +214,7 @@ impl Model {
                 }
             }
             Op::Sync => self.sync(),
-            Op::Restart => {
+            Op::Restart | Op::Rebuild { .. } => {
                 (0..self.files.len()).for_each(|file| self.save(file));
                 self.sync();
                 self.kill();

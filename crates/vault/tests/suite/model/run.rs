@@ -1,9 +1,13 @@
 //! Plays a life on a real vault and on the model, and compares.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use warifu_core::format::Scheme;
+use warifu_core::format::{ExtentKind, OpenShare, Scheme};
 use warifu_testkit::stores::Fate;
+use warifu_vault::repair::GRACE;
+use warifu_vault::seam::catalog::Catalog;
+use warifu_vault::seam::store::ObjectKey;
 use warifu_vault::verify::VerifyOptions;
 use warifu_vault::{Vault, VaultError};
 
@@ -20,18 +24,36 @@ pub(crate) fn told(what: &Op, error: &VaultError) -> String {
     format!("{what:?}: {error}")
 }
 
-/// Every other life deals by the other scheme.
-pub(crate) fn scheme_of(seed: u64) -> Scheme {
-    if seed.is_multiple_of(2) {
-        Scheme::Shamir
-    } else {
-        Scheme::Compact
+/// How a life's vault is made.
+#[derive(Clone, Copy)]
+pub(crate) struct Way {
+    scheme: Scheme,
+    /// From which length of the journal's changes on the whole catalogue is written again.
+    checkpoint_after: u64,
+}
+
+impl Way {
+    const USUAL: Self = Self {
+        scheme: Scheme::Shamir,
+        checkpoint_after: 4 << 20,
+    };
+
+    /// Every other life deals by the other scheme, and every third writes checkpoints as often as can be.
+    pub(crate) fn of(seed: u64) -> Self {
+        Self {
+            scheme: if seed.is_multiple_of(2) {
+                Scheme::Shamir
+            } else {
+                Scheme::Compact
+            },
+            checkpoint_after: if seed.is_multiple_of(3) { 0 } else { 4 << 20 },
+        }
     }
 }
 
 /// Returns what went wrong.
 pub(crate) fn live_through(k: u8, n: u8, ops: &[Op]) -> Outcome {
-    live_through_with(k, n, Scheme::Shamir, ops)
+    live_through_with(k, n, Way::USUAL, ops)
 }
 
 /// How the life of one client ended, and with which operation.
@@ -44,15 +66,16 @@ enum Ended {
     AtOnce,
 }
 
-/// The same, dealing by `scheme`.
-pub(crate) fn live_through_with(k: u8, n: u8, scheme: Scheme, ops: &[Op]) -> Outcome {
+/// The same with a vault of another kind.
+pub(crate) fn live_through_with(k: u8, n: u8, way: Way, ops: &[Op]) -> Outcome {
     let mut lab = live(Lab::with_journal(k, n));
-    lab.options.scheme = scheme;
+    lab.options.scheme = way.scheme;
+    lab.options.checkpoint_after = way.checkpoint_after;
     lab.options.upkeep = Default::default();
     lab.memory.remember();
+    lab.pass(Duration::ZERO);
     let mut model = Model::new();
     let mut weather = Weather::new(&lab);
-    let mut power_failed = false;
     let mut next = 0;
     while next < ops.len() {
         lab.world.revive();
@@ -70,16 +93,73 @@ pub(crate) fn live_through_with(k: u8, n: u8, scheme: Scheme, ops: &[Op]) -> Out
                 next += at + 1;
                 match ops[next - 1] {
                     Op::PowerCut { seed } => {
-                        power_failed = true;
+                        weather.power_failed = true;
                         cut_power(&lab, seed);
                         model = live(after_power_cut(&lab, &mut weather, model))?;
+                    }
+                    Op::Rebuild { seed } => {
+                        model.kill();
+                        live(lose_the_catalogue(&mut lab, &mut weather, seed))
+                            .map_err(|error| format!("{:?}: {error}", ops[next - 1]))?;
                     }
                     _ => model.kill(),
                 }
             }
         }
     }
-    live(end(&lab, &mut model, power_failed, &mut weather))
+    live(end(&lab, &mut model, &mut weather))
+}
+
+/// After a clean end: a new catalogue from servers that have everything, where there are enough of those.
+async fn lose_the_catalogue(lab: &mut Lab, weather: &mut Weather, seed: u64) -> Outcome {
+    let mut dice = Dice::new(seed);
+    let k = usize::from(lab.threshold.k());
+    let (mut given, any_k_do) = weather.that_have_everything();
+    // What came to nothing and could not be removed is somebody's work to a catalogue that never heard of it.
+    for server in &given {
+        if !lab.orphans(*server).await.is_empty() {
+            return Ok(());
+        }
+    }
+    if given.len() < k {
+        return Ok(());
+    }
+    if any_k_do {
+        let leave_out = dice.pick(given.len() - k + 1);
+        for _ in 0..leave_out {
+            given.remove(dice.pick(given.len()));
+        }
+        // Whoever lost something may be given too, and takes nothing away.
+        for server in 0..lab.servers.len() {
+            let more = weather.is_good() && !given.contains(&server) && dice.chance(30);
+            if more && lab.orphans(server).await.is_empty() {
+                given.push(server);
+            }
+        }
+    }
+    let expected = rebuild::rows(&lab.memory).await;
+    let (catalog, report) = rebuild::from_servers(lab, &given).await;
+    if !weather.power_failed {
+        alike(&rebuild::rows(&catalog).await, &expected)
+            .map_err(|what| format!("from {given:?}: {what}, {report:?}"))?;
+        if !report.journal.gaps.is_empty() {
+            return Err(format!("from {given:?}: {report:?}"));
+        }
+    }
+    catalog.sync().await.map_err(|error| error.to_string())?;
+    catalog.remember();
+    lab.take_over(catalog);
+    weather.catalogue_lost();
+    Ok(())
+}
+
+fn alike(got: &[String], expected: &[String]) -> Outcome {
+    if got == expected {
+        return Ok(());
+    }
+    let missing: Vec<_> = expected.iter().filter(|line| !got.contains(line)).collect();
+    let more: Vec<_> = got.iter().filter(|line| !expected.contains(line)).collect();
+    Err(format!("missing {missing:#?}, too much {more:#?}"))
 }
 
 /// What is there after an end in the middle of things: first as bad weather lets it be seen, then in good weather.
@@ -218,7 +298,10 @@ async fn one_life(
         if matches!(done, Done::Unsure) {
             return Ok(Ended::In(at));
         }
-        if matches!(op, Op::Restart | Op::Kill | Op::PowerCut { .. }) {
+        if matches!(
+            op,
+            Op::Restart | Op::Rebuild { .. } | Op::Kill | Op::PowerCut { .. }
+        ) {
             return Ok(Ended::With(at));
         }
         let checked = tokio::select! {
@@ -255,27 +338,45 @@ async fn sizes(model: &Model, handles: &Handles, op: &Op) -> Outcome {
 
 /// The servers that nothing befell give the catalogue back as it is.
 async fn rebuilt_alike(lab: &Lab, weather: &Weather) -> Outcome {
-    let well: Vec<usize> = (0..lab.servers.len())
-        .filter(|server| !weather.is_hit(*server) && !weather.set_back.contains(server))
-        .collect();
+    let mut well = Vec::new();
+    for server in 0..lab.servers.len() {
+        let untouched = !weather.is_hit(server) && !weather.set_back.contains(&server);
+        if untouched && lab.orphans(server).await.is_empty() {
+            well.push(server);
+        }
+    }
     if well.len() < usize::from(lab.threshold.k()) {
         return Ok(());
     }
     let expected = rebuild::rows(&lab.memory).await;
     let (catalog, report) = rebuild::from_servers(lab, &well).await;
-    let got = rebuild::rows(&catalog).await;
-    if got == expected && report.journal.gaps.is_empty() {
+    alike(&rebuild::rows(&catalog).await, &expected)
+        .map_err(|what| format!("rebuilt from {well:?}: {what}, {report:?}"))?;
+    if report.journal.gaps.is_empty() {
         return Ok(());
     }
-    let missing: Vec<_> = expected.iter().filter(|line| !got.contains(line)).collect();
-    let more: Vec<_> = got.iter().filter(|line| !expected.contains(line)).collect();
-    Err(format!(
-        "rebuilt from {well:?}: missing {missing:#?}, too much {more:#?}, {report:?}"
-    ))
+    Err(format!("rebuilt from {well:?}: {report:?}"))
+}
+
+/// How many objects nobody needs on a server. A repair that was cut off may have put a share of a journal's segment that a checkpoint
+/// let go meanwhile: where servers were hit, those don't count.
+async fn orphans_on(lab: &Lab, weather: &Weather, server: usize) -> usize {
+    let orphans = lab.orphans(server).await;
+    if !weather.was_bad {
+        return orphans.len();
+    }
+    let key = lab.key().await.seal_key(lab.ids[server]);
+    let of_journal = |object: &ObjectKey| {
+        let bytes = lab.servers[server].bytes(object).unwrap();
+        let share = OpenShare::open(&bytes, &key);
+        share.is_ok_and(|share| share.dealing().kind == ExtentKind::Journal)
+    };
+    orphans.iter().filter(|object| !of_journal(object)).count()
 }
 
 /// All is well again: everything is there, nothing is left over, and no good server is blamed.
-async fn end(lab: &Lab, model: &mut Model, power_failed: bool, weather: &mut Weather) -> Outcome {
+async fn end(lab: &Lab, model: &mut Model, weather: &mut Weather) -> Outcome {
+    let power_failed = weather.power_failed;
     model.kill();
     weather.clear(lab);
     for _ in 0..2 {
@@ -316,13 +417,27 @@ async fn end(lab: &Lab, model: &mut Model, power_failed: bool, weather: &mut Wea
         }
     }
     for server in 0..lab.servers.len() {
-        let orphans = lab.orphans(server).await.len();
-        if orphans > 0 && !power_failed && !weather.set_back.contains(&server) {
+        let orphans = orphans_on(lab, weather, server).await;
+        if orphans > 0 && !power_failed && weather.is_tidy(server) {
             return Err(format!(
                 "at the end: {orphans} orphans on {}",
                 crate::common::lab::server_name(server)
             ));
         }
+    }
+    // Whatever else was left behind is swept when its time has come, and nothing that is needed.
+    lab.pass(GRACE + Duration::from_secs(3600));
+    let vault = lab.start().await;
+    let swept = vault.orphans(&ctx(), GRACE, true).await;
+    for (server, found) in swept.map_err(|error| error.to_string())? {
+        let all = found.error.is_none() && found.due == found.swept;
+        if !all || found.young + found.undated > 0 {
+            return Err(format!("swept at the end on {server}: {found:?}"));
+        }
+    }
+    compare(&vault, model, "after the sweep", false).await?;
+    if !power_failed {
+        rebuilt_alike(lab, weather).await?;
     }
     Ok(())
 }

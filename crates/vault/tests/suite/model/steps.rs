@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use warifu_vault::node::NodeId;
+use warifu_vault::repair::{GRACE, RepairOptions};
 use warifu_vault::seam::catalog::{Catalog, RenameMode};
+use warifu_vault::verify::Check;
 use warifu_vault::{Access, FileHandle, Vault, VaultError};
 
 use super::reference::Model;
@@ -48,6 +50,49 @@ fn expect(op: &Op, answer: Result<(), VaultError>, possible: bool) -> Outcome {
         Err(VaultError::NotFound { .. } | VaultError::Exists) if !possible => Ok(()),
         other => Err(format!("{op:?}: {other:?}, possible: {possible}")),
     }
+}
+
+/// A repair as an administrator does it. Whatever it finds, no version changes by it.
+async fn repair(
+    lab: &Lab,
+    vault: &Vault,
+    model: &Model,
+    weather: &mut Weather,
+    op: &Op,
+    check: bool,
+) -> Outcome {
+    let fail = |error: VaultError| told(op, &error);
+    let options = RepairOptions::default();
+    let look = async |record| {
+        let check = Check {
+            record,
+            ..Check::new(true)
+        };
+        vault.check(&ctx(), check, &|_| ()).await.map_err(fail)
+    };
+    if check {
+        look(true).await?;
+    }
+    vault.plan_repair(&ctx(), &options).await.map_err(fail)?;
+    let repaired = vault.repair(&ctx(), &options, &|_| ()).await;
+    let report = repaired.map_err(fail)?;
+    // What is open may have sent extents ahead, which no version needs yet.
+    let at_rest = model.slots.iter().all(Option::is_none);
+    if !check || !weather.is_good() || !at_rest {
+        return Ok(());
+    }
+    let after = look(false).await?;
+    if after.is_clean() {
+        weather.all_is_mended(lab).await;
+        return Ok(());
+    }
+    if weather.power_failed {
+        return Ok(());
+    }
+    Err(format!(
+        "after {op:?}, which did {report:?}: {:?}",
+        after.findings
+    ))
 }
 
 pub(crate) async fn step(
@@ -209,7 +254,13 @@ pub(crate) async fn step(
                 Death::Before(call)
             });
         }
-        Op::Restart => {
+        Op::Repair { check } => repair(lab, vault, model, weather, op, check).await?,
+        Op::Sweep => {
+            lab.pass(GRACE + Duration::from_secs(3600));
+            let swept = vault.orphans(&ctx(), GRACE, true).await;
+            swept.map_err(fail)?;
+        }
+        Op::Restart | Op::Rebuild { .. } => {
             let lost = vault.shutdown(&ctx()).await;
             let known = lost.len() <= model.losses;
             for lost in lost {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use warifu_testkit::stores::{Faults, Latency, Lie, Mark, Rates, State};
 use warifu_vault::seam::catalog::Catalog;
+use warifu_vault::seam::store::ShareStore;
 
 use crate::common::Lab;
 
@@ -66,8 +67,14 @@ pub(crate) struct Weather {
     /// Whether something was lost that had been acknowledged. Then no more than n - k servers may ever be hit.
     lost: bool,
     marks: Vec<Mark>,
+    /// Whether any server was ever hit.
+    pub(crate) was_bad: bool,
+    /// Whether the power has failed. It may take what older versions were made of.
+    pub(crate) power_failed: bool,
     /// Servers on which objects may lie that nobody knows of any more.
     pub(crate) set_back: BTreeSet<usize>,
+    /// Servers that had not removed everything when the catalogue was lost, and with it who knew of that.
+    forgotten: BTreeSet<usize>,
 }
 
 impl Weather {
@@ -78,7 +85,10 @@ impl Weather {
             hit: BTreeSet::new(),
             lost: false,
             marks: lab.faults.iter().map(Faults::mark).collect(),
+            was_bad: false,
+            power_failed: false,
             set_back: BTreeSet::new(),
+            forgotten: BTreeSet::new(),
         }
     }
 
@@ -91,6 +101,40 @@ impl Weather {
         self.hit.len() > self.spare && self.hows.iter().any(|how| *how != 0)
     }
 
+    pub(crate) fn catalogue_lost(&mut self) {
+        self.forgotten.extend(&self.hit);
+    }
+
+    /// Whether nothing may be left on a server that nobody needs.
+    pub(crate) fn is_tidy(&self, server: usize) -> bool {
+        !self.set_back.contains(&server) && !self.forgotten.contains(&server)
+    }
+
+    /// Whether every server is well at the moment.
+    pub(crate) fn is_good(&self) -> bool {
+        self.hows.iter().all(|how| *how == 0)
+    }
+
+    /// Every share of every version is on its server and good: whatever happened before, n - k servers may be hit from now on.
+    pub(crate) async fn all_is_mended(&mut self, lab: &Lab) {
+        self.hit.clear();
+        self.lost = false;
+        for server in &lab.servers {
+            // A server that had lied about it has had its time to write everything down.
+            server.sync().await.unwrap();
+        }
+    }
+
+    /// The servers that together have everything, and of which any k do (`true`) or all are needed (`false`).
+    pub(crate) fn that_have_everything(&self) -> (Vec<usize>, bool) {
+        let all = 0..self.hows.len();
+        let never: Vec<usize> = all.clone().filter(|server| !self.is_hit(*server)).collect();
+        if never.len() + self.spare < self.hows.len() && self.is_good() && !self.lost {
+            return (all.collect(), false);
+        }
+        (never, true)
+    }
+
     /// Counts a server among those hit, unless the promises end there.
     fn hits(&mut self, server: usize, loses: bool) -> bool {
         let mut hit = self.hit.clone();
@@ -99,6 +143,7 @@ impl Weather {
             return false;
         }
         self.hit = hit;
+        self.was_bad = true;
         self.lost |= loses;
         true
     }

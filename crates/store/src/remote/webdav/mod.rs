@@ -7,10 +7,11 @@
 //! The layout is that of a folder store. Its 256 shard folders are made when the store is, so that no later write has to; where one is
 //! missing all the same (a copied folder store has only those it needs), the server's refusal shows it.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod listing;
+mod trial;
+
 use std::fmt;
 use std::ops::Range;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -19,26 +20,22 @@ use http::header::{
     AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, IF_NONE_MATCH, RANGE, WWW_AUTHENTICATE,
 };
 use http::{HeaderName, HeaderValue, Request, StatusCode};
-use http_body_util::BodyExt as _;
 use warifu_vault::seam::store::{ObjectKey, ObjectStat, Page, Space, StoreError, StoreErrorKind};
 
-use super::half::HalfABody;
-use super::http::{Body, Http, HttpError, MAX_LISTING, Refusal, Reply, object_limit, whole};
-use super::multistatus::{self, Entry};
-use super::names::{MARKER, OBJECTS, PROBE, TMP, parse_shard, shard_folder, shard_of};
+use self::listing::{WHAT_FILES_ARE, WHAT_ROOM_THERE_IS};
+use super::http::{Body, Http, HttpError, Reply, object_limit, whole};
+use super::multistatus;
+use super::names::{MARKER, OBJECTS, TMP, shard_folder};
 use super::service::{MakeTrouble, Manner, Service, Top, askable, cut, out_of_range, within};
 use crate::layout::{LOST_FOUND, random_hex};
+use crate::shown::shown;
 
-const DEPTH: HeaderName = HeaderName::from_static("depth");
 const DESTINATION: HeaderName = HeaderName::from_static("destination");
 const OVERWRITE: HeaderName = HeaderName::from_static("overwrite");
 /// What Apache calls a file that is still under way; its own business.
 const APACHE_TMP: &str = ".davfs.tmp";
-/// So many requests of one call are under way at once.
+/// So many folders are made at once.
 const AT_ONCE: usize = 16;
-
-const WHAT_FILES_ARE: &[u8] = br#"<?xml version="1.0" encoding="utf-8"?><D:propfind xmlns:D="DAV:"><D:prop><D:resourcetype/><D:getcontentlength/><D:getlastmodified/></D:prop></D:propfind>"#;
-const WHAT_ROOM_THERE_IS: &[u8] = br#"<?xml version="1.0" encoding="utf-8"?><D:propfind xmlns:D="DAV:"><D:prop><D:resourcetype/><D:quota-available-bytes/><D:quota-used-bytes/></D:prop></D:propfind>"#;
 
 /// A folder on a WebDAV server.
 pub(super) struct Webdav {
@@ -122,7 +119,7 @@ impl Webdav {
         let mut error = reply.refusal();
         if let HttpError::Refused(refusal) = &mut error {
             let offered = reply.header(WWW_AUTHENTICATE).unwrap_or_default();
-            let scheme = offered.split([' ', ',']).next().unwrap_or_default();
+            let scheme = shown(offered.split([' ', ',']).next().unwrap_or_default());
             if refusal.status == StatusCode::UNAUTHORIZED
                 && !scheme.is_empty()
                 && !scheme.eq_ignore_ascii_case("basic")
@@ -167,67 +164,6 @@ impl Webdav {
 
     fn odd(&self, what: impl fmt::Display) -> StoreError {
         StoreError::new(StoreErrorKind::Failed, format!("{}: {what}", self.place))
-    }
-
-    /// Asks for what a folder holds (depth 1) or for itself alone (depth 0).
-    async fn propfind(
-        &self,
-        folder: &str,
-        depth: &'static str,
-        what: &'static [u8],
-    ) -> Result<Vec<Entry>, StoreError> {
-        let url = self.url(folder);
-        let request = || {
-            let request = self
-                .request("PROPFIND", &url)
-                .header(DEPTH, depth)
-                .header(http::header::CONTENT_TYPE, "application/xml; charset=utf-8");
-            Self::ready(request, Bytes::from_static(what))
-        };
-        let reply = self
-            .http
-            .ask(request, MAX_LISTING)
-            .await
-            .map_err(|error| self.told(error))?;
-        if reply.status != StatusCode::MULTI_STATUS {
-            return Err(self.refused(&reply));
-        }
-        let body = reply.body;
-        // Thousands of names take milliseconds, which others should not wait for.
-        let entries = if body.len() > 256 << 10 {
-            tokio::task::spawn_blocking(move || multistatus::read(&body))
-                .await
-                .map_err(|_| {
-                    StoreError::new(StoreErrorKind::NoAnswer, "a request was broken off")
-                })?
-        } else {
-            multistatus::read(&body)
-        };
-        let entries = entries.map_err(|error| self.odd(error))?;
-        if let Some(entry) = entries
-            .iter()
-            .find(|entry| entry.refused.is_some_and(|status| status != 404))
-        {
-            let status = entry
-                .refused
-                .and_then(|code| StatusCode::from_u16(code).ok());
-            let refusal = Refusal {
-                status: status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
-                code: None,
-                message: Some(format!("for {} in {folder}", entry.name())),
-            };
-            return Err(self.told(HttpError::Refused(refusal)));
-        }
-        Ok(entries)
-    }
-
-    /// What lies in a folder; `NotFound` where there is none.
-    async fn entries(&self, folder: &str) -> Result<Vec<Entry>, StoreError> {
-        let entries = self.propfind(folder, "1", WHAT_FILES_ARE).await?;
-        let mut entries = multistatus::children(entries).map_err(|error| self.odd(error))?;
-        // Removed since its name was read.
-        entries.retain(|entry| entry.refused.is_none());
-        Ok(entries)
     }
 
     async fn make_folder(&self, folder: &str) -> Result<Made, StoreError> {
@@ -350,63 +286,6 @@ impl Webdav {
             Ok(()) => Ok(()),
         }
     }
-
-    /// Adds a folder's objects to a page, until it is full.
-    fn collect(
-        entries: Vec<Entry>,
-        shard: Option<u8>,
-        after: Option<&ObjectKey>,
-        count_foreign: bool,
-        limit: usize,
-        page: &mut Page,
-    ) -> Result<(), StoreError> {
-        let mut found = BTreeMap::new();
-        let mut foreign = 0_u64;
-        for entry in entries {
-            let name = entry.name();
-            let ours_otherwise = match shard {
-                None => [MARKER, OBJECTS, TMP, LOST_FOUND].contains(&name),
-                Some(_) => false,
-            };
-            if ours_otherwise || name.starts_with(APACHE_TMP) {
-                continue;
-            }
-            let key = ObjectKey::parse(name).filter(|key| shard_of(key) == shard);
-            match (key, entry.folder, entry.len) {
-                (Some(key), false, Some(len)) => {
-                    if after.is_none_or(|after| key > *after) {
-                        let modified = entry.modified;
-                        found.insert(key, ObjectStat { len, modified });
-                    }
-                }
-                // Left out, it would seem to be absent.
-                (Some(key), false, None) => {
-                    let detail = format!("{key} is listed without its length");
-                    return Err(StoreError::new(StoreErrorKind::Failed, detail));
-                }
-                _ => foreign += 1,
-            }
-        }
-        if count_foreign {
-            page.foreign += foreign;
-        }
-        for object in found {
-            if page.objects.len() >= limit {
-                page.more = true;
-                return Ok(());
-            }
-            page.objects.push(object);
-        }
-        Ok(())
-    }
-
-    /// What lies in one folder of objects. One that is not there has none; whether the store itself is there is asked afterwards.
-    async fn entries_or_none(&self, folder: &str) -> Result<Vec<Entry>, StoreError> {
-        match self.entries(folder).await {
-            Err(error) if error.kind == StoreErrorKind::NotFound => Ok(Vec::new()),
-            other => other,
-        }
-    }
 }
 
 pub(super) fn taken(place: &str, path: &str) -> StoreError {
@@ -490,65 +369,7 @@ impl Service for Webdav {
     }
 
     async fn list(&self, after: Option<&ObjectKey>, limit: usize) -> Result<Page, StoreError> {
-        let mut page = Page::default();
-        let first_shard = match after {
-            Some(name) => shard_of(name),
-            None => Some(0),
-        };
-        // Share names are hexadecimal, so all of them come before `vault-`; after one of those no shard is left.
-        if let Some(first_shard) = first_shard {
-            let mut shards = BTreeSet::new();
-            for entry in self.entries_or_none(&format!("{OBJECTS}/")).await? {
-                match parse_shard(entry.name()) {
-                    // A server that does not say what it is gives a folder no length; whatever it is, a gap it must not be.
-                    Some(shard) if entry.folder || entry.len.is_none() => {
-                        shards.insert(shard);
-                    }
-                    _ if after.is_none() && !entry.name().starts_with(APACHE_TMP) => {
-                        page.foreign += 1;
-                    }
-                    _ => {}
-                }
-            }
-            let shards: Vec<u8> = shards.range(first_shard..).copied().collect();
-            // A short page should not cost the listing of sixteen folders, nor a long one wait for each in turn.
-            let (mut rest, mut at_once) = (shards.as_slice(), 1);
-            while !rest.is_empty() && !page.more {
-                let (now, later) = rest.split_at(at_once.min(rest.len()));
-                (rest, at_once) = (later, (at_once * 2).min(AT_ONCE));
-                let listed: Vec<_> = stream::iter(now.to_vec())
-                    .map(|shard| async move {
-                        let folder = format!("{}/", shard_folder(shard));
-                        Ok::<_, StoreError>((shard, self.entries_or_none(&folder).await?))
-                    })
-                    .buffered(AT_ONCE)
-                    .try_collect()
-                    .await?;
-                for (shard, entries) in listed {
-                    if page.objects.len() >= limit {
-                        page.more = true;
-                        break;
-                    }
-                    let entered_before = after.is_some() && shard == first_shard;
-                    Self::collect(
-                        entries,
-                        Some(shard),
-                        after,
-                        !entered_before,
-                        limit,
-                        &mut page,
-                    )?;
-                }
-            }
-        }
-        if page.objects.len() >= limit {
-            page.more = true;
-        } else if !page.more {
-            let entered_before = after.is_some_and(|name| !name.is_share());
-            let entries = self.entries_or_none("").await?;
-            Self::collect(entries, None, after, !entered_before, limit, &mut page)?;
-        }
-        Ok(page)
+        self.page(after, limit).await
     }
 
     async fn space(&self) -> Result<Space, StoreError> {
@@ -570,34 +391,11 @@ impl Service for Webdav {
     }
 
     async fn shows_parts(&self) -> Result<bool, StoreError> {
-        const HALF: usize = 256 << 10;
-        let path = format!("{PROBE}-{}", random_hex()?);
-        let body = HalfABody::new(Bytes::from(vec![0; HALF]));
-        let request = self
-            .request("PUT", &self.url(&path))
-            .body(body.boxed())
-            .map_err(|error| self.told(HttpError::Unsendable(error.to_string())))?;
-        let shown = async || match self.head(&path).await {
-            Ok(_) => Ok(true),
-            Err(error) if error.kind == StoreErrorKind::NotFound => Ok(false),
-            Err(error) => Err(error),
-        };
-        let writing = tokio::time::timeout(
-            Duration::from_millis(400),
-            self.http.send(request, object_limit()),
-        );
-        let looking = async {
-            tokio::time::sleep(Duration::from_millis(250)).await;
-            shown().await
-        };
-        let (_, during) = tokio::join!(writing, looking);
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        let after = shown().await;
-        let found = during? || after?;
-        if found {
-            let _ = self.remove(&path).await;
-        }
-        Ok(found)
+        self.try_a_half().await
+    }
+
+    async fn sweep(&self) -> Result<u64, StoreError> {
+        self.sweep_staged().await
     }
 
     async fn top(&self) -> Result<Top, StoreError> {
