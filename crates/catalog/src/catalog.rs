@@ -57,11 +57,12 @@ impl SqliteCatalog {
     pub fn create_in(path: &Path, key: CatalogKey) -> Result<Self, CatalogError> {
         let make = || -> Outcome<Self> {
             files::need_empty(path)?;
+            // Before the engine has it open: to close a descriptor of the file would take away the engine's locks.
+            files::sync_new(path)?;
             let conn = files::open(path)?;
             files::use_small_pages(&conn)?;
             files::use_wal(&conn)?;
             schema::create(&conn, &key, SystemClock.now())?;
-            files::sync_new(path)?;
             Self::start(path, conn, key)
         };
         make().map_err(CatalogError::from)

@@ -89,7 +89,7 @@ pub(crate) struct Put {
     /// What servers said against it.
     pub(crate) faults: Vec<ServerFault>,
     /// Requests still under way; their shares are owed until [`late`](Self::late) has seen the answers.
-    pending: FuturesUnordered<BoxFuture<'static, Answer>>,
+    pending: JoinSet<Answer>,
 }
 
 impl Put {
@@ -114,10 +114,10 @@ impl Put {
     /// Waits for the servers that had not answered, and says which shares have come, safe from a power cut.
     pub(crate) async fn late(mut self) -> IndexSet {
         let mut paid = IndexSet::EMPTY;
-        while let Some((server, answer)) = self.pending.next().await {
-            if answer.is_err() {
+        while let Some(answer) = self.pending.join_next().await {
+            let Ok((server, Ok(()))) = answer else {
                 continue;
-            }
+            };
             // The settling of the version may be over already.
             if server.ask(server.seat.store.sync()).await.is_ok() {
                 paid.insert(server.index());
@@ -211,8 +211,10 @@ pub(crate) async fn put(
     let mut put = Put {
         record,
         faults: Vec::new(),
-        pending: FuturesUnordered::new(),
+        pending: JoinSet::new(),
     };
+    // No tasks of their own as long as somebody waits for them: nearly all end before that.
+    let mut requests: FuturesUnordered<BoxFuture<'static, Answer>> = FuturesUnordered::new();
     let (k, enough) = (usize::from(servers.threshold.k()), servers.enough());
     // Without those that have stopped answering it cannot be saved: they are asked all the same.
     let needed = servers.answering() < k;
@@ -237,13 +239,13 @@ pub(crate) async fn put(
             let answer = server.put(&name, object, durability).await;
             (server, answer)
         };
-        put.pending.push(request.boxed());
+        requests.push(request.boxed());
     }
     let begin = Instant::now();
     let (mut threshold_at, mut enough_at) = (None, None);
     let mut again = Again::new();
     loop {
-        let next = put.pending.next();
+        let next = requests.next();
         let answer = match threshold_at {
             None => next.await,
             Some(threshold_at) => {
@@ -254,6 +256,9 @@ pub(crate) async fn put(
                     Ok(answer) => answer,
                     Err(_) => {
                         give_up_on(waiting, begin);
+                        for request in requests {
+                            put.pending.spawn(request);
+                        }
                         return put;
                     }
                 }
@@ -278,7 +283,7 @@ pub(crate) async fn put(
                     let answer = server.put_again(&name, object, durability).await;
                     (server, answer)
                 };
-                put.pending.push(request.boxed());
+                requests.push(request.boxed());
             }
             silent = IndexSet::EMPTY;
             continue;

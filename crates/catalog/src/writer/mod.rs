@@ -4,6 +4,7 @@ mod checkpoint;
 mod disk;
 
 use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
@@ -108,8 +109,9 @@ struct Shared {
 /// The way to the one connection that writes. Dropping it finishes what was asked for and closes the connection.
 ///
 /// A request that finds the connection free is done by whoever asks: to wake a thread and be woken by it takes longer than
-/// most transactions. All others go through the thread's queue, many to a transaction. The engine itself never waits for the
-/// disk: who must, waits for the log as a whole (`disk`), while others go on writing to it.
+/// most transactions. All others go through the thread's queue, many to a transaction. The engine itself waits for the disk only
+/// when its log begins anew, once in a thousand requests: who must, waits for the log as a whole (`disk`), while others go on
+/// writing to it.
 pub(crate) struct Writer {
     shared: Arc<Shared>,
     queue: Mutex<Option<Sender<Box<dyn Job>>>>,
@@ -307,10 +309,17 @@ impl Shared {
             {
                 batch.push(next);
             }
-            let committed = guard
-                .as_mut()
-                .and_then(|state| state.transact(&mut batch, Begin::InTurn))
-                .unwrap_or_else(|| Err(stopped()));
+            // A panic is the affair of those who shared the transaction: the thread goes on, for all who come after.
+            let committed = catch_unwind(AssertUnwindSafe(|| {
+                let state = guard.as_mut()?;
+                state.transact(&mut batch, Begin::InTurn)
+            }));
+            let committed = match committed {
+                Ok(committed) => committed.unwrap_or_else(|| Err(stopped())),
+                Err(_) => Err(CatalogError::Failed {
+                    detail: "a request ended in a panic".into(),
+                }),
+            };
             drop(guard);
             let done = batch.len();
             for job in batch {
@@ -376,6 +385,8 @@ impl State {
         };
         self.conn.busy_timeout(patience)?;
         let begun = self.conn.prepare_cached("BEGIN IMMEDIATE")?.execute([]);
+        // Whoever reads by this connection has the usual patience.
+        self.conn.busy_timeout(BUSY)?;
         match begun {
             Ok(_) => Ok(true),
             Err(error)
@@ -504,21 +515,33 @@ mod tests {
         assert_eq!(count(&writer).await, 4);
     }
 
-    /// What a panic leaves behind is undone, and the next request finds everything as it should be.
-    #[tokio::test]
+    /// What a panic leaves behind is undone, and the next request finds everything as it should be, whoever ran it.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_panic_in_a_request_is_its_own_affair() {
-        let writer = Arc::new(writer(""));
-        let panicking = Arc::clone(&writer);
-        let panicked = tokio::spawn(async move {
-            panicking
-                .write(Durability::Soon, |tx| -> Outcome<()> {
-                    tx.run("INSERT INTO t (x) VALUES (1)", [])?;
-                    panic!("on purpose")
-                })
-                .await
-        });
-        assert!(panicked.await.unwrap_err().is_panic());
-        assert_eq!(count(&writer).await, 0);
+        for busy in [false, true] {
+            let writer = Arc::new(writer(""));
+            let shared = Arc::clone(&writer.shared);
+            let held = busy.then(|| lock(&shared.state));
+            let panicking = Arc::clone(&writer);
+            let panicked = tokio::spawn(async move {
+                panicking
+                    .write(Durability::Soon, |tx| -> Outcome<()> {
+                        tx.run("INSERT INTO t (x) VALUES (1)", [])?;
+                        panic!("on purpose")
+                    })
+                    .await
+            });
+            while busy && writer.shared.queued.load(Ordering::Acquire) == 0 {
+                std::thread::yield_now();
+            }
+            drop(held);
+            match panicked.await {
+                Ok(told) => assert!(busy && told.is_err()),
+                Err(error) => assert!(!busy && error.is_panic()),
+            }
+            assert_eq!(count(&writer).await, 0);
+            writer.stop();
+        }
     }
 
     /// When there is no room, whoever shared the transaction hears so, nothing of it is kept, and later requests work.

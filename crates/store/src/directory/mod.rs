@@ -7,8 +7,9 @@
 //! objects/ab/ab34…ef      a share object, in the folder of its first two digits; folders are made when needed
 //! tmp/…                   objects being written; swept when they are a day old
 //! ```
-//! An object is written under a temporary name, synced when that was asked for, and then given its name by a call that
-//! never replaces a file. Which call that is (`renameat2`, `link`, or an exclusive creation in place) is tried out before the first write.
+//! An object is written under a temporary name and then given its own by a call that never replaces a file. Which call that is
+//! (`renameat2`, `link`, or an exclusive creation in place) is tried out before the first write. When that was asked for, contents and name are
+//! synced together after it; on a network mount the contents always are before it.
 //! Folders are made with mode 0700 and files with 0600, whatever the umask allows.
 //!
 //! # Time

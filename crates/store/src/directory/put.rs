@@ -2,12 +2,12 @@
 
 use std::os::fd::OwnedFd;
 
-use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 use warifu_vault::seam::store::{StoreError, StoreErrorKind};
 
 use super::errno::failed;
-use super::root::Root;
+use super::root::{READ_FILE, Root};
 use crate::layout::{Place, TMP, random_hex};
 
 const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
@@ -96,6 +96,12 @@ pub(super) fn write_new(
                 }
                 // A quota project, or a file system that links within one folder only.
                 Err(Errno::XDEV) => write_in_place(root, place, bytes)?,
+                // It may be what an earlier call has just named and not yet put on disk; whoever finds its own object there
+                // takes it for as safe as asked for.
+                Err(Errno::EXIST) if durable => {
+                    put_on_disk(root, place).map_err(|errno| cannot_write(root, place, errno))?;
+                    return Err(cannot_write(root, place, Errno::EXIST));
+                }
                 Err(errno) => return Err(cannot_write(root, place, errno)),
             }
         }
@@ -117,6 +123,17 @@ pub(super) fn write_new(
         })?;
     }
     Ok(file)
+}
+
+/// Puts an object that is there already, and its name, on disk. What is no file is no object of anybody's.
+fn put_on_disk(root: &Root, place: &Place) -> Result<(), Errno> {
+    let stat = rustix::fs::statat(&root.dir, &place.path, AtFlags::SYMLINK_NOFOLLOW)?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Ok(());
+    }
+    let file = rustix::fs::openat(&root.dir, &place.path, READ_FILE, Mode::empty())?;
+    rustix::fs::fsync(&file)?;
+    root.sync_folder_of(place)
 }
 
 fn cannot_write(root: &Root, place: &Place, errno: Errno) -> StoreError {
