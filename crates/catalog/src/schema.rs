@@ -21,6 +21,8 @@ const WITNESS_ROW: &[u8] = b"witness";
 
 /// `entry`, `extent` and the others that are found by random bytes are `WITHOUT ROWID`: the row lies in the index itself.
 ///
+/// `beat` is left from when the engine itself waited for the disk, and means nothing now.
+///
 /// `layout` keeps intervals: an extent is part of every version from `from_version` to the one before `until_version`
 /// (`NULL`: to this day). A save that changes one extent of a thousand writes two rows, and a hole has none.
 const TABLES: &str = "

@@ -554,7 +554,14 @@ mod tests {
             })
         };
         insert(10).await.unwrap();
-        let (small, large) = tokio::join!(insert(10), insert(1_000_000));
+        // With the connection taken both wait in the queue, and share what the thread makes of it.
+        let shared = Arc::clone(&writer.shared);
+        let held = lock(&shared.state);
+        let mut both = Box::pin(async { tokio::join!(insert(10), insert(1_000_000)) });
+        let mut nobody = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(both.as_mut().poll(&mut nobody).is_pending());
+        drop(held);
+        let (small, large) = both.await;
         assert!(matches!(large, Err(CatalogError::Full)), "{large:?}");
         let kept = count(&writer).await;
         assert_eq!(kept, 1 + i64::from(small.is_ok()), "acknowledged or undone");
