@@ -470,7 +470,7 @@ pub(crate) fn stored_indices(record: &ExtentRecord) -> impl Iterator<Item = Shar
 }
 
 /// Dealing less than this is quicker than handing it to another thread.
-const DEAL_INLINE: usize = 128 * 1024;
+const DEAL_INLINE: usize = 256 * 1024;
 
 /// Runs [`deal`] for so many bytes, where it may take its time.
 pub(crate) async fn deal_off_task<T: Send + 'static>(

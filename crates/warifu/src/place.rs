@@ -63,6 +63,10 @@ impl ShareStore for Place {
         self.now().get(name, range).await
     }
 
+    fn expect(&self, name: &ObjectKey) {
+        self.now().expect(name);
+    }
+
     async fn stat(&self, name: &ObjectKey) -> Result<ObjectStat, StoreError> {
         self.now().stat(name).await
     }

@@ -188,6 +188,10 @@ pub trait ShareStore: Send + Sync + fmt::Debug {
     /// `NotFound`, `OutOfRange` when the range does not lie within the object; `Denied`, `NoAnswer`, `Failed`.
     async fn get(&self, name: &ObjectKey, range: Option<Range<u64>>) -> Result<Bytes, StoreError>;
 
+    /// Says that an object will probably be read next. A store that can begin to fetch it at no cost to anybody does; nobody is
+    /// told what becomes of it. Never waits. Called on a tokio runtime.
+    fn expect(&self, _name: &ObjectKey) {}
+
     /// Says whether an object is there and how large it is.
     ///
     /// # Errors
