@@ -163,7 +163,12 @@ impl Drive {
     }
 
     /// A write for which nothing has to be waited for; `None` where something has. What it notes of the writer it may note twice.
-    pub(crate) fn write_at_once(&self, number: u64, at: WriteAt, data: &[u8]) -> Option<Answer<u32>> {
+    pub(crate) fn write_at_once(
+        &self,
+        number: u64,
+        at: WriteAt,
+        data: &[u8],
+    ) -> Option<Answer<u32>> {
         if at.kill_set_id || (at.append && !at.write_back) {
             return None;
         }
@@ -193,10 +198,7 @@ impl Drive {
         } else {
             at.offset
         };
-        let written = file
-            .handle
-            .write(&file.opener, offset, data.expose())
-            .await;
+        let written = file.handle.write(&file.opener, offset, data.expose()).await;
         self.changed();
         counted(written)
     }

@@ -111,7 +111,10 @@ mod tests {
         }
         assert!(is_there(&root, &name));
         assert_eq!(get(&root, &name, None).unwrap(), bytes);
-        assert_eq!(get(&root, &name, Some(10..70_000)).unwrap(), bytes[10..70_000]);
+        assert_eq!(
+            get(&root, &name, Some(10..70_000)).unwrap(),
+            bytes[10..70_000]
+        );
     }
 
     #[test]
@@ -119,10 +122,16 @@ mod tests {
         let (dir, root, name, _) = kept(1000);
         let absent = ObjectKey::parse(&"cd".repeat(32)).unwrap();
         assert!(get(&root, &absent, None).is_none() && !is_there(&root, &absent));
-        assert!(get(&root, &name, Some(10..1001)).is_none(), "behind its end");
+        assert!(
+            get(&root, &name, Some(10..1001)).is_none(),
+            "behind its end"
+        );
         assert!(get(&root, &name, Some(Range { start: 9, end: 3 })).is_none());
         let (_dir, large, name_, _) = kept(MOST + 1);
-        assert!(get(&large, &name_, None).is_none(), "too much for one thread");
+        assert!(
+            get(&large, &name_, None).is_none(),
+            "too much for one thread"
+        );
         // Another folder lies where this one did, as when a disk is taken away under its mount point.
         let moved = dir.path().with_extension("moved");
         std::fs::rename(dir.path(), &moved).unwrap();

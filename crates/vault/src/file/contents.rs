@@ -211,7 +211,9 @@ impl Inner {
 
     /// A read that lies in one extent in RAM, without copying it.
     fn where_it_lies(&self, state: &FileState, offset: u64, len: usize) -> Option<Contents> {
-        let stretch = stretches(offset, len).next().filter(|stretch| stretch.len == len)?;
+        let stretch = stretches(offset, len)
+            .next()
+            .filter(|stretch| stretch.len == len)?;
         let plain = state.buffers.get(&stretch.number)?;
         plain.used.store(self.tick(), Ordering::Relaxed);
         plain.share(stretch.at, len)
