@@ -133,6 +133,9 @@ impl fmt::Debug for SqliteCatalog {
     }
 }
 
+/// As many entries of a listing are read by the connection that writes, which knows without asking the disk what was written last.
+const LENT: usize = 256;
+
 #[async_trait]
 impl Catalog for SqliteCatalog {
     async fn attr(&self, node: NodeId) -> Result<Option<Attr>, CatalogError> {
@@ -149,7 +152,12 @@ impl Catalog for SqliteCatalog {
         after: Option<Cursor>,
         limit: usize,
     ) -> Result<Vec<Listed>, CatalogError> {
-        self.read(|view| read::list(view, dir, after, limit))
+        // Few at a time, so that who writes waits no longer than for another write.
+        if limit <= LENT {
+            self.look(|view| read::list(view, dir, after, limit))
+        } else {
+            self.read(|view| read::list(view, dir, after, limit))
+        }
     }
 
     async fn path(&self, node: NodeId) -> Result<Option<Vec<Name>>, CatalogError> {

@@ -17,9 +17,10 @@ use crate::drive::{Answer, Drive};
 const AFTER_DOT: u64 = 1;
 /// The place after `..`, where the entries begin.
 const AFTER_DOTS: u64 = 2;
-/// How many entries are fetched at first and at most; a listing that goes on fetches more each time.
+/// How many entries are fetched at first and at most; a listing that goes on fetches more each time. About as many as the kernel
+/// takes at once.
 const FIRST: usize = 64;
-const MOST: usize = 1024;
+const MOST: usize = 256;
 
 /// How far one open folder has been listed.
 #[derive(Debug, Default)]

@@ -19,7 +19,7 @@ use crate::attrs::{Asked, file_attr, node};
 use crate::io::{ROOM_BLOCK, WriteAt};
 use crate::lanes::Lane;
 use crate::names::SetAttr;
-use crate::skin::{BELIEVED, GENERATION, Skin, attributes, done, entry, told};
+use crate::skin::{BELIEVED, GENERATION, Skin, attributes, done, entry, respond, told};
 
 impl Filesystem for Skin {
     fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> std::io::Result<()> {
@@ -209,12 +209,17 @@ impl Filesystem for Skin {
 
     fn open(&self, request: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         let (drive, caller) = self.asked(request);
+        let opened = self.drive();
         let work = async move { drive.open(caller, node(ino), flags.0).await };
         self.answer(
             (Lane::Data, "open", ino),
             reply,
             work,
-            |reply, (number, flags)| reply.opened(FileHandle(number), flags),
+            move |reply, (number, flags)| {
+                reply.opened(FileHandle(number), flags);
+                // While the program is being told.
+                opened.expect_reading(number);
+            },
         );
     }
 
@@ -282,7 +287,6 @@ impl Filesystem for Skin {
         table: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        let (drive, caller) = self.asked(request);
         let at = WriteAt {
             offset,
             append: flags.0 & libc::O_APPEND != 0,
@@ -290,6 +294,11 @@ impl Filesystem for Skin {
             kill_set_id: write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID),
             table,
         };
+        let at_once = || self.drive.write_at_once(handle.0, at, data);
+        if let Some(done) = self.lanes.at_once(at_once) {
+            return respond(("write", ino), reply, done, ReplyWrite::written);
+        }
+        let (drive, caller) = self.asked(request);
         // The buffer that the request came in is used for the next one as soon as this returns.
         let data = SecretBytes::from_slice(data);
         let work = async move { drive.write(caller, handle.0, at, &data).await };

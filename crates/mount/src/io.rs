@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use fuser::{Errno, FopenFlags, INodeNo, LockOwner};
 use warifu_vault::node::{Attr, AttrChange, Name, NodeId, NodeKind};
-use warifu_vault::{Access, Context, FileHandle, SecretBytes, VaultError};
+use warifu_vault::{Access, Contents, Context, FileHandle, SecretBytes, VaultError};
 
 use crate::attrs::{has_set_id, ino, without_set_id};
 use crate::caller::Caller;
@@ -45,6 +45,20 @@ pub(crate) struct WriteAt {
     pub(crate) kill_set_id: bool,
     /// The descriptor table of the program that writes, where the kernel names it.
     pub(crate) table: Option<LockOwner>,
+}
+
+/// Notes who changes a file, by whose closing it is saved.
+fn note_writer(file: &OpenFile, at: WriteAt) {
+    if at.write_back {
+        file.node.paged.store(true, Ordering::Relaxed);
+        file.node.written_back.store(true, Ordering::Release);
+    } else {
+        file.changers.wrote(at.table);
+    }
+}
+
+fn counted(written: Result<usize, VaultError>) -> Answer<u32> {
+    Ok(u32::try_from(written?).map_err(|_| Errno::EIO)?)
 }
 
 impl Drive {
@@ -125,6 +139,13 @@ impl Drive {
         ((number, flags), file)
     }
 
+    /// What has just been opened to be read will be.
+    pub(crate) fn expect_reading(&self, number: u64) {
+        if let Ok(file) = self.open.file(number) {
+            file.handle.expect_reading();
+        }
+    }
+
     /// Reads from an open file. `to_page` tells that the kernel reads for its page cache, which is for a mapping.
     pub(crate) async fn read(
         &self,
@@ -132,13 +153,30 @@ impl Drive {
         offset: u64,
         len: u32,
         to_page: bool,
-    ) -> Answer<SecretBytes> {
+    ) -> Answer<Contents> {
         let file = self.open.file(number)?;
         if to_page {
             file.node.paged.store(true, Ordering::Relaxed);
         }
         let len = usize::try_from(len).map_err(|_| Errno::EINVAL)?;
         Ok(file.handle.read(offset, len).await?)
+    }
+
+    /// A write for which nothing has to be waited for; `None` where something has. What it notes of the writer it may note twice.
+    pub(crate) fn write_at_once(
+        &self,
+        number: u64,
+        at: WriteAt,
+        data: &[u8],
+    ) -> Option<Answer<u32>> {
+        if at.kill_set_id || (at.append && !at.write_back) {
+            return None;
+        }
+        let file = self.open.file(number).ok()?;
+        note_writer(&file, at);
+        let written = file.handle.write_at_once(at.offset, data)?;
+        self.changed();
+        Some(counted(written))
     }
 
     pub(crate) async fn write(
@@ -149,12 +187,7 @@ impl Drive {
         data: &SecretBytes,
     ) -> Answer<u32> {
         let file = self.open.file(number)?;
-        if at.write_back {
-            file.node.paged.store(true, Ordering::Relaxed);
-            file.node.written_back.store(true, Ordering::Release);
-        } else {
-            file.changers.wrote(at.table);
-        }
+        note_writer(&file, at);
         if at.kill_set_id {
             self.drop_set_id(&file, caller).await?;
         }
@@ -165,12 +198,9 @@ impl Drive {
         } else {
             at.offset
         };
-        let written = file
-            .handle
-            .write(&file.opener, offset, data.expose())
-            .await?;
+        let written = file.handle.write(&file.opener, offset, data.expose()).await;
         self.changed();
-        Ok(u32::try_from(written).map_err(|_| Errno::EIO)?)
+        counted(written)
     }
 
     /// Takes away the set-id bits of a file that somebody changed who may not keep them.

@@ -88,6 +88,15 @@ impl Lanes {
         }
     }
 
+    /// Does here and now what never waits, without a lane; `None` where it can't be done so. A panic in it counts as that too.
+    pub(crate) fn at_once<T>(&self, work: impl FnOnce() -> Option<T>) -> Option<T> {
+        let _entered = self.runtime.enter();
+        catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+            tracing::error!("a request ended in a panic");
+            None
+        })
+    }
+
     /// Waits until everything handed in so far is done; false when it took longer than `limit`.
     pub(crate) async fn drained(&self, limit: Duration) -> bool {
         let all = async {

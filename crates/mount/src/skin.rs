@@ -106,14 +106,24 @@ impl Skin {
     ) {
         let (lane, operation, ino) = call;
         self.lanes.run(lane, async move {
-            match work.await {
-                Ok(told) => send(reply, told),
-                Err(refusal) => {
-                    refusal.log(operation, ino.0);
-                    reply.refuse(refusal.errno());
-                }
-            }
+            respond((operation, ino), reply, work.await, send);
         });
+    }
+}
+
+/// Sends what was asked for, or the refusal.
+pub(crate) fn respond<R: Refuse, T>(
+    (operation, ino): (&'static str, INodeNo),
+    reply: R,
+    answer: Answer<T>,
+    send: impl FnOnce(R, T),
+) {
+    match answer {
+        Ok(told) => send(reply, told),
+        Err(refusal) => {
+            refusal.log(operation, ino.0);
+            reply.refuse(refusal.errno());
+        }
     }
 }
 

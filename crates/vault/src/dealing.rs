@@ -340,9 +340,13 @@ impl Unsafe {
     }
 }
 
-/// Makes everything put so far safe from a power cut, on all servers at once. Those that have not answered when patience
+/// Makes everything put so far safe from a power cut, or only these extents of the present generation, on all servers at once. Those that have not answered when patience
 /// ends have not promised it. Where too few have, those that gave no answer are asked again for a while.
-pub(crate) async fn sync(servers: &Arc<Servers>, patience: Patience) -> Unsafe {
+pub(crate) async fn sync(
+    servers: &Arc<Servers>,
+    patience: Patience,
+    only: Option<&[ExtentId]>,
+) -> Unsafe {
     let k = usize::from(servers.threshold.k());
     let needed = servers.answering() < k;
     let mut result = Unsafe::default();
@@ -351,9 +355,15 @@ pub(crate) async fn sync(servers: &Arc<Servers>, patience: Patience) -> Unsafe {
     let mut silent = Vec::new();
     let ask = |server: &Arc<Server>, waiting: &mut Vec<Waited>, pending: &mut JoinSet<Answer>| {
         waiting.push(Waited::new(server, None));
+        let name = |extent: &ExtentId| servers.object_key(server, *extent, servers.generation);
+        let names: Option<Vec<_>> = only.map(|extents| extents.iter().map(name).collect());
         let server = Arc::clone(server);
         pending.spawn(async move {
-            let answer = server.ask(server.seat.store.sync()).await;
+            let store = &server.seat.store;
+            let answer = match &names {
+                Some(names) => server.ask(store.sync_these(names)).await,
+                None => server.ask(store.sync()).await,
+            };
             (server, answer)
         });
     };
@@ -470,7 +480,7 @@ pub(crate) fn stored_indices(record: &ExtentRecord) -> impl Iterator<Item = Shar
 }
 
 /// Dealing less than this is quicker than handing it to another thread.
-const DEAL_INLINE: usize = 128 * 1024;
+const DEAL_INLINE: usize = 256 * 1024;
 
 /// Runs [`deal`] for so many bytes, where it may take its time.
 pub(crate) async fn deal_off_task<T: Send + 'static>(

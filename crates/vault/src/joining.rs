@@ -419,7 +419,7 @@ fn note_bad(server: &Server, fault: ServerFault, faults: &mut Vec<ServerFault>) 
 type Joined = Result<SecretBytes, (usize, String)>;
 
 /// Joining less than this is quicker than handing it to another thread.
-const JOIN_INLINE: usize = 128 * 1024;
+const JOIN_INLINE: usize = 512 * 1024;
 
 type Opened = Result<OpenShare, (Fault, String)>;
 

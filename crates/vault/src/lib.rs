@@ -88,6 +88,7 @@ mod servers;
 pub use context::Context;
 pub use error::{Result, VaultError};
 pub use file::handle::{Access, FileHandle};
+pub use file::plain::Contents;
 pub use servers::ServerSeat;
 pub use vault::{Options, Unsaved, Vault, VaultConfig};
 pub use warifu_core::secret::SecretBytes;

@@ -65,7 +65,7 @@ impl Warifu {
         let released = handle.release(self.context()).await;
         let contents = read?;
         released?;
-        Ok(contents)
+        Ok(contents.into_own())
     }
 
     /// Writes a file: a new one, or the next version of the one that is there.

@@ -63,6 +63,10 @@ impl ShareStore for Place {
         self.now().get(name, range).await
     }
 
+    fn expect(&self, name: &ObjectKey) {
+        self.now().expect(name);
+    }
+
     async fn stat(&self, name: &ObjectKey) -> Result<ObjectStat, StoreError> {
         self.now().stat(name).await
     }
@@ -77,6 +81,14 @@ impl ShareStore for Place {
 
     async fn sync(&self) -> Result<(), StoreError> {
         self.now().sync().await
+    }
+
+    async fn sync_these(&self, names: &[ObjectKey]) -> Result<(), StoreError> {
+        self.now().sync_these(names).await
+    }
+
+    fn syncs_apart(&self) -> bool {
+        self.now().syncs_apart()
     }
 
     async fn space(&self) -> Result<Space, StoreError> {

@@ -18,6 +18,7 @@
 //! answer [`StoreErrorKind::NoAnswer`] after the same time. A program that ends while a server hangs should therefore
 //! leave its tokio runtime with `shutdown_timeout`.
 
+mod cached;
 mod create;
 mod errno;
 mod list;
@@ -276,6 +277,17 @@ impl Shared {
         }
     }
 
+    /// What the kernel has in memory of an object, as far as nothing has to be waited for.
+    fn cached(&self, name: &ObjectKey, range: Option<Range<u64>>) -> Option<Bytes> {
+        cached::get(&*self.held()?, name, range)
+    }
+
+    /// The folder as it was found last.
+    fn held(&self) -> Option<Arc<Root>> {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.root.clone()
+    }
+
     /// The folder as it is now: the one held when it still lies at the path, or the same store come back.
     fn root(&self) -> Result<Arc<Root>, StoreError> {
         let (held, mark) = {
@@ -336,8 +348,29 @@ impl ShareStore for DirectoryStore {
     }
 
     async fn get(&self, name: &ObjectKey, range: Option<Range<u64>>) -> Result<Bytes, StoreError> {
+        if let Some(object) = self.shared.cached(name, range.clone()) {
+            return Ok(object);
+        }
         let name = name.clone();
         self.run(move |_, root| read::get(root, &name, range)).await
+    }
+
+    /// The disk is asked while the program goes on; on a network mount that could be a transfer that nobody needs.
+    fn expect(&self, name: &ObjectKey) {
+        let Some(root) = self.shared.held().filter(|root| root.local) else {
+            return;
+        };
+        if cached::is_there(&root, name) {
+            return;
+        }
+        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
+            return;
+        };
+        let name = name.clone();
+        tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            read::expect(&root, &name);
+        });
     }
 
     async fn stat(&self, name: &ObjectKey) -> Result<ObjectStat, StoreError> {
@@ -403,6 +436,22 @@ impl ShareStore for DirectoryStore {
             work.await.unwrap_or_else(|_| Err(broken(&shared.path)))
         })
         .await
+    }
+
+    async fn sync_these(&self, names: &[ObjectKey]) -> Result<(), StoreError> {
+        let names = names.iter().cloned().collect();
+        let shared = Arc::clone(&self.shared);
+        self.in_time(async move {
+            let worker = Arc::clone(&shared);
+            let work = tokio::task::spawn_blocking(move || worker.unsynced.flush_these(&names));
+            work.await.unwrap_or_else(|_| Err(broken(&shared.path)))
+        })
+        .await
+    }
+
+    /// On a network mount an object is on disk before it has its name.
+    fn syncs_apart(&self) -> bool {
+        self.shared.held().is_some_and(|root| root.local)
     }
 
     async fn space(&self) -> Result<Space, StoreError> {

@@ -2,7 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags};
+use rustix::fs::{Advice, AtFlags, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 use warifu_vault::seam::store::{StoreError, StoreErrorKind};
 
@@ -16,6 +16,10 @@ const WRITE_NEW: OFlags = OFlags::WRONLY
     .union(OFlags::EXCL)
     .union(OFlags::CLOEXEC)
     .union(OFlags::NOFOLLOW);
+
+/// So large an object is part of something larger, and will be waited for within a second: the disk writes it while the next is
+/// made. Smaller ones are often followed by others of the same moment, which the disk takes together.
+const LARGE: usize = 1 << 20;
 
 /// How a finished file gets its name without replacing another. Measured once for each folder, never believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +110,10 @@ pub(super) fn write_new(
             }
         }
     };
+    if !durable && root.local && bytes.len() >= LARGE {
+        // Makes the disk begin to write it, and waits for nothing.
+        let _ = rustix::fs::fadvise(&file, 0, None, Advice::DontNeed);
+    }
     if durable {
         // Name and contents together: a local file system's journal takes both in one turn. Whoever crashes before that
         // leaves what nobody was told of, and under a name that no other object can have.

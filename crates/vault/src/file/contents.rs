@@ -1,5 +1,6 @@
 //! Reading and changing the contents of an open file. Nothing here talks to a server except to fetch what is missing.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -9,7 +10,7 @@ use warifu_core::ids::ExtentId;
 use warifu_core::secret::SecretBytes;
 
 use super::parts;
-use super::plain::Plain;
+use super::plain::{Contents, Plain};
 use super::state::{FileState, OpenFile, Slot};
 use super::{EXTENT, FILE_MAX};
 use crate::error::{Result, VaultError};
@@ -67,7 +68,7 @@ impl Inner {
         file: &Arc<OpenFile>,
         offset: u64,
         len: usize,
-    ) -> Result<SecretBytes> {
+    ) -> Result<Contents> {
         if len <= GATHER {
             return self.gather(file, offset, len).await;
         }
@@ -91,7 +92,30 @@ impl Inner {
             }
         }
         out.truncate(done);
-        Ok(out)
+        Ok(out.into())
+    }
+
+    /// Tells the servers what a program will most likely read that has just opened a file to read it: all of it, where that is
+    /// one object. Of a large file it may want the end.
+    pub(crate) fn expect_reading(&self, file: &OpenFile) {
+        let Ok(state) = file.state.try_read() else {
+            return;
+        };
+        if let (Slot::InHead, Some(head), false) =
+            (state.slot(0), state.head, state.buffers.contains_key(&0))
+        {
+            self.expect(head, span(state.size, 0));
+        }
+    }
+
+    /// Tells those servers that would be asked first that an extent of about this length will be read next.
+    fn expect(&self, extent: ExtentId, len: usize) {
+        let servers = &self.servers;
+        let k = usize::from(servers.threshold.k());
+        for server in servers.by_speed(len as u64).iter().take(k) {
+            let name = servers.object_key(server, extent, servers.generation);
+            server.seat.store.expect(&name);
+        }
     }
 
     async fn gather(
@@ -99,7 +123,7 @@ impl Inner {
         file: &Arc<OpenFile>,
         offset: u64,
         len: usize,
-    ) -> Result<SecretBytes> {
+    ) -> Result<Contents> {
         let in_order = file.order.next(offset, len);
         // What was fetched in parts may have been dropped again before it is copied; not for ever.
         let mut parts_left = 4;
@@ -112,8 +136,11 @@ impl Inner {
                 let missing = self.first_missing(file, &state, offset, len);
                 match missing {
                     None => {
-                        let mut out = SecretBytes::with_len(len);
-                        self.copy_out(file, &state, offset, out.expose_mut());
+                        let out = self.where_it_lies(&state, offset, len).unwrap_or_else(|| {
+                            let mut out = SecretBytes::with_len(len);
+                            self.copy_out(file, &state, offset, out.expose_mut());
+                            out.into()
+                        });
                         if in_order {
                             self.read_ahead(file, &state, (offset + len as u64) / EXTENT);
                         }
@@ -144,7 +171,20 @@ impl Inner {
                 }
                 parts_left = 0;
             }
+            if in_order {
+                self.expect_next(file, stretch.number + 1).await;
+            }
             self.load(file, stretch.number).await?;
+        }
+    }
+
+    /// A program that reads in order will want the next extent too.
+    async fn expect_next(&self, file: &OpenFile, number: u64) {
+        let state = file.state.read().await;
+        if let (Slot::Stored(extent), false) =
+            (state.slot(number), state.buffers.contains_key(&number))
+        {
+            self.expect(extent, span(state.size, number));
         }
     }
 
@@ -167,6 +207,16 @@ impl Inner {
                 }
         };
         stretches(offset, len).find(absent)
+    }
+
+    /// A read that lies in one extent in RAM, without copying it.
+    fn where_it_lies(&self, state: &FileState, offset: u64, len: usize) -> Option<Contents> {
+        let stretch = stretches(offset, len)
+            .next()
+            .filter(|stretch| stretch.len == len)?;
+        let plain = state.buffers.get(&stretch.number)?;
+        plain.used.store(self.tick(), Ordering::Relaxed);
+        plain.share(stretch.at, len)
     }
 
     fn copy_out(&self, file: &OpenFile, state: &FileState, offset: u64, out: &mut [u8]) {
@@ -225,13 +275,18 @@ impl Inner {
                 }
                 (state.slot(number), state.head, span(state.size, number))
             };
-            let fetched = match slot {
-                Slot::Hole => SecretBytes::with_len(0),
-                Slot::InHead => match head {
-                    None => SecretBytes::with_len(0),
-                    Some(head) => inline_contents(&self.fetch(file, head, len).await?)?,
-                },
-                Slot::Stored(extent) | Slot::Fresh(extent) => self.fetch(file, extent, len).await?,
+            let (fetched, contents) = match (slot, head) {
+                (Slot::Hole, _) | (Slot::InHead, None) => (SecretBytes::with_len(0), 0..0),
+                (Slot::InHead, Some(head)) => {
+                    let secret = self.fetch(file, head, len).await?;
+                    let contents = inline_contents(&secret)?;
+                    (secret, contents)
+                }
+                (Slot::Stored(extent) | Slot::Fresh(extent), _) => {
+                    let secret = self.fetch(file, extent, len).await?;
+                    let contents = 0..secret.len();
+                    (secret, contents)
+                }
             };
             let mut state = file.state.write().await;
             if state.buffers.contains_key(&number) {
@@ -240,8 +295,9 @@ impl Inner {
             if state.slot(number) != slot || (slot == Slot::InHead && state.head != head) {
                 continue;
             }
-            let len = span(state.size, number).min(fetched.len());
-            let plain = Plain::of(fetched, len, &self.ledger);
+            let len = span(state.size, number).min(contents.len());
+            let contents = contents.start..contents.start + len;
+            let plain = Plain::of(fetched, contents, &self.ledger);
             plain.used.store(self.tick(), Ordering::Relaxed);
             state.buffers.insert(number, plain);
             return Ok(());
@@ -267,28 +323,16 @@ impl Inner {
         data: &[u8],
         now: Timestamp,
     ) -> Result<()> {
-        let end = offset.saturating_add(data.len() as u64);
-        if end > FILE_MAX {
-            return Err(VaultError::TooLarge {
-                size: end,
-                limit: FILE_MAX,
-            });
-        }
+        fits(offset, data.len())?;
         if data.is_empty() {
             return Ok(());
         }
         let full = loop {
             let missing = {
                 let mut state = file.state.write().await;
-                let missing = stretches(offset, data.len()).find(|stretch| {
-                    let covers = stretch.at == 0 && stretch.len >= span(state.size, stretch.number);
-                    !covers
-                        && !state.buffers.contains_key(&stretch.number)
-                        && state.slot(stretch.number) != Slot::Hole
-                });
-                match missing {
+                match needed_first(&state, offset, data.len()) {
                     None => break self.copy_in(file, &mut state, offset, data, now),
-                    Some(stretch) => stretch.number,
+                    Some(number) => number,
                 }
             };
             self.load(file, missing).await?;
@@ -297,6 +341,36 @@ impl Inner {
             self.send_early(file, number);
         }
         self.make_room(file).await
+    }
+
+    /// As [`write`](Self::write) where nothing has to be fetched, sent or waited for; `None` where something has, and then
+    /// nothing was done.
+    pub(crate) fn write_at_once(
+        self: &Arc<Self>,
+        file: &Arc<OpenFile>,
+        offset: u64,
+        data: &[u8],
+        now: Timestamp,
+    ) -> Option<Result<()>> {
+        if let Err(error) = fits(offset, data.len()) {
+            return Some(Err(error));
+        }
+        // A buffer that grows takes twice as much.
+        let most = data.len().saturating_mul(2).max(EXTENT as usize);
+        if self.ledger.held().saturating_add(most) > self.options.memory_limit {
+            return None;
+        }
+        let full = {
+            let mut state = file.state.try_write().ok()?;
+            if needed_first(&state, offset, data.len()).is_some() {
+                return None;
+            }
+            self.copy_in(file, &mut state, offset, data, now)
+        };
+        for number in full {
+            self.send_early(file, number);
+        }
+        Some(Ok(()))
     }
 
     /// Returns the extents that the write has filled to the end: a program that writes in order is done with them.
@@ -480,8 +554,32 @@ impl Inner {
     }
 }
 
-/// The contents that lie in a head.
-fn inline_contents(secret: &SecretBytes) -> Result<SecretBytes> {
+/// Fails for what would make a file too large.
+fn fits(offset: u64, len: usize) -> Result<()> {
+    let end = offset.saturating_add(len as u64);
+    if end > FILE_MAX {
+        return Err(VaultError::TooLarge {
+            size: end,
+            limit: FILE_MAX,
+        });
+    }
+    Ok(())
+}
+
+/// The first extent that must be fetched before so many bytes can be written: it is changed in part only.
+fn needed_first(state: &FileState, offset: u64, len: usize) -> Option<u64> {
+    stretches(offset, len)
+        .find(|stretch| {
+            let covers = stretch.at == 0 && stretch.len >= span(state.size, stretch.number);
+            !covers
+                && !state.buffers.contains_key(&stretch.number)
+                && state.slot(stretch.number) != Slot::Hole
+        })
+        .map(|stretch| stretch.number)
+}
+
+/// Where the contents lie in a head.
+fn inline_contents(secret: &SecretBytes) -> Result<Range<usize>> {
     let (head, begin) = Head::parse(secret.expose()).map_err(|error| VaultError::Damaged {
         what: format!("the head of a version: {error}"),
     })?;
@@ -490,12 +588,12 @@ fn inline_contents(secret: &SecretBytes) -> Result<SecretBytes> {
             what: "the head of a version does not hold its contents".to_owned(),
         });
     }
-    let contents = usize::try_from(head.size)
+    usize::try_from(head.size)
         .ok()
         .and_then(|size| begin.checked_add(size))
-        .and_then(|end| secret.expose().get(begin..end))
+        .filter(|end| *end <= secret.len())
+        .map(|end| begin..end)
         .ok_or_else(|| VaultError::Damaged {
             what: "the head of a version is shorter than its contents".to_owned(),
-        })?;
-    Ok(SecretBytes::from_slice(contents))
+        })
 }

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use warifu_core::secret::SecretBytes;
-
+use super::plain::Contents;
 use super::state::{FileState, OpenFile};
 use crate::context::{Act, Context};
 use crate::error::{Result, VaultError};
@@ -274,11 +273,19 @@ impl FileHandle {
     ///
     /// # Errors
     /// [`VaultError::TooFewShares`], with what each server said.
-    pub async fn read(&self, offset: u64, len: usize) -> Result<SecretBytes> {
+    pub async fn read(&self, offset: u64, len: usize) -> Result<Contents> {
         if !self.access.read {
             return Err(VaultError::NotOpenForThis);
         }
         self.inner.read(&self.file, offset, len).await
+    }
+
+    /// Says that the file will most likely be read now, so that servers that can do so begin to fetch it. Never waits. On a tokio
+    /// runtime.
+    pub fn expect_reading(&self) {
+        if self.access.read && !self.access.truncate {
+            self.inner.expect_reading(&self.file);
+        }
     }
 
     /// Writes `data` at `offset`, into RAM. Returns how many bytes were taken: all of them.
@@ -292,6 +299,17 @@ impl FileHandle {
             .write(&self.file, offset, data, self.inner.clock.now())
             .await?;
         Ok(data.len())
+    }
+
+    /// As [`write`](Self::write), where nothing has to be waited for; `None` where something has, and then nothing was done. On a
+    /// tokio runtime, since what is written may be sent on.
+    pub fn write_at_once(&self, offset: u64, data: &[u8]) -> Option<Result<usize>> {
+        if let Err(error) = self.for_writing() {
+            return Some(Err(error));
+        }
+        let now = self.inner.clock.now();
+        let written = self.inner.write_at_once(&self.file, offset, data, now)?;
+        Some(written.map(|()| data.len()))
     }
 
     /// Cuts the file off at `size`, or lets it grow to it with zeros.

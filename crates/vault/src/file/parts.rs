@@ -94,7 +94,7 @@ impl Parts {
     fn keep(&mut self, extent: ExtentId, first: u64, secret: &SecretBytes, ledger: &Arc<Ledger>) {
         self.ticks += 1;
         for (chunk, bytes) in (first..).zip(secret.expose().chunks(CHUNK)) {
-            let plain = Plain::of(SecretBytes::from_slice(bytes), bytes.len(), ledger);
+            let plain = Plain::of(SecretBytes::from_slice(bytes), 0..bytes.len(), ledger);
             plain.used.store(self.ticks, Ordering::Relaxed);
             self.chunks.insert((extent, chunk), plain);
         }

@@ -188,6 +188,10 @@ pub trait ShareStore: Send + Sync + fmt::Debug {
     /// `NotFound`, `OutOfRange` when the range does not lie within the object; `Denied`, `NoAnswer`, `Failed`.
     async fn get(&self, name: &ObjectKey, range: Option<Range<u64>>) -> Result<Bytes, StoreError>;
 
+    /// Says that an object will probably be read next. A store that can begin to fetch it at no cost to anybody does; nobody is
+    /// told what becomes of it. Never waits. Called on a tokio runtime.
+    fn expect(&self, _name: &ObjectKey) {}
+
     /// Says whether an object is there and how large it is.
     ///
     /// # Errors
@@ -211,6 +215,21 @@ pub trait ShareStore: Send + Sync + fmt::Debug {
     /// # Errors
     /// `Full`, `Denied`, `NoAnswer`, `Failed`: what was written with [`Durability::Soon`] since the last good `sync` may be lost.
     async fn sync(&self) -> Result<(), StoreError>;
+
+    /// As [`sync`](Self::sync), for these objects alone where the store can tell them from others.
+    ///
+    /// # Errors
+    /// As for [`sync`](Self::sync).
+    async fn sync_these(&self, names: &[ObjectKey]) -> Result<(), StoreError> {
+        let _ = names;
+        self.sync().await
+    }
+
+    /// Whether [`put_new`](Self::put_new) with [`Durability::Soon`] and [`sync_these`](Self::sync_these) after it take no longer
+    /// than [`Durability::Now`] does: then what else must be put on disk can be at the same time.
+    fn syncs_apart(&self) -> bool {
+        false
+    }
 
     /// The room left.
     ///
