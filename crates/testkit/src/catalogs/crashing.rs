@@ -272,6 +272,15 @@ impl Catalog for CrashingCatalog {
             .await
     }
 
+    async fn succeed(
+        &self,
+        node: NodeId,
+        document: FileId,
+        write: Write,
+    ) -> Result<Vec<Attr>, CatalogError> {
+        self.write(self.inner.succeed(node, document, write)).await
+    }
+
     async fn set_attr(
         &self,
         node: NodeId,

@@ -309,6 +309,17 @@ impl Catalog for MemoryCatalog {
         })
     }
 
+    async fn succeed(
+        &self,
+        node: NodeId,
+        document: FileId,
+        write: Write,
+    ) -> Result<Vec<Attr>, CatalogError> {
+        self.write(write.durability, |state| {
+            state.succeed(node, document, &write)
+        })
+    }
+
     async fn set_attr(
         &self,
         node: NodeId,

@@ -135,7 +135,10 @@ impl Inner {
             durability,
         });
         match self.switch(ctx, file, commit, durability, now).await? {
-            Some(attr) => self.settle_in(file, attr.document, attr.version).await,
+            Some(attr) => {
+                self.settle_in(file, attr.document, attr.version).await;
+                self.file_saved(ctx, attr.node).await;
+            }
             None => {
                 *file.doubt.lock().await = None;
                 self.abandon(file).await;
