@@ -303,10 +303,11 @@ impl Catalog for SqliteCatalog {
         &self,
         node: NodeId,
         document: FileId,
+        spare: FileId,
         write: Write,
     ) -> Result<Vec<Attr>, CatalogError> {
         self.write(write.durability, move |tx| {
-            succession::succeed(tx, node, document, &write)
+            succession::succeed(tx, node, document, spare, &write)
         })
         .await
     }

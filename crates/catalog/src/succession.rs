@@ -14,6 +14,7 @@ pub(crate) fn succeed(
     tx: &Tx<'_>,
     id: NodeId,
     document: FileId,
+    spare: FileId,
     write: &Write,
 ) -> Outcome<Vec<Attr>> {
     let mut heir = node(tx, id)?;
@@ -23,13 +24,11 @@ pub(crate) fn succeed(
         return Ok(Vec::new());
     }
     let former = holder(tx, document)?;
-    let own = heir.document;
     go_on_in(tx, &mut heir, (document, last), write)?;
     store(tx, &heir)?;
     let mut changed = vec![heir];
     if let Some(mut former) = former {
-        let last = versions::newest(tx, own)?;
-        go_on_in(tx, &mut former, (own, last), write)?;
+        go_on_in(tx, &mut former, (spare, VersionNo(0)), write)?;
         store(tx, &former)?;
         changed.push(former);
     }

@@ -8,8 +8,8 @@
 //!
 //! - a file was moved away and then removed: whoever has its old place by then, or comes to it, goes on with its document;
 //! - a file was removed: whoever comes to its place does;
-//! - a file was moved to the name of a backup (`report.txt~`) beside it: whoever comes to its place does, and the backup goes on with
-//!   the document that the newcomer had.
+//! - a file was moved to the name of a backup (`report.txt~`) beside it: whoever comes to its place does, and the backup begins a
+//!   document of its own.
 //!
 //! So a file that is moved elsewhere and stays there keeps its history, whatever comes to its old place. Lost with a crash,
 //! or wrong, this costs a document the link to its earlier versions, which are kept either way; never contents.
@@ -259,7 +259,14 @@ impl Inner {
             audit,
             durability: Durability::Soon,
         };
-        match self.catalog.succeed(node, document, write).await {
+        let succeeded = match FileId::fresh() {
+            Ok(spare) => self.catalog.succeed(node, document, spare, write).await,
+            Err(error) => {
+                tracing::warn!(%error, "no fresh document could be drawn");
+                return;
+            }
+        };
+        match succeeded {
             Ok(changed) => {
                 for attr in &changed {
                     self.renumber(attr).await;

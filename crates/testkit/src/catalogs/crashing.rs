@@ -276,9 +276,11 @@ impl Catalog for CrashingCatalog {
         &self,
         node: NodeId,
         document: FileId,
+        spare: FileId,
         write: Write,
     ) -> Result<Vec<Attr>, CatalogError> {
-        self.write(self.inner.succeed(node, document, write)).await
+        self.write(self.inner.succeed(node, document, spare, write))
+            .await
     }
 
     async fn set_attr(

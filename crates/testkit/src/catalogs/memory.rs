@@ -313,10 +313,11 @@ impl Catalog for MemoryCatalog {
         &self,
         node: NodeId,
         document: FileId,
+        spare: FileId,
         write: Write,
     ) -> Result<Vec<Attr>, CatalogError> {
         self.write(write.durability, |state| {
-            state.succeed(node, document, &write)
+            state.succeed(node, document, spare, &write)
         })
     }
 

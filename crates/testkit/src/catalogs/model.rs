@@ -284,7 +284,12 @@ async fn act(catalog: &dyn Catalog, dice: Dice<'_>) -> String {
                 Some(attr) => attr.document,
                 None => FileId::from_bytes(dice.id("document")),
             };
-            format!("succeed {:?}", catalog.succeed(node, document, write).await)
+            format!(
+                "succeed {:?}",
+                catalog
+                    .succeed(node, document, FileId::from_bytes(dice.id("spare")), write)
+                    .await
+            )
         }
         16 => format!("forget {:?}", catalog.forget(node).await),
         17..=20 => save(catalog, dice, write).await,

@@ -7,6 +7,7 @@ use warifu_vault::seam::catalog::RenameMode;
 use super::lab::{Lab, file, fresh};
 
 const ROOT: NodeId = NodeId::ROOT;
+const SPARE: FileId = FileId::from_bytes([77; 16]);
 
 pub(super) async fn run(fresh: &impl Fn() -> Lab) {
     of_a_file_that_is_gone(fresh()).await;
@@ -33,7 +34,7 @@ async fn of_a_file_that_is_gone(lab: Lab) {
     let saved = lab.save(new.node, 3).await;
     let write = lab.write();
     let changed = lab
-        .done(lab.catalog.succeed(new.node, old.document, write))
+        .done(lab.catalog.succeed(new.node, old.document, SPARE, write))
         .await;
     assert_eq!(changed, [lab.attr(new.node).await]);
     assert_eq!(
@@ -57,7 +58,7 @@ async fn of_a_file_that_stands_elsewhere(lab: Lab) {
     lab.save(new.node, 11).await;
     let write = lab.write();
     let changed = lab
-        .done(lab.catalog.succeed(new.node, old.document, write))
+        .done(lab.catalog.succeed(new.node, old.document, SPARE, write))
         .await;
     assert_eq!(
         changed,
@@ -69,14 +70,16 @@ async fn of_a_file_that_stands_elsewhere(lab: Lab) {
     );
     assert_eq!(
         (changed[1].document, changed[1].version, changed[1].size),
-        (new.document, VersionNo(3), 1)
+        (SPARE, VersionNo(1), 1)
     );
     assert_eq!(sizes(&lab, old.document).await, [1, 11]);
-    assert_eq!(sizes(&lab, new.document).await, [10, 11, 1]);
+    assert_eq!(sizes(&lab, new.document).await, [10, 11]);
+    assert_eq!(sizes(&lab, SPARE).await, [1]);
     // Both go on, each in its own.
     assert_eq!(lab.save(new.node, 12).await.version, VersionNo(3));
-    assert_eq!(lab.save(old.node, 2).await.version, VersionNo(4));
+    assert_eq!(lab.save(old.node, 2).await.version, VersionNo(2));
     assert_eq!(sizes(&lab, old.document).await, [1, 11, 12]);
+    assert_eq!(sizes(&lab, SPARE).await, [1, 2]);
 }
 
 async fn of_a_large_file(lab: Lab) {
@@ -90,7 +93,7 @@ async fn of_a_large_file(lab: Lab) {
     lab.save_extents(new.node, 30, &[None, None, Some(c)], &[c])
         .await;
     let write = lab.write();
-    lab.done(lab.catalog.succeed(new.node, old.document, write))
+    lab.done(lab.catalog.succeed(new.node, old.document, SPARE, write))
         .await;
     let layout = async |node| {
         let (_, version) = lab.catalog.current(node).await.unwrap();
@@ -115,7 +118,11 @@ async fn where_there_is_nothing_to_go_on_with(lab: Lab) {
         (ROOT, old.document),
     ] {
         let write = lab.write();
-        let changed = lab.catalog.succeed(node, document, write).await.unwrap();
+        let changed = lab
+            .catalog
+            .succeed(node, document, SPARE, write)
+            .await
+            .unwrap();
         assert!(changed.is_empty(), "{changed:?}");
     }
     assert_eq!(lab.picture().await, before);

@@ -11,6 +11,7 @@ impl State {
         &mut self,
         node: NodeId,
         document: FileId,
+        spare: FileId,
         write: &Write,
     ) -> Outcome<Vec<Attr>> {
         let heir = self.node(node)?.attr.clone();
@@ -29,8 +30,7 @@ impl State {
             .next();
         let mut changed = vec![self.go_on_in(&heir, (document, last), write)];
         if let Some(former) = former {
-            let last = self.newest(heir.document);
-            changed.push(self.go_on_in(&former, (heir.document, last), write));
+            changed.push(self.go_on_in(&former, (spare, VersionNo(0)), write));
         }
         self.record(&write.audit);
         Ok(changed)
