@@ -49,8 +49,7 @@ fn fill(dir: &Path, files: usize) -> Outcome<()> {
             .collect();
         workers
             .into_iter()
-            .filter_map(|worker| worker.join().ok()?.err())
-            .next()
+            .find_map(|worker| worker.join().ok()?.err())
     });
     failed.map_or(Ok(()), |error| Err(error.into()))
 }

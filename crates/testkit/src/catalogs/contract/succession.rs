@@ -127,6 +127,8 @@ async fn where_there_is_nothing_to_go_on_with(lab: Lab) {
     }
     assert_eq!(lab.picture().await, before);
     let write = lab.write();
-    let nobody = lab.catalog.succeed(NodeId(4_000_000), old.document, write);
+    let nobody = lab
+        .catalog
+        .succeed(NodeId(4_000_000), old.document, SPARE, write);
     lab.refused(nobody).await;
 }
