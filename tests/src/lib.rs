@@ -74,6 +74,21 @@ pub fn which(program: &str) -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
+/// The path of a program that a test needs, in cargo's folder too; says how to get it where it is missing.
+#[must_use]
+pub fn tool(program: &str, how: &str) -> Option<PathBuf> {
+    let cargo = std::env::var_os("CARGO_HOME").map_or_else(
+        || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cargo"),
+        PathBuf::from,
+    );
+    let found = which(program)
+        .or_else(|| Some(cargo.join("bin").join(program)).filter(|path| path.is_file()));
+    if found.is_none() {
+        skipped(&format!("no {program}: {how}"));
+    }
+    found
+}
+
 /// The program `warifu` of this build.
 ///
 /// # Panics
@@ -240,14 +255,21 @@ impl Rig {
     /// # Panics
     /// When it cannot be mounted.
     pub fn mount(&self) {
-        must(
-            warifu(),
-            [
-                OsStr::new("mount"),
-                self.vault.as_os_str(),
-                self.drive.as_os_str(),
-            ],
-        );
+        self.mount_with(&[]);
+    }
+
+    /// Mounts the drive with options of `warifu mount`.
+    ///
+    /// # Panics
+    /// When it cannot be mounted.
+    pub fn mount_with(&self, options: &[&str]) {
+        let mut arguments = vec![
+            OsStr::new("mount"),
+            self.vault.as_os_str(),
+            self.drive.as_os_str(),
+        ];
+        arguments.extend(options.iter().map(OsStr::new));
+        must(warifu(), arguments);
     }
 
     /// Unmounts the drive and returns what was said.

@@ -23,7 +23,10 @@ use crate::error::Outcome;
 use crate::readers::{Readers, View};
 use crate::saves::limit;
 use crate::writer::{Tx, Writer};
-use crate::{audit, files, journal, names, read, rename, restore, saves, schema, versions, xattrs};
+use crate::{
+    audit, files, journal, names, read, rename, restore, saves, schema, succession, versions,
+    xattrs,
+};
 
 /// A catalogue in one SQLite file (with its `-wal` and `-shm` beside it), readable by its owner only.
 ///
@@ -300,6 +303,19 @@ impl Catalog for SqliteCatalog {
         let ((from, from_name), (to, to_name)) = ((from.0, from.1.clone()), (to.0, to.1.clone()));
         self.write(write.durability, move |tx| {
             rename::rename(tx, (from, &from_name), (to, &to_name), mode, keep, &write)
+        })
+        .await
+    }
+
+    async fn succeed(
+        &self,
+        node: NodeId,
+        document: FileId,
+        spare: FileId,
+        write: Write,
+    ) -> Result<Vec<Attr>, CatalogError> {
+        self.write(write.durability, move |tx| {
+            succession::succeed(tx, node, document, spare, &write)
         })
         .await
     }

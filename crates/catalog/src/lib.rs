@@ -58,6 +58,7 @@ mod restore;
 mod rows;
 mod saves;
 mod schema;
+mod succession;
 mod versions;
 mod writer;
 mod xattrs;

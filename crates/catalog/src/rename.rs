@@ -1,17 +1,17 @@
 //! Renaming, as POSIX has it, and the take-over of a replaced file's document.
 
 use rusqlite::params;
-use warifu_core::ids::VersionNo;
 use warifu_vault::node::{Attr, Name, NodeId, NodeKind};
 use warifu_vault::seam::catalog::{CatalogError, RenameMode, Renamed, Write};
 
 use crate::codec::sql;
 use crate::error::{Outcome, damaged, missing};
 use crate::names::{
-    delete_entry, drop_name, folder, insert_entry, is_empty, named, set_document, store, tag, touch,
+    delete_entry, drop_name, folder, insert_entry, is_empty, named, store, tag, touch,
 };
+use crate::succession::go_on_in;
 use crate::writer::Tx;
-use crate::{audit, layout, read, versions};
+use crate::{audit, read};
 
 /// Deeper than any path that can be used; a chain of folders that is longer goes round in a circle.
 pub(crate) const DEPTH: usize = 1 << 20;
@@ -69,7 +69,7 @@ pub(crate) fn rename(
                 && other.nlink == 1
                 && other.version.0 > 0
             {
-                take_over(tx, &mut moved, &other, write)?;
+                go_on_in(tx, &mut moved, (other.document, other.version), write)?;
             }
             delete_entry(tx, from.0, &from_tag)?;
             point(tx, to.0, &to_tag, moved.node)?;
@@ -101,35 +101,6 @@ fn may_replace(tx: &Tx<'_>, moved: &Attr, other: &Attr) -> Outcome<()> {
         (true, true) if !is_empty(tx, other.node)? => Err(CatalogError::NotEmpty.into()),
         _ => Ok(()),
     }
-}
-
-/// Makes the moved file's current version the next one of the replaced file's document.
-///
-/// Only rows are copied: the extents stay what they are, and say for which document they were dealt.
-fn take_over(tx: &Tx<'_>, moved: &mut Attr, other: &Attr, write: &Write) -> Outcome<()> {
-    let mut version = match read::version(tx.view, moved.document, moved.version)? {
-        Some(version) => version,
-        None if moved.version.0 == 0 => versions::empty(moved, write),
-        None => {
-            return Err(damaged(format!(
-                "version {} of node {} has no row",
-                moved.version, moved.node
-            )));
-        }
-    };
-    version.document = other.document;
-    version.number = VersionNo(
-        other
-            .version
-            .0
-            .checked_add(1)
-            .ok_or_else(|| damaged("a document has the last version there is"))?,
-    );
-    layout::supersede(tx, version.document, version.number, &version.layout)?;
-    versions::insert(tx, &version)?;
-    moved.document = version.document;
-    moved.version = version.number;
-    set_document(tx, moved.node, moved.document)
 }
 
 /// Whether `dir` is `ancestor` or lies below it.

@@ -12,7 +12,7 @@ const BLOCK: u32 = 4096;
 /// Set-user-id.
 const SET_UID: u32 = 0o4000;
 /// Set-group-id.
-const SET_GID: u32 = 0o2000;
+pub(crate) const SET_GID: u32 = 0o2000;
 /// May be executed by its group. Without it, set-group-id stands for mandatory locking and nothing is at risk.
 const GROUP_EXEC: u32 = 0o010;
 

@@ -40,9 +40,27 @@ impl Caller {
         if pidfd_open(pid, PidfdFlags::empty()).is_ok() {
             return Some(self.pid);
         }
+        self.status("Tgid:")?.parse().ok()
+    }
+
+    /// Whether a group is one of the caller's, or makes no difference to root.
+    pub(crate) fn is_in(self, gid: u32) -> bool {
+        let also = |groups: String| {
+            groups
+                .split_whitespace()
+                .any(|also| also.parse() == Ok(gid))
+        };
+        self.uid == 0 || self.gid == gid || self.status("Groups:").is_some_and(also)
+    }
+
+    /// What the system says of the thread that asks. It waits for our answer, so its number still stands for it.
+    fn status(self, field: &str) -> Option<String> {
+        if self.pid == 0 {
+            return None;
+        }
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix("Tgid:"))?;
-        line.trim().parse().ok()
+        let line = status.lines().find_map(|line| line.strip_prefix(field))?;
+        Some(line.trim().to_owned())
     }
 
     /// This process itself.

@@ -1,5 +1,6 @@
 //! [`Drive`]: what the drive knows, apart from the kernel. Its operations live beside the calls they serve: names in
-//! [`crate::names`], contents in [`crate::io`], folders in [`crate::dirs`], extended attributes in [`crate::xattrs`].
+//! [`crate::names`], contents in [`crate::io`], folders in [`crate::dirs`], extended attributes in [`crate::xattrs`], access control lists in
+//! [`crate::acl`].
 //!
 //! Nothing here needs a mounted drive, so tests can ask it directly.
 
@@ -25,6 +26,8 @@ pub(crate) struct Drive {
     pub(crate) open: Open,
     /// Whether reads and writes go past the kernel's page cache. Decided when the kernel has said what it can do.
     pub(crate) direct: AtomicBool,
+    /// Whether the kernel enforces access control lists. Decided with it, too.
+    pub(crate) lists: AtomicBool,
     /// Counts changes made through the drive, so that what was listed ahead of time is known to be old.
     changes: AtomicU64,
     /// The way to tell the kernel to forget pages. Holds the connection open, so it goes when the drive goes.
@@ -40,10 +43,16 @@ impl Drive {
             callers: Callers::new(),
             open: Open::default(),
             direct: AtomicBool::new(false),
+            lists: AtomicBool::new(false),
             changes: AtomicU64::new(0),
             notifier: Mutex::new(None),
             room: Mutex::new(None),
         })
+    }
+
+    /// Whether access control lists are kept.
+    pub(crate) fn lists(&self) -> bool {
+        self.lists.load(Ordering::Relaxed)
     }
 
     /// Notes that something changed.

@@ -23,7 +23,7 @@ use crate::skin::{BELIEVED, GENERATION, Skin, attributes, done, entry, respond, 
 
 impl Filesystem for Skin {
     fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> std::io::Result<()> {
-        crate::kernel::agree(config, self.caching, &self.drive.direct);
+        crate::kernel::agree(config, self.agreed, &self.drive);
         Ok(())
     }
 
@@ -108,14 +108,14 @@ impl Filesystem for Skin {
         parent: INodeNo,
         name: &OsStr,
         mode: u32,
-        _umask: u32,
+        umask: u32,
         rdev: u32,
         reply: ReplyEntry,
     ) {
         let (drive, caller, name) = self.named(request, name);
         let work = async move {
             drive
-                .make_node(caller, node(parent), &name?, mode, rdev)
+                .make_node(caller, node(parent), &name?, (mode, umask), rdev)
                 .await
         };
         self.answer((Lane::Names, "mknod", parent), reply, work, entry);
@@ -127,11 +127,15 @@ impl Filesystem for Skin {
         parent: INodeNo,
         name: &OsStr,
         mode: u32,
-        _umask: u32,
+        umask: u32,
         reply: ReplyEntry,
     ) {
         let (drive, caller, name) = self.named(request, name);
-        let work = async move { drive.make_dir(caller, node(parent), &name?, mode).await };
+        let work = async move {
+            drive
+                .make_dir(caller, node(parent), &name?, (mode, umask))
+                .await
+        };
         self.answer((Lane::Names, "mkdir", parent), reply, work, entry);
     }
 
@@ -229,14 +233,14 @@ impl Filesystem for Skin {
         parent: INodeNo,
         name: &OsStr,
         mode: u32,
-        _umask: u32,
+        umask: u32,
         flags: i32,
         reply: ReplyCreate,
     ) {
         let (drive, caller, name) = self.named(request, name);
         let work = async move {
             drive
-                .create(caller, node(parent), &name?, mode, flags)
+                .create(caller, node(parent), &name?, (mode, umask), flags)
                 .await
         };
         self.answer(
@@ -290,6 +294,7 @@ impl Filesystem for Skin {
         let at = WriteAt {
             offset,
             append: flags.0 & libc::O_APPEND != 0,
+            sync: flags.0 & (libc::O_SYNC | libc::O_DSYNC) != 0,
             write_back: write_flags.contains(WriteFlags::FUSE_WRITE_CACHE),
             kill_set_id: write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID),
             table,

@@ -12,6 +12,7 @@ use fuser::{Errno, FopenFlags, INodeNo, LockOwner};
 use warifu_vault::node::{Attr, AttrChange, Name, NodeId, NodeKind};
 use warifu_vault::{Access, Contents, Context, FileHandle, SecretBytes, VaultError};
 
+use crate::acl::Modes;
 use crate::attrs::{has_set_id, ino, without_set_id};
 use crate::caller::Caller;
 use crate::drive::{Answer, Drive};
@@ -39,6 +40,9 @@ pub(crate) struct WriteAt {
     pub(crate) offset: u64,
     /// Whether the file was opened to append.
     pub(crate) append: bool,
+    /// Whether it must be safe when it is answered: the file was opened so, or this write asks for it. For writes past its cache
+    /// the kernel does not ask for an fsync after them.
+    pub(crate) sync: bool,
     /// Whether it is the kernel that writes back a page, some time after a program changed it.
     pub(crate) write_back: bool,
     /// Whether set-id bits must fall.
@@ -86,20 +90,30 @@ impl Drive {
         caller: Caller,
         parent: NodeId,
         name: &Name,
-        mode: u32,
+        mode: Modes,
         flags: i32,
     ) -> Answer<(Attr, Opened)> {
         let context = self.callers.act(caller).await;
+        let beginning = self
+            .beginning(&context, parent, NodeKind::File, mode)
+            .await?;
         let new = Access {
             truncate: false,
             ..access(flags)
         };
         match self
             .vault
-            .create_file(&context, parent, name, mode & 0o7777, new)
+            .create_file(&context, parent, name, beginning.mode, new)
             .await
         {
             Ok((attr, handle)) => {
+                let attr = match self.begin(&context, (parent, name), attr, beginning).await {
+                    Ok(attr) => attr,
+                    Err(refusal) => {
+                        handle.release(&context).await?;
+                        return Err(refusal);
+                    }
+                };
                 let (opened, file) = self.keep(handle, context, new);
                 file.node
                     .set_id
@@ -169,7 +183,7 @@ impl Drive {
         at: WriteAt,
         data: &[u8],
     ) -> Option<Answer<u32>> {
-        if at.kill_set_id || (at.append && !at.write_back) {
+        if at.kill_set_id || ((at.append || at.sync) && !at.write_back) {
             return None;
         }
         let file = self.open.file(number).ok()?;
@@ -200,6 +214,9 @@ impl Drive {
         };
         let written = file.handle.write(&file.opener, offset, data.expose()).await;
         self.changed();
+        if at.sync && !at.write_back && written.is_ok() {
+            self.save(&file, true).await?;
+        }
         counted(written)
     }
 

@@ -1,9 +1,10 @@
 //! What the drive and the kernel agree on when the drive is mounted.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use fuser::{InitFlags, KernelConfig};
 
+use crate::drive::Drive;
 use crate::mounting::Caching;
 
 /// The largest request in bytes. The kernel's own limit is 256 pages.
@@ -48,16 +49,29 @@ const WANTED: [(InitFlags, &str); 7] = [
 //   the first would have us judge what the kernel can judge better. Without them the kernel clears set-id bits itself,
 //   except in writes that go past its cache, where it says so with the write, and in O_TRUNC, which `io` sees to.
 // - FUSE_AUTO_INVAL_DATA: only mappings have pages, and those would be dropped at every change of a time.
-// - FUSE_POSIX_ACL: access control lists are not kept.
 
-/// Settles what the drive uses, and notes whether reads and writes go past the page cache.
-pub(crate) fn agree(config: &mut KernelConfig, caching: Caching, direct: &AtomicBool) {
+/// What the mount options leave to be settled.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Agreed {
+    /// How contents are cached.
+    pub(crate) caching: Caching,
+    /// Whether the kernel checks permissions. Access control lists would make it do so.
+    pub(crate) permissions: bool,
+}
+
+/// Settles what the drive uses, and notes whether reads and writes go past the page cache, and whether there are access
+/// control lists.
+pub(crate) fn agree(config: &mut KernelConfig, wanted: Agreed, drive: &Drive) {
     for (flag, without) in WANTED {
         if config.add_capabilities(flag).is_err() {
             tracing::info!(capability = ?flag, "the kernel is too old for this: {without}");
         }
     }
-    let past_cache = match caching {
+    // With lists, what a maker masks counts only where no list is inherited, which we see and the kernel does not.
+    let lists = InitFlags::FUSE_POSIX_ACL | InitFlags::FUSE_DONT_MASK;
+    let able = wanted.permissions && config.add_capabilities(lists).is_ok();
+    drive.lists.store(able, Ordering::Relaxed);
+    let past_cache = match wanted.caching {
         Caching::Pages => false,
         Caching::Direct => {
             let able = config
@@ -71,7 +85,7 @@ pub(crate) fn agree(config: &mut KernelConfig, caching: Caching, direct: &Atomic
             able
         }
     };
-    direct.store(past_cache, Ordering::Relaxed);
+    drive.direct.store(past_cache, Ordering::Relaxed);
     // Each of these answers the nearest value that is possible.
     if let Err(nearest) = config.set_max_write(LARGEST) {
         let _ = config.set_max_write(nearest);

@@ -17,7 +17,7 @@
 //! # }
 //! ```
 //!
-//! Rooms: `fs` takes the kernel's calls and `skin` hands them on; `names`, `io`, `dirs` and `xattrs` answer them; `attrs` and `errno` translate;
+//! Rooms: `fs` takes the kernel's calls and `skin` hands them on; `names`, `io`, `dirs`, `xattrs` and `acl` answer them; `attrs` and `errno` translate;
 //! `open` knows what is open, `caller` who asks, `lanes` bounds what runs at once; `kernel` settles with the kernel what
 //! is used; `mounting`, `point` and `device` mount and unmount; `hygiene` keeps RAM out of files, `heap` keeps it small, `swap` tells which swap is plain;
 //! `enclosure` shuts a program in with a drive.
@@ -36,6 +36,7 @@
 #![deny(unsafe_code)]
 #![cfg(target_os = "linux")]
 
+mod acl;
 mod attrs;
 mod caller;
 mod changers;

@@ -13,6 +13,7 @@ use crate::caller::{Caller, Callers};
 use crate::device;
 use crate::drive::Drive;
 use crate::hygiene::{Hygiene, protect_process};
+use crate::kernel::Agreed;
 use crate::lanes::Lanes;
 use crate::point::{self, UmountError};
 use crate::skin::Skin;
@@ -48,7 +49,7 @@ pub struct MountOptions {
     pub read_only: bool,
     /// What the drive is called in the system's table of mounts, such as the vault file's name.
     pub fsname: String,
-    /// Whether the kernel checks permissions by mode and owner. Without it everybody who may use the drive may do all.
+    /// Whether the kernel checks permissions by mode, owner and access control lists. Without it everybody who may use the drive may do all.
     pub default_permissions: bool,
     /// Folders that the drive must not lie in nor cover: those of the vault's servers.
     pub keep_out: Vec<PathBuf>,
@@ -193,7 +194,11 @@ impl Mount {
         let context = Callers::new().act(Caller::this_process()).await;
         let drive = Drive::new(vault.clone());
         let lanes = Arc::new(Lanes::new(runtime.clone()));
-        let skin = Skin::new(Arc::clone(&drive), Arc::clone(&lanes), options.caching);
+        let agreed = Agreed {
+            caching: options.caching,
+            permissions: options.default_permissions,
+        };
+        let skin = Skin::new(Arc::clone(&drive), Arc::clone(&lanes), agreed);
 
         let prepare = {
             let (dir, keep_out) = (options.dir.clone(), options.keep_out.clone());

@@ -7,6 +7,7 @@ use warifu_vault::node::{Attr, Name, NodeId, NodeKind};
 use warifu_vault::seam::catalog::RenameMode;
 use warifu_vault::seam::clock::{Clock, SystemClock};
 
+use crate::acl::Modes;
 use crate::attrs::{Asked, has_set_id, kind_of_mode};
 use crate::caller::Caller;
 use crate::drive::{Answer, Drive};
@@ -64,6 +65,9 @@ impl Drive {
         }
         if let Some(change) = set.asked.change(SystemClock.now()) {
             let changed = self.vault.set_attr(&context, node, &change).await?;
+            if let Some(mode) = change.mode.filter(|_| self.lists()) {
+                self.acl_follows(&context, node, mode).await?;
+            }
             if let (Some(open), Some(mode)) = (self.open.node(node), change.mode) {
                 open.set_id.store(has_set_id(mode), Ordering::Relaxed);
             }
@@ -86,22 +90,23 @@ impl Drive {
         caller: Caller,
         parent: NodeId,
         name: &Name,
-        mode: u32,
+        mode: Modes,
         rdev: u32,
     ) -> Answer<Attr> {
-        let kind = kind_of_mode(mode).ok_or(Errno::EINVAL)?;
+        let kind = kind_of_mode(mode.0).ok_or(Errno::EINVAL)?;
         let rdev = if matches!(kind, NodeKind::CharDevice | NodeKind::BlockDevice) {
             rdev
         } else {
             0
         };
         let context = self.callers.act(caller).await;
+        let beginning = self.beginning(&context, parent, kind, mode).await?;
         let attr = self
             .vault
-            .make_node(&context, parent, name, kind, mode & 0o7777, rdev)
+            .make_node(&context, parent, name, kind, beginning.mode, rdev)
             .await?;
         self.changed();
-        Ok(attr)
+        self.begin(&context, (parent, name), attr, beginning).await
     }
 
     pub(crate) async fn make_dir(
@@ -109,15 +114,18 @@ impl Drive {
         caller: Caller,
         parent: NodeId,
         name: &Name,
-        mode: u32,
+        mode: Modes,
     ) -> Answer<Attr> {
         let context = self.callers.act(caller).await;
+        let beginning = self
+            .beginning(&context, parent, NodeKind::Dir, mode)
+            .await?;
         let attr = self
             .vault
-            .make_dir(&context, parent, name, mode & 0o7777)
+            .make_dir(&context, parent, name, beginning.mode)
             .await?;
         self.changed();
-        Ok(attr)
+        self.begin(&context, (parent, name), attr, beginning).await
     }
 
     pub(crate) async fn make_symlink(

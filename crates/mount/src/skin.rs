@@ -16,8 +16,8 @@ use warifu_vault::node::{Attr, BadName, Name};
 use crate::attrs::file_attr;
 use crate::caller::Caller;
 use crate::drive::{Answer, Drive};
+use crate::kernel::Agreed;
 use crate::lanes::{Lane, Lanes};
-use crate::mounting::Caching;
 use crate::xattrs::Told;
 
 /// How long the kernel may believe what it was told about names and attributes. Changes made through this drive it
@@ -32,7 +32,7 @@ pub(crate) const GENERATION: Generation = Generation(0);
 pub(crate) struct Skin {
     pub(crate) drive: Arc<Drive>,
     pub(crate) lanes: Arc<Lanes>,
-    pub(crate) caching: Caching,
+    pub(crate) agreed: Agreed,
 }
 
 /// A reply that can be a refusal.
@@ -66,11 +66,11 @@ refuse!(
 );
 
 impl Skin {
-    pub(crate) fn new(drive: Arc<Drive>, lanes: Arc<Lanes>, caching: Caching) -> Self {
+    pub(crate) fn new(drive: Arc<Drive>, lanes: Arc<Lanes>, agreed: Agreed) -> Self {
         Self {
             drive,
             lanes,
-            caching,
+            agreed,
         }
     }
 

@@ -4,6 +4,7 @@ use fuser::Errno;
 use warifu_vault::node::NodeId;
 use warifu_vault::seam::catalog::XattrMode;
 
+use crate::acl;
 use crate::caller::Caller;
 use crate::drive::{Answer, Drive};
 
@@ -34,18 +35,23 @@ fn told(bytes: Vec<u8>, room: u32) -> Result<Told, Errno> {
     }
 }
 
-/// Whether attributes of this name are kept. Not those of `system.`: the kernel would take an access control list that
-/// we merely keep for one that is enforced.
-fn kept(name: &[u8]) -> Result<(), Errno> {
+/// Whether attributes of this name are kept. Of `system.` only the lists that the kernel enforces where it says that it does: it
+/// would take any other that we merely keep for one that has an effect.
+fn kept(name: &[u8], lists: bool) -> Result<(), Errno> {
     let spaces: [&[u8]; 3] = [b"user.", b"trusted.", b"security."];
     if spaces
         .iter()
         .any(|space| name.len() > space.len() && name.starts_with(space))
+        || (lists && is_list(name))
     {
         Ok(())
     } else {
         Err(Errno::EOPNOTSUPP)
     }
+}
+
+fn is_list(name: &[u8]) -> bool {
+    name == acl::ACCESS || name == acl::DEFAULT
 }
 
 fn mode(flags: i32) -> Result<XattrMode, Errno> {
@@ -65,7 +71,7 @@ impl Drive {
         name: &[u8],
         room: u32,
     ) -> Answer<Told> {
-        kept(name)?;
+        kept(name, self.lists())?;
         let context = self.callers.glance(caller).await;
         Ok(told(self.vault.xattr(&context, node, name).await?, room)?)
     }
@@ -96,7 +102,10 @@ impl Drive {
         value: &[u8],
         flags: i32,
     ) -> Answer<()> {
-        kept(name)?;
+        kept(name, self.lists())?;
+        if is_list(name) {
+            return self.set_acl(caller, node, name, Some(value)).await;
+        }
         let mode = mode(flags)?;
         if value.len() > LIMIT {
             return Err(Errno::E2BIG.into());
@@ -115,7 +124,10 @@ impl Drive {
         node: NodeId,
         name: &[u8],
     ) -> Answer<()> {
-        kept(name)?;
+        kept(name, self.lists())?;
+        if is_list(name) {
+            return self.set_acl(caller, node, name, None).await;
+        }
         let context = self.callers.act(caller).await;
         self.vault.remove_xattr(&context, node, name).await?;
         self.changed();
@@ -143,11 +155,14 @@ mod tests {
     #[test]
     fn access_control_lists_are_refused_rather_than_kept_without_effect() {
         for name in ["user.a", "trusted.overlay.x", "security.selinux"] {
-            assert!(kept(name.as_bytes()).is_ok(), "{name}");
+            assert!(kept(name.as_bytes(), false).is_ok(), "{name}");
         }
-        for name in ["system.posix_acl_access", "user.", "osx.x", ""] {
+        let list = b"system.posix_acl_access";
+        assert!(kept(list, true).is_ok());
+        assert_eq!(kept(list, false).unwrap_err().code(), libc::EOPNOTSUPP);
+        for name in ["system.nfs4_acl", "user.", "osx.x", ""] {
             assert_eq!(
-                kept(name.as_bytes()).unwrap_err().code(),
+                kept(name.as_bytes(), true).unwrap_err().code(),
                 libc::EOPNOTSUPP,
                 "{name}"
             );

@@ -84,6 +84,7 @@ mod joining;
 mod journal;
 mod names;
 mod servers;
+mod succession;
 
 pub use context::Context;
 pub use error::{Result, VaultError};

@@ -112,6 +112,7 @@ impl Vault {
         let attr = self
             .make(ctx, parent, name, NodeKind::File, mode, 0, Vec::new())
             .await?;
+        self.inner.file_came(ctx, parent, name, &attr).await;
         // The making has its line in the audit log; the opening is part of it.
         let handle = self.inner.handle(attr.node, access);
         handle.begin_empty(&attr).await;
@@ -156,8 +157,11 @@ impl Vault {
                 what: "folders and links are made otherwise",
             });
         }
-        self.make(ctx, parent, name, kind, mode, rdev, Vec::new())
-            .await
+        let attr = self
+            .make(ctx, parent, name, kind, mode, rdev, Vec::new())
+            .await?;
+        self.inner.file_came(ctx, parent, name, &attr).await;
+        Ok(attr)
     }
 
     /// Makes a symbolic link.
@@ -272,7 +276,9 @@ impl Vault {
             .ok_or(VaultError::NotFound { what: "file" })?;
         let keep = self.inner.open_file(attr.node).is_some();
         let gone = self.inner.catalog.unlink(parent, name, keep, write).await?;
-        self.inner.left_without_name(&gone, keep).await
+        self.inner.left_without_name(&gone, keep).await?;
+        self.inner.file_went(ctx, parent, name, &gone).await;
+        Ok(())
     }
 
     /// Removes an empty folder.
@@ -310,11 +316,12 @@ impl Vault {
         if let (Some(other), RenameMode::Replace) = (&renamed.other, mode) {
             self.inner.left_without_name(other, keep).await?;
         }
-        if let Some(file) = self.inner.open_file(renamed.moved.node) {
-            let mut state = file.state.write().await;
-            if state.head == renamed.moved.head {
-                (state.document, state.version) = (renamed.moved.document, renamed.moved.version);
-            }
+        self.inner.renumber(&renamed.moved).await;
+        if mode != RenameMode::Exchange {
+            let over = renamed.other.is_some();
+            self.inner
+                .file_moved(ctx, from, to, over, &renamed.moved)
+                .await;
         }
         Ok(renamed)
     }

@@ -272,6 +272,17 @@ impl Catalog for CrashingCatalog {
             .await
     }
 
+    async fn succeed(
+        &self,
+        node: NodeId,
+        document: FileId,
+        spare: FileId,
+        write: Write,
+    ) -> Result<Vec<Attr>, CatalogError> {
+        self.write(self.inner.succeed(node, document, spare, write))
+            .await
+    }
+
     async fn set_attr(
         &self,
         node: NodeId,

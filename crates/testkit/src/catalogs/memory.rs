@@ -309,6 +309,18 @@ impl Catalog for MemoryCatalog {
         })
     }
 
+    async fn succeed(
+        &self,
+        node: NodeId,
+        document: FileId,
+        spare: FileId,
+        write: Write,
+    ) -> Result<Vec<Attr>, CatalogError> {
+        self.write(write.durability, |state| {
+            state.succeed(node, document, spare, &write)
+        })
+    }
+
     async fn set_attr(
         &self,
         node: NodeId,

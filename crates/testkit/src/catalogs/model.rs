@@ -214,7 +214,7 @@ async fn act(catalog: &dyn Catalog, dice: Dice<'_>) -> String {
     match if dice.step == 0 {
         0
     } else {
-        dice.roll("what", 24)
+        dice.roll("what", 26)
     } {
         0..=3 => format!(
             "create {:?}",
@@ -278,6 +278,19 @@ async fn act(catalog: &dyn Catalog, dice: Dice<'_>) -> String {
             "remove_xattr {:?}",
             catalog.remove_xattr(node, name.as_bytes(), write).await
         ),
+        24 | 25 => {
+            let other = dice.node("other");
+            let document = match catalog.attr(other).await.expect("a node is read") {
+                Some(attr) => attr.document,
+                None => FileId::from_bytes(dice.id("document")),
+            };
+            format!(
+                "succeed {:?}",
+                catalog
+                    .succeed(node, document, FileId::from_bytes(dice.id("spare")), write)
+                    .await
+            )
+        }
         16 => format!("forget {:?}", catalog.forget(node).await),
         17..=20 => save(catalog, dice, write).await,
         21 => {

@@ -16,6 +16,7 @@ use warifu_vault::seam::catalog::{
 mod journal;
 mod names;
 mod saves;
+mod succession;
 
 type Outcome<T> = Result<T, CatalogError>;
 

@@ -143,6 +143,7 @@ impl Inner {
         let saved = match self.switch(ctx, file, commit, durability, now).await? {
             Some(attr) => {
                 self.settle_in(file, attr.document, attr.version).await;
+                self.file_saved(ctx, attr.node).await;
                 Some(Unsettled {
                     document: attr.document,
                     version: attr.version,

@@ -546,6 +546,23 @@ pub trait Catalog: Send + Sync + fmt::Debug {
         write: Write,
     ) -> Result<Renamed, CatalogError>;
 
+    /// Lets a file go on with the document of another one whose place it has taken: its current version becomes that document's next one,
+    /// as if it had been renamed over it. A file with a name that still has the document begins `spare`, a fresh one, with its current version.
+    /// Returns the files changed, `node` first.
+    ///
+    /// (Not the document that `node` had: a version of that which a power cut took must stay its newest one, so that it can be
+    /// [taken back](Self::revert).)
+    ///
+    /// Changes nothing, and writes no line of the log, where `node` is no file, has nothing saved or that document already, and where
+    /// the document has no version.
+    async fn succeed(
+        &self,
+        node: NodeId,
+        document: FileId,
+        spare: FileId,
+        write: Write,
+    ) -> Result<Vec<Attr>, CatalogError>;
+
     /// Changes attributes.
     async fn set_attr(
         &self,

@@ -132,6 +132,8 @@ pub(crate) struct Inner {
     /// Removals of what saves left, under way.
     tidying: Mutex<JoinSet<()>>,
     pub(crate) journal: crate::journal::Journal,
+    /// Which file goes on with whose document.
+    pub(crate) succession: crate::succession::Succession,
     /// Held by whoever repairs, so that a process does it once at a time.
     pub(crate) repairing: tokio::sync::Mutex<()>,
     /// Old versions that are open: not in `open`, since nobody shares them.
@@ -188,6 +190,7 @@ impl Vault {
             losses: Mutex::default(),
             tidying: Mutex::default(),
             journal: crate::journal::Journal::new(),
+            succession: crate::succession::Succession::default(),
             repairing: tokio::sync::Mutex::default(),
             frozen: Mutex::default(),
         });

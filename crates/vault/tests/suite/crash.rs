@@ -27,6 +27,10 @@ enum Story {
     RenameOver,
     /// The same with a large file.
     LargeRenameOver,
+    /// The old file is moved away, the new one moved to its place, and the old one removed.
+    MovedAway,
+    /// The old file becomes a backup, and a new one is made in its place.
+    Backup,
     /// Two machines change a file.
     Conflict,
     /// A large file is removed while it is written.
@@ -128,8 +132,18 @@ async fn act(
             handle.write(&ctx(), 1005, b"0123456789").await?;
             handle
         }
-        Story::RenameOver | Story::LargeRenameOver | Story::Abandoned => {
-            let (file, access) = (name("tmp"), Access::READ_WRITE);
+        Story::RenameOver
+        | Story::LargeRenameOver
+        | Story::MovedAway
+        | Story::Backup
+        | Story::Abandoned => {
+            let file = if story == Story::Backup {
+                move_to(vault, "f", "f~").await?;
+                name("f")
+            } else {
+                name("tmp")
+            };
+            let access = Access::READ_WRITE;
             let (_, handle) = vault
                 .create_file(&ctx(), NodeId::ROOT, &file, 0o600, access)
                 .await?;
@@ -164,18 +178,15 @@ async fn act(
     }
     told.saved.set(true);
     handle.release(&ctx()).await?;
-    if matches!(story, Story::RenameOver | Story::LargeRenameOver) {
-        let (from, to) = (name("tmp"), name("f"));
-        vault
-            .rename(
-                &ctx(),
-                (NodeId::ROOT, &from),
-                (NodeId::ROOT, &to),
-                RenameMode::Replace,
-            )
-            .await?;
-        told.renamed.set(true);
+    if story == Story::MovedAway {
+        move_to(vault, "f", "old").await?;
+        move_to(vault, "tmp", "f").await?;
+        vault.remove(&ctx(), NodeId::ROOT, &name("old")).await?;
     }
+    if matches!(story, Story::RenameOver | Story::LargeRenameOver) {
+        move_to(vault, "tmp", "f").await?;
+    }
+    told.renamed.set(true);
     if durable {
         vault.sync().await?;
     }
@@ -184,7 +195,49 @@ async fn act(
     Ok(())
 }
 
+async fn move_to(vault: &Vault, from: &str, to: &str) -> Result<(), VaultError> {
+    let (from, to) = (name(from), name(to));
+    let (from, to) = ((NodeId::ROOT, &from), (NodeId::ROOT, &to));
+    vault
+        .rename(&ctx(), from, to, RenameMode::Replace)
+        .await
+        .map(drop)
+}
+
+/// What is there after a save in several steps with names: the new contents where they were saved, the old ones somewhere
+/// until then, and nothing in part.
+fn check_steps(story: Story, files: &BTreeMap<String, Vec<u8>>, told: &Told, power: Power) {
+    let (old, new) = (old(story), new(story));
+    let saved = told.synced.get() || (told.saved.get() && power == Power::Stays);
+    let may_be = match story {
+        Story::Backup => ["f", "f~", ""],
+        _ => ["f", "tmp", "old"],
+    };
+    for (name, bytes) in files {
+        assert!(may_be.contains(&name.as_str()), "{name}");
+        assert!(
+            *bytes == old || *bytes == new || bytes.is_empty(),
+            "{name} is neither old nor new"
+        );
+    }
+    let somewhere = |wanted: &Vec<u8>| files.values().any(|bytes| bytes == wanted);
+    assert!(somewhere(&new) || !saved, "a saved file is gone");
+    // One that was removed was replaced by what was saved; if a power cut took that, the document is what it was.
+    assert!(
+        somewhere(&new) || somewhere(&old) || (power != Power::Stays && !told.synced.get()),
+        "neither the old nor the new contents are there"
+    );
+    if told.renamed.get() && power == Power::Stays {
+        same(&files["f"], &new, "saved");
+        let expected = if story == Story::Backup { 2 } else { 1 };
+        assert_eq!(files.len(), expected, "{:?}", files.keys());
+    }
+}
+
 fn check(story: Story, files: &BTreeMap<String, Vec<u8>>, told: &Told, power: Power) {
+    if matches!(story, Story::MovedAway | Story::Backup) {
+        return check_steps(story, files, told, power);
+    }
     let (old, new) = (old(story), new(story));
     let saved = told.synced.get() || (told.saved.get() && power == Power::Stays);
     let f = files.get("f").expect("the file is there, old or new");
@@ -218,6 +271,7 @@ fn check(story: Story, files: &BTreeMap<String, Vec<u8>>, told: &Told, power: Po
             let there = *f == new || files.get("tmp") == Some(&new);
             assert!(there || !saved, "a saved file is gone");
         }
+        Story::MovedAway | Story::Backup => {}
         Story::Conflict => {
             if *f != old {
                 same(f, &others(), "what the other machine saved");
@@ -449,6 +503,16 @@ fn p5_every_step_of_saving_by_rename() {
 #[test]
 fn p5_every_step_of_saving_a_large_file_by_rename() {
     every_step(Story::LargeRenameOver);
+}
+
+#[test]
+fn p5_every_step_of_saving_with_the_old_file_moved_away() {
+    every_step(Story::MovedAway);
+}
+
+#[test]
+fn p5_every_step_of_saving_with_a_backup() {
+    every_step(Story::Backup);
 }
 
 #[test]

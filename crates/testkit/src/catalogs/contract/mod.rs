@@ -6,6 +6,7 @@ mod listing;
 mod log;
 mod rename;
 mod saves;
+mod succession;
 mod tree;
 mod versions;
 
@@ -18,6 +19,7 @@ pub async fn catalog(make: impl Fn() -> Subject) {
     let fresh = || Lab::new(make());
     tree::run(&fresh).await;
     rename::run(&fresh).await;
+    succession::run(&fresh).await;
     saves::run(&fresh).await;
     versions::run(&fresh).await;
     log::run(&fresh).await;

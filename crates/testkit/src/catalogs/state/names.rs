@@ -274,7 +274,7 @@ impl State {
                     && other.nlink == 1
                     && other.version.0 > 0
                 {
-                    self.take_over(&moved, &other, write);
+                    self.go_on_in(&moved, (other.document, other.version), write);
                 }
                 self.leave(from, from_name, at);
                 self.leave(to, to_name, at);
@@ -285,30 +285,6 @@ impl State {
         let moved = self.change(moved.node, |moved| moved.ctime = at);
         self.record(&write.audit);
         Ok(Renamed { moved, other })
-    }
-
-    fn take_over(&mut self, moved: &Attr, other: &Attr, write: &Write) {
-        let mut version = self
-            .version(moved.document, moved.version)
-            .unwrap_or_else(|| Version {
-                document: other.document,
-                number: VersionNo(0),
-                size: 0,
-                mtime: moved.mtime,
-                saved_at: write.audit.at,
-                author: write.audit.context.actor.clone(),
-                host: write.audit.context.host.clone(),
-                head: None,
-                settled: true,
-                layout: Vec::new(),
-            });
-        version.document = other.document;
-        version.number = VersionNo(other.version.0 + 1);
-        let (document, number) = (version.document, version.number);
-        self.add_version(version);
-        self.change(moved.node, |moved| {
-            (moved.document, moved.version) = (document, number)
-        });
     }
 
     pub(super) fn add_version(&mut self, version: Version) {
