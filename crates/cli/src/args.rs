@@ -78,8 +78,13 @@ pub enum Command {
     Split(Split),
     /// Join share files back into the file.
     Combine(Combine),
+    /// Look over this machine, and a vault, and say what to see to.
+    Doctor(Doctor),
     /// Write the completion script of a shell.
     Completions(Completions),
+    /// Write the manual pages.
+    #[command(name = "manpages")]
+    ManPages(ManPages),
 }
 
 #[derive(Args, Debug)]
@@ -367,6 +372,21 @@ pub struct Completions {
     pub shell: Shell,
 }
 
+#[derive(Args, Debug)]
+pub struct Doctor {
+    /// The vault file; without it, only this machine is looked over.
+    pub vault: Option<PathBuf>,
+    /// Print the result as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct ManPages {
+    /// The folder to write them into.
+    pub dir: PathBuf,
+}
+
 /// The examples shown below a command's help.
 fn examples(command: &str) -> &'static [&'static str] {
     match command {
@@ -442,7 +462,12 @@ fn examples(command: &str) -> &'static [&'static str] {
         "combine" => {
             &["warifu combine contract.pdf.1.warifu contract.pdf.3.warifu -o contract.pdf"]
         }
+        "doctor" => &["warifu doctor", "warifu doctor office.toml --json"],
         "completions" => &["warifu completions bash > /etc/bash_completion.d/warifu"],
+        "manpages" => &[
+            "warifu manpages /usr/local/share/man/man1",
+            "warifu --lang ja manpages /usr/local/share/man/ja/man1",
+        ],
         _ => &[],
     }
 }

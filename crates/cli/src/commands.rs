@@ -1,9 +1,11 @@
 //! What each command does.
 
 pub mod copy;
+pub mod doctor;
 pub mod files;
 pub mod init;
 pub mod loose;
+pub mod manpages;
 pub mod mount;
 pub mod quickstart;
 pub mod rebuild;

@@ -4,11 +4,13 @@ mod args;
 mod commands;
 mod exit;
 mod failure;
+mod fstab;
 mod output;
 mod samples;
 mod stop;
 mod words;
 
+use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,7 +21,8 @@ use clap::error::ErrorKind;
 
 use crate::args::{Cli, Command};
 use crate::commands::{
-    copy, files, init, loose, mount, quickstart, rebuild, run, server, status, verify,
+    copy, doctor, files, init, loose, manpages, mount, quickstart, rebuild, run, server, status,
+    verify,
 };
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -33,22 +36,46 @@ pub fn quiet() -> bool {
 }
 
 fn main() -> ExitCode {
-    words::set_language(Lang::choose(
-        std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()),
-    ));
+    let called: Vec<_> = std::env::args_os().collect();
+    if fstab::is_called(&called) {
+        return by_mount(&called);
+    }
+    speak(&called);
+    program(called, ExitCode::from)
+}
+
+/// Chooses the language, before anything is said.
+fn speak(called: &[OsString]) {
+    let words = called.iter().map(|arg| arg.to_string_lossy().into_owned());
+    words::set_language(Lang::choose(words));
+}
+
+/// A call by `mount(8)`, which has exit codes of its own.
+fn by_mount(called: &[OsString]) -> ExitCode {
+    let code = |exit| ExitCode::from(fstab::exit_code(exit));
+    speak(&fstab::language(called));
+    match fstab::as_mount(called) {
+        Ok(None) => ExitCode::SUCCESS,
+        Ok(Some(call)) => program(call, code),
+        Err(failure) => finish(Err(failure), code),
+    }
+}
+
+/// The program, as it was called; `code` gives an exit its number.
+fn program(called: Vec<OsString>, code: fn(Exit) -> ExitCode) -> ExitCode {
     let parsed = args::command()
-        .try_get_matches()
+        .try_get_matches_from(called)
         .and_then(|matches| Cli::from_arg_matches(&matches));
     let cli = match parsed {
         Ok(cli) => cli,
-        Err(error) => return usage(&error),
+        Err(error) => return usage(&error, code),
     };
     QUIET.store(cli.quiet, Ordering::Relaxed);
     // A tree of its own is for a process with one thread, and with its own /proc open to it.
     if let Command::Run(args) = &cli.command
         && let Err(failure) = run::begin(args)
     {
-        return finish(Err(failure));
+        return finish(Err(failure), code);
     }
     // Plaintext passes through this process: neither a core dump nor swap may hold it.
     let _ = warifu_mount::protect_process();
@@ -58,11 +85,11 @@ fn main() -> ExitCode {
         .build()
     {
         Ok(runtime) => runtime,
-        Err(error) => return finish(Err(error.into())),
+        Err(error) => return finish(Err(error.into()), code),
     };
     let done = runtime.block_on(do_it(cli.command));
     runtime.shutdown_timeout(Duration::from_millis(200));
-    finish(done)
+    finish(done, code)
 }
 
 async fn do_it(command: Command) -> Result<ExitCode, Failure> {
@@ -87,6 +114,8 @@ async fn do_it(command: Command) -> Result<ExitCode, Failure> {
         Command::Rebuild(args) => rebuild::run(args).await,
         Command::Split(args) => loose::split(args).await,
         Command::Combine(args) => loose::combine(args).await,
+        Command::Doctor(args) => doctor::run(args).await,
+        Command::ManPages(args) => manpages::run(&args),
         Command::Completions(args) => {
             let mut command = args::command();
             clap_complete::generate(args.shell, &mut command, "warifu", &mut std::io::stdout());
@@ -96,18 +125,18 @@ async fn do_it(command: Command) -> Result<ExitCode, Failure> {
     done.map(Into::into)
 }
 
-fn finish(done: Result<ExitCode, Failure>) -> ExitCode {
+fn finish(done: Result<ExitCode, Failure>, code: fn(Exit) -> ExitCode) -> ExitCode {
     match done {
         Ok(exit) => exit,
         Err(failure) => {
             let _ = std::io::stderr().write_all(failure.render().as_bytes());
-            failure.exit.into()
+            code(failure.exit)
         }
     }
 }
 
 /// Help and version are no errors; the rest is told in the user's language, with the next step.
-fn usage(error: &clap::Error) -> ExitCode {
+fn usage(error: &clap::Error, code: fn(Exit) -> ExitCode) -> ExitCode {
     let help = matches!(
         error.kind(),
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
@@ -133,6 +162,6 @@ fn usage(error: &clap::Error) -> ExitCode {
     if help {
         ExitCode::SUCCESS
     } else {
-        Exit::Usage.into()
+        code(Exit::Usage)
     }
 }

@@ -80,15 +80,17 @@ fn the_commands_run_as_they_stand() {
             .env("LC_ALL", "C.UTF-8")
             .output()
             .unwrap();
-        // A replacement is only shown without --yes, and its code says that it is still to be done.
-        let expected = if line.starts_with("warifu server replace") {
-            3
-        } else {
-            0
+        // A replacement is only shown without --yes, and its code says that it is still to be done; what there is to be done on this
+        // machine differs from one to the next.
+        let expected: &[i32] = match line {
+            _ if line.starts_with("warifu server replace") => &[3],
+            _ if line.starts_with("warifu doctor") => &[0, 3],
+            _ => &[0],
         };
-        assert_eq!(
-            out.status.code(),
-            Some(expected),
+        assert!(
+            out.status
+                .code()
+                .is_some_and(|code| expected.contains(&code)),
             "{line}\n{}{}",
             text(&out.stdout),
             text(&out.stderr)

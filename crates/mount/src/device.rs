@@ -25,19 +25,34 @@ const DEVICE: &str = "/dev/fuse";
 /// Tells the helper through which of its files it must hand the device back.
 const HAND_BACK: &str = "_FUSE_COMMFD";
 
+fn open_device() -> Result<OwnedFd, MountError> {
+    match rustix::fs::open(DEVICE, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()) {
+        Ok(device) => Ok(device),
+        Err(Errno::ACCESS | Errno::PERM) => Err(MountError::DeviceDenied),
+        Err(Errno::NOENT | Errno::NODEV | Errno::NXIO) => Err(MountError::NoDevice),
+        Err(error) => Err(MountError::Refused {
+            said: format!("{DEVICE}: {error}"),
+        }),
+    }
+}
+
+/// Finds out whether this user can mount a drive on this machine, without doing so.
+///
+/// # Errors
+/// [`MountError::NoDevice`], [`MountError::DeviceDenied`], [`MountError::NoHelper`] where somebody who is not root lacks
+/// `fusermount3`, [`MountError::Refused`].
+pub fn can_mount() -> Result<(), MountError> {
+    open_device()?;
+    if !rustix::process::geteuid().is_root() {
+        helper().ok_or(MountError::NoHelper)?;
+    }
+    Ok(())
+}
+
 /// Mounts on a folder that [`prepare`](crate::point::prepare) found good, and gives the connection to the kernel.
 pub(crate) fn attach(full: &Path, options: &MountOptions) -> Result<OwnedFd, MountError> {
     // The helper opens the device with the rights of whoever runs it, so it could not do more than this.
-    let device = match rustix::fs::open(DEVICE, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()) {
-        Ok(device) => device,
-        Err(Errno::ACCESS | Errno::PERM) => return Err(MountError::DeviceDenied),
-        Err(Errno::NOENT | Errno::NODEV | Errno::NXIO) => return Err(MountError::NoDevice),
-        Err(error) => {
-            return Err(MountError::Refused {
-                said: format!("{DEVICE}: {error}"),
-            });
-        }
-    };
+    let device = open_device()?;
     match by_ourselves(full, options, &device) {
         Ok(()) => Ok(device),
         Err(Errno::PERM | Errno::ACCESS) => by_helper(full, options),

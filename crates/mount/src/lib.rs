@@ -58,6 +58,7 @@ mod skin;
 mod swap;
 mod xattrs;
 
+pub use device::can_mount;
 pub use enclosure::{Enclosed, Enclosure, EnclosureError, own_tree};
 pub use hygiene::{Hygiene, Memory, protect_process};
 pub use mounting::{Caching, Ended, Mount, MountError, MountOptions, Mounted};

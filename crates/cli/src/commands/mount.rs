@@ -11,6 +11,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use sd_notify::NotifyState;
 use serde::{Deserialize, Serialize};
 use warifu::store::StoreUrl;
 use warifu::{OpenOptions, VaultFile, Warifu};
@@ -67,6 +68,8 @@ pub async fn run(args: args::Mount) -> Done {
     }
     if args.foreground {
         let served = serve(wish, |dir| {
+            // Heard by systemd where a unit of type notify started this, and by nobody otherwise.
+            let _ = sd_notify::notify(&[NotifyState::Ready]);
             if !crate::quiet() {
                 note(&say!("mounted-foreground", dir = shown_path(dir)));
             }
@@ -335,7 +338,7 @@ fn told(ended: &Ended) -> Done {
     }
 }
 
-fn mount_failure(error: &MountError, dir: &Path) -> Failure {
+pub fn mount_failure(error: &MountError, dir: &Path) -> Failure {
     let path = shown_path(dir);
     match error {
         MountError::NoDevice => Failure::new(

@@ -113,15 +113,15 @@ pub async fn status(args: args::Status) -> Done {
 }
 
 /// Something that is to be done.
-struct Problem<'a> {
+pub struct Problem<'a> {
     /// Its name for programs.
-    key: &'static str,
-    server: Option<&'a ServerStatus>,
-    next: String,
+    pub key: &'static str,
+    pub server: Option<&'a ServerStatus>,
+    pub next: String,
 }
 
 /// What is to be done, what matters most first.
-fn problems(status: &Status) -> Vec<Problem<'_>> {
+pub fn problems(status: &Status) -> Vec<Problem<'_>> {
     let mut problems = Vec::new();
     let mut order: Vec<&ServerStatus> = status.servers.iter().collect();
     order.sort_by_key(|server| std::cmp::Reverse(rank(server.state.condition())));
@@ -388,7 +388,8 @@ fn spare_words(spare: i32) -> String {
     }
 }
 
-fn server_line(warifu: &Warifu, server: &ServerStatus) -> String {
+/// A server in a line.
+pub fn server_line(warifu: &Warifu, server: &ServerStatus) -> String {
     let mut state = match server.state.condition() {
         Condition::Normal => say!("state-normal"),
         Condition::Degraded => say!("state-degraded"),

@@ -463,3 +463,43 @@ the-catalogue = the catalogue
 rebuild-next = now check every share with: { $warifu } verify { $vault }
 rebuild-server-lost = a server stopped answering in the middle; nothing was made.
 rebuild-server-lost-next = try again when it is back, or without it where enough others are left.
+
+# doctor
+doctor-versions = warifu { $version }, Linux { $kernel }
+doctor-good = good
+doctor-care = see to
+doctor-bad = bad
+doctor-unknown = unknown
+doctor-drive = this user can mount drives.
+doctor-swap = no swap is on that is not encrypted.
+doctor-memory = memory can be locked.
+doctor-clock = the clock is set by a time server.
+doctor-clock-alone = the clock is not set by a time server: times in the audit log may be wrong.
+doctor-clock-next = turn it on with: timedatectl set-ntp true
+doctor-clock-unknown = whether the clock is set by a time server cannot be told here.
+doctor-vault-file = { $path } can be changed by its owner only.
+doctor-vault-file-open = { $path } can be changed by others, who could so send files to servers of their own.
+doctor-vault-file-open-next = take that away with: chmod go-w { $vault }
+doctor-catalogue = the catalogue in { $dir } has { $free } of free room.
+doctor-catalogue-network = the catalogue lies in { $dir }, on a network file system ({ $kind }): SQLite can be damaged there when two machines use it.
+doctor-catalogue-network-next = move the vault file and the catalogue beside it to a local disk, with no drive mounted.
+doctor-catalogue-room = the catalogue in { $dir } has only { $free } of free room; when it is used up, nothing can be saved.
+doctor-catalogue-room-next = make room on that disk.
+doctor-servers = all { $n } servers answer and have all their shares; { $k } are needed to read.
+doctor-vault-needs-care = the vault:
+
+# Called by mount(8)
+fstab-places = mount.fuse.warifu needs a vault file and a folder.
+fstab-option = the mount option { $option } is not known.
+fstab-next = write the line of /etc/fstab like this: /etc/warifu/office.toml /srv/office fuse.warifu allow_other,_netdev,nofail 0 0 (options: ro, allow_other, allow_swap, memory_limit=MIB, lang=ja)
+
+# Manual pages
+manpages-written = { $pages } manual pages are in { $dir }.
+man-name = NAME
+man-synopsis = SYNOPSIS
+man-description = DESCRIPTION
+man-options = OPTIONS
+man-commands = COMMANDS
+man-version = VERSION
+man-examples = EXAMPLES
+man-exit-status = "EXIT STATUS"

@@ -406,3 +406,43 @@ the-catalogue = 目録
 rebuild-next = すべての割符を検査してください: { $warifu } verify { $vault }
 rebuild-server-lost = 途中でサーバが応答しなくなりました。何も作っていません。
 rebuild-server-lost-next = 復旧してからやり直すか、ほかのサーバが足りていれば、そのサーバを除いてやり直してください。
+
+# 診断
+doctor-versions = warifu { $version }、Linux { $kernel }
+doctor-good = 正常
+doctor-care = 要確認
+doctor-bad = 異常
+doctor-unknown = 不明
+doctor-drive = この利用者はドライブをマウントできます。
+doctor-swap = 暗号化されていないスワップはありません。
+doctor-memory = メモリを固定できます。
+doctor-clock = 時計は時刻サーバに合わせてあります。
+doctor-clock-alone = 時計が時刻サーバに合っていません。監査記録の時刻がずれるおそれがあります。
+doctor-clock-next = 次のコマンドで有効にしてください: timedatectl set-ntp true
+doctor-clock-unknown = 時計が時刻サーバに合わせてあるかどうかは、ここではわかりません。
+doctor-vault-file = { $path } を変更できるのは所有者だけです。
+doctor-vault-file-open = { $path } を所有者以外も変更できます。その人は、ファイルを別のサーバへ送らせることができます。
+doctor-vault-file-open-next = 権限を外してください: chmod go-w { $vault }
+doctor-catalogue = { $dir } の目録には { $free } の空きがあります。
+doctor-catalogue-network = 目録が { $dir } にありますが、ここはネットワーク上のファイルシステム（{ $kind }）です。2 台の計算機から使うと SQLite が壊れるおそれがあります。
+doctor-catalogue-network-next = ドライブを外してから、保管庫ファイルとその隣の目録を手元のディスクへ移してください。
+doctor-catalogue-room = { $dir } の目録の空きは { $free } しかありません。なくなると保存できなくなります。
+doctor-catalogue-room-next = そのディスクに空きを作ってください。
+doctor-servers = 割符サーバ { $n } 台すべてが応答し、割符もそろっています。読むには { $k } 台が必要です。
+doctor-vault-needs-care = 保管庫:
+
+# mount(8) からの呼び出し
+fstab-places = mount.fuse.warifu には保管庫ファイルとフォルダが必要です。
+fstab-option = マウントの指定 { $option } はありません。
+fstab-next = /etc/fstab には次のように書いてください: /etc/warifu/office.toml /srv/office fuse.warifu allow_other,_netdev,nofail 0 0（指定できるもの: ro, allow_other, allow_swap, memory_limit=MiB, lang=ja）
+
+# 説明書
+manpages-written = { $pages } ページの説明書を { $dir } に書きました。
+man-name = 名前
+man-synopsis = 書式
+man-description = 説明
+man-options = オプション
+man-commands = コマンド
+man-version = 版
+man-examples = 例
+man-exit-status = 終了コード

@@ -47,8 +47,13 @@ impl Exposure {
         Failure::new(Exit::NoMount, what, say!("ram-swap-next", area = area))
     }
 
+    /// What is wrong with swap, where something is.
+    pub fn swap(&self) -> Option<Failure> {
+        self.swaps_plain().then(|| self.swap_failure())
+    }
+
     /// What is wrong with the lock on memory, and what to do.
-    fn lock_failure(&self) -> Option<Failure> {
+    pub fn lock_failure(&self) -> Option<Failure> {
         let what = match self.hygiene.memory {
             Memory::Locked => return None,
             Memory::LimitTooLow { limit } => say!("ram-not-locked", limit = size(limit)),
