@@ -340,13 +340,9 @@ impl Unsafe {
     }
 }
 
-/// Makes everything put so far safe from a power cut, or only these extents of the present generation, on all servers at once. Those that have not answered when patience
+/// Makes everything put so far safe from a power cut, on all servers at once. Those that have not answered when patience
 /// ends have not promised it. Where too few have, those that gave no answer are asked again for a while.
-pub(crate) async fn sync(
-    servers: &Arc<Servers>,
-    patience: Patience,
-    only: Option<&[ExtentId]>,
-) -> Unsafe {
+pub(crate) async fn sync(servers: &Arc<Servers>, patience: Patience) -> Unsafe {
     let k = usize::from(servers.threshold.k());
     let needed = servers.answering() < k;
     let mut result = Unsafe::default();
@@ -355,15 +351,9 @@ pub(crate) async fn sync(
     let mut silent = Vec::new();
     let ask = |server: &Arc<Server>, waiting: &mut Vec<Waited>, pending: &mut JoinSet<Answer>| {
         waiting.push(Waited::new(server, None));
-        let name = |extent: &ExtentId| servers.object_key(server, *extent, servers.generation);
-        let names: Option<Vec<_>> = only.map(|extents| extents.iter().map(name).collect());
         let server = Arc::clone(server);
         pending.spawn(async move {
-            let store = &server.seat.store;
-            let answer = match &names {
-                Some(names) => server.ask(store.sync_these(names)).await,
-                None => server.ask(store.sync()).await,
-            };
+            let answer = server.ask(server.seat.store.sync()).await;
             (server, answer)
         });
     };

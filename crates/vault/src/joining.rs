@@ -29,6 +29,8 @@ struct Fetched {
     prefix: Bytes,
     /// The chunks asked for, sealed.
     body: Bytes,
+    /// The share opened, until it is joined for the first time.
+    opened: Option<OpenShare>,
 }
 
 /// The chunks of an extent that are to be read.
@@ -355,6 +357,7 @@ where
                         server,
                         prefix: prefix.slice(..at),
                         body,
+                        opened: Some(share),
                     });
                 }
                 Err(fault) => {
@@ -364,8 +367,11 @@ where
             }
         }
         let opened: Vec<_> = good
-            .iter()
-            .map(|share| check(&share.server, &share.prefix))
+            .iter_mut()
+            .map(|share| match share.opened.take() {
+                Some(opened) => Ok(opened),
+                None => check(&share.server, &share.prefix),
+            })
             .collect();
         let (returned, joined) =
             join_off_task(good, opened, wanted)

@@ -83,14 +83,6 @@ impl ShareStore for Place {
         self.now().sync().await
     }
 
-    async fn sync_these(&self, names: &[ObjectKey]) -> Result<(), StoreError> {
-        self.now().sync_these(names).await
-    }
-
-    fn syncs_apart(&self) -> bool {
-        self.now().syncs_apart()
-    }
-
     async fn space(&self) -> Result<Space, StoreError> {
         self.now().space().await
     }

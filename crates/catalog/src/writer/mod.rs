@@ -492,6 +492,10 @@ mod tests {
             })
         };
         for busy in [true, false] {
+            // The thread may not have noted yet that it is done with the ones before.
+            while writer.shared.queued.load(Ordering::Acquire) > 0 {
+                std::thread::yield_now();
+            }
             let shared = Arc::clone(&writer.shared);
             let held = busy.then(|| lock(&shared.state));
             let mut all =

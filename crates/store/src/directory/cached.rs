@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::os::fd::OwnedFd;
 
 use bytes::Bytes;
-use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, StatxFlags};
 use rustix::io::ReadWriteFlags;
 use warifu_vault::seam::store::ObjectKey;
 
@@ -77,8 +77,14 @@ fn is_in_place(root: &Root) -> Option<bool> {
         ResolveFlags::CACHED,
     )
     .ok()?;
-    let stat = rustix::fs::fstat(&at_path).ok()?;
-    Some(Identity::from_stat(&stat) == root.identity)
+    // What may be mounted there by now is not asked: a server that hangs would keep us.
+    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+    let stat = rustix::fs::statx(&at_path, c"", flags, StatxFlags::INO).ok()?;
+    let found = Identity {
+        device: rustix::fs::makedev(stat.stx_dev_major, stat.stx_dev_minor),
+        inode: stat.stx_ino,
+    };
+    Some(found == root.identity)
 }
 
 #[cfg(test)]

@@ -438,22 +438,6 @@ impl ShareStore for DirectoryStore {
         .await
     }
 
-    async fn sync_these(&self, names: &[ObjectKey]) -> Result<(), StoreError> {
-        let names = names.iter().cloned().collect();
-        let shared = Arc::clone(&self.shared);
-        self.in_time(async move {
-            let worker = Arc::clone(&shared);
-            let work = tokio::task::spawn_blocking(move || worker.unsynced.flush_these(&names));
-            work.await.unwrap_or_else(|_| Err(broken(&shared.path)))
-        })
-        .await
-    }
-
-    /// On a network mount an object is on disk before it has its name.
-    fn syncs_apart(&self) -> bool {
-        self.shared.held().is_some_and(|root| root.local)
-    }
-
     async fn space(&self) -> Result<Space, StoreError> {
         self.run(|_, root| {
             // The room of whatever lies below an empty mount point is not the server's.

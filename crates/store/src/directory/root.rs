@@ -50,7 +50,7 @@ impl Identity {
         Ok(Self::from_stat(&stat))
     }
 
-    pub(super) fn from_stat(stat: &rustix::fs::Stat) -> Self {
+    fn from_stat(stat: &rustix::fs::Stat) -> Self {
         Self {
             device: stat.st_dev,
             inode: stat.st_ino,

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::io::Errno;
 use warifu_vault::seam::store::{ObjectKey, StoreError, StoreErrorKind};
@@ -25,8 +25,6 @@ const SYNCFS_FROM: usize = 4;
 #[derive(Default)]
 pub(super) struct Unsynced {
     inner: Mutex<Inner>,
-    /// Told when somebody has put objects on disk.
-    done: Condvar,
 }
 
 #[derive(Default)]
@@ -36,8 +34,6 @@ struct Inner {
     /// Every object with a lower ticket has been through a sync.
     done_below: u64,
     written: BTreeMap<ObjectKey, Written>,
-    /// The tickets of those that somebody is putting on disk just now. Nobody else may: the kernel tells an error of a descriptor once.
-    busy: BTreeMap<ObjectKey, u64>,
     kept_files: usize,
     doubtful: BTreeMap<ObjectKey, (StoreErrorKind, String)>,
 }
@@ -58,22 +54,6 @@ impl Inner {
         {
             self.kept_files = self.kept_files.saturating_sub(1);
         }
-        // Whatever comes of it, it is about what was there before.
-        self.busy.remove(name);
-    }
-
-    /// Takes out what somebody is about to put on disk.
-    fn take(&mut self, which: impl Fn(&ObjectKey) -> bool) -> BTreeMap<ObjectKey, Written> {
-        let (taken, left): (BTreeMap<_, _>, BTreeMap<_, _>) = std::mem::take(&mut self.written)
-            .into_iter()
-            .partition(|(name, _)| which(name));
-        self.written = left;
-        for (name, object) in &taken {
-            self.busy.insert(name.clone(), object.ticket);
-        }
-        let kept = taken.values().filter(|object| object.file.is_some());
-        self.kept_files = self.kept_files.saturating_sub(kept.count());
-        taken
     }
 }
 
@@ -117,40 +97,16 @@ impl Unsynced {
     /// Whether all before `ticket` has been through a sync, and with what result.
     pub(super) fn settled(&self, ticket: u64) -> Option<Result<(), StoreError>> {
         let inner = self.lock();
-        let tickets = inner.written.values().map(|object| object.ticket);
-        let waiting = tickets
-            .chain(inner.busy.values().copied())
-            .any(|other| other < ticket);
-        (!waiting || inner.done_below >= ticket).then(|| verdict(inner.doubtful.values()))
+        let waiting = inner.written.values().any(|object| object.ticket < ticket);
+        (!waiting || inner.done_below >= ticket).then(|| verdict(&inner))
     }
 
     /// Puts everything written so far on disk. Blocks; one at a time.
     pub(super) fn flush(&self) -> Result<(), StoreError> {
         let (batch, upto) = {
-            let mut inner = self.lock();
-            (inner.take(|_| true), inner.next)
+            let inner = self.lock();
+            (inner.written.clone(), inner.next)
         };
-        self.put_on_disk(batch);
-        let mut inner = self.wait_while(|inner| inner.busy.values().any(|ticket| *ticket < upto));
-        inner.done_below = inner.done_below.max(upto);
-        verdict(inner.doubtful.values())
-    }
-
-    /// Puts these objects on disk and no others. Blocks.
-    pub(super) fn flush_these(&self, names: &BTreeSet<ObjectKey>) -> Result<(), StoreError> {
-        let batch = self.lock().take(|name| names.contains(name));
-        self.put_on_disk(batch);
-        let inner = self.wait_while(|inner| names.iter().any(|name| inner.busy.contains_key(name)));
-        verdict(names.iter().filter_map(|name| inner.doubtful.get(name)))
-    }
-
-    fn wait_while(&self, busy: impl Fn(&Inner) -> bool) -> MutexGuard<'_, Inner> {
-        let waited = self.done.wait_while(self.lock(), |inner| busy(inner));
-        waited.unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Puts on disk what was taken out, and notes what came of it.
-    fn put_on_disk(&self, batch: BTreeMap<ObjectKey, Written>) {
         // A folder that came back under another mount is another file system: each is synced by itself.
         let mut by_root: Vec<(Arc<Root>, BTreeMap<ObjectKey, Written>)> = Vec::new();
         for (name, object) in &batch {
@@ -177,10 +133,14 @@ impl Unsynced {
         let mut inner = self.lock();
         for (name, object) in batch {
             // Removed or written anew meanwhile: then this result is not about what is there now.
-            if inner.busy.get(&name) != Some(&object.ticket) {
+            if inner
+                .written
+                .get(&name)
+                .is_none_or(|now| now.ticket != object.ticket)
+            {
                 continue;
             }
-            inner.busy.remove(&name);
+            inner.remove(&name);
             if let Some(errno) = failures.get(&name) {
                 let detail = format!(
                     "cannot put {name} in {} on disk: {errno}",
@@ -189,19 +149,17 @@ impl Unsynced {
                 inner.doubtful.insert(name, (kind_of(*errno), detail));
             }
         }
-        drop(inner);
-        self.done.notify_all();
+        inner.done_below = inner.done_below.max(upto);
+        verdict(&inner)
     }
 }
 
 /// What a sync has to say: nothing, or the objects of which nobody knows whether they are on disk.
-fn verdict<'a>(
-    mut doubtful: impl Iterator<Item = &'a (StoreErrorKind, String)>,
-) -> Result<(), StoreError> {
-    let Some((kind, detail)) = doubtful.next() else {
+fn verdict(inner: &Inner) -> Result<(), StoreError> {
+    let Some((kind, detail)) = inner.doubtful.values().next() else {
         return Ok(());
     };
-    let others = doubtful.count();
+    let others = inner.doubtful.len().saturating_sub(1);
     let kind = match kind {
         StoreErrorKind::Full | StoreErrorKind::Denied | StoreErrorKind::NoAnswer => *kind,
         _ => StoreErrorKind::Failed,
@@ -343,65 +301,6 @@ mod tests {
                 .is_some_and(|verdict| verdict.is_ok())
         );
         assert!(unsynced.settled(unsynced.now()).is_none());
-    }
-
-    #[test]
-    fn some_objects_are_put_on_disk_without_the_others() {
-        let dir = tempfile::tempdir().unwrap();
-        let root = root(dir.path());
-        let unsynced = Unsynced::default();
-        unsynced.add(&name('a'), &root, sound());
-        unsynced.add(&name('b'), &root, failing());
-        let before = unsynced.now();
-        let (a, b) = (BTreeSet::from([name('a')]), BTreeSet::from([name('b')]));
-        unsynced.flush_these(&a).unwrap();
-        assert!(unsynced.settled(before).is_none(), "one is left");
-        let error = unsynced.flush_these(&b).unwrap_err();
-        assert!(error.detail.contains(name('b').as_str()), "{error}");
-        assert!(
-            unsynced.flush_these(&b).is_err(),
-            "nothing has changed since"
-        );
-        unsynced.flush_these(&a).unwrap();
-        assert!(unsynced.settled(before).unwrap().is_err());
-        assert!(unsynced.flush().is_err());
-        unsynced.flush_these(&BTreeSet::new()).unwrap();
-    }
-
-    /// Whoever asks for an object that another is putting on disk waits for what comes of that, and does not ask the disk again.
-    #[test]
-    fn p5_an_error_that_the_disk_tells_once_is_heard_by_all_who_ask() {
-        let dir = tempfile::tempdir().unwrap();
-        let root = root(dir.path());
-        let unsynced = Arc::new(Unsynced::default());
-        unsynced.add(&name('a'), &root, failing());
-        let batch = unsynced.lock().take(|_| true);
-        let asked: Vec<_> = [true, false]
-            .map(|all| {
-                let unsynced = Arc::clone(&unsynced);
-                std::thread::spawn(move || match all {
-                    true => unsynced.flush(),
-                    false => unsynced.flush_these(&BTreeSet::from([name('a')])),
-                })
-            })
-            .into();
-        unsynced.add(&name('b'), &root, sound());
-        unsynced.put_on_disk(batch);
-        for asked in asked {
-            assert!(asked.join().unwrap().is_err());
-        }
-    }
-
-    #[test]
-    fn what_is_removed_while_it_is_put_on_disk_is_nobodys_error() {
-        let dir = tempfile::tempdir().unwrap();
-        let root = root(dir.path());
-        let unsynced = Unsynced::default();
-        unsynced.add(&name('a'), &root, failing());
-        let batch = unsynced.lock().take(|_| true);
-        unsynced.forget(&name('a'));
-        unsynced.put_on_disk(batch);
-        unsynced.flush().unwrap();
     }
 
     #[test]

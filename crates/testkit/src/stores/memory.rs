@@ -40,7 +40,6 @@ struct State {
     disk: BTreeMap<ObjectKey, Bytes>,
     /// What no warifu wrote.
     foreign: u64,
-    syncs_apart: bool,
     capacity: Option<u64>,
     /// The server's clock, where it has one.
     time: Option<Timestamp>,
@@ -103,11 +102,6 @@ impl MemoryStore {
     /// Counts from zero again.
     pub fn reset_calls(&self) {
         self.state().calls.clear();
-    }
-
-    /// Makes it one that is asked to put what it has on disk rather than to keep at once what it is given.
-    pub fn set_syncs_apart(&self) {
-        self.state().syncs_apart = true;
     }
 
     /// Limits the room; writes beyond it answer `Full`.
@@ -354,20 +348,6 @@ impl ShareStore for MemoryStore {
         let mut state = self.called(Method::Sync);
         state.disk = state.objects.clone();
         Ok(())
-    }
-
-    async fn sync_these(&self, names: &[ObjectKey]) -> Result<(), StoreError> {
-        let mut state = self.called(Method::Sync);
-        for name in names {
-            if let Some(object) = state.objects.get(name).cloned() {
-                state.disk.insert(name.clone(), object);
-            }
-        }
-        Ok(())
-    }
-
-    fn syncs_apart(&self) -> bool {
-        self.state().syncs_apart
     }
 
     async fn space(&self) -> Result<Space, StoreError> {

@@ -26,7 +26,6 @@ use crate::node::Attr;
 use crate::seam::catalog::{CatalogError, Durability, Intent, SaveId};
 use crate::seam::clock::Timestamp;
 use crate::vault::Inner;
-use crate::vault::settle::Unsettled;
 
 /// How many changed extents a save deals at one moment. More than these are sent before, a few at a time.
 const AT_ONCE: usize = 4;
@@ -105,9 +104,6 @@ impl Inner {
             .map(|dealt| dealt.record.extent)
             .collect();
         self.announce(file, &extents).await?;
-        // Where servers can do so, they and the catalogue put the version on their disks at the same time, once it is current.
-        let apart = durability == Durability::Now && self.servers.sync_apart();
-        let durability = if apart { Durability::Soon } else { durability };
         // Extents sent early were not made durable then, so a durable save ends with a sync of everything.
         let at_put = if has_fresh {
             Durability::Soon
@@ -123,7 +119,7 @@ impl Inner {
         .await;
         let puts = self.judge(file, puts).await?;
         let unsafe_on = if durability == Durability::Now && has_fresh {
-            dealing::sync(&self.servers, self.options.patience, None).await
+            dealing::sync(&self.servers, self.options.patience).await
         } else {
             dealing::Unsafe::default()
         };
@@ -138,34 +134,22 @@ impl Inner {
             commit: commit.clone(),
             durability,
         });
-        let (head, dealt) = (commit.head, commit.dealt.iter());
-        let extents = dealt.map(|record| record.extent).collect();
-        let saved = match self.switch(ctx, file, commit, durability, now).await? {
+        match self.switch(ctx, file, commit, durability, now).await? {
             Some(attr) => {
                 self.settle_in(file, attr.document, attr.version).await;
                 self.file_saved(ctx, attr.node).await;
-                Some(Unsettled {
-                    document: attr.document,
-                    version: attr.version,
-                    head,
-                    extents,
-                })
             }
             None => {
                 *file.doubt.lock().await = None;
                 self.abandon(file).await;
-                None
             }
-        };
+        }
         self.watch(file, puts);
         if let Some(waste) = waste {
             let inner = Arc::clone(self);
             self.tidy_up(async move { inner.remove_waste(waste).await });
         }
-        match saved.filter(|_| apart) {
-            Some(version) => self.settle_own(&version).await,
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     /// What a durable save leaves as it is must be as safe as what it stores.

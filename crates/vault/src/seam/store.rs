@@ -216,21 +216,6 @@ pub trait ShareStore: Send + Sync + fmt::Debug {
     /// `Full`, `Denied`, `NoAnswer`, `Failed`: what was written with [`Durability::Soon`] since the last good `sync` may be lost.
     async fn sync(&self) -> Result<(), StoreError>;
 
-    /// As [`sync`](Self::sync), for these objects alone where the store can tell them from others.
-    ///
-    /// # Errors
-    /// As for [`sync`](Self::sync).
-    async fn sync_these(&self, names: &[ObjectKey]) -> Result<(), StoreError> {
-        let _ = names;
-        self.sync().await
-    }
-
-    /// Whether [`put_new`](Self::put_new) with [`Durability::Soon`] and [`sync_these`](Self::sync_these) after it take no longer
-    /// than [`Durability::Now`] does: then what else must be put on disk can be at the same time.
-    fn syncs_apart(&self) -> bool {
-        false
-    }
-
     /// The room left.
     ///
     /// # Errors

@@ -171,12 +171,6 @@ impl Servers {
             .into()
     }
 
-    /// Whether all of them make safe what they have as quickly as what they are given.
-    pub(crate) fn sync_apart(&self) -> bool {
-        let mut servers = self.servers.iter();
-        servers.all(|server| server.seat.store.syncs_apart())
-    }
-
     /// How many servers must have a share before a save is at full strength: one more than are needed, where there are as many.
     pub(crate) fn enough(&self) -> usize {
         usize::from(self.threshold.k().saturating_add(1).min(self.threshold.n()))

@@ -105,7 +105,7 @@ impl Inner {
 
     /// Returns the versions that are not safe, and why.
     pub(crate) async fn settle(&self, versions: &[Unsettled]) -> (Vec<Unsettled>, Result<()>) {
-        let not_safe = dealing::sync(&self.servers, self.options.patience, None).await;
+        let not_safe = dealing::sync(&self.servers, self.options.patience).await;
         let (mut safe, mut left, mut failure) = (Vec::new(), Vec::new(), Ok(()));
         for version in versions {
             match self.owe_all(version, &not_safe).await {
@@ -127,19 +127,6 @@ impl Inner {
             Ok(()) => (left, failure),
             Err(error) => (versions.to_vec(), Err(error.into())),
         }
-    }
-
-    /// Makes one version safe from a power cut that has just been saved here, and waits for no other. It stays listed as unsettled:
-    /// the next settling notes that it is not, and a start before that checks it.
-    pub(crate) async fn settle_own(&self, version: &Unsettled) -> Result<()> {
-        let extents = Some(version.extents.as_slice());
-        // Which of them is first does not matter, as long as the version counts as unsettled.
-        let (not_safe, logged) = tokio::join!(
-            dealing::sync(&self.servers, self.options.patience, extents),
-            self.catalog.sync(),
-        );
-        logged?;
-        self.owe_all(version, &not_safe).await
     }
 
     async fn owe_all(&self, version: &Unsettled, not_safe: &dealing::Unsafe) -> Result<()> {

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use warifu_core::format::Scheme;
-use warifu_testkit::stores::{Fate, MemoryStore, State};
+use warifu_testkit::stores::{Fate, State};
 use warifu_testkit::world::Death;
 use warifu_vault::node::NodeId;
 use warifu_vault::seam::catalog::RenameMode;
@@ -41,17 +41,6 @@ enum Story {
     Compact,
     /// One extent of a large file is changed, by the scheme compact, the others being of the scheme shamir.
     BothSchemes,
-}
-
-/// How a story saves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Saving {
-    /// As `close` does.
-    Soon,
-    /// As `fsync` does.
-    Durably,
-    /// As `fsync` does where servers put on disk what they have while the catalogue does the same.
-    Apart,
 }
 
 /// What the client was told before it died.
@@ -322,19 +311,15 @@ async fn everything(vault: &Vault) -> BTreeMap<String, Vec<u8>> {
 /// One client's death and what comes after it. Returns how many calls the story made, when it came to its end.
 fn one_death(
     story: Story,
-    saving: Saving,
+    durable: bool,
     death: Option<Death>,
     power: Power,
     gone: Option<usize>,
     seed: u64,
 ) -> Option<u64> {
-    let durable = saving != Saving::Soon;
     let lab = live(async {
         let mut lab = Lab::with_journal(2, 3).await;
         lab.options.upkeep = Default::default();
-        if saving == Saving::Apart {
-            lab.servers.iter().for_each(MemoryStore::set_syncs_apart);
-        }
         if story == Story::Compact {
             lab.options.scheme = Scheme::Compact;
         }
@@ -429,14 +414,8 @@ fn one_death(
 /// With `WARIFU_CRASH_ALL` set, large files meet everything too.
 fn every_step(story: Story) {
     let all = std::env::var_os("WARIFU_CRASH_ALL").is_some();
-    let savings: &[Saving] = match story {
-        _ if all => &[Saving::Soon, Saving::Durably, Saving::Apart],
-        Story::OneExtent | Story::BothSchemes => &[Saving::Soon, Saving::Apart],
-        Story::Large | Story::LargeRenameOver => &[Saving::Soon, Saving::Durably],
-        _ => &[Saving::Soon, Saving::Durably, Saving::Apart],
-    };
-    for &saving in savings {
-        let calls = one_death(story, saving, None, Power::Stays, None, 0).unwrap();
+    for durable in [false, true] {
+        let calls = one_death(story, durable, None, Power::Stays, None, 0).unwrap();
         assert!(calls > 5, "{calls} calls are too few to be true");
         for call in 1..=calls {
             for (after, death) in [(0, Death::Before(call)), (1, Death::After(call))] {
@@ -462,10 +441,10 @@ fn every_step(story: Story) {
                     };
                     for gone in gones {
                         let what = format!(
-                            "{story:?}, {saving:?}, {death:?} of {calls}, power {power:?}, gone: {gone:?}"
+                            "{story:?}, durable: {durable}, {death:?} of {calls}, power {power:?}, gone: {gone:?}"
                         );
                         let died = std::panic::catch_unwind(|| {
-                            one_death(story, saving, Some(death), power, *gone, seed)
+                            one_death(story, durable, Some(death), power, *gone, seed)
                         });
                         died.unwrap_or_else(|_| panic!("{what}"));
                     }
@@ -474,8 +453,8 @@ fn every_step(story: Story) {
         }
         // The power fails when all is told and done.
         for gone in [None, Some(0), Some(2)] {
-            one_death(story, saving, None, Power::Fails, gone, 0);
-            one_death(story, saving, None, Power::FailsByChance, gone, 1);
+            one_death(story, durable, None, Power::Fails, gone, 0);
+            one_death(story, durable, None, Power::FailsByChance, gone, 1);
         }
     }
 }

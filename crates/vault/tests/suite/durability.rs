@@ -1,9 +1,8 @@
 //! P5 beyond single saves: versions that stand on versions not yet on disk, and names.
 
-use warifu_testkit::stores::{Fate, MemoryStore, Method, State, Trouble};
+use warifu_testkit::stores::{Fate, MemoryStore, State};
 use warifu_vault::node::NodeId;
 use warifu_vault::seam::catalog::{Catalog, RenameMode};
-use warifu_vault::seam::store::StoreErrorKind;
 use warifu_vault::{Options, VaultError};
 
 use crate::common::{
@@ -45,46 +44,6 @@ fn p5_fsync_covers_extents_of_earlier_saves() {
                 "fsynced",
             )
         });
-    }
-}
-
-/// Where servers put on disk what they have while the catalogue does the same, those that cannot promise it owe their share, and
-/// with too few `fsync` says so, though the version is current.
-#[test]
-fn p5_fsync_counts_the_servers_that_put_on_disk_what_they_have() {
-    for failing in [1, 2] {
-        let lab = live(async {
-            let lab = Lab::new(2, 3).await;
-            lab.servers.iter().for_each(MemoryStore::set_syncs_apart);
-            let vault = lab.start().await;
-            put(&vault, "f", b"old").await.unwrap();
-            vault.sync().await.unwrap();
-            let handle = rewrite(&vault, "f").await.unwrap();
-            write_all(&handle, b"new").await.unwrap();
-            for faults in lab.faults.iter().take(failing) {
-                let failed = Trouble::Refused(StoreErrorKind::Failed);
-                (1..=8).for_each(|nth| faults.plan(Method::Sync, nth, failed));
-            }
-            let synced = handle.fsync(&ctx()).await;
-            if failing == 1 {
-                synced.unwrap();
-                assert_eq!(lab.memory.usage().await.unwrap().owed_shares, 1);
-            } else {
-                assert!(
-                    matches!(synced, Err(VaultError::NotStored { got: 1, .. })),
-                    "{synced:?}"
-                );
-            }
-            assert_eq!(get(&vault, "f").await.unwrap(), b"new");
-            lab
-        });
-        if failing == 1 {
-            lab.power_cut();
-            live(async {
-                lab.heal();
-                assert_eq!(get(&lab.start().await, "f").await.unwrap(), b"new");
-            });
-        }
     }
 }
 

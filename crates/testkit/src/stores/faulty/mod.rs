@@ -199,21 +199,6 @@ impl ShareStore for FaultyStore {
         self.through(&met, act).await
     }
 
-    async fn sync_these(&self, names: &[ObjectKey]) -> Result<(), StoreError> {
-        let act = async {
-            if self.faults.tells(&Lie::SkipsSync) {
-                return Ok(());
-            }
-            self.inner.sync_these(names).await
-        };
-        let met = self.faults.meet(Method::Sync, None);
-        self.through(&met, act).await
-    }
-
-    fn syncs_apart(&self) -> bool {
-        self.inner.syncs_apart()
-    }
-
     async fn space(&self) -> Result<Space, StoreError> {
         let met = self.faults.meet(Method::Space, None);
         self.through(&met, self.inner.space()).await
