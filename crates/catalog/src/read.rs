@@ -334,7 +334,7 @@ pub(crate) fn user_of(
                    SELECT l.document, COALESCE(l.until_version - 1,
                           (SELECT max(v.number) FROM version v WHERE v.document = l.document))
                    FROM layout l WHERE l.extent = ?1) u
-             ORDER BY named > 0 DESC, node IS NOT NULL DESC, u.number DESC LIMIT 1",
+             ORDER BY named > 0 DESC, node IS NOT NULL DESC, u.number DESC, node DESC, u.document DESC LIMIT 1",
         )?;
         let mut found = statement.query(params![extent.as_bytes()])?;
         let Some(row) = found.next()? else { return Ok(None) };

@@ -60,6 +60,12 @@ impl<K, V> Default for Recent<K, V> {
     }
 }
 
+/// Whether it is one of the files that tell others who has a document open. They come and go, and nobody asks for their history.
+fn is_lock(name: &Name) -> bool {
+    let name = name.as_bytes();
+    name.starts_with(b"~$") || name.starts_with(b".~lock.")
+}
+
 impl<K: Hash + Eq, V> Recent<K, V> {
     fn note(&mut self, key: K, value: V, now: Timestamp) {
         if self.0.len() >= MOST {
@@ -224,7 +230,7 @@ impl Inner {
     /// After a file has lost a name.
     pub(crate) async fn file_went(&self, ctx: &Context, parent: NodeId, name: &Name, file: &Attr) {
         // With another name it is still there.
-        if file.kind != NodeKind::File || file.nlink > 0 {
+        if file.kind != NodeKind::File || file.nlink > 0 || is_lock(name) {
             return;
         }
         let now = self.clock.now();
