@@ -308,6 +308,7 @@ impl Vault {
         let keep = replaced
             .as_ref()
             .is_some_and(|attr| self.inner.open_file(attr.node).is_some());
+        let leaves = self.inner.becomes_backup(from, to).await?;
         let renamed = self
             .inner
             .catalog
@@ -320,7 +321,7 @@ impl Vault {
         if mode != RenameMode::Exchange {
             let over = renamed.other.is_some();
             self.inner
-                .file_moved(ctx, from, to, over, &renamed.moved)
+                .file_moved(ctx, from, to, (over, leaves), &renamed.moved)
                 .await;
         }
         Ok(renamed)

@@ -22,6 +22,7 @@ use warifu_core::head::Timestamp;
 use warifu_core::ids::FileId;
 
 use crate::context::{Act, Context};
+use crate::error::Result;
 use crate::node::{Attr, Name, NodeId, NodeKind};
 use crate::seam::catalog::{Durability, Write};
 use crate::vault::{Inner, lock};
@@ -122,12 +123,13 @@ impl Succession {
         notes.inherits(file, document, now)
     }
 
-    /// A file was moved from one place to another, perhaps over another file there. As for [`arrived`](Self::arrived).
+    /// A file was moved from one place to another, perhaps over another file there, and perhaps to the name of a backup: then this
+    /// is the document that it had before. As for [`arrived`](Self::arrived).
     fn moved(
         &self,
         from: Place,
         to: Place,
-        over: bool,
+        (over, leaves): (bool, Option<FileId>),
         file: &Attr,
         now: Timestamp,
     ) -> Option<FileId> {
@@ -135,11 +137,9 @@ impl Succession {
         // The place that it was to go on in is another's now.
         let left = notes.heirs.take_any(&file.node);
         let document = notes.free.take(&to, now);
-        let beside = from.0 == to.0 && is_backup(&from.1, &to.1);
-        match left {
+        match left.or(leaves) {
             Some(document) => notes.free.note(from, document, now),
             None if file.version.0 == 0 => {}
-            None if beside => notes.free.note(from, file.document, now),
             // Who takes another's place is at home there, and not where it came from.
             None if over || document.is_some() => {}
             None => notes.moved.note(file.node, (from, file.document), now),
@@ -208,13 +208,28 @@ impl Inner {
         }
     }
 
+    /// Before a file is moved: its document, where it becomes a backup. Moved over an older backup it goes on with that one's.
+    pub(crate) async fn becomes_backup(
+        &self,
+        from: (NodeId, &Name),
+        to: (NodeId, &Name),
+    ) -> Result<Option<FileId>> {
+        if from.0 != to.0 || !is_backup(from.1, to.1) {
+            return Ok(None);
+        }
+        let file = self.catalog.lookup(from.0, from.1).await?;
+        Ok(file
+            .filter(|file| file.kind == NodeKind::File && file.version.0 > 0)
+            .map(|file| file.document))
+    }
+
     /// After a file was moved to a free name, or over another file.
     pub(crate) async fn file_moved(
         &self,
         ctx: &Context,
         from: (NodeId, &Name),
         to: (NodeId, &Name),
-        over: bool,
+        (over, leaves): (bool, Option<FileId>),
         file: &Attr,
     ) {
         if file.kind != NodeKind::File || (from.0 == to.0 && from.1 == to.1) {
@@ -222,7 +237,7 @@ impl Inner {
         }
         let (from, to) = ((from.0, from.1.clone()), (to.0, to.1.clone()));
         let now = self.clock.now();
-        if let Some(document) = self.succession.moved(from, to, over, file, now) {
+        if let Some(document) = self.succession.moved(from, to, (over, leaves), file, now) {
             self.go_on_with(ctx, file.node, document).await;
         }
     }
