@@ -212,6 +212,19 @@ impl Rig {
         servers: Vec<PathBuf>,
         options: &[String],
     ) -> Self {
+        let options: Vec<String> = options
+            .iter()
+            .flat_map(|option| ["-o".to_owned(), option.clone()])
+            .collect();
+        Self::with_arguments(scratch, k, servers, &options)
+    }
+
+    /// A vault on these servers, with further arguments of `warifu init`.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    #[must_use]
+    pub fn with_arguments(scratch: TempDir, k: u8, servers: Vec<PathBuf>, more: &[String]) -> Self {
         let (vault, drive) = (
             scratch.path().join("office.toml"),
             scratch.path().join("drive"),
@@ -230,9 +243,7 @@ impl Rig {
             k.to_string().into(),
         ];
         arguments.extend(rig.servers.iter().map(OsString::from));
-        for option in options {
-            arguments.extend(["-o".into(), option.into()]);
-        }
+        arguments.extend(more.iter().map(OsString::from));
         must(warifu(), arguments);
         rig
     }

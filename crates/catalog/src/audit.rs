@@ -29,10 +29,10 @@ pub fn chain_after(
     seq: u64,
     entry: &AuditEntry,
 ) -> Result<[u8; 32], CatalogError> {
-    Ok(chain(key, previous, seq, &encode_entry(entry)?))
+    Ok(chain_of(key, previous, seq, &encode_entry(entry)?))
 }
 
-fn chain(key: &CatalogKey, previous: &[u8; 32], seq: u64, plain: &[u8]) -> [u8; 32] {
+pub(crate) fn chain_of(key: &CatalogKey, previous: &[u8; 32], seq: u64, plain: &[u8]) -> [u8; 32] {
     let mut bytes = Vec::with_capacity(8 + plain.len());
     bytes.extend_from_slice(&seq.to_le_bytes());
     bytes.extend_from_slice(plain);
@@ -50,7 +50,7 @@ pub(crate) fn record(tx: &Tx<'_>, entry: &AuditEntry) -> Outcome<()> {
         .checked_add(1)
         .ok_or_else(|| damaged("the audit log has a line with the last number there is"))?;
     let plain = encode_entry(entry)?;
-    let chain = chain(tx.key(), &tail.chain, seq, &plain);
+    let chain = chain_of(tx.key(), &tail.chain, seq, &plain);
     let sealed = tx.key().seal(Field::Audit, &seq.to_le_bytes(), &plain)?;
     tx.run(
         "INSERT INTO audit (seq, sealed, chain) VALUES (?1, ?2, ?3)",

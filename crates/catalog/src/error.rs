@@ -11,6 +11,20 @@ pub(crate) struct Fail {
     pub(crate) error: CatalogError,
     /// The disk did not confirm a write: what was written before may be lost although the engine thinks it safe.
     pub(crate) unconfirmed: bool,
+    /// What is known of a request to another process that failed.
+    pub(crate) fate: Fate,
+}
+
+/// What is known of a request that failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It was answered: so it is, also when it is made again.
+    #[default]
+    Answered,
+    /// Nothing of it was done, and it may be made again.
+    TakenBack,
+    /// The connection broke: whether it was done is not known.
+    Broken,
 }
 
 /// The result of this crate's inner functions.
@@ -21,6 +35,7 @@ impl From<CatalogError> for Fail {
         Self {
             error,
             unconfirmed: false,
+            fate: Fate::Answered,
         }
     }
 }
@@ -58,7 +73,11 @@ impl From<rusqlite::Error> for Fail {
                 _ => CatalogError::Failed { detail },
             },
         };
-        Self { error, unconfirmed }
+        Self {
+            error,
+            unconfirmed,
+            fate: Fate::Answered,
+        }
     }
 }
 

@@ -50,7 +50,9 @@ mod error;
 mod files;
 mod journal;
 mod layout;
+mod moving;
 mod names;
+mod postgres;
 mod read;
 mod readers;
 mod rename;
@@ -65,3 +67,7 @@ mod xattrs;
 
 pub use audit::chain_after;
 pub use catalog::SqliteCatalog;
+pub use postgres::{
+    DEFAULT_SCHEMA, Encryption, PostgresCatalog, PostgresLogin, PostgresPart, PostgresUrl,
+    PostgresUrlError,
+};

@@ -16,8 +16,8 @@ use crate::error::{Fail, Outcome, damaged};
 pub(crate) const SCHEMA: u32 = 3;
 
 /// What a right key opens.
-const WITNESS: &[u8] = b"the key of this catalogue";
-const WITNESS_ROW: &[u8] = b"witness";
+pub(crate) const WITNESS: &[u8] = b"the key of this catalogue";
+pub(crate) const WITNESS_ROW: &[u8] = b"witness";
 
 /// `entry`, `extent` and the others that are found by random bytes are `WITHOUT ROWID`: the row lies in the index itself.
 ///

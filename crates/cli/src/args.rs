@@ -2,6 +2,7 @@
 //!
 //! English help stands here; Japanese help lies in `words/help.ja.ftl` and is laid over it by [`command`].
 
+mod catalog;
 mod run;
 mod upkeep;
 
@@ -14,6 +15,7 @@ use clap::{
 };
 use clap_complete::Shell;
 
+pub use self::catalog::{Catalog, CatalogCommand, CatalogMove};
 pub use self::run::Run;
 pub use self::upkeep::{Server, ServerCommand, ServerList, ServerReplace, Verify};
 use crate::exit::Exit;
@@ -72,6 +74,8 @@ pub enum Command {
     Verify(Verify),
     /// List the servers, or replace a lost one.
     Server(Server),
+    /// Move the catalogue to a PostgreSQL database, or back into a file.
+    Catalog(Catalog),
     /// Make the catalogue anew from any K servers: names, folders, versions and the audit log.
     Rebuild(Rebuild),
     /// Split one file into share files, without a vault.
@@ -110,6 +114,12 @@ pub struct Init {
     /// is file:PATH or env:NAME, never itself. Fields: user, password, key, passphrase, host_key, known_hosts, access_key, secret_key, ca.
     #[arg(short = 'o', long, value_name = "NAME.FIELD=VALUE")]
     pub server_option: Vec<String>,
+    /// Keep the catalogue in a PostgreSQL database, for many machines: postgres://USER@HOST/DATABASE [default: a file beside VAULT]
+    #[arg(long, value_name = "URL")]
+    pub catalog: Option<String>,
+    /// How the database is logged in to: password=file:PATH, password=env:NAME, or ca=PATH (further certificate authorities).
+    #[arg(long, value_name = "FIELD=VALUE", requires = "catalog")]
+    pub catalog_option: Vec<String>,
     /// Let every save wait for the servers' disks.
     #[arg(long)]
     pub strict: bool,
@@ -451,6 +461,10 @@ fn examples(command: &str) -> &'static [&'static str] {
         "server" => &[
             "warifu server list office.toml",
             "warifu server replace office.toml bunko /mnt/new-disk/bunko --yes",
+        ],
+        "catalog" => &[
+            "warifu catalog move office.toml --to postgres://warifu@db.example.jp/office --catalog-option password=file:db.password",
+            "warifu catalog move office.toml --to sqlite:office.db --yes",
         ],
         "rebuild" => &[
             "warifu rebuild office.toml",

@@ -1,5 +1,6 @@
 //! What each command does.
 
+pub mod catalog;
 pub mod copy;
 pub mod doctor;
 pub mod files;

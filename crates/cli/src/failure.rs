@@ -269,6 +269,11 @@ impl Failure {
             CatalogError::Full => {
                 Self::new(Exit::NoRoom, say!("catalog-full"), say!("local-full-next"))
             }
+            CatalogError::Failed { detail } => Self::new(
+                Exit::Failed,
+                say!("catalog-failed", path = path, detail = shown_text(detail)),
+                say!("catalog-failed-next"),
+            ),
             CatalogError::Newer { found, known } => Self::new(
                 Exit::BadInput,
                 say!("catalog-newer", found = *found, known = *known),
@@ -435,6 +440,26 @@ impl Failure {
                 say!("catalog-exists-next"),
             ),
             warifu::Error::Catalog { path, source } => Self::catalog(&source, &shown_path(&path)),
+            warifu::Error::CatalogBusy { saves } => Self::new(
+                Exit::Failed,
+                say!("catalog-busy", saves = saves),
+                say!("catalog-busy-next"),
+            ),
+            warifu::Error::CatalogDiffers { what } => Self::new(
+                Exit::Failed,
+                say!("catalog-differs", detail = shown_text(&what)),
+                say!("catalog-differs-next"),
+            ),
+            warifu::Error::CatalogUrl { source } => Self::new(
+                Exit::Usage,
+                say!("catalog-url", detail = shown_text(&source.to_string())),
+                say!("catalog-url-next"),
+            ),
+            warifu::Error::CatalogPassword { source } => Self::new(
+                Exit::BadInput,
+                say!("catalog-password", detail = shown_text(&source.to_string())),
+                say!("catalog-option-next"),
+            ),
             warifu::Error::Vault(error) => Self::vault(&error, &say!("the-vault")),
             warifu::Error::Path(bad) => Self::bad_name(&bad, &say!("the-path")),
             warifu::Error::Stream(error) => Self::new(

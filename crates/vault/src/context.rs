@@ -1,6 +1,7 @@
 //! [`Context`]: on whose behalf an operation is done.
 
 use warifu_core::head::Timestamp;
+use warifu_core::ids::VersionNo;
 
 /// Who asks, from where, with which program, and what for. Every operation takes one: the audit log, policy and servers
 /// that judge requests for themselves all need it.
@@ -149,6 +150,17 @@ pub struct AuditEntry {
     pub node: Option<crate::node::NodeId>,
     /// What else is worth knowing, such as the name given or the version saved. May hold names: the log is sealed.
     pub detail: String,
+}
+
+impl AuditEntry {
+    /// With the version that was opened as its detail.
+    #[must_use]
+    pub fn of_version(self, version: VersionNo) -> Self {
+        Self {
+            detail: format!("version {version}"),
+            ..self
+        }
+    }
 }
 
 impl Context {

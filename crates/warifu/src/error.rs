@@ -3,8 +3,9 @@
 use std::io;
 use std::path::PathBuf;
 
+use warifu_catalog::PostgresUrlError;
 use warifu_core::ids::BadThreshold;
-use warifu_store::{BadOption, CreateError, ProbeError, UrlError};
+use warifu_store::{BadOption, CreateError, CredentialError, ProbeError, UrlError};
 use warifu_vault::error::{ServerFault, VaultError};
 use warifu_vault::node::BadName;
 use warifu_vault::seam::catalog::CatalogError;
@@ -120,6 +121,30 @@ pub enum Error {
         path: PathBuf,
         /// What is wrong.
         source: CatalogError,
+    },
+    /// Somebody is saving, so the catalogue cannot be moved.
+    #[error("{saves} saves have begun and not ended")]
+    CatalogBusy {
+        /// How many.
+        saves: u64,
+    },
+    /// What was copied of a catalogue is not what is in it. Nothing was moved.
+    #[error("the copy of the catalogue differs: {what}")]
+    CatalogDiffers {
+        /// What is the first thing that differs.
+        what: String,
+    },
+    /// The URL of the catalogue's database cannot be used.
+    #[error(transparent)]
+    CatalogUrl {
+        /// What is wrong with it.
+        source: PostgresUrlError,
+    },
+    /// The password of the catalogue's database is not at hand.
+    #[error("the password of the catalogue's database: {source}")]
+    CatalogPassword {
+        /// Why.
+        source: CredentialError,
     },
     /// The vault refused or failed.
     #[error(transparent)]

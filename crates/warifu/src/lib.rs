@@ -22,6 +22,7 @@
 //! vault can do is told by [`Vault`]; [`Warifu`] adds the short ways for files by their paths. Everything runs on the
 //! caller's tokio runtime (multi-threaded, with its time driver).
 
+mod catalog;
 mod checkpoint;
 mod context;
 mod error;
@@ -32,7 +33,9 @@ mod part;
 mod path;
 mod place;
 mod rebuild;
+mod relocate;
 mod replace;
+mod rewrite;
 mod vault_file;
 
 pub use context::{group_name, process_context, user_name};
@@ -41,11 +44,13 @@ pub use files::{BLOCK, FileMeta, Walk};
 pub use open::{InitOptions, NewServer, OpenOptions, Warifu};
 pub use path::VaultPath;
 pub use rebuild::Rebuilt;
+pub use relocate::{Relocated, RelocationPlan, RelocationProgress};
 pub use replace::ReplacePlan;
 pub use vault_file::{
     FORMAT, MemoryRule, Problem, Retention, SaveDurability, ServerEntry, VaultFile, VaultFileError,
 };
 
+pub use warifu_catalog::PostgresUrlError;
 pub use warifu_core as core;
 pub use warifu_core::format::Scheme;
 pub use warifu_core::head::Timestamp;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use warifu_catalog::SqliteCatalog;
+use warifu_catalog::PostgresUrl;
 use warifu_core::format::Scheme;
 use warifu_core::ids::{Generation, Threshold};
 use warifu_core::keys::VaultKey;
@@ -13,13 +13,14 @@ use warifu_store::{
 };
 use warifu_vault::context::{Act, AuditEntry, Context};
 use warifu_vault::error::{Fault, ServerFault};
-use warifu_vault::keys::{Candidate, Expected, FoundError, UnlockError, found, unlock};
+use warifu_vault::keys::{Candidate, Expected, FoundError, UnlockError, Unlocked, found, unlock};
 use warifu_vault::node::{AttrChange, NodeId};
 use warifu_vault::seam::catalog::{Catalog, CatalogError, Write};
 use warifu_vault::seam::clock::{Clock, SystemClock};
 use warifu_vault::seam::store::{Durability, ObjectKey, ShareStore};
 use warifu_vault::{Options, ServerSeat, Unsaved, Vault, VaultConfig};
 
+use crate::catalog::{NewCatalog, open_catalog, remove_catalog};
 use crate::context::process_context;
 use crate::error::Error;
 use crate::foreign::ForeignStore;
@@ -58,6 +59,7 @@ pub struct InitOptions {
     program: String,
     durability: SaveDurability,
     scheme: Scheme,
+    catalog: Option<(String, Credentials)>,
 }
 
 impl InitOptions {
@@ -68,7 +70,16 @@ impl InitOptions {
             program: program.into(),
             durability: SaveDurability::Normal,
             scheme: Scheme::Shamir,
+            catalog: None,
         }
+    }
+
+    /// Where the catalogue is to be: `postgres://USER@HOST/DATABASE`, with `password` and `ca` among the credentials, paths relative to the
+    /// current folder. Otherwise it is a file beside the vault file.
+    #[must_use]
+    pub fn catalog(mut self, url: impl Into<String>, credentials: Credentials) -> Self {
+        self.catalog = Some((url.into(), credentials));
+        self
     }
 
     /// What saves wait for.
@@ -168,10 +179,17 @@ impl Warifu {
         if path.symlink_metadata().is_ok() {
             return Err(VaultFileError::Exists { path }.into());
         }
-        let catalog = format!(
-            "sqlite:{}.db",
-            path.file_stem().unwrap_or_default().to_string_lossy()
-        );
+        let (catalog, catalog_credentials) = match options.catalog {
+            Some((url, credentials)) => {
+                PostgresUrl::parse(&url).map_err(|source| Error::CatalogUrl { source })?;
+                let rebased = credentials.rebased(&current_folder()?, folder_of(&path));
+                (url, rebased)
+            }
+            None => {
+                let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+                (format!("sqlite:{stem}.db"), Credentials::default())
+            }
+        };
         let mut names = BTreeSet::new();
         let mut entries = Vec::new();
         for server in servers {
@@ -233,15 +251,18 @@ impl Warifu {
             retention: Retention::All,
             memory: MemoryRule::default(),
             catalog,
+            catalog_credentials,
             servers: servers.collect(),
         };
-        let catalog = file.catalog_path(&path);
         let made = async {
-            make_catalog(&catalog, &founded.key, &file, &options.program).await?;
-            file.write_new(&path).map_err(|error| {
-                remove_catalog(&catalog);
-                Error::from(error)
-            })
+            make_catalog(&path, &founded.key, &file, &options.program).await?;
+            match file.write_new(&path) {
+                Ok(()) => Ok(()),
+                Err(error) => {
+                    remove_catalog(&file, &path, founded.key.catalog_key(file.vault)).await;
+                    Err(Error::from(error))
+                }
+            }
         };
         if let Err(error) = made.await {
             unfound(&candidates, founded.generation).await;
@@ -260,47 +281,8 @@ impl Warifu {
     pub async fn open(path: &Path, options: OpenOptions) -> Result<Self, Error> {
         let path = absolute(path)?;
         let file = VaultFile::read(&path)?;
-        let mut candidates = Vec::new();
-        for server in &file.servers {
-            let store: Arc<dyn ShareStore> = if server.url == MISSING {
-                Arc::new(ForeignStore {
-                    detail: "this server is lost; another one must take its place".to_owned(),
-                })
-            } else {
-                let spec = spec(
-                    &server.name,
-                    &server.url,
-                    &server.credentials,
-                    folder_of(&path),
-                )?;
-                attach_store(&spec)
-            };
-            candidates.push(Candidate {
-                name: server.name.clone(),
-                store,
-            });
-        }
-        let expected = Expected {
-            vault: file.vault,
-            threshold: file.threshold,
-            seats: file
-                .servers
-                .iter()
-                .map(|server| (server.id, server.index))
-                .collect(),
-        };
-        let unlocked = unlock(&candidates, &expected).await.map_err(unlock_error)?;
-        let catalog_path = file.catalog_path(&path);
-        let catalog = SqliteCatalog::open(&catalog_path, unlocked.key.catalog_key(file.vault))
-            .map_err(|source| match source {
-                CatalogError::NotFound { .. } => Error::CatalogMissing {
-                    path: catalog_path.clone(),
-                },
-                source => Error::Catalog {
-                    path: catalog_path.clone(),
-                    source,
-                },
-            })?;
+        let (candidates, unlocked) = unlock_file(&file, &path).await?;
+        let catalog = open_catalog(&file, &path, unlocked.key.catalog_key(file.vault)).await?;
         let foreign = |name: &str| {
             unlocked
                 .faults
@@ -339,7 +321,7 @@ impl Warifu {
             servers: seats.collect(),
             options: vault,
         };
-        let (catalog, clock) = (Arc::new(catalog), Arc::new(SystemClock));
+        let clock = Arc::new(SystemClock);
         let vault = Vault::start(config, unlocked.key, catalog, clock).await?;
         vault.learn(&unlocked.answers);
         let context = process_context(&options.program);
@@ -391,6 +373,44 @@ impl Warifu {
     }
 }
 
+/// The servers of a vault file, in its order, and the vault key from any k of them.
+pub(crate) async fn unlock_file(
+    file: &VaultFile,
+    path: &Path,
+) -> Result<(Vec<Candidate>, Unlocked), Error> {
+    let mut candidates = Vec::new();
+    for server in &file.servers {
+        let store: Arc<dyn ShareStore> = if server.url == MISSING {
+            Arc::new(ForeignStore {
+                detail: "this server is lost; another one must take its place".to_owned(),
+            })
+        } else {
+            let spec = spec(
+                &server.name,
+                &server.url,
+                &server.credentials,
+                folder_of(path),
+            )?;
+            attach_store(&spec)
+        };
+        candidates.push(Candidate {
+            name: server.name.clone(),
+            store,
+        });
+    }
+    let expected = Expected {
+        vault: file.vault,
+        threshold: file.threshold,
+        seats: file
+            .servers
+            .iter()
+            .map(|server| (server.id, server.index))
+            .collect(),
+    };
+    let unlocked = unlock(&candidates, &expected).await.map_err(unlock_error)?;
+    Ok((candidates, unlocked))
+}
+
 pub(crate) fn unlock_error(error: UnlockError) -> Error {
     match error {
         UnlockError::TooFewServers {
@@ -430,14 +450,29 @@ async fn unfound(servers: &[Candidate], generation: Generation) {
     }
 }
 
+/// Makes a catalogue that is in its place only when it is whole.
 async fn make_catalog(
     path: &Path,
     key: &VaultKey,
     file: &VaultFile,
     program: &str,
 ) -> Result<(), Error> {
-    let failed = |source| catalog_error(path, source);
-    let catalog = SqliteCatalog::create(path, key.catalog_key(file.vault)).map_err(failed)?;
+    let new = NewCatalog::begin(file, path, key.catalog_key(file.vault)).await?;
+    match furnish(new.catalog(), file, program).await {
+        Ok(()) => new.finish().await,
+        Err(source) => {
+            let shown = new.shown();
+            new.abandon().await;
+            Err(catalog_error(&shown, source))
+        }
+    }
+}
+
+async fn furnish(
+    catalog: &dyn Catalog,
+    file: &VaultFile,
+    program: &str,
+) -> Result<(), CatalogError> {
     let context = process_context(program);
     // The root belongs to whoever makes the vault: on a drive of their own they may write.
     let owner = AttrChange {
@@ -464,10 +499,6 @@ async fn make_catalog(
         .set_attr(NodeId::ROOT, &owner, write)
         .await
         .map(drop)
-        .map_err(|source| {
-            remove_catalog(path);
-            failed(source)
-        })
 }
 
 pub(crate) fn catalog_error(path: &Path, source: CatalogError) -> Error {
@@ -477,14 +508,6 @@ pub(crate) fn catalog_error(path: &Path, source: CatalogError) -> Error {
             path: path.into(),
             source,
         },
-    }
-}
-
-fn remove_catalog(path: &Path) {
-    for suffix in ["", "-wal", "-shm"] {
-        let mut name = path.as_os_str().to_owned();
-        name.push(suffix);
-        let _ = std::fs::remove_file(name);
     }
 }
 

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use warifu_catalog::SqliteCatalog;
 use warifu_core::format::Scheme;
 use warifu_core::ids::ServerId;
 use warifu_store::{Credentials, attach_store};
@@ -13,13 +12,13 @@ use warifu_vault::rebuild::{
 };
 use warifu_vault::seam::clock::SystemClock;
 
+use crate::catalog::NewCatalog;
 use crate::context::process_context;
 use crate::error::Error;
 use crate::open::{
     NewServer, OpenOptions, Warifu, absolute, catalog_error, current_folder, spec, stored_url,
     unlock_error,
 };
-use crate::part::Part;
 use crate::vault_file::{
     MemoryRule, Retention, SaveDurability, ServerEntry, VaultFile, VaultFileError, folder_of,
 };
@@ -102,27 +101,32 @@ impl Warifu {
             }
         }
         let (vault, threshold) = (gathered.vault, gathered.threshold);
-        let catalog_path = match &known {
-            Some(file) => file.catalog_path(&path),
-            None => folder_of(&path).join(catalog_name(&path)),
+        // Where there is no vault file yet, one that only says where the catalogue is to be.
+        let placed = match &known {
+            Some(file) => file.clone(),
+            None => file_of(vault, threshold, &RebuildReport::default(), &entries, &path),
         };
         // Under another name until it is whole.
-        let part = Part::begin(&catalog_path)?;
-        let catalog = SqliteCatalog::create_in(part.path(), gathered.key.catalog_key(vault))
-            .map_err(|source| catalog_error(&catalog_path, source))?;
+        let new = NewCatalog::begin(&placed, &path, gathered.key.catalog_key(vault)).await?;
+        let catalog_path = new.shown();
         let context = process_context(program);
         let options = RebuildOptions::default();
         let made = rebuild(
             gathered,
-            &catalog,
+            new.catalog(),
             &SystemClock,
             &context,
             &options,
             progress,
         )
         .await;
-        drop(catalog);
-        let report = made.map_err(|error| rebuild_error(error, &catalog_path))?;
+        let report = match made {
+            Ok(report) => report,
+            Err(error) => {
+                new.abandon().await;
+                return Err(rebuild_error(error, &catalog_path));
+            }
+        };
         let file = match &known {
             Some(file) => file.clone(),
             None => {
@@ -132,7 +136,7 @@ impl Warifu {
                 file
             }
         };
-        part.finish().inspect_err(|_| {
+        new.finish().await.inspect_err(|_| {
             if known.is_none() {
                 let _gone = std::fs::remove_file(&path);
             }
@@ -240,6 +244,7 @@ fn file_of(
         retention: Retention::All,
         memory: MemoryRule::default(),
         catalog: format!("sqlite:{}", catalog_name(path)),
+        catalog_credentials: Credentials::default(),
         servers,
     }
 }

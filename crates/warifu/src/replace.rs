@@ -13,11 +13,10 @@
 //! nothing is owed then. Drives see the new vault file within a second or two (`place.rs`), and [`Warifu::owe_missing`] looks at the end for what the
 //! new place has not got.
 
-use std::io::Write as _;
+use std::fs;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
-use std::{fs, io};
 
 use warifu_core::ids::{ServerId, ShareIndex};
 use warifu_store::{Credentials, StoreUrl, attach_store, create_store, probe};
@@ -28,7 +27,8 @@ use warifu_vault::verify::Check;
 use crate::error::Error;
 use crate::open::{NewServer, Warifu, current_folder, spec, stored_url};
 use crate::place::LOOK_EVERY;
-use crate::vault_file::{Problem, VaultFile, VaultFileError, folder_of};
+use crate::rewrite::rewrite_with;
+use crate::vault_file::{VaultFileError, folder_of};
 
 /// How long the old place is given to show that it is still there.
 const OLD_PLACE: Duration = Duration::from_secs(5);
@@ -210,38 +210,10 @@ fn rewrite(
     url: &str,
     credentials: &Credentials,
 ) -> Result<(), VaultFileError> {
-    // The file itself is replaced, not a link to it.
-    let path: PathBuf = fs::canonicalize(path).unwrap_or_else(|_| path.into());
-    let failed = |source: io::Error| VaultFileError::Io {
-        path: path.clone(),
-        source,
-    };
-    let text = fs::read_to_string(&path).map_err(failed)?;
-    let changed = with_place(&text, index, url, credentials).ok_or_else(|| {
-        let problem = Problem::Syntax(format!("there is no server with the index {index}"));
-        VaultFileError::Invalid {
-            path: path.clone(),
-            line: 1,
-            problem,
-        }
-    })?;
-    // What cannot be read back is not written.
-    VaultFile::parse(&changed, &path)?;
-    let folder = folder_of(&path);
-    let permissions = fs::metadata(&path).map_err(failed)?.permissions();
-    let mut temporary = tempfile::Builder::new()
-        .prefix(".warifu-")
-        .permissions(permissions)
-        .tempfile_in(folder)
-        .map_err(failed)?;
-    temporary.write_all(changed.as_bytes()).map_err(failed)?;
-    temporary.as_file().sync_all().map_err(failed)?;
-    temporary
-        .persist(&path)
-        .map_err(|error| failed(error.error))?;
-    fs::File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .map_err(failed)
+    let problem = format!("there is no server with the index {index}");
+    rewrite_with(path, &problem, |text| {
+        with_place(text, index, url, credentials)
+    })
 }
 
 /// The text with another place for the server of this index; `None` where there is none.

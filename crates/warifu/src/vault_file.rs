@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use toml::Spanned;
+use warifu_catalog::{PostgresUrl, PostgresUrlError};
 use warifu_core::format::Scheme;
 use warifu_core::ids::{ServerId, ShareIndex, Threshold, VaultId};
 use warifu_store::{BadOption, Credentials};
@@ -35,8 +36,10 @@ pub struct VaultFile {
     pub retention: Retention,
     /// What a machine must be like for a drive to be mounted there.
     pub memory: MemoryRule,
-    /// Where the catalogue is: `sqlite:PATH`, the path relative to the vault file.
+    /// Where the catalogue is: `sqlite:PATH`, the path relative to the vault file, or `postgres://USER@HOST/DATABASE`.
     pub catalog: String,
+    /// How a database is logged in to: `password` and `ca`, paths relative to the vault file.
+    pub catalog_credentials: Credentials,
     /// The servers, ascending by index, one for each share.
     pub servers: Vec<ServerEntry>,
 }
@@ -256,6 +259,39 @@ struct RawThreshold {
 #[serde(deny_unknown_fields)]
 struct RawCatalog {
     url: Spanned<String>,
+    password: Option<Spanned<String>>,
+    ca: Option<Spanned<String>>,
+}
+
+impl RawCatalog {
+    /// Where the catalogue is and how it is logged in to; or what is wrong, and where.
+    fn read(&self) -> Result<(String, Credentials), (Range<usize>, Problem)> {
+        let url = self.url.get_ref();
+        let wrong = |problem| (self.url.span(), problem);
+        if PostgresUrl::is_one(url) {
+            PostgresUrl::parse(url).map_err(|error| match error {
+                PostgresUrlError::Secret => wrong(Problem::Secret {
+                    field: "catalog.url",
+                }),
+                // The URL is not repeated: it may hold a password.
+                other => wrong(Problem::Syntax(format!("catalog.url: {other}"))),
+            })?;
+        } else if url.strip_prefix("sqlite:").is_none_or(str::is_empty) {
+            return Err(wrong(Problem::Value {
+                field: "catalog.url",
+                found: url.clone(),
+                allowed: "\"sqlite:\" and a path, or postgres://USER@HOST/DATABASE",
+            }));
+        }
+        let mut credentials = Credentials::default();
+        for (field, value) in [("password", &self.password), ("ca", &self.ca)] {
+            let Some(value) = value else { continue };
+            credentials
+                .set(field, value.get_ref())
+                .map_err(|error| (value.span(), option_problem(&error)))?;
+        }
+        Ok((url.clone(), credentials))
+    }
 }
 
 #[derive(Deserialize)]
@@ -426,14 +462,10 @@ impl VaultFile {
                 Problem::ServerCount { needed: n, got },
             ));
         }
-        let catalog = raw.catalog.url.get_ref().clone();
-        if catalog.strip_prefix("sqlite:").is_none_or(str::is_empty) {
-            return Err(bad(
-                &raw.catalog.url,
-                "catalog.url",
-                "\"sqlite:\" and a path",
-            ));
-        }
+        let (catalog, catalog_credentials) = raw
+            .catalog
+            .read()
+            .map_err(|(span, problem)| invalid(span, problem))?;
         let mut servers = Vec::with_capacity(raw.server.len());
         let mut seen = (
             BTreeSet::new(),
@@ -524,6 +556,7 @@ impl VaultFile {
             retention,
             memory,
             catalog,
+            catalog_credentials,
             servers,
         })
     }
@@ -558,8 +591,8 @@ impl VaultFile {
              k = {k}\n\
              n = {n}\n\
              \n\
-             # Names, versions and places, sealed under the vault key. The path is relative to this file.\n\
-             # 名前・版・置き場所の目録（暗号化済み）。パスはこのファイルからの相対です。\n\
+             # Names, versions and places, sealed under the vault key: a file (sqlite:PATH, relative to this file) for one machine, or a\n\
+             # PostgreSQL database (postgres://USER@HOST/DATABASE) for many. 名前・版・置き場所の目録（暗号化済み）。\n\
              [catalog]\n\
              url = {catalog}\n",
             k = self.threshold.k(),
@@ -571,6 +604,9 @@ impl VaultFile {
             memory = quoted(self.memory.as_str()),
             catalog = quoted(&self.catalog),
         );
+        for (field, value) in self.catalog_credentials.entries() {
+            text.push_str(&format!("{field} = {}\n", quoted(&value)));
+        }
         for server in &self.servers {
             text.push_str(&format!(
                 "\n[[server]]\nindex = {}\nid = {}\nname = {}\nurl = {}\n",

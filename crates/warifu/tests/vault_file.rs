@@ -28,6 +28,7 @@ fn sample() -> VaultFile {
         retention: Retention::All,
         memory: MemoryRule::Guarded,
         catalog: "sqlite:office.db".into(),
+        catalog_credentials: Credentials::default(),
         servers,
     }
 }

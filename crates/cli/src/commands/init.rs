@@ -1,6 +1,7 @@
 //! `warifu init`: a new vault.
 
 use serde::Serialize;
+use warifu::store::Credentials;
 use warifu::{InitOptions, NewServer, SaveDurability, Scheme, Threshold, Warifu};
 
 use super::Done;
@@ -54,9 +55,12 @@ pub async fn run(args: Init) -> Done {
     } else {
         SaveDurability::Normal
     };
-    let options = InitOptions::new("warifu")
+    let mut options = InitOptions::new("warifu")
         .durability(durability)
         .scheme(args.scheme.into());
+    if let Some(url) = &args.catalog {
+        options = options.catalog(url, catalog_options(&args.catalog_option)?);
+    }
     let file = Warifu::init(&args.vault, threshold, servers, options)
         .await
         .map_err(Failure::opening)?;
@@ -110,6 +114,28 @@ pub async fn run(args: Init) -> Done {
         }
     }
     Ok(Exit::Ok)
+}
+
+/// How a catalogue's database is logged in to: words of the form `FIELD=VALUE`.
+pub fn catalog_options(words: &[String]) -> Result<Credentials, Failure> {
+    let mut credentials = Credentials::default();
+    for word in words {
+        let usage = |detail: String| {
+            Failure::new(
+                Exit::Usage,
+                say!("catalog-option", detail = shown_text(&detail)),
+                say!("catalog-option-next"),
+            )
+        };
+        match word.split_once('=') {
+            Some((field @ ("password" | "ca"), value)) => credentials
+                .set(field, value)
+                .map_err(|error| usage(error.to_string()))?,
+            // The word is not repeated: it may be a password.
+            _ => return Err(usage("FIELD=VALUE".into())),
+        }
+    }
+    Ok(credentials)
 }
 
 /// A server from the command line: `NAME=URL`, or a URL, which gets a name by its place.

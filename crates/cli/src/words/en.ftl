@@ -149,7 +149,14 @@ catalog-missing-next = make it anew from the servers with: { $warifu } rebuild {
 catalog-exists = there is a catalogue { $path } already.
 catalog-exists-next = choose another name for the vault file; the catalogue is named after it.
 catalog-no-answer = the catalogue does not answer: { $detail }
-catalog-no-answer-next = another process may be busy with it; wait a little and try again.
+catalog-no-answer-next = another process may be busy with it, or the database that the vault file names is not running or not reached; wait a little and try again.
+catalog-url = the database cannot be used as it is written: { $detail }
+catalog-url-next = write postgres://USER@HOST/DATABASE, without a password; a password is named by --catalog-option password=file:PATH
+catalog-option = the option of the catalogue's database cannot be used: { $detail }
+catalog-option-next = write password=file:PATH, password=env:NAME or ca=PATH; the file must be readable by you alone and hold the password.
+catalog-password = the password of the catalogue's database is not at hand: { $detail }
+catalog-failed = the catalogue { $path } refused: { $detail }
+catalog-failed-next = where it was moved, get the vault file as it is now; where a database refuses, its user, password and rights are named in the vault file; then try again.
 catalog-full = there is no room left for the catalogue.
 catalog-newer = the catalogue has schema { $found }; this warifu knows up to { $known }.
 catalog-damaged = the catalogue { $path } cannot be used: { $detail }
@@ -293,6 +300,21 @@ no-server = the vault has no server { $server }. It has: { $known }.
 no-server-next = see them with: { $warifu } server list { $vault }
 place-taken = the place for { $server } already belongs to a vault.
 place-taken-next = name an empty folder or place; nothing was changed.
+catalog-busy = { $saves ->
+    [one] a save is under way, or was cut off a moment ago.
+   *[other] { $saves } saves are under way, or were cut off a moment ago.
+}
+catalog-busy-next = unmount all drives of this vault, wait a few minutes for saves that were cut off, and try again.
+catalog-differs = the copy of the catalogue is not what the catalogue holds ({ $detail }); nothing was moved.
+catalog-differs-next = run { $warifu } verify { $vault } and report this.
+catalog-move-plan = The catalogue goes from { $from } to { $to }: { $files } files, { $folders } folders, { $versions } versions, and the audit log. Unmount all drives first: as soon as the move begins, the old catalogue refuses changes.
+catalog-move-same = The catalogue is at { $from } already: a move that was cut off is taken back, and the catalogue takes changes again.
+catalog-move-begun = note: a move was begun before and cut off; this goes on with it.
+catalog-move-saves = note: { $saves } saves have begun and not ended.
+catalog-move-next = carry this out by repeating the command with --yes.
+catalog-move-done = Moved to { $to }: { $rows } rows and { $lines } lines of the audit log, compared and the same. The vault file names the new place; give every machine the new vault file.
+catalog-move-old = note: the old catalogue { $from } is kept and refuses changes. Remove it when all machines use the new one.
+catalog-move-undone = The catalogue takes changes again.
 replace-plan = { $server } keeps share { $index } and gets a new place: { $old } → { $new }
 replace-old-answers = note: the old place still answers. Drives that use this very vault file go on at the new place within seconds; unmount those that use a copy of it.
 replace-beside = note: the new place is on the same disk as { $servers }. They would be lost together.

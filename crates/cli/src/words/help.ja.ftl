@@ -14,6 +14,8 @@ help-init = 2 台以上の割符サーバに新しい保管庫を作ります
     .servers = 割符サーバごとのフォルダまたは URL。「名前=URL」で名前を付けられます
     .threshold = 読むのに必要なサーバの台数（しきい値）
     .server_option = 割符サーバのパスワードや鍵の場所: 名前.項目=値（例 honcho.key=file:honcho.key、honcho.host_key=SHA256:…）。パスワードそのものではなく file:パス か env:変数名 を書きます。項目: user, password, key, passphrase, host_key, known_hosts, access_key, secret_key, ca
+    .catalog = 目録を PostgreSQL データベースに置きます（多数の計算機で使うとき）: postgres://ユーザー@ホスト/データベース［既定: VAULT の隣のファイル］
+    .catalog_option = データベースへの接続方法: password=file:パス、password=env:変数名、ca=パス（追加の認証局）
     .strict = 保存のたびに、サーバのディスクに書き込まれるまで待ちます
     .scheme = 分散の方式。shamir: しきい値に満たない台数からは、どれだけ計算しても何もわかりません。各サーバの割符はファイルと同じ大きさです。compact: 暗号が破られないかぎり何もわかりません。各サーバの割符はファイルのしきい値分の 1 です [既定: shamir]
 help-mount = 保管庫をドライブとして見せます
@@ -77,6 +79,12 @@ help-server-replace = 失われたサーバの席に新しい空の場所を与�
     .server_option = パスワードや鍵の場所: 名前.項目=値（init と同じ）
     .yes = 計画を実行します
     .limit = サーバに送る速さの上限（MiB/秒）
+help-catalog = 目録を PostgreSQL データベースへ移します（またはファイルへ戻します）
+    .command = 目録についてのコマンド
+help-catalog-move = 目録を PostgreSQL データベースへ移します（またはファイルへ戻します）
+    .to = 移す先: postgres://ユーザー@ホスト/データベース または sqlite:パス。今ある場所を指定すると、途中で止まった移動を取り消します
+    .catalog_option = データベースへの接続方法: password=file:パス、password=env:変数名、ca=パス（追加の認証局）
+    .yes = 計画を実行します
 help-rebuild = どの K 台のサーバからでも目録を作り直します（名前、フォルダ、版、監査記録）
     .vault = 保管庫ファイル。サーバを指定したときは、新しく書くファイル
     .servers = 保管庫ファイルも失われたとき: 残っているサーバのフォルダまたは URL。名前=URL で名前を付けられます

@@ -4,6 +4,7 @@
 
 mod certificates;
 mod listening;
+mod postgres;
 mod process;
 mod s3;
 mod sshd;
@@ -11,6 +12,7 @@ mod webdav;
 
 pub use certificates::Certificates;
 pub use listening::Listening;
+pub use postgres::{Postgres, PostgresOptions, SharedPostgres, fresh_schema};
 pub use process::{Process, free_port, installed, skipped};
 pub use s3::S3Server;
 pub use sshd::{Sshd, SshdOptions};

@@ -8,7 +8,7 @@ use super::state::{FileState, OpenFile};
 use crate::context::{Act, Context};
 use crate::error::{Result, VaultError};
 use crate::node::{Attr, NodeId, NodeKind};
-use crate::seam::catalog::{Durability, Version};
+use crate::seam::catalog::{CatalogError, Durability, Version};
 use crate::vault::{Inner, Vault, lock};
 use warifu_core::ids::VersionNo;
 
@@ -145,21 +145,7 @@ impl Vault {
 impl Inner {
     /// A file's attributes and current version.
     pub(crate) async fn current(&self, node: NodeId) -> Result<(Attr, Option<Version>)> {
-        let (attr, version) =
-            self.catalog
-                .current(node)
-                .await
-                .map_err(|error| match VaultError::from(error) {
-                    VaultError::NotFound { .. } => VaultError::Stale,
-                    other => other,
-                })?;
-        match attr.kind {
-            NodeKind::File => Ok((attr, version)),
-            NodeKind::Dir => Err(VaultError::IsDir),
-            _ => Err(VaultError::Invalid {
-                what: "not a regular file",
-            }),
-        }
+        need_file(self.catalog.current(node).await)
     }
 
     /// A handle of the file as it is open already, or one of a file that is still to be read from the catalogue.
@@ -225,21 +211,33 @@ impl Inner {
     async fn open_audited(&self, ctx: &Context, handle: &FileHandle) -> Result<()> {
         let file = &handle.file;
         let _gate = file.gate.lock().await;
-        let (attr, version) = self.current(file.node).await?;
         let act = if handle.access.write {
             Act::OpenWrite
         } else {
             Act::Open
         };
-        let entry = ctx.entry(
-            act,
-            Some(file.node),
-            format!("version {}", attr.version),
-            self.clock.now(),
-        );
-        self.catalog.record(vec![entry], Durability::Soon).await?;
+        let entry = ctx.entry(act, Some(file.node), "", self.clock.now());
+        let opened = self.catalog.open(file.node, entry, Durability::Soon).await;
+        let (attr, version) = need_file(opened)?;
         file.state.write().await.catch_up(&attr, version.as_ref());
         Ok(())
+    }
+}
+
+/// A file as the catalogue knows it; `Stale` where it is gone.
+fn need_file(
+    found: std::result::Result<(Attr, Option<Version>), CatalogError>,
+) -> Result<(Attr, Option<Version>)> {
+    let (attr, version) = found.map_err(|error| match VaultError::from(error) {
+        VaultError::NotFound { .. } => VaultError::Stale,
+        other => other,
+    })?;
+    match attr.kind {
+        NodeKind::File => Ok((attr, version)),
+        NodeKind::Dir => Err(VaultError::IsDir),
+        _ => Err(VaultError::Invalid {
+            what: "not a regular file",
+        }),
     }
 }
 

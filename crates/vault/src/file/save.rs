@@ -17,13 +17,13 @@ use warifu_core::head::{Content, Head};
 use warifu_core::ids::{ExtentId, Generation, VersionNo};
 
 use super::plain::Plain;
-use super::snapshot::{Moment, deal_data, moment, take_snapshot};
+use super::snapshot::{Moment, deal_data, fresh_extents, moment, take_snapshot};
 use super::state::{Attempt, Doubt, FileState, OpenFile, Slot};
 use crate::context::Context;
 use crate::dealing::{self, Purpose, Put};
 use crate::error::{Result, ServerFault, VaultError};
 use crate::node::Attr;
-use crate::seam::catalog::{CatalogError, Durability, Intent, SaveId};
+use crate::seam::catalog::{Durability, Intent, SaveId};
 use crate::seam::clock::Timestamp;
 use crate::vault::Inner;
 
@@ -82,7 +82,13 @@ impl Inner {
         let (document, version) = (guard.document, VersionNo(guard.version.0.saturating_add(1)));
         let has_fresh = !guard.fresh.is_empty();
         let now = self.clock.now();
-        let head = self.head_of(ctx, file, &guard, version, now).await?;
+        // The intent is written down while the head's metadata is asked for; no object is put before both are there.
+        let extents = fresh_extents(&guard)?;
+        let (head, ()) = futures_util::future::try_join(
+            self.head_of(ctx, file, &guard, version, now),
+            self.announce(file, &extents),
+        )
+        .await?;
         let purpose = Purpose {
             vault: self.vault,
             document,
@@ -94,16 +100,11 @@ impl Inner {
         let servers = Arc::clone(&self.servers);
         let changed = guard.buffers.values().filter(|plain| plain.dirty);
         let len = changed.map(Plain::len).sum();
-        let mut snapshot =
-            dealing::deal_off_task(len, move || take_snapshot(&servers, &guard, purpose, head))
-                .await?;
+        let mut snapshot = dealing::deal_off_task(len, move || {
+            take_snapshot(&servers, &guard, purpose, head, extents)
+        })
+        .await?;
 
-        let extents: Vec<_> = snapshot
-            .dealt
-            .iter()
-            .map(|dealt| dealt.record.extent)
-            .collect();
-        self.announce(file, &extents).await?;
         // Extents sent early were not made durable then, so a durable save ends with a sync of everything.
         let at_put = if has_fresh {
             Durability::Soon
@@ -220,7 +221,7 @@ impl Inner {
         };
         let servers = Arc::clone(&self.servers);
         let dealt = dealing::deal_off_task(plain.len(), move || match guard.buffers.get(&number) {
-            Some(plain) => deal_data(&servers, purpose, plain),
+            Some(plain) => deal_data(&servers, purpose, plain, ExtentId::fresh()?),
             None => Ok(None),
         })
         .await?;
@@ -365,16 +366,10 @@ impl Inner {
         version: VersionNo,
         now: Timestamp,
     ) -> Result<Head> {
-        let attr = match self.catalog.attr(state.target).await? {
-            Some(attr) => attr,
+        let (attr, path, xattrs) = match self.catalog.about(state.target).await? {
+            Some(about) => (about.attr, about.path, about.xattrs),
             // Removed elsewhere meanwhile: the save will find that out, and keeps a copy.
-            None => Attr::unknown(file.node, now),
-        };
-        let path = self.catalog.path(state.target).await?.unwrap_or_default();
-        let xattrs = match self.catalog.xattrs(state.target).await {
-            Ok(xattrs) => xattrs,
-            Err(CatalogError::NotFound { .. }) => Vec::new(),
-            Err(error) => return Err(error.into()),
+            None => (Attr::unknown(file.node, now), Vec::new(), Vec::new()),
         };
         Ok(Head {
             path: path.iter().map(|name| name.as_bytes().to_vec()).collect(),

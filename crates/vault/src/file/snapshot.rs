@@ -61,13 +61,13 @@ pub(crate) fn deal_data(
     servers: &Servers,
     purpose: Purpose,
     plain: &Plain,
+    extent: ExtentId,
 ) -> Result<Option<Dealt>> {
     if plain.is_zero() {
         return Ok(None);
     }
     let contents = plain.contents();
     let len = padded(contents.len())?;
-    let extent = ExtentId::fresh()?;
     if len == contents.len() {
         return dealing::deal(servers, purpose, extent, contents).map(Some);
     }
@@ -85,13 +85,47 @@ fn padded(len: usize) -> Result<usize> {
     })
 }
 
-/// Deals everything that a save stores, as of this moment.
+/// Numbers for the extents that a save of this state deals: one for each changed buffer that is not all zeros, and the head's.
+pub(crate) fn fresh_extents(state: &FileState) -> Result<Vec<ExtentId>> {
+    if state.size == 0 {
+        return Ok(Vec::new());
+    }
+    let data = state
+        .buffers
+        .iter()
+        .filter(|(number, plain)| is_dealt(state, **number, plain) && !plain.is_zero());
+    let data = if is_inline(state) { 0 } else { data.count() };
+    let fresh = (0..=data).map(|_| ExtentId::fresh());
+    Ok(fresh.collect::<std::result::Result<_, _>>()?)
+}
+
+/// Whether all lies in the head. A small file does, in one object; one whose only extent is stored already, or is all zeros, need not
+/// move there.
+fn is_inline(state: &FileState) -> bool {
+    let first = state.buffers.get(&0);
+    state.size <= EXTENT && first.is_some_and(|plain| plain.dirty || state.slot(0) == Slot::InHead)
+}
+
+/// Whether a save deals this buffer, where it does not lie in the head.
+fn is_dealt(state: &FileState, number: u64, plain: &Plain) -> bool {
+    plain.dirty || state.slot(number) == Slot::InHead
+}
+
+/// Deals everything that a save stores, as of this moment, under these numbers ([`fresh_extents`]).
 pub(crate) fn take_snapshot(
     servers: &Servers,
     state: &FileState,
     purpose: Purpose,
     mut head: Head,
+    mut extents: Vec<ExtentId>,
 ) -> Result<Snapshot> {
+    let mut fresh = || match extents.pop() {
+        Some(extent) => Ok(extent),
+        // One that no intent names must not get onto a server.
+        None => Err(VaultError::Damaged {
+            what: "a save deals more extents than it has".into(),
+        }),
+    };
     let mut snapshot = Snapshot {
         stamp: state.stamp,
         size: state.size,
@@ -107,15 +141,17 @@ pub(crate) fn take_snapshot(
         return Ok(snapshot);
     }
     let first = state.buffers.get(&0);
-    // A small file lies in its head, in one object; one whose only extent is stored already, or is all zeros, need not move there.
-    let inline = state.size <= EXTENT
-        && first.is_some_and(|plain| plain.dirty || state.slot(0) == Slot::InHead);
+    let inline = is_inline(state);
     if !inline {
         for number in 0..state.extents() {
             let dealt = match state.buffers.get(&number) {
-                Some(plain) if plain.dirty || state.slot(number) == Slot::InHead => {
+                Some(plain) if is_dealt(state, number, plain) => {
                     snapshot.stamps.insert(number, plain.stamp);
-                    deal_data(servers, Purpose { number, ..purpose }, plain)?
+                    if plain.is_zero() {
+                        None
+                    } else {
+                        deal_data(servers, Purpose { number, ..purpose }, plain, fresh()?)?
+                    }
                 }
                 _ => {
                     let (kept, slot) = match state.slot(number) {
@@ -154,7 +190,7 @@ pub(crate) fn take_snapshot(
     if let (true, Some(plain), Some(place)) = (inline, first, back.get_mut(..contents)) {
         plain.read(0, place);
     }
-    let extent = ExtentId::fresh()?;
+    let extent = fresh()?;
     let purpose = Purpose {
         kind: ExtentKind::Head,
         number: 0,

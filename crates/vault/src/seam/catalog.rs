@@ -204,6 +204,22 @@ pub struct Listed {
     pub cursor: Cursor,
 }
 
+/// What the head of a version tells of its node. Silent: it holds names.
+pub struct About {
+    /// Its attributes.
+    pub attr: Attr,
+    /// The names from the root to it.
+    pub path: Vec<Name>,
+    /// Its extended attributes: names and values.
+    pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+impl fmt::Debug for About {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "About({:?}, ..)", self.attr.node)
+    }
+}
+
 /// A place in a listing. Entries made or removed meanwhile may or may not show; no other shows twice or not at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cursor(pub [u8; 16]);
@@ -452,6 +468,37 @@ pub trait Catalog: Send + Sync + fmt::Debug {
 
     /// A file's attributes and its current version (`None` where nothing has been saved yet), as of one moment.
     async fn current(&self, node: NodeId) -> Result<(Attr, Option<Version>), CatalogError>;
+
+    /// As [`current`](Self::current), with a line of the log: which version was opened becomes its detail. One step where the engine
+    /// can. For what is no file nothing is written.
+    async fn open(
+        &self,
+        node: NodeId,
+        entry: AuditEntry,
+        durability: Durability,
+    ) -> Result<(Attr, Option<Version>), CatalogError> {
+        let (attr, version) = self.current(node).await?;
+        if attr.kind == NodeKind::File {
+            let entry = entry.of_version(attr.version);
+            self.record(vec![entry], durability).await?;
+        }
+        Ok((attr, version))
+    }
+
+    /// What the head of a file's next version tells of its node: attributes, path and extended attributes, one after the other or as of
+    /// one moment. `None` where it is gone; no path for a node without a name.
+    async fn about(&self, node: NodeId) -> Result<Option<About>, CatalogError> {
+        let Some(attr) = self.attr(node).await? else {
+            return Ok(None);
+        };
+        let path = self.path(node).await?.unwrap_or_default();
+        let xattrs = match self.xattrs(node).await {
+            Ok(xattrs) => xattrs,
+            Err(CatalogError::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        Ok(Some(About { attr, path, xattrs }))
+    }
 
     /// One version of a document, its layout included.
     async fn version(

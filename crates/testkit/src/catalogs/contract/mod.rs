@@ -4,6 +4,7 @@ mod journal;
 mod lab;
 mod listing;
 mod log;
+mod opening;
 mod rename;
 mod saves;
 mod succession;
@@ -23,6 +24,7 @@ pub async fn catalog(make: impl Fn() -> Subject) {
     saves::run(&fresh).await;
     versions::run(&fresh).await;
     log::run(&fresh).await;
+    opening::run(&fresh).await;
     listing::run(&fresh).await;
     journal::run(&fresh).await;
 }

@@ -1,0 +1,376 @@
+//! [`Pool`]: connections, each used by one at a time.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::try_join_all;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Row, Statement};
+use warifu_core::ids::ExtentId;
+use warifu_vault::seam::catalog::CatalogError;
+
+use super::error::{chain_of, no_answer};
+use super::options::{Encryption, PostgresLogin};
+use super::tls::Tls;
+use crate::error::{Fail, Fate, Outcome};
+
+/// So long may it take to connect to one host.
+pub(super) const CONNECT: Duration = Duration::from_secs(5);
+
+/// So long may one request take, what it waits for other writers included.
+pub(super) const ANSWER: Duration = Duration::from_secs(15);
+
+/// So long does the database itself let a statement run, and a lock be waited for: less, so that its answer still comes.
+const STATEMENT_MS: u32 = 12_000;
+const LOCK_MS: u32 = 10_000;
+
+/// So long may a machine that was put to sleep hold what it locked in a transaction: less than others wait for it.
+const IDLE_MS: u32 = 5_000;
+
+/// The most connections of one process. A database takes some hundreds from all.
+const MOST: usize = 8;
+
+/// So often is a transaction tried that the database took back.
+const ATTEMPTS: u32 = 12;
+
+/// So long is a database waited for that cannot be connected to: it may only be starting anew. Nothing was asked of it yet.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// After that was in vain, it is tried once and no more for so long.
+const IMPATIENCE: Duration = Duration::from_secs(10);
+
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A value for a statement.
+pub(super) type Value<'a> = &'a (dyn ToSql + Sync);
+
+/// One of several statements that are sent at once.
+pub(super) type Call<'a> = (&'static str, &'a [Value<'a>]);
+
+/// Connections to one database, at most [`MOST`] at a time. What is idle is used again.
+pub(super) struct Pool {
+    login: PostgresLogin,
+    places: Semaphore,
+    idle: Mutex<Vec<Connection>>,
+    /// When waiting for the database was last in vain.
+    in_vain: Mutex<Option<Instant>>,
+}
+
+/// A connection with what was prepared on it.
+struct Connection {
+    client: Client,
+    prepared: HashMap<&'static str, Statement>,
+    driver: JoinHandle<()>,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        // Ends the connection at once, and with it what was begun on it and not committed.
+        self.driver.abort();
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    // What these keep is whole between any two of its operations.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Pool {
+    pub(super) fn new(login: PostgresLogin) -> Self {
+        Self {
+            login,
+            places: Semaphore::new(MOST),
+            idle: Mutex::default(),
+            in_vain: Mutex::default(),
+        }
+    }
+
+    pub(super) fn place(&self) -> String {
+        self.login.url.place()
+    }
+
+    pub(super) fn schema(&self) -> &str {
+        &self.login.url.schema
+    }
+
+    async fn connect(&self) -> Result<Connection, CatalogError> {
+        let patient = locked(&self.in_vain).is_none_or(|since| since.elapsed() > IMPATIENCE);
+        let end = Instant::now() + if patient { PATIENCE } else { Duration::ZERO };
+        loop {
+            let error = match self.connect_once().await {
+                Ok(connection) => {
+                    *locked(&self.in_vain) = None;
+                    return Ok(connection);
+                }
+                Err(error) => error,
+            };
+            if !matches!(error, CatalogError::NoAnswer { .. }) || Instant::now() >= end {
+                if patient {
+                    *locked(&self.in_vain) = Some(Instant::now());
+                }
+                return Err(error);
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    async fn connect_once(&self) -> Result<Connection, CatalogError> {
+        let url = &self.login.url;
+        let mut config = url.config.clone();
+        if let Some(password) = &self.login.password {
+            config.password(password.expose());
+        }
+        let encrypted = url.encryption() == Encryption::Verified;
+        let tls = Tls::new(encrypted, self.login.ca.as_deref())?;
+        let (client, connection) = config.connect(tls).await.map_err(|error| {
+            let detail = format!("{}: {}", url.place(), chain_of(&error));
+            match Fail::from(error).error {
+                // A wrong password or a database that is not there does not mend itself.
+                CatalogError::Failed { .. } => CatalogError::Failed { detail },
+                _ => no_answer(detail),
+            }
+        })?;
+        let driver = tokio::spawn(async move {
+            // What goes wrong here is told to whoever waits for an answer.
+            let _ = connection.await;
+        });
+        let connection = Connection {
+            client,
+            prepared: HashMap::new(),
+            driver,
+        };
+        // Every hot query has its index. A plan made while a table was empty would read all of it for as long as it is kept.
+        let setup = format!(
+            "SET search_path = \"{}\"; SET statement_timeout = {STATEMENT_MS}; SET lock_timeout = {LOCK_MS};
+             SET idle_in_transaction_session_timeout = {IDLE_MS}; SET client_min_messages = warning; SET jit = off;
+             SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan;
+             SELECT set_config('synchronous_commit', 'on', FALSE) WHERE current_setting('synchronous_commit') = 'off'",
+            url.schema
+        );
+        connection
+            .client
+            .batch_execute(&setup)
+            .await
+            .map_err(Fail::from)?;
+        Ok(connection)
+    }
+
+    /// A connection of one's own.
+    pub(super) async fn session(&self) -> Outcome<Session<'_>> {
+        let place = self
+            .places
+            .acquire()
+            .await
+            .map_err(|_| no_answer("the catalogue was closed"))?;
+        let idle = {
+            let mut idle = locked(&self.idle);
+            idle.retain(|connection| !connection.client.is_closed());
+            idle.pop()
+        };
+        let connection = match idle {
+            Some(connection) => connection,
+            None => self.connect().await?,
+        };
+        Ok(Session {
+            pool: self,
+            connection: Some(connection),
+            unfinished: false,
+            _place: place,
+        })
+    }
+
+    async fn once(&self, sql: &'static str, values: &[Value<'_>]) -> Outcome<Vec<Row>> {
+        self.within(ANSWER, async {
+            self.session().await?.query(sql, values).await
+        })
+        .await
+    }
+
+    /// Ends in bounded time.
+    pub(super) async fn within<T>(
+        &self,
+        limit: Duration,
+        work: impl Future<Output = Outcome<T>>,
+    ) -> Outcome<T> {
+        match tokio::time::timeout(limit, work).await {
+            Ok(outcome) => outcome,
+            Err(_) => {
+                let (place, seconds) = (self.place(), limit.as_secs());
+                Err(no_answer(format!("{place}: no answer within {seconds} s")).into())
+            }
+        }
+    }
+
+    /// One statement that changes nothing: when the connection breaks, it is made once more on a new one.
+    pub(super) async fn read(&self, sql: &'static str, values: &[Value<'_>]) -> Outcome<Vec<Row>> {
+        match self.once(sql, values).await {
+            Err(fail) if fail.fate == Fate::Broken => self.once(sql, values).await,
+            other => other,
+        }
+    }
+
+    /// One statement that is a transaction of its own. It is made again where the database took it back, and not where the connection
+    /// broke: it may have been done.
+    pub(super) async fn write(&self, sql: &'static str, values: &[Value<'_>]) -> Outcome<Vec<Row>> {
+        let mut attempt = 0;
+        loop {
+            match self.once(sql, values).await {
+                Err(fail) if fail.fate == Fate::TakenBack && attempt < ATTEMPTS => {
+                    attempt += 1;
+                    rest(attempt).await;
+                }
+                other => return other,
+            }
+        }
+    }
+
+    /// A transaction of several statements, made again where the database took it back. `work` has a session of its own, begun by
+    /// [`begin`](Self::begin) and ended by [`Session::end`].
+    pub(super) async fn transaction<T, F>(
+        &self,
+        limit: Duration,
+        work: impl Fn() -> F,
+    ) -> Outcome<T>
+    where
+        F: Future<Output = Outcome<T>>,
+    {
+        let mut attempt = 0;
+        loop {
+            match self.within(limit, work()).await {
+                Err(fail) if fail.fate == Fate::TakenBack && attempt < ATTEMPTS => {
+                    attempt += 1;
+                    rest(attempt).await;
+                }
+                other => return other,
+            }
+        }
+    }
+
+    /// A connection of one's own, in a transaction.
+    pub(super) async fn begin(&self) -> Outcome<Session<'_>> {
+        let mut session = self.session().await?;
+        session.begin().await?;
+        Ok(session)
+    }
+
+    /// Closes what is idle, and lets nobody begin anything.
+    pub(super) fn close(&self) {
+        self.places.close();
+        locked(&self.idle).clear();
+    }
+}
+
+/// So that those who were in each other's way are not so again.
+async fn rest(attempt: u32) {
+    // Without randomness they wait equally long, which is no harm.
+    let byte = ExtentId::fresh().map_or(128, |id| id.as_bytes()[0]);
+    let micros = u64::from(byte) * 40 * u64::from(attempt);
+    tokio::time::sleep(Duration::from_micros(micros)).await;
+}
+
+/// A connection in use. It goes back to the pool when this is dropped, unless something on it has not come to its end: then it
+/// is closed, and what was not committed is as if it had never been.
+pub(super) struct Session<'a> {
+    pool: &'a Pool,
+    connection: Option<Connection>,
+    unfinished: bool,
+    _place: SemaphorePermit<'a>,
+}
+
+impl Session<'_> {
+    fn connection(&mut self) -> Outcome<&mut Connection> {
+        self.connection
+            .as_mut()
+            .ok_or_else(|| no_answer("the connection was given back").into())
+    }
+
+    async fn prepared(&mut self, sql: &'static str) -> Outcome<Statement> {
+        let connection = self.connection()?;
+        if let Some(statement) = connection.prepared.get(sql) {
+            return Ok(statement.clone());
+        }
+        let statement = connection.client.prepare(sql).await?;
+        connection.prepared.insert(sql, statement.clone());
+        Ok(statement)
+    }
+
+    /// One statement: one round trip once it is prepared.
+    pub(super) async fn query(
+        &mut self,
+        sql: &'static str,
+        values: &[Value<'_>],
+    ) -> Outcome<Vec<Row>> {
+        let before = std::mem::replace(&mut self.unfinished, true);
+        let statement = self.prepared(sql).await?;
+        let answer = self.connection()?.client.query(&statement, values).await;
+        // An error that the database answers is an end too, but for a transaction.
+        self.unfinished = before;
+        Ok(answer?)
+    }
+
+    /// Several statements at once: one round trip once they are prepared. They are done in this order.
+    pub(super) async fn query_all(&mut self, calls: &[Call<'_>]) -> Outcome<Vec<Vec<Row>>> {
+        let before = std::mem::replace(&mut self.unfinished, true);
+        let mut statements = Vec::with_capacity(calls.len());
+        for (sql, _) in calls {
+            statements.push(self.prepared(sql).await?);
+        }
+        let client = &self.connection()?.client;
+        let answers = try_join_all(
+            statements
+                .iter()
+                .zip(calls)
+                .map(|(statement, (_, values))| client.query(statement, values)),
+        )
+        .await;
+        self.unfinished = before;
+        Ok(answers?)
+    }
+
+    /// Statements without values or answers.
+    pub(super) async fn run(&mut self, sql: &str) -> Outcome<()> {
+        let before = std::mem::replace(&mut self.unfinished, true);
+        let answer = self.connection()?.client.batch_execute(sql).await;
+        self.unfinished = before;
+        Ok(answer?)
+    }
+
+    async fn begin(&mut self) -> Outcome<()> {
+        self.query("BEGIN", &[]).await?;
+        self.unfinished = true;
+        Ok(())
+    }
+
+    /// Commits what succeeded, and takes back what did not.
+    pub(super) async fn end<T>(mut self, outcome: Outcome<T>) -> Outcome<T> {
+        match outcome {
+            Ok(done) => {
+                self.query("COMMIT", &[]).await?;
+                self.unfinished = false;
+                Ok(done)
+            }
+            Err(fail) => {
+                if self.query("ROLLBACK", &[]).await.is_ok() {
+                    self.unfinished = false;
+                }
+                Err(fail)
+            }
+        }
+    }
+}
+
+impl Drop for Session<'_> {
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection.take()
+            && !self.unfinished
+            && !connection.client.is_closed()
+            && !self.pool.places.is_closed()
+        {
+            locked(&self.pool.idle).push(connection);
+        }
+    }
+}

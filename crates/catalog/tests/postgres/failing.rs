@@ -1,0 +1,222 @@
+//! What the database does not hold, does not let in, or does not survive.
+
+use std::time::{Duration, Instant};
+
+use warifu_catalog::{PostgresCatalog, PostgresLogin, PostgresPart, PostgresUrl};
+use warifu_core::secret::SecretBytes;
+use warifu_testkit::proxy::{Mode, Proxy};
+use warifu_testkit::servers::{
+    Certificates, Postgres, PostgresOptions, SharedPostgres, fresh_schema,
+};
+use warifu_vault::node::NodeId;
+use warifu_vault::seam::catalog::{Catalog, CatalogError, Durability};
+
+use crate::common::{key, make, name};
+use crate::{login, new_catalog};
+
+#[tokio::test]
+async fn p10_what_is_no_catalogue_of_ours_is_refused() {
+    let Some(server) = SharedPostgres::take() else {
+        return;
+    };
+    let open = async |url: &str, of| PostgresCatalog::open(login(url), key(of)).await;
+    let nothing = open(&server.url(&fresh_schema()), 1).await.unwrap_err();
+    assert!(
+        matches!(nothing, CatalogError::NotFound { .. }),
+        "{nothing}"
+    );
+
+    let (url, catalog) = new_catalog(&server).await;
+    let again = PostgresCatalog::create(login(&url), key(1)).await;
+    assert!(matches!(again, Err(CatalogError::Exists)), "{again:?}");
+    let foreign = open(&url, 2).await.unwrap_err();
+    assert!(matches!(foreign, CatalogError::Damaged { .. }), "{foreign}");
+
+    raise_schema(&server, &url, 99).await;
+    let newer = open(&url, 1).await.unwrap_err();
+    let expected = CatalogError::Newer {
+        found: 99,
+        known: 1,
+    };
+    assert_eq!(newer.to_string(), expected.to_string());
+    drop(catalog);
+}
+
+async fn raise_schema(server: &SharedPostgres, url: &str, to: i64) {
+    let schema = url.rsplit('=').next().unwrap();
+    let config = format!(
+        "host=127.0.0.1 port={} user=warifu dbname=postgres",
+        server.port()
+    );
+    let (client, connection) = tokio_postgres::connect(&config, tokio_postgres::NoTls)
+        .await
+        .unwrap();
+    let driver = tokio::spawn(connection);
+    let text = format!("UPDATE \"{schema}\".vault SET schema = {to}");
+    client.batch_execute(&text).await.unwrap();
+    driver.abort();
+}
+
+#[tokio::test]
+async fn what_is_not_finished_is_no_catalogue() {
+    let Some(server) = SharedPostgres::take() else {
+        return;
+    };
+    let url = server.url(&fresh_schema());
+    let part = PostgresPart::begin(login(&url), key(1)).await.unwrap();
+    make(part.catalog(), "a", Durability::Now).await.unwrap();
+    let open = || PostgresCatalog::open(login(&url), key(1));
+    assert!(matches!(open().await, Err(CatalogError::NotFound { .. })));
+    // Whoever was cut off is in nobody's way.
+    drop(part);
+    let part = PostgresPart::begin(login(&url), key(1)).await.unwrap();
+    make(part.catalog(), "b", Durability::Now).await.unwrap();
+    part.finish().await.unwrap();
+    let catalog = open().await.unwrap();
+    let listed = catalog.list(NodeId::ROOT, None, 10).await.unwrap();
+    assert_eq!(listed.len(), 1);
+    assert_eq!(listed[0].name, name("b"));
+    let taken = PostgresPart::begin(login(&url), key(1)).await;
+    assert!(matches!(taken, Err(CatalogError::Exists)));
+}
+
+#[tokio::test]
+async fn a_moved_catalogue_refuses_changes_and_can_be_read() {
+    let Some(server) = SharedPostgres::take() else {
+        return;
+    };
+    let (url, catalog) = new_catalog(&server).await;
+    let other = PostgresCatalog::open(login(&url), key(1)).await.unwrap();
+    make(&other, "a", Durability::Now).await.unwrap();
+    catalog.freeze().await.unwrap();
+    assert!(other.is_frozen().await.unwrap());
+    let refused = make(&other, "b", Durability::Now).await.unwrap_err();
+    assert!(refused.to_string().contains("moved"), "{refused}");
+    assert_eq!(other.audit(0, 10).await.unwrap().len(), 1);
+    catalog.thaw().await.unwrap();
+    make(&other, "b", Durability::Now).await.unwrap();
+    assert_eq!(other.list(NodeId::ROOT, None, 10).await.unwrap().len(), 2);
+}
+
+/// What was acknowledged is there after the database lost its memory, and those who have it open go on.
+#[tokio::test(flavor = "multi_thread")]
+async fn p5_a_restart_of_the_database_loses_nothing_acknowledged() {
+    let durable = PostgresOptions {
+        durable: true,
+        ..PostgresOptions::default()
+    };
+    let Some(mut server) = Postgres::start(durable) else {
+        return;
+    };
+    let catalog = PostgresCatalog::create(login(&server.url("warifu")), key(1))
+        .await
+        .unwrap();
+    let catalog = std::sync::Arc::new(catalog);
+    let mut made = Vec::new();
+    for round in 0..2 {
+        let writing = {
+            let catalog = std::sync::Arc::clone(&catalog);
+            tokio::spawn(async move {
+                let mut made = Vec::new();
+                for number in 0.. {
+                    let text = format!("{round} {number}");
+                    match make(&*catalog, &text, Durability::Soon).await {
+                        Ok(_) => made.push(text),
+                        Err(CatalogError::NoAnswer { .. }) => return made,
+                        Err(other) => panic!("{other}"),
+                    }
+                }
+                made
+            })
+        };
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        server.stop();
+        made.extend(writing.await.unwrap());
+        server.run();
+    }
+    assert!(made.len() > 2);
+    for text in &made {
+        let found = catalog.lookup(NodeId::ROOT, &name(text)).await.unwrap();
+        assert!(found.is_some(), "{text} was acknowledged");
+    }
+    // What was not acknowledged may be there too, but only with its line.
+    let listed = catalog.list(NodeId::ROOT, None, 100_000).await.unwrap();
+    assert_eq!(listed.len(), catalog.audit(0, 100_000).await.unwrap().len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_is_gone_is_no_answer_in_bounded_time() {
+    let Some(mut server) = Postgres::start(PostgresOptions::default()) else {
+        return;
+    };
+    let proxy = Proxy::to(server.port());
+    let url = server.url("warifu").replace(
+        &server.port().to_string(),
+        &proxy.address().port().to_string(),
+    );
+    let catalog = PostgresCatalog::create(login(&url), key(1)).await.unwrap();
+    make(&catalog, "a", Durability::Soon).await.unwrap();
+
+    // The answer is lost: what was done is not done again.
+    proxy.set(Mode::LoseReplies);
+    let lost = make(&catalog, "b", Durability::Soon).await.unwrap_err();
+    assert!(matches!(lost, CatalogError::NoAnswer { .. }), "{lost}");
+    proxy.set(Mode::Pass);
+    let lines = catalog.audit(0, 10).await.unwrap().len();
+    let there = catalog.lookup(NodeId::ROOT, &name("b")).await.unwrap();
+    assert_eq!(lines, 1 + usize::from(there.is_some()));
+
+    // Nothing comes any more, and nothing is refused either.
+    proxy.set(Mode::Pause);
+    let begun = Instant::now();
+    let hung = catalog.attr(NodeId::ROOT).await.unwrap_err();
+    assert!(matches!(hung, CatalogError::NoAnswer { .. }), "{hung}");
+    assert!(
+        begun.elapsed() < Duration::from_secs(60),
+        "it ends by itself"
+    );
+    proxy.set(Mode::Pass);
+    assert!(catalog.attr(NodeId::ROOT).await.unwrap().is_some());
+
+    server.stop();
+    let gone = catalog.attr(NodeId::ROOT).await.unwrap_err();
+    assert!(matches!(gone, CatalogError::NoAnswer { .. }), "{gone}");
+    server.run();
+    assert!(catalog.attr(NodeId::ROOT).await.unwrap().is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_and_tls_are_asked_for_and_checked() {
+    let Some(certificates) = Certificates::new() else {
+        return;
+    };
+    let options = PostgresOptions {
+        password: Some("correct horse".into()),
+        certificate: Some((certificates.certificate(), certificates.key())),
+        durable: false,
+    };
+    let Some(server) = Postgres::start(options) else {
+        return;
+    };
+    let url = server.url("warifu").replace("127.0.0.1", "localhost") + "&sslmode=verify-full";
+    let try_with = async |password: Option<&str>, ca: bool| {
+        let login = PostgresLogin {
+            url: PostgresUrl::parse(&url).unwrap(),
+            password: password.map(|text| SecretBytes::from_slice(text.as_bytes())),
+            ca: ca.then(|| certificates.authority()),
+        };
+        PostgresCatalog::create(login, key(1)).await
+    };
+    let unknown = try_with(Some("correct horse"), false).await.unwrap_err();
+    assert!(unknown.to_string().contains("certificate"), "{unknown}");
+    let wrong = try_with(Some("wrong"), true).await.unwrap_err();
+    assert!(matches!(wrong, CatalogError::Failed { .. }), "{wrong}");
+    assert!(
+        !format!("{wrong} {wrong:?}").contains("wrong\""),
+        "{wrong:?}"
+    );
+    try_with(None, true).await.unwrap_err();
+    let catalog = try_with(Some("correct horse"), true).await.unwrap();
+    make(&catalog, "a", Durability::Now).await.unwrap();
+    assert!(!format!("{catalog:?}").contains("horse"));
+}

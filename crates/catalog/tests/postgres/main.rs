@@ -1,0 +1,78 @@
+//! The PostgreSQL catalogue keeps the contract, and lives the same life as its in-memory twin.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod failing;
+mod many;
+mod secrets;
+
+use std::sync::Arc;
+
+use common::key;
+use warifu_catalog::{PostgresCatalog, PostgresLogin, PostgresUrl, chain_after};
+use warifu_testkit::catalogs::contract::{self, Subject};
+use warifu_testkit::catalogs::{MemoryCatalog, model};
+use warifu_testkit::servers::{SharedPostgres, fresh_schema};
+use warifu_testkit::world::World;
+
+pub(crate) fn login(url: &str) -> PostgresLogin {
+    PostgresLogin {
+        url: PostgresUrl::parse(url).unwrap(),
+        password: None,
+        ca: None,
+    }
+}
+
+pub(crate) async fn new_catalog(server: &SharedPostgres) -> (String, PostgresCatalog) {
+    let url = server.url(&fresh_schema());
+    let catalog = PostgresCatalog::create(login(&url), key(1)).await.unwrap();
+    (url, catalog)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_postgresql_catalogue_keeps_the_contract() {
+    let Some(server) = SharedPostgres::take() else {
+        return;
+    };
+    contract::catalog(|| {
+        let (_, catalog) = tokio::task::block_in_place(|| {
+            tokio::runtime::Handle::current().block_on(new_catalog(&server))
+        });
+        let key = key(1);
+        Subject {
+            catalog: Arc::new(catalog),
+            chain: Box::new(move |previous, seq, entry| {
+                chain_after(&key, previous, seq, entry).unwrap()
+            }),
+            keep: Box::new(()),
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn it_lives_the_same_life_as_its_twin() {
+    let Some(server) = SharedPostgres::take() else {
+        return;
+    };
+    for seed in 0..6 {
+        let (_, catalog) = new_catalog(&server).await;
+        model::compare(&MemoryCatalog::new(), &catalog, &World::new(seed), 300).await;
+    }
+}
+
+#[tokio::test]
+async fn what_was_lived_is_there_after_reopening() {
+    let Some(server) = SharedPostgres::take() else {
+        return;
+    };
+    let (url, catalog) = new_catalog(&server).await;
+    let twin = MemoryCatalog::new();
+    model::compare(&twin, &catalog, &World::new(99), 300).await;
+    drop(catalog);
+    let catalog = PostgresCatalog::open(login(&url), key(1)).await.unwrap();
+    assert_eq!(
+        contract::picture(&twin).await,
+        contract::picture(&catalog).await
+    );
+}
