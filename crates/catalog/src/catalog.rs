@@ -18,6 +18,7 @@ use warifu_vault::seam::clock::{Clock, SystemClock};
 use warifu_vault::seam::journal::{
     Changes, JournalState, Restored, Resume, Row, RowKey, Segments, Waste,
 };
+use warifu_vault::seam::sessions::{SessionId, Sessions};
 
 use crate::error::Outcome;
 use crate::readers::{Readers, View};
@@ -40,6 +41,7 @@ pub struct SqliteCatalog {
     readers: Readers,
     writer: Writer,
     path: PathBuf,
+    pub(crate) me: SessionId,
 }
 
 impl SqliteCatalog {
@@ -91,11 +93,12 @@ impl SqliteCatalog {
     }
 
     fn start(path: &Path, conn: rusqlite::Connection, key: CatalogKey) -> Outcome<Self> {
-        let key = Arc::new(key);
+        let (key, me) = (Arc::new(key), SessionId::fresh()?);
         Ok(Self {
             readers: Readers::new(path.to_owned(), Arc::clone(&key)),
-            writer: Writer::start(conn, key)?,
+            writer: Writer::start(conn, key, me)?,
             path: path.to_owned(),
+            me,
         })
     }
 
@@ -518,5 +521,9 @@ impl Catalog for SqliteCatalog {
             restore::restore(tx, rows, resume)
         })
         .await
+    }
+
+    fn sessions(&self) -> Option<&dyn Sessions> {
+        Some(self)
     }
 }

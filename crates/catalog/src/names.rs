@@ -7,11 +7,10 @@ use warifu_core::keys::{CatalogKey, Field};
 use warifu_vault::node::{Attr, AttrChange, Name, NodeId, NodeKind};
 use warifu_vault::seam::catalog::{CatalogError, NewNode, Write};
 
-use crate::audit;
 use crate::codec::{kind_code, sql};
 use crate::error::{Outcome, damaged, missing};
-use crate::read;
 use crate::writer::Tx;
+use crate::{audit, notices, read};
 
 /// The tag under which an entry is found.
 pub(crate) fn tag(key: &CatalogKey, parent: NodeId, name: &Name) -> [u8; 16] {
@@ -71,7 +70,7 @@ pub(crate) fn store(tx: &Tx<'_>, attr: &Attr) -> Outcome<()> {
         ],
     )?;
     if changed == 1 {
-        Ok(())
+        notices::node(tx, attr.node)
     } else {
         Err(damaged(format!(
             "node {} vanished within a transaction",
@@ -95,7 +94,7 @@ pub(crate) fn touch(tx: &Tx<'_>, dir: NodeId, at: Timestamp, folders: i64) -> Ou
         "UPDATE node SET mtime = ?2, mtime_ns = ?3, ctime = ?2, ctime_ns = ?3, nlink = nlink + ?4 WHERE id = ?1",
         params![sql(dir.0)?, at.secs, at.nanos, folders],
     )?;
-    Ok(())
+    notices::node(tx, dir)
 }
 
 pub(crate) fn insert_entry(
@@ -112,10 +111,17 @@ pub(crate) fn insert_entry(
         "INSERT INTO entry (parent, tag, sealed, node) VALUES (?1, ?2, ?3, ?4)",
         params![sql(parent.0)?, tag, sealed, sql(node.0)?],
     )?;
-    Ok(())
+    notices::entry(tx, parent, tag, None)
 }
 
-pub(crate) fn delete_entry(tx: &Tx<'_>, parent: NodeId, tag: &[u8; 16]) -> Outcome<()> {
+/// Takes a name away; `removed` is the node that has no other.
+pub(crate) fn delete_entry(
+    tx: &Tx<'_>,
+    parent: NodeId,
+    tag: &[u8; 16],
+    removed: Option<NodeId>,
+) -> Outcome<()> {
+    notices::entry(tx, parent, tag, removed)?;
     tx.run(
         "DELETE FROM entry WHERE parent = ?1 AND tag = ?2",
         params![sql(parent.0)?, tag],
@@ -251,7 +257,7 @@ pub(crate) fn unlink(
     if attr.kind == NodeKind::Dir {
         return Err(CatalogError::IsDir.into());
     }
-    delete_entry(tx, parent, &tag)?;
+    delete_entry(tx, parent, &tag, only_name(&attr))?;
     drop_name(tx, &mut attr, keep, write.audit.at)?;
     touch(tx, parent, write.audit.at, 0)?;
     audit::record(tx, &write.audit)?;
@@ -267,11 +273,16 @@ pub(crate) fn rmdir(tx: &Tx<'_>, parent: NodeId, name: &Name, write: &Write) -> 
     if !is_empty(tx, attr.node)? {
         return Err(CatalogError::NotEmpty.into());
     }
-    delete_entry(tx, parent, &tag)?;
+    delete_entry(tx, parent, &tag, only_name(&attr))?;
     drop_name(tx, &mut attr, false, write.audit.at)?;
     touch(tx, parent, write.audit.at, -1)?;
     audit::record(tx, &write.audit)?;
     Ok(())
+}
+
+/// The node, if it is left without a name when it loses one.
+pub(crate) fn only_name(attr: &Attr) -> Option<NodeId> {
+    (attr.kind == NodeKind::Dir || attr.nlink <= 1).then_some(attr.node)
 }
 
 /// Counts a name that was taken from a node, and forgets the node when it was the last. A folder has only one.

@@ -7,11 +7,11 @@ use warifu_vault::seam::catalog::{CatalogError, RenameMode, Renamed, Write};
 use crate::codec::sql;
 use crate::error::{Outcome, damaged, missing};
 use crate::names::{
-    delete_entry, drop_name, folder, insert_entry, is_empty, named, store, tag, touch,
+    delete_entry, drop_name, folder, insert_entry, is_empty, named, only_name, store, tag, touch,
 };
 use crate::succession::go_on_in;
 use crate::writer::Tx;
-use crate::{audit, read};
+use crate::{audit, notices, read};
 
 /// Deeper than any path that can be used; a chain of folders that is longer goes round in a circle.
 pub(crate) const DEPTH: usize = 1 << 20;
@@ -51,8 +51,8 @@ pub(crate) fn rename(
                 return Err(CatalogError::Loop.into());
             }
             other.ctime = at;
-            point(tx, from.0, &from_tag, other.node)?;
-            point(tx, to.0, &to_tag, moved.node)?;
+            point(tx, from.0, &from_tag, other.node, None)?;
+            point(tx, to.0, &to_tag, moved.node, None)?;
             store(tx, &other)?;
             touch_both(
                 tx,
@@ -71,8 +71,8 @@ pub(crate) fn rename(
             {
                 go_on_in(tx, &mut moved, (other.document, other.version), write)?;
             }
-            delete_entry(tx, from.0, &from_tag)?;
-            point(tx, to.0, &to_tag, moved.node)?;
+            delete_entry(tx, from.0, &from_tag, None)?;
+            point(tx, to.0, &to_tag, moved.node, only_name(&other))?;
             drop_name(tx, &mut other, keep, at)?;
             touch_both(
                 tx,
@@ -83,7 +83,7 @@ pub(crate) fn rename(
             Some(other)
         }
         (_, None) => {
-            delete_entry(tx, from.0, &from_tag)?;
+            delete_entry(tx, from.0, &from_tag, None)?;
             insert_entry(tx, to.0, to.1, &to_tag, moved.node)?;
             touch_both(tx, (from.0, -moved_dirs), (to.0, moved_dirs), write)?;
             None
@@ -120,8 +120,15 @@ fn is_within(tx: &Tx<'_>, dir: NodeId, ancestor: NodeId) -> Outcome<bool> {
     )))
 }
 
-/// Makes an existing name stand for another node.
-fn point(tx: &Tx<'_>, parent: NodeId, tag: &[u8; 16], node: NodeId) -> Outcome<()> {
+/// Makes an existing name stand for another node; `removed` is the one before, if it has no other name.
+fn point(
+    tx: &Tx<'_>,
+    parent: NodeId,
+    tag: &[u8; 16],
+    node: NodeId,
+    removed: Option<NodeId>,
+) -> Outcome<()> {
+    notices::entry(tx, parent, tag, removed)?;
     tx.run(
         "UPDATE entry SET node = ?3 WHERE parent = ?1 AND tag = ?2",
         params![sql(parent.0)?, tag, sql(node.0)?],

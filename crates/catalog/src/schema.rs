@@ -11,9 +11,10 @@ use warifu_vault::seam::catalog::CatalogError;
 
 use crate::codec::kind_code;
 use crate::error::{Fail, Outcome, damaged};
+use crate::sessions;
 
 /// The newest schema that this warifu knows.
-pub(crate) const SCHEMA: u32 = 3;
+pub(crate) const SCHEMA: u32 = 4;
 
 /// What a right key opens.
 pub(crate) const WITNESS: &[u8] = b"the key of this catalogue";
@@ -164,6 +165,7 @@ pub(crate) fn create(conn: &Connection, key: &CatalogKey, now: Timestamp) -> Out
     tx.execute_batch(TABLES)?;
     tx.execute_batch(JOURNAL_TABLES)?;
     tx.execute_batch(TIP)?;
+    tx.execute_batch(sessions::TABLES)?;
     tx.execute_batch(&triggers())?;
     tx.execute(
         "INSERT INTO journal (id, next, audited, archived, whole) VALUES (1, 1, 0, 0, 1)",
@@ -198,8 +200,11 @@ pub(crate) fn upgrade(conn: &Connection) -> Outcome<()> {
             [],
         )?;
     }
-    if found < SCHEMA {
+    if found < 3 {
         tx.execute_batch(TIP)?;
+    }
+    if found < SCHEMA {
+        tx.execute_batch(sessions::TABLES)?;
         tx.execute("UPDATE vault SET schema = ?1 WHERE id = 1", [SCHEMA])?;
     }
     tx.commit()?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use common::{key, new_catalog};
 use warifu_catalog::{SqliteCatalog, chain_after};
-use warifu_testkit::catalogs::contract::{self, Subject};
+use warifu_testkit::catalogs::contract::{self, Pair, Subject};
 use warifu_testkit::catalogs::{MemoryCatalog, model};
 use warifu_testkit::world::World;
 
@@ -21,6 +21,27 @@ async fn the_sqlite_catalogue_keeps_the_contract() {
                 chain_after(&key, previous, seq, entry).unwrap()
             }),
             keep: Box::new(dir),
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_that_share_a_sqlite_catalogue_hear_of_each_other() {
+    contract::sessions(|| {
+        let (dir, catalog) = new_catalog();
+        let key = key(1);
+        Pair {
+            there: Arc::new(
+                SqliteCatalog::open(&dir.path().join("catalog.db"), self::key(1)).unwrap(),
+            ),
+            here: Subject {
+                catalog: Arc::new(catalog),
+                chain: Box::new(move |previous, seq, entry| {
+                    chain_after(&key, previous, seq, entry).unwrap()
+                }),
+                keep: Box::new(dir),
+            },
         }
     })
     .await;

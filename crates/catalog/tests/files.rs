@@ -99,10 +99,14 @@ async fn a_newer_catalogue_is_refused_and_left_alone() {
     let before = std::fs::read(&path).unwrap();
     assert!(matches!(
         SqliteCatalog::open(&path, key(1)),
-        Err(CatalogError::Newer { found: 7, known: 3 })
+        Err(CatalogError::Newer { found: 7, known: 4 })
     ));
     assert_eq!(std::fs::read(&path).unwrap(), before);
 }
+
+/// What schema 4 has more than schema 3.
+const NO_SESSIONS: &str =
+    "DROP TABLE session; DROP TABLE notice; DROP TABLE file_lock; DROP TABLE hold;";
 
 /// A catalogue from before there was a journal gets one, and a checkpoint is asked for.
 #[tokio::test]
@@ -127,6 +131,7 @@ async fn p7_a_catalogue_of_schema_1_is_brought_up_to_date() {
         conn.execute_batch(&format!("DROP TRIGGER {trigger}"))
             .unwrap();
     }
+    conn.execute_batch(NO_SESSIONS).unwrap();
     conn.execute_batch(
         "DROP TABLE journal; DROP TABLE changed; DROP INDEX extent_journal; UPDATE vault SET schema = 1;",
     )
@@ -163,12 +168,13 @@ async fn p7_a_catalogue_of_schema_2_is_brought_up_to_date() {
     drop(catalog);
     let path = dir.path().join("catalog.db");
     for sql in [
+        NO_SESSIONS,
         "ALTER TABLE journal DROP COLUMN tip",
         "ALTER TABLE journal DROP COLUMN undecided",
         "UPDATE journal SET next = 8",
         "UPDATE vault SET schema = 2",
     ] {
-        Connection::open(&path).unwrap().execute(sql, []).unwrap();
+        Connection::open(&path).unwrap().execute_batch(sql).unwrap();
     }
     for _ in 0..2 {
         let catalog = SqliteCatalog::open(&path, key(1)).unwrap();
@@ -177,6 +183,33 @@ async fn p7_a_catalogue_of_schema_2_is_brought_up_to_date() {
         let state = catalog.journal().await.unwrap();
         assert_eq!((state.whole, state.next), (true, 8));
         assert_eq!((state.tip, state.undecided), (None, false));
+    }
+}
+
+/// A catalogue from before drives knew of each other can be shared.
+#[tokio::test]
+async fn a_catalogue_of_schema_3_is_brought_up_to_date() {
+    let (dir, catalog) = new_catalog();
+    let node = make(&catalog, "x", Durability::Now).await.unwrap();
+    drop(catalog);
+    let path = dir.path().join("catalog.db");
+    let conn = Connection::open(&path).unwrap();
+    conn.execute_batch(NO_SESSIONS).unwrap();
+    conn.execute_batch("UPDATE vault SET schema = 3").unwrap();
+    drop(conn);
+    for _ in 0..2 {
+        let catalog = SqliteCatalog::open(&path, key(1)).unwrap();
+        let found = catalog.lookup(ROOT, &name("x")).await.unwrap();
+        assert_eq!(found.unwrap().node, node);
+        assert!(
+            catalog
+                .sessions()
+                .unwrap()
+                .present()
+                .await
+                .unwrap()
+                .is_empty()
+        );
     }
 }
 

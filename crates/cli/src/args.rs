@@ -319,6 +319,9 @@ pub struct History {
 pub struct Status {
     /// The vault file.
     pub vault: PathBuf,
+    /// Instead of the servers, show which drives are mounted, and who has which files open for writing or locked.
+    #[arg(long)]
+    pub open_files: bool,
     /// Print the result as JSON.
     #[arg(long)]
     pub json: bool,
@@ -452,6 +455,7 @@ fn examples(command: &str) -> &'static [&'static str] {
         "status" => &[
             "warifu status office.toml",
             "warifu status office.toml --json",
+            "warifu status office.toml --open-files",
         ],
         "verify" => &[
             "warifu verify office.toml",

@@ -8,6 +8,7 @@ pub mod init;
 pub mod loose;
 pub mod manpages;
 pub mod mount;
+pub mod open_files;
 pub mod quickstart;
 pub mod rebuild;
 pub mod repair;

@@ -173,6 +173,18 @@ fn a_server_that_lost_its_piece_of_the_key_is_no_server() {
     );
 }
 
+#[test]
+fn nobody_has_a_file_open_where_nothing_is_mounted() {
+    let world = World::new();
+    let told = world.json(0, ["status", "--open-files", "--json", "office.toml"]);
+    for list in ["drives", "open", "locks"] {
+        assert_eq!(told[list], serde_json::json!([]), "{told}");
+    }
+    let text = world.ok(["status", "--open-files", "office.toml"]);
+    assert!(text.contains("No drive is mounted."), "{text}");
+    assert!(text.contains("Nobody has a file open"), "{text}");
+}
+
 /// Each field that is printed is explained, and each field that is explained is printed.
 #[test]
 fn the_json_is_what_its_documentation_says() {

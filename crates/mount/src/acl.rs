@@ -260,9 +260,14 @@ impl Drive {
         match self.give(context, &made, lists).await {
             Ok(attr) => Ok(attr),
             Err(error) => {
-                let undone = match made.kind {
-                    NodeKind::Dir => self.vault.remove_dir(context, parent, name).await,
-                    _ => self.vault.remove(context, parent, name).await,
+                // Only what was made: somebody may have put something else under the name meanwhile.
+                let there = self.vault.lookup(context, parent, name).await;
+                let undone = match (there, made.kind) {
+                    (Ok(there), _) if there.node != made.node => Ok(()),
+                    (Err(VaultError::NotFound { .. }), _) => Ok(()),
+                    (Err(error), _) => Err(error),
+                    (Ok(_), NodeKind::Dir) => self.vault.remove_dir(context, parent, name).await,
+                    (Ok(_), _) => self.vault.remove(context, parent, name).await,
                 };
                 if let Err(error) = undone {
                     tracing::warn!(node = made.node.0, %error, "what was made without its access control list could not be taken away");

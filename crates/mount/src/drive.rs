@@ -14,6 +14,8 @@ use fuser::Notifier;
 use warifu_vault::Vault;
 
 use crate::caller::Callers;
+use crate::coherence::Told;
+use crate::locks::Waiting;
 use crate::open::Open;
 
 /// The result of one request.
@@ -32,6 +34,10 @@ pub(crate) struct Drive {
     changes: AtomicU64,
     /// The way to tell the kernel to forget pages. Holds the connection open, so it goes when the drive goes.
     notifier: Mutex<Option<Notifier>>,
+    /// What the kernel was last told of each file.
+    pub(crate) told: Told,
+    /// Who waits for whose lock.
+    pub(crate) waiting: Waiting,
     /// The room that the servers last said they have, in blocks, and when they said so.
     pub(crate) room: Mutex<Option<(Instant, (u64, u64))>>,
 }
@@ -46,6 +52,8 @@ impl Drive {
             lists: AtomicBool::new(false),
             changes: AtomicU64::new(0),
             notifier: Mutex::new(None),
+            told: Told::default(),
+            waiting: Waiting::default(),
             room: Mutex::new(None),
         })
     }

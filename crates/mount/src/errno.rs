@@ -82,6 +82,7 @@ pub(crate) fn errno(error: &VaultError) -> Errno {
         VaultError::NotStored { full: false, .. }
         | VaultError::TooFewShares { .. }
         | VaultError::Lapsed
+        | VaultError::LockLost
         | VaultError::NoRandomness(_)
         | VaultError::Damaged { .. }
         | VaultError::ShuttingDown => Errno::EIO,
@@ -102,6 +103,7 @@ fn catalog_errno(error: &CatalogError) -> Errno {
         CatalogError::TooManyLinks => Errno::EMLINK,
         CatalogError::NoXattr => Errno::ENODATA,
         CatalogError::Full => Errno::ENOSPC,
+        CatalogError::SessionEnded => Errno::ENOLCK,
         // Not EAGAIN: programs that did not ask for non-blocking work take it for a broken file system.
         CatalogError::NoAnswer { .. }
         | CatalogError::Conflict { .. }
@@ -116,9 +118,10 @@ fn catalog_errno(error: &CatalogError) -> Errno {
 fn level(error: &VaultError) -> Level {
     match error {
         VaultError::Damaged { .. } | VaultError::NoRandomness(_) => Level::ERROR,
-        VaultError::TooFewShares { .. } | VaultError::NotStored { .. } | VaultError::Lapsed => {
-            Level::WARN
-        }
+        VaultError::TooFewShares { .. }
+        | VaultError::NotStored { .. }
+        | VaultError::Lapsed
+        | VaultError::LockLost => Level::WARN,
         VaultError::Catalog(_) => Level::WARN,
         _ => Level::TRACE,
     }
@@ -231,6 +234,11 @@ mod tests {
             (not_stored(false), libc::EIO),
             (too_few(), libc::EIO),
             (VaultError::Lapsed, libc::EIO),
+            (VaultError::LockLost, libc::EIO),
+            (
+                VaultError::Catalog(CatalogError::SessionEnded),
+                libc::ENOLCK,
+            ),
             (VaultError::Damaged { what: "x".into() }, libc::EIO),
             (VaultError::ShuttingDown, libc::EIO),
             (VaultError::Catalog(CatalogError::Full), libc::ENOSPC),

@@ -9,8 +9,8 @@ use std::time::SystemTime;
 use fuser::{
     BsdFileFlags, CopyFileRangeFlags, Errno, FileAttr, FileHandle, Filesystem, FopenFlags, INodeNo,
     IoctlFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
-    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen,
-    ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLock, ReplyLseek,
+    ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 use warifu_vault::SecretBytes;
 use warifu_vault::node::Name;
@@ -18,8 +18,9 @@ use warifu_vault::node::Name;
 use crate::attrs::{Asked, file_attr, node};
 use crate::io::{ROOM_BLOCK, WriteAt};
 use crate::lanes::Lane;
+use crate::locks::Ask;
 use crate::names::SetAttr;
-use crate::skin::{BELIEVED, GENERATION, Skin, attributes, done, entry, respond, told};
+use crate::skin::{BELIEVED, GENERATION, Skin, done, respond, told};
 
 impl Filesystem for Skin {
     fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> std::io::Result<()> {
@@ -30,7 +31,7 @@ impl Filesystem for Skin {
     fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         let (drive, caller, name) = self.named(request, name);
         let work = async move { drive.lookup(caller, node(parent), &name?).await };
-        self.answer((Lane::Names, "lookup", parent), reply, work, entry);
+        self.answer((Lane::Names, "lookup", parent), reply, work, self.entry());
     }
 
     // A node's number stands for it as long as it exists, so there is nothing to forget.
@@ -49,7 +50,12 @@ impl Filesystem for Skin {
                 .attr(caller, node(ino), handle.map(|handle| handle.0))
                 .await
         };
-        self.answer((Lane::Names, "getattr", ino), reply, work, attributes);
+        self.answer(
+            (Lane::Names, "getattr", ino),
+            reply,
+            work,
+            self.attributes(),
+        );
     }
 
     fn setattr(
@@ -88,7 +94,7 @@ impl Filesystem for Skin {
             Lane::Names
         };
         let work = async move { drive.set_attr(caller, node(ino), set).await };
-        self.answer((lane, "setattr", ino), reply, work, attributes);
+        self.answer((lane, "setattr", ino), reply, work, self.attributes());
     }
 
     fn readlink(&self, request: &Request, ino: INodeNo, reply: ReplyData) {
@@ -118,7 +124,7 @@ impl Filesystem for Skin {
                 .make_node(caller, node(parent), &name?, (mode, umask), rdev)
                 .await
         };
-        self.answer((Lane::Names, "mknod", parent), reply, work, entry);
+        self.answer((Lane::Names, "mknod", parent), reply, work, self.entry());
     }
 
     fn mkdir(
@@ -136,7 +142,7 @@ impl Filesystem for Skin {
                 .make_dir(caller, node(parent), &name?, (mode, umask))
                 .await
         };
-        self.answer((Lane::Names, "mkdir", parent), reply, work, entry);
+        self.answer((Lane::Names, "mkdir", parent), reply, work, self.entry());
     }
 
     fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
@@ -166,7 +172,7 @@ impl Filesystem for Skin {
                 .make_symlink(caller, node(parent), &name?, &target)
                 .await
         };
-        self.answer((Lane::Names, "symlink", parent), reply, work, entry);
+        self.answer((Lane::Names, "symlink", parent), reply, work, self.entry());
     }
 
     fn rename(
@@ -208,7 +214,7 @@ impl Filesystem for Skin {
                 .link(caller, node(ino), node(new_parent), &name?)
                 .await
         };
-        self.answer((Lane::Names, "link", ino), reply, work, entry);
+        self.answer((Lane::Names, "link", ino), reply, work, self.entry());
     }
 
     fn open(&self, request: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
@@ -243,18 +249,15 @@ impl Filesystem for Skin {
                 .create(caller, node(parent), &name?, (mode, umask), flags)
                 .await
         };
+        let known = self.drive();
         self.answer(
             (Lane::Names, "create", parent),
             reply,
             work,
-            |reply, (attr, (number, flags))| {
-                reply.created(
-                    &BELIEVED,
-                    &file_attr(&attr),
-                    GENERATION,
-                    FileHandle(number),
-                    flags,
-                );
+            move |reply, (attr, (number, flags))| {
+                let attr = file_attr(&attr);
+                known.told.note(&attr);
+                reply.created(&BELIEVED, &attr, GENERATION, FileHandle(number), flags);
             },
         );
     }
@@ -329,17 +332,17 @@ impl Filesystem for Skin {
 
     fn release(
         &self,
-        _request: &Request,
+        request: &Request,
         ino: INodeNo,
         handle: FileHandle,
         _flags: OpenFlags,
-        _lock_owner: Option<LockOwner>,
+        locker: Option<LockOwner>,
         _flush: bool,
         reply: ReplyEmpty,
     ) {
-        let (drive, lanes) = (self.drive(), Arc::clone(&self.lanes));
+        let ((drive, caller), lanes) = (self.asked(request), Arc::clone(&self.lanes));
         let work = async move {
-            let paged = drive.release(handle.0).await?;
+            let paged = drive.release(caller, handle.0, locker).await?;
             if let (Some(ino), Some(notifier)) = (paged, drive.notifier()) {
                 // Blocks while the kernel writes back what is left of a mapping, which comes to us as further writes.
                 lanes.runtime().spawn_blocking(move || {
@@ -418,6 +421,7 @@ impl Filesystem for Skin {
         let (drive, caller) = self.asked(request);
         self.lanes.run(Lane::Names, async move {
             let mut sink = |place: u64, name: &[u8], attr: &FileAttr| {
+                drive.told.note(attr);
                 reply.add(
                     attr.ino,
                     place,
@@ -558,7 +562,50 @@ impl Filesystem for Skin {
         self.answer((Lane::Names, "lseek", ino), reply, work, ReplyLseek::offset);
     }
 
-    // Locks are not answered: the kernel then keeps them itself, for all programs of this machine.
+    fn getlk(
+        &self,
+        _request: &Request,
+        ino: INodeNo,
+        _handle: FileHandle,
+        owner: LockOwner,
+        first: u64,
+        last: u64,
+        typ: i32,
+        pid: u32,
+        reply: ReplyLock,
+    ) {
+        let drive = self.drive();
+        let ask = Ask::new(owner, (first, last), typ, pid);
+        self.answer(
+            (Lane::Names, "getlk", ino),
+            reply,
+            async move { drive.test_lock(node(ino), ask).await },
+            |reply, (first, last, typ, pid)| reply.locked(first, last, typ, pid),
+        );
+    }
+
+    fn setlk(
+        &self,
+        request: &Request,
+        ino: INodeNo,
+        handle: FileHandle,
+        owner: LockOwner,
+        first: u64,
+        last: u64,
+        typ: i32,
+        pid: u32,
+        sleep: bool,
+        reply: ReplyEmpty,
+    ) {
+        let (drive, caller) = self.asked(request);
+        let ask = Ask::new(owner, (first, last), typ, pid);
+        let work = async move {
+            drive
+                .set_lock(caller, (node(ino), handle.0), ask, sleep)
+                .await
+        };
+        self.answer((Lane::Locks, "setlk", ino), reply, work, done);
+    }
 
     fn ioctl(
         &self,

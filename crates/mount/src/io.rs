@@ -13,7 +13,7 @@ use warifu_vault::node::{Attr, AttrChange, Name, NodeId, NodeKind};
 use warifu_vault::{Access, Contents, Context, FileHandle, SecretBytes, VaultError};
 
 use crate::acl::Modes;
-use crate::attrs::{has_set_id, ino, without_set_id};
+use crate::attrs::{file_attr, has_set_id, ino, without_set_id};
 use crate::caller::Caller;
 use crate::drive::{Answer, Drive};
 use crate::errno::Refusal;
@@ -70,6 +70,9 @@ impl Drive {
         let context = self.callers.act(caller).await;
         let access = access(flags);
         let handle = self.vault.open(&context, node, access).await?;
+        if let Some(attr) = handle.opened() {
+            self.catch_up(&file_attr(attr));
+        }
         let (opened, file) = self.keep(handle, context, access);
         if access.truncate {
             self.changed();
@@ -78,7 +81,7 @@ impl Drive {
             if let Err(refusal) = self.drop_set_id(&file, caller).await {
                 // The kernel will not release what it was never given.
                 let (number, _) = opened;
-                self.release(number).await?;
+                self.release(caller, number, None).await?;
                 return Err(refusal);
             }
         }
@@ -187,6 +190,10 @@ impl Drive {
             return None;
         }
         let file = self.open.file(number).ok()?;
+        // Whether a lock is still good may have to be asked.
+        if self.vault.has_locks(file.handle.node()) {
+            return None;
+        }
         note_writer(&file, at);
         let written = file.handle.write_at_once(at.offset, data)?;
         self.changed();
@@ -201,6 +208,7 @@ impl Drive {
         data: &SecretBytes,
     ) -> Answer<u32> {
         let file = self.open.file(number)?;
+        self.vault.trust_locks(file.handle.node()).await?;
         note_writer(&file, at);
         if at.kill_set_id {
             self.drop_set_id(&file, caller).await?;
@@ -245,11 +253,16 @@ impl Drive {
     /// close(2): saves, if it is closed by who changed it.
     pub(crate) async fn flush(&self, number: u64, table: LockOwner, caller: Caller) -> Answer<()> {
         let file = self.open.file(number)?;
-        if !file.node.written_back.load(Ordering::Acquire) && !file.changers.includes(table, caller)
-        {
-            return Ok(());
-        }
-        self.save(&file, false).await
+        let changed =
+            file.node.written_back.load(Ordering::Acquire) || file.changers.includes(table, caller);
+        let saved = if changed {
+            self.save(&file, false).await
+        } else {
+            Ok(())
+        };
+        // After the save, so that whoever waits for the lock finds what was written under it.
+        self.let_go(caller, file.handle.node(), table.0).await;
+        saved
     }
 
     /// fsync(2): saves, and everything is on disk.
@@ -278,9 +291,21 @@ impl Drive {
 
     /// The end of a handle. No program hears of an error here; the vault remembers what is lost and names it when it
     /// is shut down. Gives the file whose pages the kernel must be told to drop.
-    pub(crate) async fn release(&self, number: u64) -> Answer<Option<INodeNo>> {
+    pub(crate) async fn release(
+        &self,
+        caller: Caller,
+        number: u64,
+        locker: Option<LockOwner>,
+    ) -> Answer<Option<INodeNo>> {
         let (file, last) = self.open.take_file(number)?;
         let node = file.handle.node();
+        for owner in file
+            .lockers()
+            .into_iter()
+            .chain(locker.map(|owner| owner.0))
+        {
+            self.let_go(caller, node, owner).await;
+        }
         let released = file.handle.release(&file.opener).await;
         if let Err(error) = released {
             Refusal::from(error).log("release", node.0);

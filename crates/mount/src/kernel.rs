@@ -44,11 +44,13 @@ const WANTED: [(InitFlags, &str); 7] = [
 
 // Not asked for:
 // - FUSE_WRITEBACK_CACHE: contents that the kernel has not handed over yet would not be in what close saves.
-// - FUSE_POSIX_LOCKS, FUSE_FLOCK_LOCKS: the kernel keeps locks for all programs of this machine.
 // - FUSE_HANDLE_KILLPRIV and its second version: fuser does not hand on what the second says with truncate and open, and
 //   the first would have us judge what the kernel can judge better. Without them the kernel clears set-id bits itself,
 //   except in writes that go past its cache, where it says so with the write, and in O_TRUNC, which `io` sees to.
 // - FUSE_AUTO_INVAL_DATA: only mappings have pages, and those would be dropped at every change of a time.
+
+/// Asked for where there are others to lock files against. Without them the kernel keeps locks for the programs of this machine.
+const LOCKS: [InitFlags; 2] = [InitFlags::FUSE_POSIX_LOCKS, InitFlags::FUSE_FLOCK_LOCKS];
 
 /// What the mount options leave to be settled.
 #[derive(Clone, Copy, Debug)]
@@ -62,6 +64,12 @@ pub(crate) struct Agreed {
 /// Settles what the drive uses, and notes whether reads and writes go past the page cache, and whether there are access
 /// control lists.
 pub(crate) fn agree(config: &mut KernelConfig, wanted: Agreed, drive: &Drive) {
+    let locks = drive.vault.has_joined();
+    for flag in LOCKS.into_iter().filter(|_| locks) {
+        if config.add_capabilities(flag).is_err() {
+            tracing::warn!(capability = ?flag, "the kernel keeps such locks itself: they hold on this machine only");
+        }
+    }
     for (flag, without) in WANTED {
         if config.add_capabilities(flag).is_err() {
             tracing::info!(capability = ?flag, "the kernel is too old for this: {without}");

@@ -23,6 +23,8 @@ pub(crate) enum Lane {
     Data,
     /// Saving: many servers, and as long as they take.
     Saves,
+    /// Locks, which may be waited for as long as somebody else likes.
+    Locks,
 }
 
 /// How many requests of each lane run at once. Those above it wait in their turn; the kernel bounds how many there can
@@ -31,6 +33,7 @@ const NAMES: usize = 256;
 /// A request is 1 MiB at most, so this also bounds the memory that requests take.
 const DATA: usize = 128;
 const SAVES: usize = 128;
+const LOCKS: usize = 4096;
 
 #[derive(Debug)]
 struct Bounded {
@@ -54,6 +57,7 @@ pub(crate) struct Lanes {
     names: Bounded,
     data: Bounded,
     saves: Bounded,
+    locks: Bounded,
 }
 
 impl Lanes {
@@ -63,6 +67,7 @@ impl Lanes {
             names: Bounded::new(NAMES),
             data: Bounded::new(DATA),
             saves: Bounded::new(SAVES),
+            locks: Bounded::new(LOCKS),
         }
     }
 
@@ -97,7 +102,7 @@ impl Lanes {
         })
     }
 
-    /// Waits until everything handed in so far is done; false when it took longer than `limit`.
+    /// Waits until everything handed in so far is done, but for locks; false when it took longer than `limit`.
     pub(crate) async fn drained(&self, limit: Duration) -> bool {
         let all = async {
             for lane in [&self.names, &self.data, &self.saves] {
@@ -119,6 +124,7 @@ impl Lanes {
             Lane::Names => &self.names,
             Lane::Data => &self.data,
             Lane::Saves => &self.saves,
+            Lane::Locks => &self.locks,
         }
     }
 }

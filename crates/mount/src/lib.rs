@@ -18,6 +18,7 @@
 //! ```
 //!
 //! Rooms: `fs` takes the kernel's calls and `skin` hands them on; `names`, `io`, `dirs`, `xattrs` and `acl` answer them; `attrs` and `errno` translate;
+//! `coherence` keeps the kernel from believing what others have changed, `locks` locks for all machines;
 //! `open` knows what is open, `caller` who asks, `lanes` bounds what runs at once; `kernel` settles with the kernel what
 //! is used; `mounting`, `point` and `device` mount and unmount; `hygiene` keeps RAM out of files, `heap` keeps it small, `swap` tells which swap is plain;
 //! `enclosure` shuts a program in with a drive.
@@ -40,6 +41,7 @@ mod acl;
 mod attrs;
 mod caller;
 mod changers;
+mod coherence;
 mod device;
 mod dirs;
 mod drive;
@@ -51,6 +53,7 @@ mod hygiene;
 mod io;
 mod kernel;
 mod lanes;
+mod locks;
 mod mounting;
 mod names;
 mod open;

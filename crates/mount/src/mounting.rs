@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use warifu_vault::{Context, Unsaved, Vault, VaultError};
 
 use crate::caller::{Caller, Callers};
+use crate::coherence;
 use crate::device;
 use crate::drive::Drive;
 use crate::hygiene::{Hygiene, protect_process};
@@ -208,13 +209,23 @@ impl Mount {
         vault
             .attach(&context, &format!("drive on {}", dir.display()))
             .await?;
+        vault.join(&context, &dir.display().to_string()).await?;
         let attaching = {
             let dir = dir.clone();
             runtime.spawn_blocking(move || attach(skin, &dir, &options))
         };
-        let (session, device) = attaching.await.map_err(lost)??;
+        let (session, device) = match attaching.await.map_err(lost).flatten() {
+            Ok(attached) => attached,
+            Err(error) => {
+                if let Err(error) = vault.leave().await {
+                    tracing::debug!(%error, "a drive that was not mounted could not take its leave");
+                }
+                return Err(error);
+            }
+        };
 
         drive.set_notifier(Some(session.notifier()));
+        runtime.spawn(coherence::follow(Arc::clone(&drive)));
         let (tell, ended) = watch::channel(false);
         let mounted = Mounted {
             dir,

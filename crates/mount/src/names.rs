@@ -65,7 +65,8 @@ impl Drive {
         }
         if let Some(change) = set.asked.change(SystemClock.now()) {
             let changed = self.vault.set_attr(&context, node, &change).await?;
-            if let Some(mode) = change.mode.filter(|_| self.lists()) {
+            // A list follows its mode also while the kernel does not ask for lists: with the next kernel it counts again.
+            if let Some(mode) = change.mode {
                 self.acl_follows(&context, node, mode).await?;
             }
             if let (Some(open), Some(mode)) = (self.open.node(node), change.mode) {

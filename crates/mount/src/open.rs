@@ -1,6 +1,6 @@
 //! What is open: files and folders by the numbers that the kernel keeps for us.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
@@ -44,8 +44,27 @@ pub(crate) struct OpenFile {
     pub(crate) node: Arc<OpenNode>,
     /// Who has changed it through this handle since it was saved.
     pub(crate) changers: Changers,
+    /// Who has locked through this handle. The end of a handle that nothing was written through comes without a flush, and its
+    /// locks must go all the same.
+    lockers: Mutex<HashSet<u64>>,
     /// On whose behalf it was opened. What the kernel writes back or releases later comes without a name.
     pub(crate) opener: Context,
+}
+
+impl OpenFile {
+    /// Notes who locks through this handle.
+    pub(crate) fn note_locker(&self, owner: u64) {
+        self.lockers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(owner);
+    }
+
+    /// Who has locked through it.
+    pub(crate) fn lockers(&self) -> Vec<u64> {
+        let lockers = self.lockers.lock().unwrap_or_else(PoisonError::into_inner);
+        lockers.iter().copied().collect()
+    }
 }
 
 /// An open folder.
@@ -86,6 +105,7 @@ impl Open {
             handle,
             node,
             changers: Changers::default(),
+            lockers: Mutex::default(),
             opener,
         });
         let number = self.number();
@@ -129,6 +149,16 @@ impl Open {
             .unwrap_or_else(PoisonError::into_inner)
             .get(&node)
             .cloned()
+    }
+
+    /// The files that are open.
+    pub(crate) fn open_nodes(&self) -> Vec<NodeId> {
+        self.nodes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .keys()
+            .copied()
+            .collect()
     }
 
     /// How many files are open.

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use fuser::{
     Errno, Generation, INodeNo, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
-    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite,
-    ReplyXattr, Request,
+    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLock, ReplyLseek, ReplyOpen, ReplyStatfs,
+    ReplyWrite, ReplyXattr, Request,
 };
 use warifu_vault::node::{Attr, BadName, Name};
 
@@ -58,6 +58,7 @@ refuse!(
     ReplyDirectoryPlus,
     ReplyEmpty,
     ReplyEntry,
+    ReplyLock,
     ReplyLseek,
     ReplyOpen,
     ReplyStatfs,
@@ -127,12 +128,26 @@ pub(crate) fn respond<R: Refuse, T>(
     }
 }
 
-pub(crate) fn entry(reply: ReplyEntry, attr: Attr) {
-    reply.entry(&BELIEVED, &file_attr(&attr), GENERATION);
-}
+impl Skin {
+    /// Answers with a node.
+    pub(crate) fn entry(&self) -> impl FnOnce(ReplyEntry, Attr) + Send + use<> {
+        let drive = self.drive();
+        move |reply, attr| {
+            let attr = file_attr(&attr);
+            drive.told.note(&attr);
+            reply.entry(&BELIEVED, &attr, GENERATION);
+        }
+    }
 
-pub(crate) fn attributes(reply: ReplyAttr, attr: Attr) {
-    reply.attr(&BELIEVED, &file_attr(&attr));
+    /// Answers with attributes.
+    pub(crate) fn attributes(&self) -> impl FnOnce(ReplyAttr, Attr) + Send + use<> {
+        let drive = self.drive();
+        move |reply, attr| {
+            let attr = file_attr(&attr);
+            drive.told.note(&attr);
+            reply.attr(&BELIEVED, &attr);
+        }
+    }
 }
 
 pub(crate) fn done(reply: ReplyEmpty, (): ()) {

@@ -3,6 +3,7 @@
 use fuser::Errno;
 use warifu_vault::node::NodeId;
 use warifu_vault::seam::catalog::XattrMode;
+use warifu_vault::seam::clock::utc;
 
 use crate::acl;
 use crate::caller::Caller;
@@ -54,6 +55,21 @@ fn is_list(name: &[u8]) -> bool {
     name == acl::ACCESS || name == acl::DEFAULT
 }
 
+/// The attributes of this space are answered, not kept, and no listing has them: a program that copies a file with all its attributes
+/// copies none of them.
+const OURS: &[u8] = b"user.warifu.";
+
+/// Who has the file open for writing: a line for each, the oldest first.
+const OPEN_BY: &[u8] = b"user.warifu.open_by";
+
+fn not_ours(name: &[u8]) -> Result<(), Errno> {
+    if name.starts_with(OURS) {
+        Err(Errno::EPERM)
+    } else {
+        Ok(())
+    }
+}
+
 fn mode(flags: i32) -> Result<XattrMode, Errno> {
     match flags {
         0 => Ok(XattrMode::Set),
@@ -72,8 +88,34 @@ impl Drive {
         room: u32,
     ) -> Answer<Told> {
         kept(name, self.lists())?;
+        if name == OPEN_BY {
+            return Ok(told(self.open_by(node).await?, room)?);
+        }
         let context = self.callers.glance(caller).await;
         Ok(told(self.vault.xattr(&context, node, name).await?, room)?)
+    }
+
+    /// Who has a file open for writing, as `person@machine program 2026-11-21T14:05:09Z`.
+    async fn open_by(&self, node: NodeId) -> Answer<Vec<u8>> {
+        let holders = self.vault.holders(node).await?;
+        if holders.is_empty() {
+            return Err(Errno::ENODATA.into());
+        }
+        let mut lines = String::new();
+        for (session, hold) in holders {
+            let program = if hold.program.is_empty() {
+                "?"
+            } else {
+                &hold.program
+            };
+            lines += &format!(
+                "{}@{} {program} {}\n",
+                hold.actor,
+                session.host,
+                utc(hold.since)
+            );
+        }
+        Ok(lines.into_bytes())
     }
 
     /// The names, each with a NUL byte after it. Those of `trusted.` show to root only, as on other file systems.
@@ -103,6 +145,7 @@ impl Drive {
         flags: i32,
     ) -> Answer<()> {
         kept(name, self.lists())?;
+        not_ours(name)?;
         if is_list(name) {
             return self.set_acl(caller, node, name, Some(value)).await;
         }
@@ -125,6 +168,7 @@ impl Drive {
         name: &[u8],
     ) -> Answer<()> {
         kept(name, self.lists())?;
+        not_ours(name)?;
         if is_list(name) {
             return self.set_acl(caller, node, name, None).await;
         }

@@ -1,7 +1,9 @@
 //! A clock that moves when a test says so.
 
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
+
+use tokio::time::Instant;
 
 use warifu_vault::seam::clock::{Clock, Timestamp};
 
@@ -56,6 +58,13 @@ impl Clock for ManualClock {
             .now
             .lock()
             .expect("no test panics while it sets the clock")
+    }
+
+    /// Goes with the runtime's time, which a test may stop and nobody can set.
+    fn uptime(&self) -> Duration {
+        static BEGAN: OnceLock<Instant> = OnceLock::new();
+        let now = Instant::now();
+        now.saturating_duration_since(*BEGAN.get_or_init(|| now))
     }
 }
 

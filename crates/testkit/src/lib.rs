@@ -5,6 +5,7 @@
 
 pub mod catalogs;
 pub mod clock;
+pub mod histories;
 pub mod proxy;
 pub mod servers;
 pub mod stores;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use warifu_core::head::Timestamp;
 use warifu_core::ids::FileId;
-use warifu_testkit::catalogs::contract::{self, Subject};
+use warifu_testkit::catalogs::contract::{self, Pair, Subject};
 use warifu_testkit::catalogs::{CatalogFault, CrashingCatalog, MemoryCatalog, chain_after, model};
 use warifu_testkit::world::{Death, World};
 use warifu_vault::context::{Act, AuditEntry, Context};
@@ -88,6 +88,22 @@ async fn the_crashing_catalogue_keeps_it_while_nothing_crashes() {
         Subject {
             catalog: Arc::new(CrashingCatalog::new(subject.catalog, World::new(1))),
             ..subject
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn two_that_share_a_memory_catalogue_hear_of_each_other() {
+    contract::sessions(|| {
+        let memory = MemoryCatalog::new();
+        Pair {
+            there: Arc::new(memory.clone()),
+            here: Subject {
+                catalog: Arc::new(CrashingCatalog::new(Arc::new(memory), World::new(1))),
+                chain: Box::new(chain_after),
+                keep: Box::new(()),
+            },
         }
     })
     .await;

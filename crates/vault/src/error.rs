@@ -128,6 +128,10 @@ pub enum VaultError {
     /// The name is taken.
     #[error("the name is taken")]
     Exists,
+    /// A lock on the file ended with this machine's lease, because it did not show itself for too long, and others have locked or changed
+    /// the file since. It ends when the file is closed or unlocked.
+    #[error("a lock on the file was lost, because this machine did not show itself for too long")]
+    LockLost,
     /// The folder is not empty.
     #[error("the folder is not empty")]
     NotEmpty,

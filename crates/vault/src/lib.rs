@@ -74,6 +74,7 @@ pub mod node;
 pub mod rebuild;
 pub mod repair;
 pub mod seam;
+pub mod session;
 pub mod status;
 pub mod vault;
 pub mod verify;

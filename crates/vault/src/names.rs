@@ -21,12 +21,16 @@ impl Vault {
     /// # Errors
     /// [`VaultError::Stale`] when the node is gone; errors of the catalogue.
     pub async fn attr(&self, _ctx: &Context, node: NodeId) -> Result<Attr> {
-        let attr = self
-            .inner
-            .catalog
-            .attr(node)
-            .await?
-            .ok_or(VaultError::Stale)?;
+        let attr = match self.inner.catalog.attr(node).await {
+            Ok(attr) => attr.ok_or(VaultError::Stale)?,
+            Err(error) => match self.inner.open_file(node) {
+                Some(file) => {
+                    let known = file.known_for(error)?;
+                    return Ok(live(known, &*file.state.read().await, true));
+                }
+                None => return Err(error.into()),
+            },
+        };
         Ok(self.inner.with_open(attr).await)
     }
 
@@ -114,7 +118,8 @@ impl Vault {
             .await?;
         self.inner.file_came(ctx, parent, name, &attr).await;
         // The making has its line in the audit log; the opening is part of it.
-        let handle = self.inner.handle(attr.node, access);
+        let mut handle = self.inner.handle(attr.node, access);
+        handle.hold(ctx);
         handle.begin_empty(&attr).await;
         // Somebody else here may have removed it before it counted as open.
         let still = self.inner.catalog.attr(attr.node).await?;
@@ -472,6 +477,7 @@ impl Inner {
 impl FileHandle {
     /// The file was made just now, and is as empty as its state; nothing has to be read.
     async fn begin_empty(&self, attr: &Attr) {
+        self.file().know(attr);
         self.file().state.write().await.catch_up(attr, None);
     }
 }

@@ -164,8 +164,8 @@ pub(crate) struct NewCatalog {
 
 enum Made {
     /// Dropped in this order: the engine must have closed the file before its lock goes.
-    Sqlite(SqliteCatalog, Part),
-    Postgres(PostgresPart),
+    Sqlite(Box<SqliteCatalog>, Part),
+    Postgres(Box<PostgresPart>),
 }
 
 impl NewCatalog {
@@ -183,11 +183,11 @@ impl NewCatalog {
             CatalogPlace::Sqlite(at) => {
                 let part = Part::begin(at)?;
                 SqliteCatalog::create_in(part.path(), key)
-                    .map(|catalog| Made::Sqlite(catalog, part))
+                    .map(|catalog| Made::Sqlite(Box::new(catalog), part))
             }
             CatalogPlace::Postgres(url) => PostgresPart::begin(login(file, path, url)?, key)
                 .await
-                .map(Made::Postgres),
+                .map(|part| Made::Postgres(Box::new(part))),
         };
         match made {
             Ok(made) => Ok(Self { place, made }),
@@ -203,7 +203,7 @@ impl NewCatalog {
     /// The catalogue as far as it is.
     pub(crate) fn catalog(&self) -> &dyn Catalog {
         match &self.made {
-            Made::Sqlite(catalog, _) => catalog,
+            Made::Sqlite(catalog, _) => &**catalog,
             Made::Postgres(part) => part.catalog(),
         }
     }

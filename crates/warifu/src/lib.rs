@@ -69,6 +69,8 @@ pub use warifu_vault::repair::{
     Orphans, RepairOptions, RepairPlan, RepairProgress, RepairReport, Upkeep, Work,
 };
 pub use warifu_vault::seam::catalog::{CatalogError, RenameMode, Version};
+pub use warifu_vault::seam::locks::{Lock, LockKind, LockMode};
+pub use warifu_vault::seam::sessions::{Hold, Session, SessionId, SessionInfo};
 pub use warifu_vault::status::{
     Breaker, Condition, ServerState, ServerStatus, Status, Weak, WeakFile,
 };

@@ -263,7 +263,6 @@ async fn copy(
         progress(RelocationProgress::Copied(copied));
     };
     let reading = read_all(&*old, &mut give).await;
-    drop(give);
     drop(send);
     match writing.await {
         Ok((new, Ok(()))) => (new, reading),

@@ -16,6 +16,7 @@ use rusqlite::{Connection, ErrorCode};
 use tokio::sync::oneshot;
 use warifu_core::keys::CatalogKey;
 use warifu_vault::seam::catalog::{CatalogError, Durability};
+use warifu_vault::seam::sessions::SessionId;
 
 use crate::audit::Tail;
 use crate::error::{Fail, Outcome, repeat};
@@ -34,6 +35,10 @@ pub(crate) struct Tx<'a> {
     pub(crate) view: View<'a>,
     /// The last line of the audit log, once it has been read in this transaction.
     pub(crate) tail: &'a Cell<Option<Tail>>,
+    /// The session that this catalogue is.
+    pub(crate) me: SessionId,
+    /// Whether there are other sessions, once somebody has looked in this transaction.
+    pub(crate) others: &'a Cell<Option<bool>>,
 }
 
 impl<'a> Tx<'a> {
@@ -121,7 +126,7 @@ pub(crate) struct Writer {
 
 impl Writer {
     /// Starts the threads.
-    pub(crate) fn start(conn: Connection, key: Arc<CatalogKey>) -> Outcome<Self> {
+    pub(crate) fn start(conn: Connection, key: Arc<CatalogKey>, me: SessionId) -> Outcome<Self> {
         let (queue, waiting) = channel();
         let (checkpoints, due) = sync_channel(1);
         let path = conn
@@ -136,6 +141,7 @@ impl Writer {
             state: Mutex::new(Some(State {
                 conn,
                 key,
+                me,
                 since_checkpoint: 0,
                 broken: Arc::clone(&broken),
                 checkpoints,
@@ -335,6 +341,7 @@ impl Shared {
 pub(crate) struct State {
     conn: Connection,
     key: Arc<CatalogKey>,
+    me: SessionId,
     since_checkpoint: usize,
     broken: Arc<Broken>,
     /// Tells the thread of that sort that a checkpoint is due; without it, at the end, that thread ends too.
@@ -411,13 +418,15 @@ impl State {
     }
 
     fn attempt(&mut self, batch: &mut [Box<dyn Job>]) -> Outcome<()> {
-        let tail = Cell::new(None);
+        let (tail, others) = (Cell::new(None), Cell::new(None));
         let tx = Tx {
             view: View {
                 conn: &self.conn,
                 key: &self.key,
             },
             tail: &tail,
+            me: self.me,
+            others: &others,
         };
         if let [job] = batch {
             // A refusal undoes all there is, without a savepoint, for which the engine would keep copies of pages.
@@ -444,6 +453,7 @@ impl State {
             if outcome.is_err() {
                 self.conn.prepare_cached("ROLLBACK TO job")?.execute([])?;
                 tail.set(None);
+                others.set(None);
             }
             self.conn.prepare_cached("RELEASE job")?.execute([])?;
         }
@@ -465,7 +475,7 @@ mod tests {
         conn.execute_batch("CREATE TABLE vault (id BIGINT, beat BIGINT); CREATE TABLE t (x BLOB)")
             .unwrap();
         let key = VaultKey::generate().unwrap().catalog_key(VaultId::NIL);
-        Writer::start(conn, Arc::new(key)).unwrap()
+        Writer::start(conn, Arc::new(key), SessionId([0; 16])).unwrap()
     }
 
     async fn count(writer: &Writer) -> i64 {

@@ -7,6 +7,7 @@ use warifu::{
     Breaker, Condition, Fault, Scheme, ServerState, ServerStatus, Status, Timestamp, Warifu,
 };
 
+use super::open_files::open_files;
 use super::{Done, with_vault};
 use crate::args;
 use crate::exit::Exit;
@@ -90,6 +91,9 @@ pub async fn status(args: args::Status) -> Done {
     set_vault(&args.vault);
     let vault = args.vault.clone();
     with_vault(&vault, true, |warifu| async move {
+        if args.open_files {
+            return open_files(&warifu, args.json).await;
+        }
         let names = if args.json { usize::MAX } else { NAMED };
         let status = warifu
             .vault()

@@ -190,6 +190,19 @@ status-compact = New files are shared by the scheme compact: 1/{ $k } of their s
 state-normal = normal
 status-free = { $size } free
 status-usage = { $files } files, { $folders } folders, { $size }, { $versions } versions.
+open-files-drives = { $drives ->
+    [0] No drive is mounted.
+    [one] One drive is mounted:
+   *[other] { $drives } drives are mounted:
+}
+open-files-drive = { $place } on { $host }, by { $actor } since { $time }
+open-files-open = { $files ->
+    [0] Nobody has a file open for writing. A lock file that an office program left behind may be removed.
+    [one] One file is open for writing:
+   *[other] { $files } files are open for writing:
+}
+open-files-by = { $actor } on { $host } with { $program } since { $time }
+open-files-locked = locked on { $host } by process { $pid }
 status-owed = { $shares } shares of { $extents } extents are still owed to servers.
 status-spare = { $spare ->
     [one] One more server may go, and everything can still be read.

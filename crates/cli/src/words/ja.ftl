@@ -181,6 +181,17 @@ status-compact = 新しいファイルの分散の方式は compact です。各
 state-normal = 通常
 status-free = 空き { $size }
 status-usage = { $files } ファイル、{ $folders } フォルダ、{ $size }、{ $versions } 版。
+open-files-drives = { $drives ->
+    [0] マウントされているドライブはありません。
+   *[other] { $drives } 台のドライブがマウントされています:
+}
+open-files-drive = { $host } の { $place }（{ $actor }、{ $time } から）
+open-files-open = { $files ->
+    [0] 書き込み用に開かれているファイルはありません。オフィスソフトが残したロックファイルは消してかまいません。
+   *[other] { $files } ファイルが書き込み用に開かれています:
+}
+open-files-by = { $host } の { $actor } が { $program } で { $time } から
+open-files-locked = { $host } のプロセス { $pid } がロックしています
 status-owed = { $extents } 区画の割符 { $shares } 個を、まだサーバに置けていません。
 status-spare = あと { $spare } 台なくなっても、すべて読めます。
 status-no-spare = すべて読めますが余裕がありません。これ以上 1 台も失えません。

@@ -166,6 +166,40 @@ impl Rig {
         );
     }
 
+    /// Another machine: its own opening of the catalogue and the same servers, mounted on a folder of its own.
+    pub fn other_machine(&self, name: &str) -> Machine {
+        self.other_machine_with(name, |_| {})
+    }
+
+    pub fn other_machine_with(
+        &self,
+        name: &str,
+        change: impl FnOnce(&mut MountOptions),
+    ) -> Machine {
+        let dir = self.dir.path().join(name);
+        std::fs::create_dir(&dir).unwrap();
+        let (vault, _) = start(
+            &self.runtime,
+            self.dir.path(),
+            &self.candidates,
+            &self.founded,
+            self.options.clone(),
+        );
+        let mut options = MountOptions::new(&dir);
+        options.allow_other = true;
+        change(&mut options);
+        let handle = self.runtime.handle().clone();
+        let mounted = self
+            .runtime
+            .block_on(Mount::new(vault.clone(), options, handle))
+            .unwrap();
+        Machine {
+            dir,
+            vault,
+            mounted: Some(mounted),
+        }
+    }
+
     /// The whole audit log.
     pub fn audit(&self) -> Vec<AuditRow> {
         self.runtime
@@ -180,6 +214,20 @@ impl Rig {
     /// A path on the drive.
     pub fn at(&self, name: impl AsRef<Path>) -> PathBuf {
         self.drive().join(name)
+    }
+}
+
+/// Another machine with the same vault.
+pub struct Machine {
+    pub dir: PathBuf,
+    pub vault: Vault,
+    pub mounted: Option<Mounted>,
+}
+
+impl Machine {
+    /// A path on its drive.
+    pub fn at(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.dir.join(name)
     }
 }
 

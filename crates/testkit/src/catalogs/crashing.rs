@@ -1,8 +1,9 @@
 //! [`CrashingCatalog`].
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use warifu_core::head::Timestamp;
@@ -16,6 +17,7 @@ use warifu_vault::seam::catalog::{
 use warifu_vault::seam::journal::{
     Changes, JournalState, Restored, Resume, Row, RowKey, Segments, Waste,
 };
+use warifu_vault::seam::sessions::Sessions;
 
 use crate::world::World;
 
@@ -34,7 +36,7 @@ pub enum CatalogFault {
 /// Clones share everything.
 #[derive(Clone, Debug)]
 pub struct CrashingCatalog {
-    inner: Arc<dyn Catalog>,
+    pub(super) inner: Arc<dyn Catalog>,
     world: World,
     script: Arc<Script>,
 }
@@ -45,6 +47,9 @@ struct Script {
     /// Faults by the number of the write.
     faults: Mutex<BTreeMap<u64, CatalogFault>>,
     always: Mutex<Option<CatalogFault>>,
+    silent: AtomicBool,
+    storm: Mutex<Option<(World, u8)>>,
+    calls: AtomicU64,
 }
 
 impl CrashingCatalog {
@@ -82,17 +87,70 @@ impl CrashingCatalog {
             .unwrap_or_else(PoisonError::into_inner) = fault;
     }
 
-    async fn read<T>(
-        &self,
-        act: impl Future<Output = Result<T, CatalogError>>,
-    ) -> Result<T, CatalogError> {
-        self.world.call(act).await
+    /// Cuts the catalogue off, or (with `false`) lets it be reached again: meanwhile nothing is done, and everybody hears
+    /// [`CatalogError::NoAnswer`], readers too.
+    pub fn cut_off(&self, cut: bool) {
+        self.script.silent.store(cut, Ordering::SeqCst);
     }
 
-    async fn write<T>(
+    /// From now on each call takes its time, drawn from a world, and so many writes in a hundred get no answer: half of them are done
+    /// all the same.
+    pub fn storm(&self, world: World, percent: u8) {
+        *self
+            .script
+            .storm
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some((world, percent));
+    }
+
+    /// The weather of the next call: a pause before it and one after it, and what a write meets.
+    fn weather(&self) -> (Duration, Duration, Option<CatalogFault>) {
+        let storm = self
+            .script
+            .storm
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let Some((world, percent)) = &*storm else {
+            return (Duration::ZERO, Duration::ZERO, None);
+        };
+        let call = self.script.calls.fetch_add(1, Ordering::SeqCst);
+        let draw = |what: &[u8]| world.draw(&[what, &call.to_le_bytes()]);
+        let pause = |what| Duration::from_micros(draw(what) % 3000);
+        let fault = world
+            .chance(*percent, &[b"fault", &call.to_le_bytes()])
+            .then(|| match draw(b"which") % 2 {
+                0 => CatalogFault::NoAnswer,
+                _ => CatalogFault::LostReply,
+            });
+        (pause(b"before"), pause(b"after"), fault)
+    }
+
+    fn is_cut_off(&self) -> Result<(), CatalogError> {
+        if self.script.silent.load(Ordering::SeqCst) {
+            return Err(CatalogError::NoAnswer {
+                detail: "cut off".into(),
+            });
+        }
+        Ok(())
+    }
+
+    pub(super) async fn read<T>(
         &self,
         act: impl Future<Output = Result<T, CatalogError>>,
     ) -> Result<T, CatalogError> {
+        self.is_cut_off()?;
+        let (before, after, _) = self.weather();
+        pause(before).await;
+        let done = self.world.call(act).await;
+        pause(after).await;
+        done
+    }
+
+    pub(super) async fn write<T>(
+        &self,
+        act: impl Future<Output = Result<T, CatalogError>>,
+    ) -> Result<T, CatalogError> {
+        self.is_cut_off()?;
         let number = self.script.writes.fetch_add(1, Ordering::SeqCst) + 1;
         let told = self
             .script
@@ -100,7 +158,8 @@ impl CrashingCatalog {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .remove(&number);
-        let fault = told.or(*self
+        let (before, after, drawn) = self.weather();
+        let fault = told.or(drawn).or(*self
             .script
             .always
             .lock()
@@ -110,7 +169,11 @@ impl CrashingCatalog {
                 detail: format!("write {number} met {fault:?}"),
             })
         };
-        self.world
+        pause(before).await;
+        // Cut off on its way.
+        self.is_cut_off()?;
+        let done = self
+            .world
             .call(async {
                 match fault {
                     None => act.await,
@@ -122,7 +185,15 @@ impl CrashingCatalog {
                     }
                 }
             })
-            .await
+            .await;
+        pause(after).await;
+        done
+    }
+}
+
+async fn pause(time: Duration) {
+    if !time.is_zero() {
+        tokio::time::sleep(time).await;
     }
 }
 
@@ -436,5 +507,9 @@ impl Catalog for CrashingCatalog {
         resume: Resume,
     ) -> Result<(), CatalogError> {
         self.write(self.inner.restore(rows, resume)).await
+    }
+
+    fn sessions(&self) -> Option<&dyn Sessions> {
+        self.inner.sessions().is_some().then_some(self)
     }
 }

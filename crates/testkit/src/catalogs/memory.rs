@@ -15,17 +15,20 @@ use warifu_vault::seam::catalog::{
 use warifu_vault::seam::journal::{
     Changes, JournalState, Restored, Resume, Row, RowKey, Segments, Waste,
 };
+use warifu_vault::seam::sessions::{SessionId, Sessions};
 
+use super::sessions::Book;
 use super::state::State;
 
 /// The in-memory twin: the readable reference of what a catalogue does, and of what a power cut leaves of it.
-/// Clones share everything, as connections to one database do.
-#[derive(Clone)]
+/// Clones share everything, as connections to one database do, and each counts as a session of its own.
 pub struct MemoryCatalog {
     inner: Arc<Mutex<Inner>>,
+    pub(super) me: SessionId,
 }
 
-struct Inner {
+pub(super) struct Inner {
+    pub(super) book: Book,
     now: State,
     /// What is safe from a power cut.
     durable: State,
@@ -40,10 +43,12 @@ impl MemoryCatalog {
         let state = State::new();
         Self {
             inner: Arc::new(Mutex::new(Inner {
+                book: Book::default(),
                 now: state.clone(),
                 durable: state,
                 since: None,
             })),
+            me: fresh(),
         }
     }
 
@@ -53,14 +58,16 @@ impl MemoryCatalog {
         let now = self.lock().now.clone();
         Self {
             inner: Arc::new(Mutex::new(Inner {
+                book: Book::default(),
                 durable: now.clone(),
                 now,
                 since: None,
             })),
+            me: fresh(),
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -86,7 +93,12 @@ impl MemoryCatalog {
         write: impl FnOnce(&mut State) -> Result<T, CatalogError>,
     ) -> Result<T, CatalogError> {
         let mut inner = self.lock();
+        let before = inner.now.clone_if(inner.book.has_others(self.me));
         let outcome = write(&mut inner.now)?;
+        if let Some(before) = before {
+            let changes = inner.now.changed_since(&before);
+            inner.book.tell(self.me, changes);
+        }
         let now = inner
             .now
             .clone_if(durability == Durability::Now || inner.since.is_some());
@@ -108,6 +120,7 @@ impl MemoryCatalog {
     pub fn power_cut(&self) {
         let mut inner = self.lock();
         inner.now = inner.durable.clone();
+        inner.book.forget();
         inner.since.iter_mut().for_each(Vec::clear);
     }
 
@@ -136,7 +149,21 @@ impl MemoryCatalog {
         };
         inner.durable = state.unwrap_or_else(|| inner.durable.clone());
         inner.now = inner.durable.clone();
+        inner.book.forget();
         inner.since.iter_mut().for_each(Vec::clear);
+    }
+}
+
+fn fresh() -> SessionId {
+    SessionId::fresh().expect("there is randomness")
+}
+
+impl Clone for MemoryCatalog {
+    fn clone(&self) -> Self {
+        Self {
+            inner: Arc::clone(&self.inner),
+            me: fresh(),
+        }
     }
 }
 
@@ -500,5 +527,9 @@ impl Catalog for MemoryCatalog {
             *state = filled;
             Ok(())
         })
+    }
+
+    fn sessions(&self) -> Option<&dyn Sessions> {
+        Some(self)
     }
 }

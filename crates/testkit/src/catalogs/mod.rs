@@ -2,8 +2,10 @@
 
 pub mod contract;
 mod crashing;
+mod crashing_sessions;
 mod memory;
 pub mod model;
+mod sessions;
 mod state;
 
 pub use crashing::{CatalogFault, CrashingCatalog};

@@ -15,6 +15,7 @@ use warifu_vault::seam::catalog::{
 
 mod journal;
 mod names;
+mod notices;
 mod saves;
 mod succession;
 

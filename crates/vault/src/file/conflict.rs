@@ -9,8 +9,12 @@ use crate::context::{Act, Context};
 use crate::error::Result;
 use crate::node::{Attr, Name, NodeId, NodeKind};
 use crate::seam::catalog::{CatalogError, Commit, Durability, NewNode, Write};
-use crate::seam::clock::Timestamp;
+use crate::seam::clock::{Timestamp, in_calendar};
 use crate::vault::Inner;
+
+/// The attribute that holds a file's access control list. Where it is there, the group's bits of the mode are the list's mask and say nothing of
+/// what the group may do.
+const ACCESS_LIST: &[u8] = b"system.posix_acl_access";
 
 /// How many names are tried for a copy before giving up.
 const TRIES: u32 = 100;
@@ -42,6 +46,11 @@ impl Inner {
         let (mode, uid, gid) = attr.as_ref().map_or((0o600, ctx.uid, ctx.gid), |attr| {
             (attr.mode, attr.uid, attr.gid)
         });
+        // The copy has no list. Without one the same mode would let in whom the list kept out, so it is its owner's alone.
+        let mode = match attr.is_some() && self.has_access_list(target).await? {
+            true => mode & !0o077,
+            false => mode,
+        };
         let document = FileId::fresh()?;
         let new = NewNode {
             kind: NodeKind::File,
@@ -77,6 +86,14 @@ impl Inner {
         tracing::warn!(node = %copy.node, "a save met a newer version and was kept as a copy");
         file.state.write().await.target = copy.node;
         Ok(copy)
+    }
+
+    async fn has_access_list(&self, node: NodeId) -> Result<bool> {
+        match self.catalog.xattr(node, ACCESS_LIST).await {
+            Ok(_) => Ok(true),
+            Err(CatalogError::NoXattr | CatalogError::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     async fn walk(&self, folders: &[Name]) -> Option<NodeId> {
@@ -141,24 +158,9 @@ fn marked(word: &str, name: Option<&Name>, who: &str, now: Timestamp, attempt: u
     .concat()
 }
 
-/// The time in UTC as `2026-11-21 14.05.09`: without colons, which Windows does not allow in names. The calendar is
-/// Howard Hinnant's `civil_from_days`.
+/// The time in UTC as `2026-11-21 14.05.09`: without colons, which Windows does not allow in names.
 fn civil(time: Timestamp) -> String {
-    let (days, seconds) = (time.secs.div_euclid(86_400), time.secs.rem_euclid(86_400));
-    let shifted = days.saturating_add(719_468);
-    let (era, day_of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_index = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_index + 2) / 5 + 1;
-    let month = if month_index < 10 {
-        month_index + 3
-    } else {
-        month_index - 9
-    };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    let [year, month, day, hour, minute, second] = in_calendar(time);
     format!("{year:04}-{month:02}-{day:02} {hour:02}.{minute:02}.{second:02}")
 }
 

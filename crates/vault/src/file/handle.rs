@@ -5,10 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::plain::Contents;
 use super::state::{FileState, OpenFile};
+use super::waiting::is_silence;
 use crate::context::{Act, Context};
 use crate::error::{Result, VaultError};
 use crate::node::{Attr, NodeId, NodeKind};
 use crate::seam::catalog::{CatalogError, Durability, Version};
+use crate::session::Held;
 use crate::vault::{Inner, Vault, lock};
 use warifu_core::ids::VersionNo;
 
@@ -72,6 +74,10 @@ pub struct FileHandle {
     file: Arc<OpenFile>,
     access: Access,
     released: AtomicBool,
+    /// Lets others see that the file is open for writing.
+    held: Option<Held>,
+    /// The attributes that the file was opened with.
+    opened: Option<Attr>,
 }
 
 impl Vault {
@@ -85,8 +91,9 @@ impl Vault {
         if access.write {
             inner.writable()?;
         }
-        let handle = inner.handle(node, access);
-        inner.open_audited(ctx, &handle).await?;
+        let mut handle = inner.handle(node, access);
+        handle.opened = Some(inner.open_audited(ctx, &handle).await?);
+        handle.hold(ctx);
         if access.truncate {
             inner.set_size(&handle.file, 0, inner.clock.now()).await?;
         }
@@ -129,6 +136,8 @@ impl Vault {
             file,
             access: Access::READ,
             released: AtomicBool::new(false),
+            held: None,
+            opened: None,
         })
     }
 
@@ -162,6 +171,8 @@ impl Inner {
             file,
             access,
             released: AtomicBool::new(false),
+            held: None,
+            opened: None,
         }
     }
 
@@ -190,7 +201,7 @@ impl Inner {
     }
 
     /// Erases what a file without handles has in RAM, and removes what was sent and never committed.
-    async fn put_away(self: &Arc<Self>, file: &OpenFile) {
+    pub(crate) async fn put_away(self: &Arc<Self>, file: &OpenFile) {
         // Extents on their way are waited for, so that what was announced for them is removed with the rest.
         let alone = file.saving.write().await;
         let unlinked = {
@@ -208,7 +219,7 @@ impl Inner {
 
     /// Brings an open file up to the newest version that was closed, here or elsewhere. The file is registered already, so
     /// that a save by another handle cannot come between. Changes not saved yet stay; their save will find the conflict.
-    async fn open_audited(&self, ctx: &Context, handle: &FileHandle) -> Result<()> {
+    async fn open_audited(&self, ctx: &Context, handle: &FileHandle) -> Result<Attr> {
         let file = &handle.file;
         let _gate = file.gate.lock().await;
         let act = if handle.access.write {
@@ -219,8 +230,13 @@ impl Inner {
         let entry = ctx.entry(act, Some(file.node), "", self.clock.now());
         let opened = self.catalog.open(file.node, entry, Durability::Soon).await;
         let (attr, version) = need_file(opened)?;
+        // Kept for somebody on another machine who has it open. Here only a name that the kernel still believes in can lead to it.
+        if attr.nlink == 0 && file.handles.load(Ordering::Acquire) == 1 {
+            return Err(VaultError::Stale);
+        }
+        file.know(&attr);
         file.state.write().await.catch_up(&attr, version.as_ref());
-        Ok(())
+        Ok(attr)
     }
 }
 
@@ -252,17 +268,31 @@ impl FileHandle {
         self.file.node
     }
 
+    /// Lets others see who has the file open for writing.
+    pub(crate) fn hold(&mut self, ctx: &Context) {
+        if self.access.write {
+            self.held = self.inner.hold(ctx, self.file.node);
+        }
+    }
+
+    /// The attributes that the catalogue had when the file was opened; `None` for a file that was made by opening it.
+    #[must_use]
+    pub const fn opened(&self) -> Option<&Attr> {
+        self.opened.as_ref()
+    }
+
     /// The file's attributes, changes not saved yet included.
     ///
     /// # Errors
     /// [`VaultError::Stale`] when the node is gone; errors of the catalogue.
     pub async fn attr(&self) -> Result<Attr> {
-        let attr = self
-            .inner
-            .catalog
-            .attr(self.file.node)
-            .await?
-            .ok_or(VaultError::Stale)?;
+        let attr = match self.inner.catalog.attr(self.file.node).await {
+            Ok(attr) => attr.ok_or(VaultError::Stale)?,
+            Err(error) => {
+                let known = self.file.known_for(error)?;
+                return Ok(live(known, &*self.file.state.read().await, true));
+            }
+        };
         let state = self.file.state.read().await;
         Ok(live(attr, &state, self.file.frozen))
     }
@@ -396,6 +426,10 @@ impl FileHandle {
                 Ended::Not => {}
             }
             if let Err(error) = inner.save(ctx, file, durability).await {
+                if is_silence(&error) && !inner.is_closing() {
+                    inner.leave_behind(ctx, file);
+                    return Err(error);
+                }
                 let path = inner.path_text(file.node).await;
                 if inner.end_handle(file, Last::Ends) == Ended::NotLast {
                     // Whoever has opened it since has the changes.

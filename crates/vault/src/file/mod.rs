@@ -8,6 +8,7 @@
 //! - `switch`: the one step of the catalogue by which a save becomes current, and what is done where its answer was lost.
 //! - `snapshot`: the moment of a save: all that a version consists of.
 //! - `conflict`: a save that met a newer version.
+//! - `waiting`: saving while the catalogue does not answer.
 
 pub mod handle;
 
@@ -19,6 +20,7 @@ pub(crate) mod save;
 pub(crate) mod snapshot;
 pub(crate) mod state;
 pub(crate) mod switch;
+pub(crate) mod waiting;
 
 /// The length of an extent of contents in bytes.
 pub(crate) const EXTENT: u64 = warifu_core::format::EXTENT_MAX as u64;

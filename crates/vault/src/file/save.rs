@@ -42,6 +42,17 @@ impl Inner {
         file: &Arc<OpenFile>,
         durability: Durability,
     ) -> Result<()> {
+        self.patiently(|| self.save_once(ctx, file, durability))
+            .await
+    }
+
+    /// The same without waiting for a catalogue that does not answer.
+    pub(crate) async fn save_once(
+        self: &Arc<Self>,
+        ctx: &Context,
+        file: &Arc<OpenFile>,
+        durability: Durability,
+    ) -> Result<()> {
         if file.frozen {
             return Ok(());
         }

@@ -12,6 +12,7 @@ use super::EXTENT;
 use super::parts::{Order, Parts};
 use super::plain::Plain;
 use super::snapshot::Snapshot;
+use crate::context::Context;
 use crate::node::{Attr, NodeId};
 use crate::seam::catalog::{Commit, Durability, ExtentRecord, SaveId, Version};
 
@@ -222,6 +223,10 @@ pub(crate) struct OpenFile {
     fetching: Mutex<HashMap<u64, Arc<tokio::sync::Mutex<()>>>>,
     /// How many handles there are.
     pub(crate) handles: AtomicU32,
+    /// What the catalogue last said of it, for when it says nothing.
+    pub(crate) known: Mutex<Option<Attr>>,
+    /// Whoever closed it last while the catalogue did not answer: then it is kept without a handle until it is saved.
+    pub(crate) left_by: Mutex<Option<Context>>,
     /// By what reading in order is seen.
     pub(crate) order: Order,
     /// What small reads out of order have fetched.
@@ -241,6 +246,8 @@ impl OpenFile {
             doubt: tokio::sync::Mutex::new(None),
             fetching: Mutex::new(HashMap::new()),
             handles: AtomicU32::new(0),
+            known: Mutex::new(None),
+            left_by: Mutex::new(None),
             order: Order::default(),
             parts: Mutex::default(),
             frozen,

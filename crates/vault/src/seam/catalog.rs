@@ -14,6 +14,7 @@ use warifu_core::ids::{ExtentId, FileId, Generation, ShareIndex, Threshold, Vers
 use crate::context::AuditEntry;
 use crate::node::{Attr, AttrChange, Name, NodeId, NodeKind};
 use crate::seam::journal::{Changes, JournalState, Restored, Resume, Row, RowKey, Segments, Waste};
+use crate::seam::sessions::Sessions;
 pub use crate::seam::store::Durability;
 
 /// A set of share indices, for "these shares are owed".
@@ -390,6 +391,9 @@ pub enum CatalogError {
     /// The save's intent is gone: its lease ended and its objects were swept.
     #[error("the save took longer than its lease and was swept")]
     Lapsed,
+    /// The session's lease has ended: what it had locked is free.
+    #[error("the session's lease has ended")]
+    SessionEnded,
     /// There is no such extended attribute. (One that must be new and is not: [`Exists`](Self::Exists).)
     #[error("there is no such extended attribute")]
     NoXattr,
@@ -757,4 +761,12 @@ pub trait Catalog: Send + Sync + fmt::Debug {
         rows: Box<dyn Iterator<Item = Restored> + Send>,
         resume: Resume,
     ) -> Result<(), CatalogError>;
+
+    // Who else is there
+
+    /// What several drives share; `None` where only one can have the catalogue: then each keeps its locks for itself, and
+    /// believes what it knows for as long as it is told to.
+    fn sessions(&self) -> Option<&dyn Sessions> {
+        None
+    }
 }

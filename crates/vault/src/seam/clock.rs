@@ -1,7 +1,7 @@
 //! [`Clock`]: what time it is, so that tests can say it.
 
 use std::fmt;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub use warifu_core::head::Timestamp;
 
@@ -9,6 +9,10 @@ pub use warifu_core::head::Timestamp;
 pub trait Clock: Send + Sync + fmt::Debug {
     /// The time now.
     fn now(&self) -> Timestamp;
+
+    /// The time since some moment before the process began, such as the start of the machine: never set, and going on while
+    /// the machine sleeps. Two of them can be compared on one machine only.
+    fn uptime(&self) -> Duration;
 }
 
 /// The machine's own clock.
@@ -26,4 +30,46 @@ impl Clock for SystemClock {
         };
         Timestamp { secs, nanos }
     }
+
+    fn uptime(&self) -> Duration {
+        let since = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        Duration::new(
+            u64::try_from(since.tv_sec).unwrap_or(0),
+            u32::try_from(since.tv_nsec).unwrap_or(0),
+        )
+    }
+}
+
+/// A time in UTC: year, month, day, hour, minute, second. The calendar is Howard Hinnant's `civil_from_days`.
+#[must_use]
+pub fn in_calendar(time: Timestamp) -> [i64; 6] {
+    let (days, seconds) = (time.secs.div_euclid(86_400), time.secs.rem_euclid(86_400));
+    let shifted = days.saturating_add(719_468);
+    let (era, day_of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_index = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_index + 2) / 5 + 1;
+    let month = if month_index < 10 {
+        month_index + 3
+    } else {
+        month_index - 9
+    };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    [
+        year,
+        month,
+        day,
+        seconds / 3600,
+        seconds / 60 % 60,
+        seconds % 60,
+    ]
+}
+
+/// A time in UTC as `2026-11-21T14:05:09Z`.
+#[must_use]
+pub fn utc(time: Timestamp) -> String {
+    let [year, month, day, hour, minute, second] = in_calendar(time);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }

@@ -6,4 +6,6 @@
 pub mod catalog;
 pub mod clock;
 pub mod journal;
+pub mod locks;
+pub mod sessions;
 pub mod store;

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
@@ -16,12 +16,14 @@ use crate::dealing::Patience;
 use crate::error::{Result, VaultError};
 use crate::file::plain::Ledger;
 use crate::file::state::OpenFile;
+use crate::file::waiting::Silence;
 use crate::journal::Occasion;
 use crate::node::NodeId;
 use crate::repair::{Upkeep, upkeep};
 use crate::seam::catalog::{AuditRow, Catalog, Durability, Write};
 use crate::seam::clock::Clock;
 use crate::servers::{self, ServerSeat, Servers};
+use crate::session::Joined;
 
 pub(crate) mod recover;
 pub(crate) mod settle;
@@ -54,6 +56,10 @@ pub struct Options {
     pub settle_every: Duration,
     /// How long a save may be silent before others may sweep what it left.
     pub save_lease: Duration,
+    /// How long a mounted drive may be silent before its locks end.
+    pub session_lease: Duration,
+    /// How long a save waits for a catalogue that does not answer, before it fails and its changes wait in RAM.
+    pub catalog_patience: Duration,
     /// By which scheme new extents are dealt. What is there already keeps its own and is read as before.
     pub scheme: Scheme,
     /// Whether changes are refused.
@@ -76,6 +82,8 @@ impl Default for Options {
             server_timeout: Duration::from_secs(30),
             settle_every: Duration::from_millis(500),
             save_lease: Duration::from_secs(600),
+            session_lease: Duration::from_secs(30),
+            catalog_patience: Duration::from_secs(20),
             scheme: Scheme::Shamir,
             read_only: false,
             journal: true,
@@ -136,6 +144,12 @@ pub(crate) struct Inner {
     pub(crate) succession: crate::succession::Succession,
     /// Held by whoever repairs, so that a process does it once at a time.
     pub(crate) repairing: tokio::sync::Mutex<()>,
+    /// The session, once it has joined.
+    pub(crate) session: OnceLock<Arc<Joined>>,
+    left: AtomicBool,
+    pub(crate) silence: Mutex<Silence>,
+    /// Held by whoever saves what was closed while the catalogue was silent.
+    leftover: Arc<tokio::sync::Mutex<()>>,
     /// Old versions that are open: not in `open`, since nobody shares them.
     frozen: Mutex<Vec<Weak<OpenFile>>>,
 }
@@ -192,6 +206,10 @@ impl Vault {
             journal: crate::journal::Journal::new(),
             succession: crate::succession::Succession::default(),
             repairing: tokio::sync::Mutex::default(),
+            session: OnceLock::new(),
+            left: AtomicBool::new(false),
+            silence: Mutex::default(),
+            leftover: Arc::default(),
             frozen: Mutex::default(),
         });
         tokio::spawn(servers::watch(Arc::downgrade(&inner.servers)));
@@ -270,6 +288,7 @@ impl Vault {
         let inner = &self.inner;
         // From now on writes are refused: none may be acknowledged and not saved.
         inner.closing.store(true, Ordering::Release);
+        inner.end_patience();
         let mut unsaved = Vec::new();
         for file in inner.open_files() {
             if let Err(error) = inner.save(ctx, &file, Durability::Now).await {
@@ -282,6 +301,11 @@ impl Vault {
         unsaved.append(&mut lock(&inner.losses));
         if let Err(error) = inner.sync_all(Occasion::End).await {
             tracing::warn!(%error, "the last versions could not be made safe from a power cut; they are checked at the next start");
+        }
+        // After the last save, so that nobody gets a lock before what was written under it is there.
+        inner.left.store(true, Ordering::Release);
+        if let Err(error) = inner.leave().await {
+            tracing::warn!(%error, "this drive could not take its leave of the others: its locks end with its lease");
         }
         let mut tidying = std::mem::take(&mut *lock(&inner.tidying));
         let tidied = async { while tidying.join_next().await.is_some() {} };
@@ -306,6 +330,11 @@ impl Inner {
 
     pub(crate) fn is_closing(&self) -> bool {
         self.closing.load(Ordering::Acquire)
+    }
+
+    /// Whether the session has ended for good.
+    pub(crate) fn has_left(&self) -> bool {
+        self.left.load(Ordering::Acquire)
     }
 
     pub(crate) fn writable(&self) -> Result<()> {
@@ -380,6 +409,16 @@ async fn housekeeping(vault: Weak<Inner>) {
         let Some(inner) = vault.upgrade().filter(|inner| !inner.is_closing()) else {
             return;
         };
+        // A save may take long, and what comes after must not wait for it.
+        if inner.has_left_behind()
+            && let Ok(one) = Arc::clone(&inner.leftover).try_lock_owned()
+        {
+            let saver = Arc::clone(&inner);
+            inner.tidy_up(async move {
+                let _one = one;
+                saver.save_left_behind().await;
+            });
+        }
         if let Err(error) = inner.sync_all(Occasion::Tick).await {
             tracing::warn!(%error, "what was saved could not be made safe from a power cut yet; trying again");
         }

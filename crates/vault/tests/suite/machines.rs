@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use warifu_vault::context::Act;
-use warifu_vault::node::NodeId;
-use warifu_vault::seam::catalog::{Catalog, RenameMode};
+use warifu_vault::node::{AttrChange, NodeId};
+use warifu_vault::seam::catalog::{Catalog, RenameMode, XattrMode};
 use warifu_vault::{Access, Vault};
 
 use crate::common::{
@@ -88,6 +88,38 @@ async fn p8_two_who_save_the_same_file_both_keep_their_work() {
         tokio::time::sleep(Duration::from_secs(2)).await;
         lab.assert_tidy("after the conflict").await;
     }
+}
+
+/// Under a list, the mode's group bits are its mask: without the list they would let the whole group in.
+#[tokio::test(start_paused = true)]
+async fn p8_the_copy_of_a_file_with_an_access_control_list_is_its_owners_alone() {
+    let (lab, here, there) = two(3000).await;
+    let node = stat(&here, "list.xlsx").await.node;
+    let (hanako, taro) = (who("hanako"), who("taro"));
+    let change = AttrChange {
+        mode: Some(0o660),
+        ..AttrChange::default()
+    };
+    here.set_attr(&hanako, node, &change).await.unwrap();
+    here.set_xattr(
+        &hanako,
+        node,
+        b"system.posix_acl_access",
+        b"the group: nothing",
+        XattrMode::Set,
+    )
+    .await
+    .unwrap();
+    let mine = here.open(&hanako, node, Access::READ_WRITE).await.unwrap();
+    let theirs = there.open(&taro, node, Access::READ_WRITE).await.unwrap();
+    mine.write(&hanako, 0, b"a").await.unwrap();
+    theirs.write(&taro, 0, b"b").await.unwrap();
+    theirs.release(&taro).await.unwrap();
+    mine.release(&hanako).await.unwrap();
+    let third = lab.start().await;
+    let copy = the_copy(&third).await;
+    assert_eq!(stat(&third, &copy).await.mode & 0o777, 0o600);
+    assert_eq!(stat(&third, "list.xlsx").await.mode & 0o777, 0o660);
 }
 
 #[tokio::test(start_paused = true)]

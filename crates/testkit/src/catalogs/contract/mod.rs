@@ -7,6 +7,7 @@ mod log;
 mod opening;
 mod rename;
 mod saves;
+mod sessions;
 mod succession;
 mod tree;
 mod versions;
@@ -14,6 +15,7 @@ mod versions;
 pub use journal::Replay;
 use lab::Lab;
 pub use lab::{Chain, Subject, picture};
+pub use sessions::{Pair, sessions};
 
 /// Runs every check, each on a fresh catalogue that `make` makes.
 pub async fn catalog(make: impl Fn() -> Subject) {

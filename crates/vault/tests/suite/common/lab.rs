@@ -14,7 +14,7 @@ use warifu_vault::keys::{Candidate, Expected, FIRST_GENERATION, found, unlock};
 use warifu_vault::seam::catalog::Catalog;
 use warifu_vault::seam::clock::Clock;
 use warifu_vault::seam::store::{ObjectKey, ShareStore};
-use warifu_vault::{Options, ServerSeat, Vault, VaultConfig, VaultError};
+use warifu_vault::{Context, Options, ServerSeat, Vault, VaultConfig, VaultError};
 
 /// Servers A, B, C, …, a catalogue and a clock.
 pub struct Lab {
@@ -33,6 +33,15 @@ pub struct Lab {
     pub options: Options,
     /// The pieces of the vault key, out of the reach of faults.
     safe: Vec<Candidate>,
+}
+
+/// One of several machines that have the vault mounted.
+pub struct Machine {
+    pub vault: Vault,
+    /// Its line to the catalogue.
+    pub line: CrashingCatalog,
+    pub clock: Arc<ManualClock>,
+    pub ctx: Context,
 }
 
 impl Lab {
@@ -146,6 +155,31 @@ impl Lab {
         Vault::start(config, self.key().await, catalog, clock).await
     }
 
+    /// A machine with its own opening of the catalogue, its own line to it, and its own clock, that has joined the others.
+    pub async fn machine(&self, host: &str, clock: ManualClock) -> Machine {
+        let line = CrashingCatalog::new(Arc::new(self.memory.clone()), World::new(0));
+        let config = VaultConfig {
+            vault: self.vault,
+            threshold: self.threshold,
+            generation: FIRST_GENERATION,
+            servers: self.seats(),
+            options: self.options.clone(),
+        };
+        let clock = Arc::new(clock);
+        let catalog = Arc::new(line.clone());
+        let vault = Vault::start(config, self.key().await, catalog, clock.clone())
+            .await
+            .unwrap();
+        let ctx = super::at_host(host);
+        assert!(vault.join(&ctx, "/mnt/office").await.unwrap());
+        Machine {
+            vault,
+            line,
+            clock,
+            ctx,
+        }
+    }
+
     /// Cuts the power of every server and of the catalogue.
     pub fn power_cut(&self) {
         self.servers.iter().for_each(MemoryStore::power_cut);
@@ -231,6 +265,8 @@ fn by_hand() -> Options {
     let mut options = Options::default();
     options.upkeep.every = Duration::ZERO;
     options.journal = false;
+    // A fault of the catalogue shows at once; those tests that are about waiting say how long.
+    options.catalog_patience = Duration::ZERO;
     options
 }
 

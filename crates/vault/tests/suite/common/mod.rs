@@ -9,7 +9,7 @@ use warifu_vault::node::{Attr, Name, NodeId};
 use warifu_vault::{Access, Context, FileHandle, Vault, VaultError};
 
 pub use dice::Dice;
-pub use lab::{Lab, live};
+pub use lab::{Lab, Machine, live};
 
 /// The length of an extent of contents.
 pub const EXTENT: usize = 4 << 20;
@@ -28,6 +28,14 @@ pub fn who(actor: &str) -> Context {
         host: "pc-1".to_owned(),
         program: "writer".to_owned(),
         purpose: String::new(),
+    }
+}
+
+/// Somebody on this machine.
+pub fn at_host(host: &str) -> Context {
+    Context {
+        host: host.to_owned(),
+        ..ctx()
     }
 }
 

@@ -1,0 +1,132 @@
+//! Machines that share a vault on servers in memory, with the catalogue in a real database.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use warifu_core::ids::Threshold;
+use warifu_core::keys::{CatalogKey, VaultKey};
+use warifu_testkit::catalogs::CrashingCatalog;
+use warifu_testkit::clock::ManualClock;
+use warifu_testkit::histories::{Machine, Office};
+use warifu_testkit::stores::{Faults, FaultyStore, MemoryStore, Rates};
+use warifu_testkit::world::World;
+use warifu_vault::keys::{Candidate, Expected, Founded, found, unlock};
+use warifu_vault::seam::catalog::Catalog;
+use warifu_vault::seam::store::ShareStore;
+use warifu_vault::{Context, Options, ServerSeat, Vault, VaultConfig};
+
+/// Opens the catalogue once more, under its key.
+pub type Opening =
+    Box<dyn Fn(CatalogKey) -> Pin<Box<dyn Future<Output = Arc<dyn Catalog>> + Send>> + Send + Sync>;
+
+/// Where machines come from.
+pub struct Desks {
+    threshold: Threshold,
+    founded: Founded,
+    /// The servers without faults, for the pieces of the key.
+    candidates: Vec<Candidate>,
+    stores: Vec<Arc<FaultyStore>>,
+    faults: Vec<Faults>,
+    open: Opening,
+}
+
+impl Desks {
+    /// An office whose catalogue is made by `make`, which gives the way to open it again.
+    pub async fn new<F: Future<Output = Opening>>(make: impl FnOnce(CatalogKey) -> F) -> Self {
+        let threshold = Threshold::new(2, 3).unwrap();
+        let (mut candidates, mut stores, mut faults) = (Vec::new(), Vec::new(), Vec::new());
+        let world = World::new(1);
+        for (label, name) in [(1, "east"), (2, "west"), (3, "north")] {
+            let memory = Arc::new(MemoryStore::new());
+            let (store, fault) = FaultyStore::new(&world, label, memory.clone());
+            candidates.push(Candidate {
+                name: name.into(),
+                store: memory,
+            });
+            stores.push(store);
+            faults.push(fault);
+        }
+        let founded = found(&candidates, threshold).await.unwrap();
+        let open = make(founded.key.catalog_key(founded.vault)).await;
+        Self {
+            threshold,
+            founded,
+            candidates,
+            stores,
+            faults,
+            open,
+        }
+    }
+
+    async fn key(&self) -> VaultKey {
+        let seats = self.founded.servers.iter().copied();
+        let expected = Expected {
+            vault: self.founded.vault,
+            threshold: self.threshold,
+            seats: seats.zip(self.threshold.indices()).collect(),
+        };
+        unlock(&self.candidates, &expected).await.unwrap().key
+    }
+}
+
+#[async_trait]
+impl Office for Desks {
+    async fn machine(&self, host: &str, clock: ManualClock) -> Machine {
+        let key = self.key().await;
+        let catalog = (self.open)(key.catalog_key(self.founded.vault)).await;
+        let line = CrashingCatalog::new(catalog, World::new(0));
+        let ids = self.founded.servers.iter().zip(self.threshold.indices());
+        let servers = ids
+            .zip(&self.stores)
+            .zip(&self.candidates)
+            .map(|(((id, index), store), candidate)| ServerSeat {
+                id: *id,
+                index,
+                name: candidate.name.clone(),
+                store: Arc::clone(store) as Arc<dyn ShareStore>,
+            })
+            .collect();
+        let mut options = Options::default();
+        options.journal = false;
+        options.catalog_patience = Duration::from_millis(200);
+        let config = VaultConfig {
+            vault: self.founded.vault,
+            threshold: self.threshold,
+            generation: self.founded.generation,
+            servers,
+            options,
+        };
+        let vault = Vault::start(config, key, Arc::new(line.clone()), Arc::new(clock))
+            .await
+            .unwrap();
+        let ctx = Context {
+            actor: "hanako".into(),
+            uid: 1000,
+            gid: 1000,
+            host: host.into(),
+            program: "writer".into(),
+            purpose: String::new(),
+        };
+        vault.join(&ctx, "/mnt/office").await.unwrap();
+        Machine { vault, line, ctx }
+    }
+
+    fn trouble(&self, trouble: bool) {
+        let rates = Rates {
+            no_answer: 10,
+            lost_reply: 10,
+            failed: 5,
+            ..Rates::default()
+        };
+        for faults in self.faults.iter().take(1) {
+            if trouble {
+                faults.set_rates(rates);
+            } else {
+                faults.heal();
+            }
+        }
+    }
+}
