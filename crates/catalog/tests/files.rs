@@ -16,6 +16,7 @@ use warifu_vault::node::{NodeId, NodeKind};
 use warifu_vault::seam::catalog::{
     Catalog, CatalogError, Commit, Durability, ExtentRecord, IndexSet, Intent, NewNode, XattrMode,
 };
+use warifu_vault::seam::generations::Generations;
 
 const ROOT: NodeId = NodeId::ROOT;
 
@@ -128,7 +129,7 @@ async fn p7_a_catalogue_of_schema_1_is_brought_up_to_date() {
             .unwrap();
     }
     conn.execute_batch(
-        "DROP TABLE journal; DROP TABLE changed; DROP INDEX extent_journal; UPDATE vault SET schema = 1;",
+        "DROP TABLE generation; DROP TABLE journal; DROP TABLE changed; DROP INDEX extent_journal; UPDATE vault SET schema = 1;",
     )
     .unwrap();
     drop(conn);
@@ -163,6 +164,7 @@ async fn p7_a_catalogue_of_schema_2_is_brought_up_to_date() {
     drop(catalog);
     let path = dir.path().join("catalog.db");
     for sql in [
+        "DROP TABLE generation",
         "ALTER TABLE journal DROP COLUMN tip",
         "ALTER TABLE journal DROP COLUMN undecided",
         "UPDATE journal SET next = 8",
@@ -177,6 +179,23 @@ async fn p7_a_catalogue_of_schema_2_is_brought_up_to_date() {
         let state = catalog.journal().await.unwrap();
         assert_eq!((state.whole, state.next), (true, 8));
         assert_eq!((state.tip, state.undecided), (None, false));
+    }
+}
+
+/// A catalogue from before there were refreshes was never refreshed.
+#[tokio::test]
+async fn p7_a_catalogue_of_schema_3_is_brought_up_to_date() {
+    let (dir, catalog) = new_catalog();
+    make(&catalog, "x", Durability::Now).await.unwrap();
+    drop(catalog);
+    let path = dir.path().join("catalog.db");
+    for sql in ["DROP TABLE generation", "UPDATE vault SET schema = 3"] {
+        Connection::open(&path).unwrap().execute(sql, []).unwrap();
+    }
+    for _ in 0..2 {
+        let catalog = SqliteCatalog::open(&path, key(1)).unwrap();
+        assert_eq!(catalog.generations().await.unwrap(), Generations::FIRST);
+        assert!(catalog.lookup(ROOT, &name("x")).await.unwrap().is_some());
     }
 }
 

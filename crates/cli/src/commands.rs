@@ -9,9 +9,11 @@ pub mod manpages;
 pub mod mount;
 pub mod quickstart;
 pub mod rebuild;
+pub mod refresh;
 pub mod repair;
 pub mod run;
 pub mod server;
+pub mod server_test;
 pub mod status;
 pub mod verify;
 

@@ -42,6 +42,7 @@ mod identity;
 mod join;
 mod open;
 mod rebuild;
+mod reshare;
 mod sizes;
 
 pub(crate) use self::deal::deal_with;
@@ -52,6 +53,7 @@ pub use self::identity::{Dealing, ExtentKind, Scheme};
 pub use self::join::{CombineError, Difference, JoinError, Joiner};
 pub use self::open::{OpenError, OpenShare};
 pub use self::rebuild::{RebuildError, rebuild};
+pub use self::reshare::{Round, reshare};
 pub use self::sizes::{
     CHUNK, EXTENT_MAX, HEADER_LEN, PREFIX_LEN, Plan, SECRET_MAX, bucket, chunk_count, chunk_range,
     object_len,

@@ -34,6 +34,7 @@ pub(crate) struct Purpose {
     pub(crate) kind: ExtentKind,
     pub(crate) number: u64,
     pub(crate) scheme: Scheme,
+    pub(crate) generation: Generation,
 }
 
 /// Shares and seals `secret`, whose length must already be a bucket's. Takes milliseconds per MiB: not for an async task.
@@ -50,7 +51,7 @@ pub(crate) fn deal(
         kind: purpose.kind,
         number: purpose.number,
         extent,
-        generation: servers.generation,
+        generation: purpose.generation,
         threshold: servers.threshold,
         scheme: purpose.scheme,
         suite: Suite::best(),
@@ -68,7 +69,7 @@ pub(crate) fn deal(
         len: secret.len() as u64,
         threshold: servers.threshold,
         scheme: purpose.scheme,
-        generation: servers.generation,
+        generation: purpose.generation,
         document: purpose.document,
         version: purpose.version,
         owed: servers.threshold.indices().collect(),

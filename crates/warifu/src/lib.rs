@@ -33,6 +33,7 @@ mod path;
 mod place;
 mod rebuild;
 mod replace;
+mod tried;
 mod vault_file;
 
 pub use context::{group_name, process_context, user_name};
@@ -42,8 +43,10 @@ pub use open::{InitOptions, NewServer, OpenOptions, Warifu};
 pub use path::VaultPath;
 pub use rebuild::Rebuilt;
 pub use replace::ReplacePlan;
+pub use tried::{TriedPlace, try_place};
 pub use vault_file::{
-    FORMAT, MemoryRule, Problem, Retention, SaveDurability, ServerEntry, VaultFile, VaultFileError,
+    Every, FORMAT, MemoryRule, Problem, Retention, SaveDurability, ServerEntry, VaultFile,
+    VaultFileError,
 };
 
 pub use warifu_core as core;
@@ -60,10 +63,14 @@ pub use warifu_vault::rebuild::{
     Adopted, AdoptedAs, JournalFound, LostVersion, OtherTimeline, RebuildProgress, RebuildReport,
     ServerFound, Stage, UnreadObjects,
 };
+pub use warifu_vault::refresh::{
+    GenerationStatus, Holding, RefreshOptions, RefreshPlan, RefreshProgress, RefreshReport,
+};
 pub use warifu_vault::repair::{
     Orphans, RepairOptions, RepairPlan, RepairProgress, RepairReport, Upkeep, Work,
 };
 pub use warifu_vault::seam::catalog::{CatalogError, RenameMode, Version};
+pub use warifu_vault::seam::generations::Generations;
 pub use warifu_vault::status::{
     Breaker, Condition, ServerState, ServerStatus, Status, Weak, WeakFile,
 };

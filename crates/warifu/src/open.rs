@@ -26,7 +26,7 @@ use crate::foreign::ForeignStore;
 use crate::place::{Place, Watch};
 use crate::rebuild::MISSING;
 use crate::vault_file::{
-    MemoryRule, Retention, SaveDurability, ServerEntry, VaultFile, VaultFileError, folder_of,
+    Every, MemoryRule, Retention, SaveDurability, ServerEntry, VaultFile, VaultFileError, folder_of,
 };
 
 /// A server for a new vault.
@@ -232,6 +232,7 @@ impl Warifu {
             durability: options.durability,
             retention: Retention::All,
             memory: MemoryRule::default(),
+            refresh: None,
             catalog,
             servers: servers.collect(),
         };
@@ -331,6 +332,7 @@ impl Warifu {
             });
         let mut vault = options.vault;
         vault.scheme = file.scheme;
+        vault.upkeep.refresh_every = file.refresh.map(Every::period);
         vault.strict = file.durability == SaveDurability::Strict;
         let config = VaultConfig {
             vault: file.vault,

@@ -19,9 +19,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fs, io};
 
-use warifu_core::ids::{ServerId, ShareIndex};
+use warifu_core::ids::{Generation, ServerId, ShareIndex};
+use warifu_core::vault_object::VaultObject;
 use warifu_store::{Credentials, StoreUrl, attach_store, create_store, probe};
-use warifu_vault::keys::FIRST_GENERATION;
+use warifu_vault::keys::{FIRST_GENERATION, piece_generations, pieces_of};
 use warifu_vault::seam::store::{Durability, ObjectKey, StoreErrorKind};
 use warifu_vault::verify::Check;
 
@@ -84,20 +85,23 @@ impl Warifu {
         let old = spec(&entry.name, &entry.url, &entry.credentials, base)?;
         let new = spec(&server.name, &new_url, &credentials, base)?;
         let piece = self.vault().key_piece_for(entry.index).await?;
-        let name = ObjectKey::vault_object(FIRST_GENERATION);
-        let begun = match attach_store(&new).get(&name, None).await {
-            Ok(found) if found == piece => true,
-            Ok(_) => {
-                return Err(Error::Taken {
-                    server: server.name.clone(),
-                });
+        // A place that holds any piece is somebody's; the one that this server is to have shows that the replacement was begun.
+        let begun = match pieces_of(attach_store(&new).as_ref()).await {
+            Ok(found) => {
+                let is_ours = |(_, found): &(Generation, Result<VaultObject, _>)| matches!(found, Ok(object) if object.encode()[..] == piece[..]);
+                if !found.iter().any(is_ours) {
+                    return Err(Error::Taken {
+                        server: server.name.clone(),
+                    });
+                }
+                true
             }
             Err(_) => false,
         };
         let moved = old.url() != new.url();
         let old_place = attach_store(&old);
-        let answer = tokio::time::timeout(OLD_PLACE, old_place.stat(&name)).await;
-        let old_answers = moved && matches!(answer, Ok(Ok(_)));
+        let answer = tokio::time::timeout(OLD_PLACE, piece_generations(old_place.as_ref())).await;
+        let old_answers = moved && matches!(answer, Ok(Ok(generations)) if !generations.is_empty());
         let mut beside = Vec::new();
         for other in self
             .file()
@@ -145,7 +149,9 @@ impl Warifu {
                 server: plan.name.clone(),
                 source,
             })?;
-            let name = ObjectKey::vault_object(FIRST_GENERATION);
+            let generation =
+                VaultObject::parse(&piece).map_or(FIRST_GENERATION, |object| object.generation());
+            let name = ObjectKey::vault_object(generation);
             match store.put_new(&name, piece, Durability::Now).await {
                 Ok(()) => {}
                 Err(error) if error.kind == StoreErrorKind::AlreadyExists => {
@@ -199,8 +205,22 @@ fn share_a_fate(one: &StoreUrl, other: &StoreUrl) -> bool {
             };
             disk(one).is_some_and(|found| disk(other) == Some(found))
         }
-        _ => false,
+        (one, other) => host(one).is_some() && host(one) == host(other),
     }
+}
+
+/// The machine that a server is on, as far as its URL tells.
+fn host(url: &StoreUrl) -> Option<String> {
+    let host = match url {
+        StoreUrl::Sftp(url) => url.host.as_str(),
+        StoreUrl::Webdav(url) => url.host.as_str(),
+        StoreUrl::S3(url) => {
+            let (_, authority) = url.endpoint.as_ref()?.split_once("://")?;
+            authority.trim_end_matches('/')
+        }
+        _ => return None,
+    };
+    Some(host.to_ascii_lowercase())
 }
 
 /// Changes where a server is in a vault file: whole or not at all, with everything else in it, comments too, as it is.
@@ -272,6 +292,25 @@ fn with_place(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn servers_on_one_machine_share_a_fate() {
+        let url = |text: &str| StoreUrl::parse(text, Path::new("/")).unwrap();
+        let share = |one: &str, other: &str| share_a_fate(&url(one), &url(other));
+        assert!(share(
+            "sftp://a@files.example/srv/a",
+            "sftp://FILES.example:2222/srv/b"
+        ));
+        assert!(share(
+            "sftp://files.example/srv/a",
+            "webdavs://files.example/dav"
+        ));
+        assert!(!share(
+            "sftp://files.example/srv/a",
+            "sftp://other.example/srv/a"
+        ));
+        assert!(!share("sftp://files.example/srv/a", "/srv/a"));
+    }
 
     #[test]
     fn only_the_place_changes_and_comments_stay() {

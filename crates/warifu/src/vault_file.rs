@@ -10,6 +10,7 @@ use std::io::{self, Write as _};
 use std::ops::Range;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Deserialize;
 use toml::Spanned;
@@ -35,6 +36,8 @@ pub struct VaultFile {
     pub retention: Retention,
     /// What a machine must be like for a drive to be mounted there.
     pub memory: MemoryRule,
+    /// How often all shares get a new generation; `None`: only when somebody asks for it.
+    pub refresh: Option<Every>,
     /// Where the catalogue is: `sqlite:PATH`, the path relative to the vault file.
     pub catalog: String,
     /// The servers, ascending by index, one for each share.
@@ -116,6 +119,41 @@ impl MemoryRule {
             Self::Guarded => "guarded",
             Self::Locked => "locked",
             Self::Any => "any",
+        }
+    }
+}
+
+/// How often something is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Every {
+    /// The days from one time to the next, at least one.
+    pub days: u32,
+}
+
+impl Every {
+    /// The period as a duration.
+    #[must_use]
+    pub const fn period(self) -> Duration {
+        Duration::from_secs(self.days as u64 * 24 * 3600)
+    }
+
+    /// `every N days`, or `every day`.
+    fn parse(text: &str) -> Option<Self> {
+        let words: Vec<&str> = text.split_whitespace().collect();
+        let days = match words[..] {
+            ["every", "day"] => 1,
+            ["every", days, "day" | "days"] => days.parse().ok()?,
+            _ => return None,
+        };
+        (days > 0).then_some(Self { days })
+    }
+}
+
+impl fmt::Display for Every {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.days {
+            1 => f.write_str("every day"),
+            days => write!(f, "every {days} days"),
         }
     }
 }
@@ -234,6 +272,8 @@ struct Raw {
     retention: Option<Spanned<String>>,
     #[serde(default)]
     memory: Option<Spanned<String>>,
+    #[serde(default)]
+    refresh: Option<Spanned<String>>,
     threshold: Spanned<RawThreshold>,
     catalog: RawCatalog,
     server: Vec<Spanned<RawServer>>,
@@ -407,6 +447,14 @@ impl VaultFile {
                 _ => return Err(bad(word, "memory", "\"guarded\", \"locked\" or \"any\"")),
             },
         };
+        let refresh =
+            match &raw.refresh {
+                None => None,
+                Some(word) if word.get_ref() == "never" => None,
+                Some(word) => Some(Every::parse(word.get_ref()).ok_or_else(|| {
+                    bad(word, "refresh", "\"never\", or such as \"every 7 days\"")
+                })?),
+            };
         let RawThreshold { k, n } = *raw.threshold.get_ref();
         let threshold = Threshold::new(k, n).map_err(|_| {
             let allowed = "k and n with 1 ≤ k ≤ n ≤ 255";
@@ -523,6 +571,7 @@ impl VaultFile {
             durability,
             retention,
             memory,
+            refresh,
             catalog,
             servers,
         })
@@ -551,6 +600,9 @@ impl VaultFile {
              # Where a drive may be mounted: \"guarded\" (where no swap is on that is not encrypted), \"locked\" (where memory can be\n\
              # locked, too) or \"any\" (anywhere; what is wrong is written into the audit log). メモリの内容がディスクに出ない計算機だけで使うか。\n\
              memory = {memory}\n\
+             # How often all shares are made anew, so that stolen ones are worthless: \"never\" (only by `warifu refresh`) or such as\n\
+             # \"every 7 days\" (by a mounted drive, or a timer with `warifu refresh --if-due`). 割符を新しい世代に作り替える間隔。\n\
+             refresh = {refresh}\n\
              \n\
              # Any k of the n servers give a file back; fewer say nothing about it.\n\
              # n 台のうち k 台があれば復元でき、k 台未満では何もわかりません。\n\
@@ -569,6 +621,11 @@ impl VaultFile {
             durability = quoted(self.durability.as_str()),
             retention = quoted(self.retention.as_str()),
             memory = quoted(self.memory.as_str()),
+            refresh = quoted(
+                &self
+                    .refresh
+                    .map_or_else(|| "never".to_owned(), |every| every.to_string())
+            ),
             catalog = quoted(&self.catalog),
         );
         for server in &self.servers {

@@ -16,6 +16,7 @@ pub async fn run(args: Server) -> Done {
     match args.command {
         ServerCommand::List(args) => list(args).await,
         ServerCommand::Replace(args) => replace(args).await,
+        ServerCommand::Test(args) => super::server_test::run(args).await,
     }
 }
 

@@ -360,7 +360,8 @@ impl Joiner {
     }
 }
 
-fn open_piece(
+/// Opens one chunk of a share, which begins at `start` in its body.
+pub(super) fn open_piece(
     share: &OpenShare,
     position: usize,
     chunk: u64,

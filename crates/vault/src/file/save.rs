@@ -90,6 +90,7 @@ impl Inner {
             kind: ExtentKind::Data,
             number: 0,
             scheme: self.options.scheme,
+            generation: self.servers.generation(),
         };
         let servers = Arc::clone(&self.servers);
         let changed = guard.buffers.values().filter(|plain| plain.dirty);
@@ -101,7 +102,7 @@ impl Inner {
         let extents: Vec<_> = snapshot
             .dealt
             .iter()
-            .map(|dealt| dealt.record.extent)
+            .map(|dealt| (dealt.record.extent, dealt.record.generation))
             .collect();
         self.announce(file, &extents).await?;
         // Extents sent early were not made durable then, so a durable save ends with a sync of everything.
@@ -217,6 +218,7 @@ impl Inner {
             kind: ExtentKind::Data,
             number,
             scheme: self.options.scheme,
+            generation: self.servers.generation(),
         };
         let servers = Arc::clone(&self.servers);
         let dealt = dealing::deal_off_task(plain.len(), move || match guard.buffers.get(&number) {
@@ -236,8 +238,8 @@ impl Inner {
             }
             return Ok(());
         };
-        let extent = dealt.record.extent;
-        self.announce(file, &[extent]).await?;
+        let (extent, generation) = (dealt.record.extent, dealt.record.generation);
+        self.announce(file, &[(extent, generation)]).await?;
         let put = dealing::put(
             &self.servers,
             dealt,
@@ -263,24 +265,20 @@ impl Inner {
     }
 
     /// Writes down that objects of these extents may appear on servers.
-    async fn announce(&self, file: &OpenFile, extents: &[ExtentId]) -> Result<()> {
+    async fn announce(&self, file: &OpenFile, extents: &[(ExtentId, Generation)]) -> Result<()> {
         if extents.is_empty() {
             return Ok(());
         }
-        let extents: Vec<_> = extents
-            .iter()
-            .map(|extent| (*extent, self.servers.generation))
-            .collect();
         let lease_until = self.lease();
         let mut attempt = file.attempt.lock().await;
         if let Some(attempt) = attempt.as_mut() {
             self.catalog
-                .extend_save(attempt.save, &extents, lease_until)
+                .extend_save(attempt.save, extents, lease_until)
                 .await?;
-            attempt.announced.extend(extents);
+            attempt.announced.extend_from_slice(extents);
             return Ok(());
         }
-        let intent = self.intend(extents).await?;
+        let intent = self.intend(extents.to_vec()).await?;
         *attempt = Some(Attempt {
             save: intent.save,
             announced: intent.extents,
@@ -422,7 +420,7 @@ impl Inner {
         for put in puts.into_iter().filter(Put::is_pending) {
             let (inner, file) = (Arc::clone(self), Arc::clone(file));
             tokio::spawn(async move {
-                let extent = put.record.extent;
+                let (extent, generation) = (put.record.extent, put.record.generation);
                 let paid = put.late().await;
                 // Not in the middle of a save, which may be about to commit the extent as owed.
                 let _shared = file.saving.read().await;
@@ -432,7 +430,7 @@ impl Inner {
                     return;
                 }
                 drop(state);
-                if let Err(error) = inner.pay(extent, paid).await {
+                if let Err(error) = inner.pay(extent, generation, paid).await {
                     tracing::debug!(%error, "a late answer could not be noted");
                 }
             });

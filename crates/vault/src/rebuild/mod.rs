@@ -181,6 +181,10 @@ impl Work<'_> {
         let mut short: HashMap<ExtentId, (u8, bool)> = HashMap::new();
         for record in book.extents.values_mut() {
             let seen = survey.extents.get(&record.extent);
+            if let Some(seen) = seen {
+                // The journal may not have told of a refresh yet.
+                (record.generation, record.threshold) = (seen.generation, seen.threshold);
+            }
             let there = seen.map_or(IndexSet::EMPTY, |seen| seen.there);
             let (owed, have, may) = shares_of(survey.listed, survey.doubtful, there, record);
             report.owed_shares += u64::from(owed.len());

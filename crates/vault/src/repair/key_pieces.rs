@@ -1,93 +1,152 @@
-//! The servers' pieces of the vault key: one that is gone or damaged is made anew from k others.
+//! The servers' pieces of the vault key: one that is gone or damaged is made anew from k others, and a refresh gives all of them another
+//! generation.
+//!
+//! The key stays, so its pieces are dealt anew by whoever has the vault open, and has the key. New ones come to their servers beside the
+//! old ones, under a name of their own; the old ones go when enough servers have theirs. So at every moment, and wherever it is cut
+//! off, there are k pieces of one generation: of the old one until then, of the new one from then on.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use warifu_core::ids::ShareIndex;
-use warifu_core::vault_object::{VaultObject, is_newer, rebuild_vault_object};
+use warifu_core::ids::{Generation, ShareIndex};
+use warifu_core::vault_object::{VaultObject, deal_vault_key, is_newer, rebuild_vault_object};
 
 use crate::error::{Fault, Result, ServerFault, VaultError};
-use crate::keys::FIRST_GENERATION;
-use crate::seam::store::{Durability, ObjectKey, StoreErrorKind};
+use crate::keys::piece_generations;
+use crate::seam::catalog::IndexSet;
+use crate::seam::store::{Durability, ObjectKey, StoreError, StoreErrorKind};
 use crate::servers::Server;
 use crate::vault::Inner;
 
-/// What a server has in the place of its piece.
-enum Piece {
-    Good(VaultObject),
-    /// Nothing, or rubbish.
-    Lost(Fault),
-    /// It could not be looked at, belongs to somebody else, or was made by a newer warifu: nothing is to be written there.
-    Unknown,
+/// What a server has of the vault key.
+#[derive(Default)]
+struct Pieces {
+    good: Vec<VaultObject>,
+    /// The generations of those that are rubbish.
+    bad: Vec<Generation>,
+    /// Something could not be looked at, belongs to somebody else, or was made by a newer warifu: nothing is to be written there.
+    unknown: bool,
+}
+
+impl Pieces {
+    fn has(&self, generation: Generation) -> bool {
+        self.good
+            .iter()
+            .any(|piece| piece.generation() == generation)
+    }
+
+    /// What is wrong with its piece of this generation.
+    fn lost(&self, generation: Option<Generation>) -> Option<Fault> {
+        let has = generation.map_or(!self.good.is_empty(), |generation| self.has(generation));
+        if self.unknown || has {
+            return None;
+        }
+        let is_bad = generation.map_or(!self.bad.is_empty(), |generation| {
+            self.bad.contains(&generation)
+        });
+        Some(if is_bad {
+            Fault::Corrupt
+        } else {
+            Fault::Missing
+        })
+    }
+}
+
+/// What became of pieces that were dealt anew.
+#[derive(Debug, Default)]
+pub(crate) struct Renewed {
+    /// The servers that have theirs, on their disks.
+    pub(crate) stored: IndexSet,
+    /// What the others said.
+    pub(crate) faults: Vec<ServerFault>,
 }
 
 impl Inner {
-    async fn piece_on(&self, server: &Arc<Server>) -> Piece {
-        let name = ObjectKey::vault_object(FIRST_GENERATION);
-        let bytes = match server.ask(server.seat.store.get(&name, None)).await {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind == StoreErrorKind::NotFound => {
-                return Piece::Lost(Fault::Missing);
-            }
-            Err(_) => return Piece::Unknown,
+    async fn pieces_on(&self, server: &Arc<Server>) -> Pieces {
+        let mut pieces = Pieces::default();
+        let store = server.seat.store.as_ref();
+        let Ok(generations) = server.ask(piece_generations(store)).await else {
+            pieces.unknown = true;
+            return pieces;
         };
-        let Ok(object) = VaultObject::parse(&bytes) else {
-            if is_newer(&bytes, self.servers.vault_key()) {
-                return Piece::Unknown;
+        for generation in generations {
+            let name = ObjectKey::vault_object(generation);
+            let bytes = match server.ask(store.get(&name, None)).await {
+                Ok(bytes) => bytes,
+                Err(error) if error.kind == StoreErrorKind::NotFound => continue,
+                Err(_) => {
+                    pieces.unknown = true;
+                    continue;
+                }
+            };
+            let Ok(object) = VaultObject::parse(&bytes) else {
+                if is_newer(&bytes, self.servers.vault_key()) {
+                    pieces.unknown = true;
+                } else {
+                    pieces.bad.push(generation);
+                }
+                continue;
+            };
+            let mine = object.server() == server.seat.id
+                && object.index() == server.index()
+                && object.generation() == generation;
+            match object.is_authentic(self.servers.vault_key()) {
+                true if mine => pieces.good.push(object),
+                false if object.vault() == self.vault => pieces.bad.push(generation),
+                _ => pieces.unknown = true,
             }
-            return Piece::Lost(Fault::Corrupt);
-        };
-        if object.is_authentic(self.servers.vault_key()) {
-            let mine = object.server() == server.seat.id && object.index() == server.index();
-            if mine {
-                return Piece::Good(object);
-            }
-        } else if object.vault() == self.vault {
-            return Piece::Lost(Fault::Corrupt);
         }
-        Piece::Unknown
+        pieces
     }
 
-    async fn pieces(&self) -> Vec<(&Arc<Server>, Piece)> {
+    async fn pieces(&self) -> Vec<(&Arc<Server>, Pieces)> {
         let servers = self.servers.all().iter();
-        join_all(servers.map(|server| async move { (server, self.piece_on(server).await) })).await
+        join_all(servers.map(|server| async move { (server, self.pieces_on(server).await) })).await
     }
 
     /// The servers whose piece of the vault key is gone or damaged.
     pub(super) async fn lost_pieces(&self) -> Vec<ServerFault> {
-        let lost = |(server, piece): (&Arc<Server>, Piece)| match piece {
-            Piece::Lost(fault) => Some(ServerFault {
+        let pieces = self.pieces().await;
+        let at_work = at_work(&pieces);
+        let lost = |(server, pieces): &(&Arc<Server>, Pieces)| {
+            pieces.lost(at_work).map(|fault| ServerFault {
                 server: server.name().to_owned(),
                 fault,
                 detail: "its piece of the vault key".to_owned(),
-            }),
-            Piece::Good(_) | Piece::Unknown => None,
+            })
         };
-        self.pieces().await.into_iter().filter_map(lost).collect()
+        pieces.iter().filter_map(lost).collect()
     }
 
     /// Makes lost pieces anew. Returns the names of the servers that have theirs back.
-    pub(super) async fn mend_pieces(&self) -> Result<Vec<String>> {
-        let (mut good, mut lost) = (Vec::new(), Vec::new());
-        for (server, piece) in self.pieces().await {
-            match piece {
-                Piece::Good(object) => good.push(object),
-                Piece::Lost(fault) => lost.push((server, fault)),
-                Piece::Unknown => {}
-            }
+    pub(crate) async fn mend_pieces(&self) -> Result<Vec<String>> {
+        let pieces = self.pieces().await;
+        let at_work = at_work(&pieces);
+        let lost: Vec<_> = pieces
+            .iter()
+            .filter_map(|(server, pieces)| Some((*server, pieces.lost(at_work)?)))
+            .collect();
+        if lost.is_empty() {
+            return Ok(Vec::new());
         }
+        let good: Vec<VaultObject> = pieces
+            .into_iter()
+            .flat_map(|(_, pieces)| pieces.good)
+            .collect();
         let mut mended = Vec::new();
         for (server, fault) in lost {
-            let object = match self.piece_from(&good, server.index(), server) {
-                Ok(object) => object,
+            let piece = match self.piece_from(&good, server.index(), server) {
+                Ok(piece) => piece,
                 // That too few others answer for this must not keep the shares from being repaired.
                 Err(error) => {
                     tracing::warn!(server = server.name(), %error, "a piece of the vault key could not be made anew yet");
                     continue;
                 }
             };
-            let name = ObjectKey::vault_object(FIRST_GENERATION);
+            let name = ObjectKey::vault_object(piece.generation());
+            let object = Bytes::copy_from_slice(&piece.encode());
             let store = &server.seat.store;
             let put = async {
                 if fault == Fault::Corrupt {
@@ -112,13 +171,12 @@ impl Inner {
         good: &[VaultObject],
         index: ShareIndex,
         server: &Server,
-    ) -> Result<Bytes> {
+    ) -> Result<VaultObject> {
         let key = self.servers.vault_key();
         let object = rebuild_vault_object(good, key, index, server.seat.id);
-        let object = object.map_err(|error| VaultError::Damaged {
+        object.map_err(|error| VaultError::Damaged {
             what: format!("a piece of the vault key cannot be made anew: {error}"),
-        })?;
-        Ok(Bytes::copy_from_slice(&object.encode()))
+        })
     }
 
     /// The object with the piece of the vault key that belongs on this seat, made from those of other servers.
@@ -127,13 +185,106 @@ impl Inner {
         let Some(server) = servers.clone().find(|server| server.index() == index) else {
             return Err(VaultError::NotFound { what: "server" });
         };
-        let mut good = Vec::new();
         let others = servers.filter(|other| other.index() != index);
-        for piece in join_all(others.map(|other| self.piece_on(other))).await {
-            if let Piece::Good(object) = piece {
-                good.push(object);
+        let pieces = join_all(others.map(|other| self.pieces_on(other))).await;
+        let good: Vec<VaultObject> = pieces.into_iter().flat_map(|pieces| pieces.good).collect();
+        let piece = self.piece_from(&good, index, server)?;
+        Ok(Bytes::copy_from_slice(&piece.encode()))
+    }
+
+    /// The newest generation of which any of these servers has a piece, where it answers.
+    pub(crate) async fn newest_piece(&self, there: IndexSet) -> Option<Generation> {
+        let servers = self.servers.all().iter();
+        let servers = servers.filter(|server| there.contains(server.index()));
+        let found = join_all(servers.map(|server| async move {
+            let generations = server.ask(piece_generations(server.seat.store.as_ref()));
+            generations.await.ok()?.last().copied()
+        }));
+        found.await.into_iter().flatten().max()
+    }
+
+    /// Deals the vault key anew, in this generation, of which no server has a piece yet, and puts the pieces of the servers that are
+    /// there. The older pieces stay.
+    pub(crate) async fn renew_pieces(
+        &self,
+        generation: Generation,
+        there: IndexSet,
+    ) -> Result<Renewed> {
+        let servers = &self.servers;
+        let ids: Vec<_> = servers.all().iter().map(|server| server.seat.id).collect();
+        let dealt = deal_vault_key(
+            servers.vault_key(),
+            &self.vault,
+            servers.threshold,
+            generation,
+            &ids,
+        );
+        let dealt = dealt.map_err(|error| VaultError::Damaged {
+            what: format!("the vault key could not be dealt: {error}"),
+        })?;
+        let name = ObjectKey::vault_object(generation);
+        let puts = servers.all().iter().zip(&dealt);
+        let puts = puts.filter(|(server, _)| there.contains(server.index()));
+        let puts = puts.map(|(server, piece)| {
+            let (name, object) = (&name, Bytes::copy_from_slice(&piece.encode()));
+            async move { (server, server.put_own(name, object, Durability::Now).await) }
+        });
+        let mut renewed = Renewed::default();
+        for (server, answer) in join_all(puts).await {
+            match answer {
+                Ok(()) => renewed.stored.insert(server.index()),
+                Err(error) => renewed
+                    .faults
+                    .push(ServerFault::of_store(server.name(), &error)),
             }
         }
-        self.piece_from(&good, index, server)
+        Ok(renewed)
     }
+
+    /// Removes pieces of other generations from these servers: older ones, or this one itself where it came to nothing. Returns the
+    /// servers that may still have some.
+    pub(crate) async fn remove_pieces(
+        &self,
+        on: IndexSet,
+        of: impl Fn(Generation) -> bool + Send + Sync,
+    ) -> Vec<ServerFault> {
+        let of = &of;
+        let servers = self.servers.all().iter();
+        let servers = servers.filter(|server| on.contains(server.index()));
+        let removed = join_all(servers.map(|server| async move {
+            let store = server.seat.store.as_ref();
+            let removed = async {
+                for generation in server.ask(piece_generations(store)).await? {
+                    if !of(generation) {
+                        continue;
+                    }
+                    match server
+                        .ask(store.delete(&ObjectKey::vault_object(generation)))
+                        .await
+                    {
+                        Err(error) if error.kind != StoreErrorKind::NotFound => return Err(error),
+                        _ => {}
+                    }
+                }
+                Ok::<(), StoreError>(())
+            };
+            let error = removed.await.err()?;
+            Some(ServerFault::of_store(server.name(), &error))
+        }));
+        removed.await.into_iter().flatten().collect()
+    }
+}
+
+/// The newest generation of which there are k pieces.
+fn at_work(pieces: &[(&Arc<Server>, Pieces)]) -> Option<Generation> {
+    let mut count: BTreeMap<Generation, (usize, usize)> = BTreeMap::new();
+    for piece in pieces.iter().flat_map(|(_, pieces)| &pieces.good) {
+        let needed = usize::from(piece.threshold().k());
+        let (found, _) = count.entry(piece.generation()).or_insert((0, needed));
+        *found += 1;
+    }
+    let mut enough = count
+        .into_iter()
+        .filter(|(_, (found, needed))| found >= needed);
+    enough.next_back().map(|(generation, _)| generation)
 }

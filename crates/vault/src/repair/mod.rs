@@ -11,10 +11,10 @@
 //! Modules: `share` makes the shares of one extent, `pay` goes through all that is owed, `key_pieces` looks after the servers' pieces of the
 //! vault key, `orphans` after what nobody needs, `upkeep` does some of it in the background.
 
-mod key_pieces;
+pub(crate) mod key_pieces;
 mod orphans;
 mod pay;
-mod share;
+pub(crate) mod share;
 mod upkeep;
 
 use std::collections::BTreeMap;
@@ -291,6 +291,7 @@ impl Vault {
                 .filter(|record| index.get() <= record.threshold.n())
                 .map(|record| OwedChange {
                     extent: record.extent,
+                    generation: record.generation,
                     add: [index].into_iter().collect(),
                     remove: IndexSet::EMPTY,
                 })

@@ -12,6 +12,7 @@ use super::orphans::Sweep;
 use super::pay::{Manner, pay};
 use super::share::Run;
 use crate::error::{Result, ServerFault};
+use crate::refresh::RefreshOptions;
 use crate::vault::Inner;
 
 /// What is done in the background, and how often.
@@ -27,6 +28,8 @@ pub struct Upkeep {
     pub sweep_every: Duration,
     /// How old an orphan must be.
     pub grace: Duration,
+    /// How often all shares get a new generation; `None`: only when somebody asks for it.
+    pub refresh_every: Option<Duration>,
 }
 
 impl Default for Upkeep {
@@ -37,6 +40,7 @@ impl Default for Upkeep {
             limit: 16 << 20,
             sweep_every: Duration::from_secs(24 * 3600),
             grace: GRACE,
+            refresh_every: None,
         }
     }
 }
@@ -46,6 +50,9 @@ pub const GRACE: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// How many extents are worked on at a time.
 const AT_ONCE: usize = 2;
+
+/// How often it is looked whether a refresh is due, or over.
+const REFRESH_LOOK: Duration = Duration::from_secs(60);
 
 /// Runs until the vault is dropped or closed.
 pub(crate) async fn upkeep(vault: Weak<Inner>) {
@@ -64,6 +71,8 @@ pub(crate) async fn upkeep(vault: Weak<Inner>) {
     let mut pause = every;
     let mut due = Instant::now() + every;
     let mut sweep_due = Instant::now() + sweep_every / 10;
+    let mut refresh_due = Instant::now() + REFRESH_LOOK.min(every);
+    let mut refresh_pause = REFRESH_LOOK;
     let mut unwell = Vec::new();
     loop {
         tokio::time::sleep(every).await;
@@ -85,6 +94,17 @@ pub(crate) async fn upkeep(vault: Weak<Inner>) {
             due = Instant::now() + pause;
         }
         unwell = inner.unwell();
+        if Instant::now() >= refresh_due {
+            refresh_pause = match inner.refresh_in_background().await {
+                Ok(true) => REFRESH_LOOK,
+                Ok(false) => (refresh_pause * 2).min(at_most.max(REFRESH_LOOK)),
+                Err(error) => {
+                    tracing::warn!(%error, "shares could not be refreshed yet; trying again");
+                    (refresh_pause * 2).min(at_most.max(REFRESH_LOOK))
+                }
+            };
+            refresh_due = Instant::now() + refresh_pause;
+        }
         if Instant::now() >= sweep_due {
             sweep_due = Instant::now() + sweep_every;
             if let Err(error) = inner.sweep_in_background().await {
@@ -148,6 +168,42 @@ impl Inner {
             (0, 0) => Paid::Nothing,
             (0, _) => Paid::Vain,
         })
+    }
+
+    /// Refreshes where that is due, and notes that a refresh is over once nothing older is left. Returns whether nothing is left to do
+    /// now.
+    async fn refresh_in_background(self: &Arc<Self>) -> Result<bool> {
+        let generations = self.catalog.generations().await?;
+        let due = |every| generations.is_due(every, self.clock.now());
+        let ctx = &Self::own_context();
+        if !self.options.upkeep.refresh_every.is_some_and(due) {
+            if generations.is_under_way() {
+                self.end_refresh(ctx).await?;
+            }
+            return Ok(true);
+        }
+        let Ok(_repairing) = self.repairing.try_lock() else {
+            return Ok(false);
+        };
+        if generations.is_under_way() {
+            let status = self.end_refresh(ctx).await?;
+            if status.left == 0 {
+                // What is left to be removed is removed by sweeps, when its servers are back.
+                return Ok(status.is_complete());
+            }
+        }
+        // A server that is away for a while keeps its old shares, and every file would be owed one: that is for a person to decide.
+        if self.unwell().contains(&true) {
+            return Ok(false);
+        }
+        let options = RefreshOptions {
+            limit: Some(self.options.upkeep.limit),
+            at_once: AT_ONCE,
+        };
+        let closing = || self.is_closing();
+        let report = self.refresh(ctx, &options, &|_| (), &closing).await?;
+        tracing::info!(extents = report.extents, "shares have a new generation");
+        Ok(report.status.is_complete())
     }
 
     async fn sweep_in_background(self: &Arc<Self>) -> Result<()> {

@@ -13,6 +13,7 @@ use warifu_core::ids::{ExtentId, FileId, Generation, ShareIndex, Threshold, Vers
 
 use crate::context::AuditEntry;
 use crate::node::{Attr, AttrChange, Name, NodeId, NodeKind};
+use crate::seam::generations::{Generations, Regenerated};
 use crate::seam::journal::{Changes, JournalState, Restored, Resume, Row, RowKey, Segments, Waste};
 pub use crate::seam::store::Durability;
 
@@ -224,6 +225,8 @@ pub struct Intent {
 pub struct OwedChange {
     /// Which extent.
     pub extent: ExtentId,
+    /// Of which of its generations the change speaks. Of another one it says nothing.
+    pub generation: Generation,
     /// Shares that are owed from now on.
     pub add: IndexSet,
     /// Shares that are owed no more. What is in both sets is owed.
@@ -657,11 +660,38 @@ pub trait Catalog: Send + Sync + fmt::Debug {
 
     /// Adds to and takes from the sets of owed shares, each as it is at that moment, all in one transaction: so whoever pays and
     /// whoever owes at the same time, in whatever process, never undo each other. Returns each set as it is now, in the order given; `None` for
-    /// an extent that is not there (any more), which is no error. Not audited.
+    /// an extent that is not there (any more) or is of another generation, which is no error: then the shares that the change speaks of are of no
+    /// use. Not audited.
     async fn change_owed(
         &self,
         changes: &[OwedChange],
     ) -> Result<Vec<Option<IndexSet>>, CatalogError>;
+
+    // Generations
+
+    /// Where the vault stands with its generations.
+    async fn generations(&self) -> Result<Generations, CatalogError>;
+
+    /// Notes another state of them, provided that `before` is the one that is kept. [`CatalogError::Lapsed`] otherwise.
+    async fn set_generations(
+        &self,
+        before: Generations,
+        after: Generations,
+        write: Write,
+    ) -> Result<(), CatalogError>;
+
+    /// Switches extents to shares of another generation that lie ready on the servers, each one provided that its generation still is the
+    /// one which they were made from. Ends the intent `save` under which they were put, and in the same step begins another one, which it
+    /// returns: `waste`, with this lease. It names what is of no use now: the older shares of extents that were switched, and the newer ones
+    /// of everything else that `save` named. [`CatalogError::Lapsed`] when `save` is gone.
+    async fn regenerate(
+        &self,
+        save: SaveId,
+        made: &[Regenerated],
+        waste: SaveId,
+        lease_until: Timestamp,
+        write: Write,
+    ) -> Result<Intent, CatalogError>;
 
     /// Adds lines to the audit log and does nothing else.
     async fn record(

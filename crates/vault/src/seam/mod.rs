@@ -5,5 +5,6 @@
 
 pub mod catalog;
 pub mod clock;
+pub mod generations;
 pub mod journal;
 pub mod store;

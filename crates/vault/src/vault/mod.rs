@@ -194,6 +194,7 @@ impl Vault {
             repairing: tokio::sync::Mutex::default(),
             frozen: Mutex::default(),
         });
+        inner.learn_generation().await?;
         tokio::spawn(servers::watch(Arc::downgrade(&inner.servers)));
         if !inner.options.read_only {
             inner.recover().await?;
@@ -380,6 +381,9 @@ async fn housekeeping(vault: Weak<Inner>) {
         let Some(inner) = vault.upgrade().filter(|inner| !inner.is_closing()) else {
             return;
         };
+        if let Err(error) = inner.learn_generation().await {
+            tracing::debug!(%error, "the generation of shares could not be read");
+        }
         if let Err(error) = inner.sync_all(Occasion::Tick).await {
             tracing::warn!(%error, "what was saved could not be made safe from a power cut yet; trying again");
         }

@@ -32,6 +32,13 @@ const LAGGARDS: Duration = Duration::from_millis(50);
 /// How long a start waits for the removal of what unfinished saves left. Later sweeps remove what is left then.
 const SWEEP_AT_START: Duration = Duration::from_secs(5);
 
+/// Of how many extents the objects are removed at once.
+const REMOVED_AT_ONCE: usize = 16;
+
+/// A round of sweeping ends after so many extents where a server does not answer: what it holds stays to be removed, and the others
+/// would be asked for it again and again.
+const SWEPT_WITHOUT_ALL: usize = 2_000;
+
 /// How many unsettled versions are looked through for those that could not be checked at the start.
 const RECHECKED: usize = 100_000;
 
@@ -73,7 +80,13 @@ impl Inner {
 
     /// Removes what saves whose lease has ended left on servers.
     pub(crate) async fn sweep(self: &Arc<Self>) -> Result<()> {
+        let all = self.servers.answering() == self.servers.all().len();
+        let mut left = if all { usize::MAX } else { SWEPT_WITHOUT_ALL };
         for lapsed in self.catalog.lapsed(self.clock.now()).await? {
+            if left == 0 {
+                break;
+            }
+            left = left.saturating_sub(lapsed.extents.len());
             // Whoever takes the intent owns its objects: the saver, by committing, or we.
             let Some(mine) = self.claim(lapsed.save).await? else {
                 continue;
@@ -127,11 +140,12 @@ impl Inner {
     }
 
     /// Returns whether all are gone. Where a server did not answer, the intent stays, and is swept when its lease ends.
-    async fn remove_objects(&self, intent: Intent) -> Result<bool> {
-        let mut all_gone = true;
-        for (extent, generation) in &intent.extents {
-            all_gone &= dealing::discard(&self.servers, *extent, *generation).await;
-        }
+    pub(crate) async fn remove_objects(&self, intent: Intent) -> Result<bool> {
+        let all_gone = stream::iter(intent.extents.clone())
+            .map(|(extent, generation)| dealing::discard(&self.servers, extent, generation))
+            .buffer_unordered(REMOVED_AT_ONCE)
+            .fold(true, async |all_gone, gone| all_gone & gone)
+            .await;
         if all_gone {
             self.catalog.end_save(intent.save).await?;
         }
@@ -190,6 +204,7 @@ impl Inner {
                 Verdict::Lost if undecided => {}
                 Verdict::Lost => {
                     tracing::warn!(version = %version.number, "a power cut took a version; the one before is current again");
+                    let left = self.shares_of(&version).await?;
                     let detail = format!("version {} was not on enough disks", version.number);
                     let audit =
                         Self::own_context().entry(Act::Revert, None, detail, self.clock.now());
@@ -207,7 +222,7 @@ impl Inner {
                     {
                         Ok(_) => {
                             done += 1;
-                            self.remove_reverted(&version).await?;
+                            self.remove_reverted(left).await?;
                         }
                         // A newer version stands on it; what of it is damaged, `verify` says.
                         Err(CatalogError::NotFound { .. } | CatalogError::Conflict { .. }) => {
@@ -229,19 +244,29 @@ impl Inner {
 
     /// Removes what is left of a version that was taken back. Its numbers come again, and what lay there would look like the work of
     /// another catalogue.
-    async fn remove_reverted(&self, version: &Version) -> Result<()> {
+    async fn remove_reverted(&self, extents: Vec<(ExtentId, Generation)>) -> Result<()> {
+        for (extent, generation) in extents {
+            // A version before it, or another file, may have it too.
+            if self.catalog.extent(extent).await?.is_none() {
+                self.remove_vanished(extent, generation).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// The extents of a version, and of which generation their shares are.
+    async fn shares_of(&self, version: &Version) -> Result<Vec<(ExtentId, Generation)>> {
         let extents: HashSet<ExtentId> = version
             .head
             .into_iter()
             .chain(version.layout.iter().flatten().copied())
             .collect();
+        let mut shares = Vec::with_capacity(extents.len());
         for extent in extents {
-            // A version before it, or another file, may have it too.
-            if self.catalog.extent(extent).await?.is_none() {
-                self.remove_vanished(extent, self.servers.generation).await;
-            }
+            let record = self.catalog.extent(extent).await?;
+            shares.extend(record.map(|record| (extent, record.generation)));
         }
-        Ok(())
+        Ok(shares)
     }
 
     fn doubt(&self, version: &Version) {
@@ -291,13 +316,27 @@ impl Inner {
             if settled && record.document == version.document {
                 continue;
             }
-            match self.check_extent(&record).await? {
+            match self.check_as_it_is(record).await? {
                 Verdict::Whole => {}
                 Verdict::Lost => return Ok(Verdict::Lost),
                 Verdict::Unknown => verdict = Verdict::Unknown,
             }
         }
         Ok(verdict)
+    }
+
+    /// As [`check_extent`](Self::check_extent), and once more where others were refreshing the extent just then.
+    async fn check_as_it_is(&self, mut record: ExtentRecord) -> Result<Verdict> {
+        loop {
+            let verdict = self.check_extent(&record).await?;
+            if verdict == Verdict::Whole {
+                return Ok(verdict);
+            }
+            match self.catalog.extent(record.extent).await? {
+                Some(now) if now.generation != record.generation => record = now,
+                _ => return Ok(verdict),
+            }
+        }
     }
 
     /// Reads the shares of an extent and checks every chunk: after a power cut, an object can be there and be rubbish.
@@ -307,8 +346,7 @@ impl Inner {
     async fn check_extent(&self, record: &ExtentRecord) -> Result<Verdict> {
         let mut answers: FuturesUnordered<_> = self
             .servers
-            .all()
-            .iter()
+            .of(record.threshold)
             .map(|server| async move { (server.index(), self.check_share(server, record).await) })
             .collect();
         let k = usize::from(record.threshold.k());
@@ -349,6 +387,7 @@ impl Inner {
             if owed != record.owed {
                 let change = OwedChange {
                     extent: record.extent,
+                    generation: record.generation,
                     add: owed,
                     remove: record.owed,
                 };

@@ -29,6 +29,8 @@ mod rebuild_owed;
 mod rebuild_servers;
 mod rebuild_steps;
 mod rebuild_timelines;
+mod refresh;
+mod refresh_cut_off;
 mod repair;
 mod repair_cut_off;
 mod secrecy;

@@ -296,6 +296,7 @@ async fn what_is_owed_is_no_change(lab: Lab) {
     let set = |index| -> IndexSet { ShareIndex::new(index).into_iter().collect() };
     let change = |add, remove| OwedChange {
         extent,
+        generation: Generation(1),
         add,
         remove,
     };
@@ -374,6 +375,7 @@ async fn segments_are_kept_like_any_extent(lab: Lab) {
     let owed: IndexSet = ShareIndex::new(2).into_iter().collect();
     written.extents[0].owed = owed;
     let record = written.extents[0].clone();
+    let generation = record.generation;
     lab.catalog
         .journalled(written, Durability::Now)
         .await
@@ -392,6 +394,7 @@ async fn segments_are_kept_like_any_extent(lab: Lab) {
     let before = lab.catalog.journal().await.unwrap().waiting;
     let paid = OwedChange {
         extent,
+        generation,
         add: IndexSet::EMPTY,
         remove: owed,
     };

@@ -215,6 +215,9 @@ impl State {
     ) -> Vec<Option<IndexSet>> {
         let mut change = |change: &OwedChange| {
             let record = self.extents.get_mut(&change.extent)?;
+            if record.generation != change.generation {
+                return None;
+            }
             record.owed = change.apply(record.owed);
             Some(record.owed)
         };
