@@ -99,7 +99,10 @@ impl SqliteCatalog {
         })
     }
 
-    fn read<T>(&self, read: impl FnOnce(View<'_>) -> Outcome<T>) -> Result<T, CatalogError> {
+    pub(crate) fn read<T>(
+        &self,
+        read: impl FnOnce(View<'_>) -> Outcome<T>,
+    ) -> Result<T, CatalogError> {
         self.readers.read(read).map_err(CatalogError::from)
     }
 
@@ -111,7 +114,7 @@ impl SqliteCatalog {
         }
     }
 
-    async fn write<T: Send + 'static>(
+    pub(crate) async fn write<T: Send + 'static>(
         &self,
         durability: Durability,
         work: impl FnOnce(&Tx<'_>) -> Outcome<T> + Send + 'static,

@@ -51,6 +51,7 @@ mod files;
 mod journal;
 mod layout;
 mod names;
+mod past;
 mod read;
 mod readers;
 mod rename;

@@ -1,8 +1,10 @@
 //! Renaming, as POSIX has it, and the take-over of a replaced file's document.
 
 use rusqlite::params;
+use warifu_core::head::Timestamp;
 use warifu_vault::node::{Attr, Name, NodeId, NodeKind};
 use warifu_vault::seam::catalog::{CatalogError, RenameMode, Renamed, Write};
+use warifu_vault::seam::past::End;
 
 use crate::codec::sql;
 use crate::error::{Outcome, damaged, missing};
@@ -11,7 +13,7 @@ use crate::names::{
 };
 use crate::succession::go_on_in;
 use crate::writer::Tx;
-use crate::{audit, read};
+use crate::{audit, past, read};
 
 /// Deeper than any path that can be used; a chain of folders that is longer goes round in a circle.
 pub(crate) const DEPTH: usize = 1 << 20;
@@ -51,8 +53,10 @@ pub(crate) fn rename(
                 return Err(CatalogError::Loop.into());
             }
             other.ctime = at;
-            point(tx, from.0, &from_tag, other.node)?;
-            point(tx, to.0, &to_tag, moved.node)?;
+            past::end(tx, from.0, &from_tag, &moved, at, End::Moved)?;
+            past::end(tx, to.0, &to_tag, &other, at, End::Moved)?;
+            point(tx, from.0, &from_tag, other.node, at)?;
+            point(tx, to.0, &to_tag, moved.node, at)?;
             store(tx, &other)?;
             touch_both(
                 tx,
@@ -64,15 +68,18 @@ pub(crate) fn rename(
         }
         (_, Some(mut other)) => {
             may_replace(tx, &moved, &other)?;
-            if moved.kind == NodeKind::File
+            let goes_on = moved.kind == NodeKind::File
                 && other.kind == NodeKind::File
                 && other.nlink == 1
-                && other.version.0 > 0
-            {
+                && other.version.0 > 0;
+            past::end(tx, from.0, &from_tag, &moved, at, End::Moved)?;
+            let end = if goes_on { End::Replaced } else { End::Removed };
+            past::end(tx, to.0, &to_tag, &other, at, end)?;
+            delete_entry(tx, from.0, &from_tag)?;
+            if goes_on {
                 go_on_in(tx, &mut moved, (other.document, other.version), write)?;
             }
-            delete_entry(tx, from.0, &from_tag)?;
-            point(tx, to.0, &to_tag, moved.node)?;
+            point(tx, to.0, &to_tag, moved.node, at)?;
             drop_name(tx, &mut other, keep, at)?;
             touch_both(
                 tx,
@@ -83,8 +90,9 @@ pub(crate) fn rename(
             Some(other)
         }
         (_, None) => {
+            past::end(tx, from.0, &from_tag, &moved, at, End::Moved)?;
             delete_entry(tx, from.0, &from_tag)?;
-            insert_entry(tx, to.0, to.1, &to_tag, moved.node)?;
+            insert_entry(tx, to.0, to.1, &to_tag, moved.node, at)?;
             touch_both(tx, (from.0, -moved_dirs), (to.0, moved_dirs), write)?;
             None
         }
@@ -121,10 +129,10 @@ fn is_within(tx: &Tx<'_>, dir: NodeId, ancestor: NodeId) -> Outcome<bool> {
 }
 
 /// Makes an existing name stand for another node.
-fn point(tx: &Tx<'_>, parent: NodeId, tag: &[u8; 16], node: NodeId) -> Outcome<()> {
+fn point(tx: &Tx<'_>, parent: NodeId, tag: &[u8; 16], node: NodeId, at: Timestamp) -> Outcome<()> {
     tx.run(
-        "UPDATE entry SET node = ?3 WHERE parent = ?1 AND tag = ?2",
-        params![sql(parent.0)?, tag, sql(node.0)?],
+        "UPDATE entry SET node = ?3, since = ?4, since_ns = ?5 WHERE parent = ?1 AND tag = ?2",
+        params![sql(parent.0)?, tag, sql(node.0)?, at.secs, at.nanos],
     )?;
     Ok(())
 }

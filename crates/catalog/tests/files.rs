@@ -14,8 +14,11 @@ use warifu_core::head::Timestamp;
 use warifu_core::ids::{ExtentId, Generation, Threshold, VersionNo};
 use warifu_vault::node::{NodeId, NodeKind};
 use warifu_vault::seam::catalog::{
-    Catalog, CatalogError, Commit, Durability, ExtentRecord, IndexSet, Intent, NewNode, XattrMode,
+    Catalog, CatalogError, Commit, Durability, ExtentRecord, IndexSet, Intent, NewNode, RenameMode,
+    XattrMode,
 };
+use warifu_vault::seam::journal::RowKey;
+use warifu_vault::seam::past::Past;
 
 const ROOT: NodeId = NodeId::ROOT;
 
@@ -99,9 +102,63 @@ async fn a_newer_catalogue_is_refused_and_left_alone() {
     let before = std::fs::read(&path).unwrap();
     assert!(matches!(
         SqliteCatalog::open(&path, key(1)),
-        Err(CatalogError::Newer { found: 7, known: 3 })
+        Err(CatalogError::Newer { found: 7, known: 4 })
     ));
     assert_eq!(std::fs::read(&path).unwrap(), before);
+}
+
+/// Takes away what came with schema 4.
+const WITHOUT_PAST: &str = "DROP TABLE past; DROP TABLE position;
+  ALTER TABLE entry DROP COLUMN since; ALTER TABLE entry DROP COLUMN since_ns;";
+
+/// A catalogue from before names had times: each name is as old as what it stands for, and from now on they are told.
+#[tokio::test]
+async fn p7_a_catalogue_of_schema_3_is_brought_up_to_date() {
+    let (dir, catalog) = new_catalog();
+    let node = make(&catalog, "x", Durability::Now).await.unwrap();
+    let made = catalog.attr(node).await.unwrap().unwrap().btime;
+    drop(catalog);
+    let path = dir.path().join("catalog.db");
+    let conn = Connection::open(&path).unwrap();
+    conn.execute_batch(WITHOUT_PAST).unwrap();
+    conn.execute("UPDATE vault SET schema = 3", []).unwrap();
+    drop(conn);
+    for _ in 0..2 {
+        let catalog = SqliteCatalog::open(&path, key(1)).unwrap();
+        let names = catalog.list_at(ROOT, made).await.unwrap();
+        let [there] = &names[..] else {
+            panic!("one name: {names:?}");
+        };
+        assert_eq!((there.node, there.since, there.until), (node, made, None));
+        let before = Timestamp {
+            secs: made.secs - 1,
+            ..made
+        };
+        assert!(catalog.list_at(ROOT, before).await.unwrap().is_empty());
+    }
+    let catalog = SqliteCatalog::open(&path, key(1)).unwrap();
+    let waiting = catalog.journal().await.unwrap().waiting;
+    let (from, to) = (name("x"), name("y"));
+    catalog
+        .rename(
+            (ROOT, &from),
+            (ROOT, &to),
+            RenameMode::Replace,
+            false,
+            write("moved", Durability::Now),
+        )
+        .await
+        .unwrap();
+    let ended = catalog.ended(0, 9).await.unwrap();
+    assert_eq!(ended.len(), 1);
+    assert_eq!(ended[0].since, made);
+    let state = catalog.journal().await.unwrap();
+    assert!(state.waiting > waiting, "and the journal hears of it");
+    let told = catalog.changes(100).await.unwrap().rows;
+    assert!(
+        told.iter()
+            .any(|(key, _)| *key == RowKey::Past(ended[0].id))
+    );
 }
 
 /// A catalogue from before there was a journal gets one, and a checkpoint is asked for.
@@ -122,7 +179,7 @@ async fn p7_a_catalogue_of_schema_1_is_brought_up_to_date() {
     }
     drop(rows);
     drop(statement);
-    assert_eq!(triggers.len(), 21);
+    assert_eq!(triggers.len(), 24);
     for trigger in triggers {
         conn.execute_batch(&format!("DROP TRIGGER {trigger}"))
             .unwrap();
@@ -131,6 +188,7 @@ async fn p7_a_catalogue_of_schema_1_is_brought_up_to_date() {
         "DROP TABLE journal; DROP TABLE changed; DROP INDEX extent_journal; UPDATE vault SET schema = 1;",
     )
     .unwrap();
+    conn.execute_batch(WITHOUT_PAST).unwrap();
     drop(conn);
     for _ in 0..2 {
         let catalog = SqliteCatalog::open(&path, key(1)).unwrap();
@@ -170,6 +228,9 @@ async fn p7_a_catalogue_of_schema_2_is_brought_up_to_date() {
     ] {
         Connection::open(&path).unwrap().execute(sql, []).unwrap();
     }
+    let conn = Connection::open(&path).unwrap();
+    conn.execute_batch(WITHOUT_PAST).unwrap();
+    drop(conn);
     for _ in 0..2 {
         let catalog = SqliteCatalog::open(&path, key(1)).unwrap();
         let found = catalog.lookup(ROOT, &name("x")).await.unwrap();

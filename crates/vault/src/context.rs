@@ -58,6 +58,8 @@ pub enum Act {
     Repair,
     /// The catalogue was made anew from what the servers hold.
     Rebuild,
+    /// What was at an earlier time was brought back.
+    Restore,
 }
 
 impl Act {
@@ -80,12 +82,13 @@ impl Act {
             | Self::SetAttr
             | Self::SetXattr
             | Self::Revert
-            | Self::Rebuild => true,
+            | Self::Rebuild
+            | Self::Restore => true,
         }
     }
 
     /// Every act. One that is not listed here cannot be read back from the log.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Init,
         Self::Attach,
         Self::Open,
@@ -103,6 +106,7 @@ impl Act {
         Self::Verify,
         Self::Repair,
         Self::Rebuild,
+        Self::Restore,
     ];
 
     /// The act of this name; `None` where this version of warifu knows none.
@@ -132,6 +136,7 @@ impl Act {
             Self::Verify => "verify",
             Self::Repair => "repair",
             Self::Rebuild => "rebuild",
+            Self::Restore => "restore",
         }
     }
 }

@@ -82,14 +82,18 @@ impl CrashingCatalog {
             .unwrap_or_else(PoisonError::into_inner) = fault;
     }
 
-    async fn read<T>(
+    pub(super) fn inner(&self) -> &dyn Catalog {
+        &*self.inner
+    }
+
+    pub(super) async fn read<T>(
         &self,
         act: impl Future<Output = Result<T, CatalogError>>,
     ) -> Result<T, CatalogError> {
         self.world.call(act).await
     }
 
-    async fn write<T>(
+    pub(super) async fn write<T>(
         &self,
         act: impl Future<Output = Result<T, CatalogError>>,
     ) -> Result<T, CatalogError> {

@@ -4,6 +4,7 @@ pub mod contract;
 mod crashing;
 mod memory;
 pub mod model;
+mod past;
 mod state;
 
 pub use crashing::{CatalogFault, CrashingCatalog};

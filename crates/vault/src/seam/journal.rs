@@ -10,6 +10,7 @@ use std::fmt;
 use warifu_core::ids::{ExtentId, FileId, VersionNo};
 
 use super::catalog::{AuditRow, ExtentRecord, Intent, SaveId, Version};
+use super::past::PastName;
 use crate::node::{Attr, Name, NodeId};
 use crate::seam::clock::Timestamp;
 
@@ -70,6 +71,8 @@ pub enum RowKey {
     Layout(FileId, u64, VersionNo),
     /// An extent.
     Extent(ExtentId),
+    /// A name that ended, by its number.
+    Past(u64),
 }
 
 /// A row of the catalogue. Silent: it holds names.
@@ -87,6 +90,8 @@ pub enum Row {
         name: Name,
         /// What it stands for.
         node: NodeId,
+        /// Since when; the zero time where that is not known.
+        since: Timestamp,
     },
     /// Where a symbolic link points.
     Link {
@@ -123,6 +128,8 @@ pub enum Row {
     },
     /// An extent. Those of the journal itself are never among the rows.
     Extent(ExtentRecord),
+    /// A name that ended.
+    Past(Box<PastName>),
 }
 
 impl Row {
@@ -142,6 +149,7 @@ impl Row {
                 ..
             } => RowKey::Layout(*document, *place, *from),
             Self::Extent(record) => RowKey::Extent(record.extent),
+            Self::Past(name) => RowKey::Past(name.id),
         }
     }
 }

@@ -6,4 +6,5 @@
 pub mod catalog;
 pub mod clock;
 pub mod journal;
+pub mod past;
 pub mod store;

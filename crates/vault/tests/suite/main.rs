@@ -22,6 +22,7 @@ mod model;
 mod newer;
 mod orphans;
 mod parts;
+mod past;
 mod patience;
 mod rebuild;
 mod rebuild_gaps;

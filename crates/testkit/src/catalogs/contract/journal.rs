@@ -97,8 +97,20 @@ impl Replay {
                 }
                 Row::Node(attr) => format!("{attr:?}"),
                 Row::Entry {
-                    parent, name, node, ..
-                } => format!("{parent} {:?} {node}", name.as_bytes()),
+                    parent,
+                    name,
+                    node,
+                    since,
+                    ..
+                } => format!("{parent} {:?} {node} {since:?}", name.as_bytes()),
+                Row::Past(past) => {
+                    let owner = (past.mode, past.uid, past.gid, past.rdev, past.document);
+                    let name = past.name.as_bytes();
+                    format!(
+                        "{name:?} {past:?} {:?} {owner:?} {:?}",
+                        past.kind, past.target
+                    )
+                }
                 Row::Link { node, target } => format!("{node} to {target:?}"),
                 Row::Xattr {
                     node, name, value, ..
@@ -221,6 +233,14 @@ async fn furnish(lab: &Lab) {
             .unlink(offices, &name("gone"), false, lab.write()),
     )
     .await;
+    lab.make(offices, "old", symlink(b"before")).await;
+    let moved = lab.rename(
+        (offices, "old"),
+        (ROOT, "elsewhere"),
+        RenameMode::Replace,
+        false,
+    );
+    moved.await.expect("it is moved");
 }
 
 async fn p7_changes_tell_everything(lab: Lab) {

@@ -433,6 +433,14 @@ pub async fn picture(catalog: &dyn Catalog) -> String {
             .expect("intents are read")
     )
     .expect("text");
+    let ended = catalog
+        .ended(0, 100_000)
+        .await
+        .expect("names that ended are read");
+    for name in ended {
+        let text_of = name.name.as_bytes().escape_ascii();
+        writeln!(text, "ended {text_of} {name:?} {:?}", name.target).expect("text");
+    }
     let log = catalog.audit(0, 100_000).await.expect("the log is read");
     writeln!(
         text,

@@ -4,6 +4,7 @@ mod journal;
 mod lab;
 mod listing;
 mod log;
+mod past;
 mod rename;
 mod saves;
 mod succession;
@@ -25,4 +26,5 @@ pub async fn catalog(make: impl Fn() -> Subject) {
     log::run(&fresh).await;
     listing::run(&fresh).await;
     journal::run(&fresh).await;
+    past::run(&fresh).await;
 }

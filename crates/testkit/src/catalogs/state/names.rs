@@ -10,6 +10,8 @@ use warifu_vault::seam::catalog::{
     AuditRow, CatalogError, NewNode, RenameMode, Renamed, Version, Write, XattrMode,
 };
 
+use warifu_vault::seam::past::End;
+
 use super::{Node, Outcome, State, chain_after, missing, place};
 
 impl State {
@@ -37,6 +39,7 @@ impl State {
     fn enter(&mut self, parent: NodeId, name: &Name, node: NodeId, at: Timestamp) {
         let cursor = place(parent, name);
         self.entries.insert((parent, cursor), (name.clone(), node));
+        self.begin_name(parent, cursor, at);
         self.nodes
             .get_mut(&node)
             .expect("the node was looked up before")
@@ -46,8 +49,9 @@ impl State {
     }
 
     /// Takes a name away; the node stays.
-    fn leave(&mut self, parent: NodeId, name: &Name, at: Timestamp) {
+    fn leave(&mut self, parent: NodeId, name: &Name, at: Timestamp, end: End) {
         let cursor = place(parent, name);
+        self.end_name(parent, cursor, at, end);
         let (_, node) = self
             .entries
             .remove(&(parent, cursor))
@@ -179,7 +183,7 @@ impl State {
         if attr.kind == NodeKind::Dir {
             return Err(CatalogError::IsDir);
         }
-        self.leave(parent, name, write.audit.at);
+        self.leave(parent, name, write.audit.at, End::Removed);
         self.record(&write.audit);
         Ok(self.drop_name(attr.node, keep, write.audit.at))
     }
@@ -197,7 +201,7 @@ impl State {
         if !self.list(attr.node, None, 1)?.is_empty() {
             return Err(CatalogError::NotEmpty);
         }
-        self.leave(parent, name, write.audit.at);
+        self.leave(parent, name, write.audit.at, End::Removed);
         self.drop_name(attr.node, false, write.audit.at);
         self.record(&write.audit);
         Ok(())
@@ -248,15 +252,15 @@ impl State {
         }
         let other = match other {
             None => {
-                self.leave(from, from_name, at);
+                self.leave(from, from_name, at, End::Moved);
                 None
             }
             Some(other) if mode == RenameMode::Exchange => {
                 if other_dir && self.is_within(from, other.node) {
                     return Err(CatalogError::Loop);
                 }
-                self.leave(from, from_name, at);
-                self.leave(to, to_name, at);
+                self.leave(from, from_name, at, End::Moved);
+                self.leave(to, to_name, at, End::Moved);
                 self.enter(from, from_name, other.node, at);
                 Some(self.change(other.node, |other| other.ctime = at))
             }
@@ -269,15 +273,16 @@ impl State {
                     }
                     _ => {}
                 }
-                if moved.kind == NodeKind::File
+                self.leave(from, from_name, at, End::Moved);
+                let goes_on = moved.kind == NodeKind::File
                     && other.kind == NodeKind::File
                     && other.nlink == 1
-                    && other.version.0 > 0
-                {
+                    && other.version.0 > 0;
+                let end = if goes_on { End::Replaced } else { End::Removed };
+                self.leave(to, to_name, at, end);
+                if goes_on {
                     self.go_on_in(&moved, (other.document, other.version), write);
                 }
-                self.leave(from, from_name, at);
-                self.leave(to, to_name, at);
                 Some(self.drop_name(other.node, keep, at))
             }
         };
