@@ -3,6 +3,7 @@
 //! English help stands here; Japanese help lies in `words/help.ja.ftl` and is laid over it by [`command`].
 
 mod past;
+mod retain;
 mod run;
 mod upkeep;
 
@@ -16,6 +17,10 @@ use clap::{
 use clap_complete::Shell;
 
 pub use self::past::{Audit, AuditCommand, AuditList, AuditVerify, History, Restore};
+pub use self::retain::{
+    DestroyedCertificates, DestroyedCommand, DestroyedVerify, Df, Hold, HoldClear, HoldCommand,
+    HoldList, HoldSet, Prune, Trash, TrashCommand, TrashEmpty, TrashList, TrashRestore,
+};
 pub use self::run::Run;
 pub use self::upkeep::{Server, ServerCommand, ServerList, ServerReplace, Verify};
 use crate::exit::Exit;
@@ -72,6 +77,17 @@ pub enum Command {
     Restore(Restore),
     /// The audit log: who did what; and whether it is whole.
     Audit(Audit),
+    /// List removed files, bring them back, or destroy them.
+    Trash(Trash),
+    /// Destroy what the rules of the vault file let go: old versions, and files removed long ago.
+    Prune(Prune),
+    /// Keep something whatever the rules say.
+    Hold(Hold),
+    /// Certificates of destruction.
+    #[command(name = "destroyed")]
+    Destroyed(DestroyedCertificates),
+    /// Tell how much room everything takes on the servers.
+    Df(Df),
     /// Tell how the servers and the files are.
     Status(Status),
     /// Check the shares on every server and name what is wrong.
@@ -453,6 +469,22 @@ fn examples(command: &str) -> &'static [&'static str] {
             "warifu restore office.toml /reports --at yesterday --to /reports-of-yesterday",
             "warifu restore office.toml / --at 2026-11-27T14:00 --exact --yes",
         ],
+        "trash" => &[
+            "warifu trash list office.toml",
+            "warifu trash restore office.toml /reports/report.docx",
+            "warifu trash empty office.toml --before 2026-01-01 --yes --certificate destroyed.json",
+        ],
+        "prune" => &[
+            "warifu prune office.toml",
+            "warifu prune office.toml --yes --certificate destroyed.json",
+        ],
+        "hold" => &[
+            "warifu hold set office.toml /taxes/2019 --reason lawsuit-12",
+            "warifu hold list office.toml",
+            "warifu hold clear office.toml /taxes/2019",
+        ],
+        "destroyed" => &["warifu destroyed verify office.toml destroyed.json"],
+        "df" => &["warifu df office.toml", "warifu df office.toml --json"],
         "audit" => &[
             "warifu audit list office.toml --person suzuki --since yesterday",
             "warifu audit list office.toml --file /reports/report.docx --json",

@@ -13,8 +13,10 @@ pub mod quickstart;
 pub mod rebuild;
 pub mod repair;
 pub mod restore;
+pub mod retain;
 pub mod run;
 pub mod server;
+pub mod space;
 pub mod status;
 pub mod verify;
 

@@ -23,7 +23,7 @@ use clap::error::ErrorKind;
 use crate::args::{Cli, Command};
 use crate::commands::{
     audit, copy, doctor, files, history, init, loose, manpages, mount, quickstart, rebuild,
-    restore, run, server, status, verify,
+    restore, retain, run, server, space, status, verify,
 };
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -110,6 +110,11 @@ async fn do_it(command: Command) -> Result<ExitCode, Failure> {
         Command::Mkdir(args) => files::mkdir(args).await,
         Command::History(args) => history::run(args).await,
         Command::Restore(args) => restore::run(args).await,
+        Command::Trash(args) => retain::trash(args).await,
+        Command::Prune(args) => retain::prune(args).await,
+        Command::Hold(args) => retain::hold(args).await,
+        Command::Destroyed(args) => retain::destroyed(args).await,
+        Command::Df(args) => space::df(args).await,
         Command::Audit(args) => audit::run(args).await,
         Command::Status(args) => status::status(args).await,
         Command::Verify(args) => verify::run(args).await,

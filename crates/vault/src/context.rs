@@ -60,6 +60,10 @@ pub enum Act {
     Rebuild,
     /// What was at an earlier time was brought back.
     Restore,
+    /// Something was held, or is held no more.
+    Hold,
+    /// Versions and names of the past were destroyed.
+    Destroy,
 }
 
 impl Act {
@@ -83,12 +87,14 @@ impl Act {
             | Self::SetXattr
             | Self::Revert
             | Self::Rebuild
-            | Self::Restore => true,
+            | Self::Restore
+            | Self::Hold
+            | Self::Destroy => true,
         }
     }
 
     /// Every act. One that is not listed here cannot be read back from the log.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::Init,
         Self::Attach,
         Self::Open,
@@ -107,6 +113,8 @@ impl Act {
         Self::Repair,
         Self::Rebuild,
         Self::Restore,
+        Self::Hold,
+        Self::Destroy,
     ];
 
     /// The act of this name; `None` where this version of warifu knows none.
@@ -137,6 +145,8 @@ impl Act {
             Self::Repair => "repair",
             Self::Rebuild => "rebuild",
             Self::Restore => "restore",
+            Self::Hold => "hold",
+            Self::Destroy => "destroy",
         }
     }
 }

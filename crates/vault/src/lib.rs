@@ -74,6 +74,7 @@ pub mod node;
 pub mod past;
 pub mod rebuild;
 pub mod repair;
+pub mod retain;
 pub mod seam;
 pub mod space;
 pub mod status;

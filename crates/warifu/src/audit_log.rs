@@ -321,6 +321,32 @@ impl Warifu {
     }
 }
 
+/// What a certificate's keyed hash is bound to, beside its text.
+const CERTIFICATE: &[u8; 32] = b"warifu certificate destruction\0\0";
+
+impl Warifu {
+    /// A keyed hash over a certificate's text, which only who has the vault key can make.
+    #[must_use]
+    pub fn certify(&self, text: &[u8]) -> [u8; 32] {
+        self.catalog_key().chain(CERTIFICATE, text)
+    }
+
+    /// Whether the keyed hash of a certificate (64 hexadecimal digits) is this vault's, over this text.
+    #[must_use]
+    pub fn is_certified(&self, text: &[u8], mac: &str) -> bool {
+        let right = self.certify(text);
+        let given = mac.as_bytes().chunks(2).map(|pair| {
+            let pair = std::str::from_utf8(pair).ok()?;
+            u8::from_str_radix(pair, 16).ok()
+        });
+        // In a time that does not depend on where they differ.
+        mac.len() == 64
+            && right.iter().zip(given).fold(0, |sum, (right, given)| {
+                sum | given.map_or(0xff, |given| right ^ given)
+            }) == 0
+    }
+}
+
 /// The number and the chain value in a line of a copy: both kinds of copy name them `seq` and `chain`, the one as JSON has it, the other
 /// as the structured data of RFC 5424 has it.
 fn copied_line(line: &str) -> Option<(u64, [u8; 32])> {

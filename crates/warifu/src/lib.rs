@@ -34,6 +34,7 @@ mod path;
 mod place;
 mod rebuild;
 mod replace;
+mod retention;
 mod syslog;
 mod vault_file;
 
@@ -68,8 +69,13 @@ pub use warifu_vault::rebuild::{
 pub use warifu_vault::repair::{
     Orphans, RepairOptions, RepairPlan, RepairProgress, RepairReport, Upkeep, Work,
 };
+pub use warifu_vault::retain::{
+    Destroyed, FolderRule, Going, Hold, HoldId, PrunePlan, Rule, Rules, ServerOutcome, Trashed,
+    Which,
+};
 pub use warifu_vault::seam::catalog::{AuditRow, CatalogError, RenameMode, Version};
 pub use warifu_vault::seam::past::{End, PastName};
+pub use warifu_vault::space::{AGES, Room, SpaceReport};
 pub use warifu_vault::status::{
     Breaker, Condition, ServerState, ServerStatus, Status, Weak, WeakFile,
 };

@@ -17,7 +17,9 @@ use warifu_core::format::Scheme;
 use warifu_core::ids::{ServerId, ShareIndex, Threshold, VaultId};
 use warifu_store::{BadOption, Credentials};
 
+use crate::retention;
 use crate::syslog::SyslogTarget;
+use warifu_vault::retain::Rules;
 
 /// The format of vault files that this warifu writes, and the newest it reads.
 pub const FORMAT: u32 = 1;
@@ -82,21 +84,13 @@ impl SaveDurability {
 }
 
 /// Which versions are kept.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Retention {
     /// Every version, for ever.
     #[default]
     All,
-}
-
-impl Retention {
-    /// The word in the vault file.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::All => "all",
-        }
-    }
+    /// What these rules keep.
+    Rules(Rules),
 }
 
 /// What a machine must be like for a drive to be mounted there.
@@ -235,7 +229,7 @@ struct Raw {
     #[serde(default)]
     durability: Option<Spanned<String>>,
     #[serde(default)]
-    retention: Option<Spanned<String>>,
+    retention: Option<Spanned<toml::Value>>,
     #[serde(default)]
     memory: Option<Spanned<String>>,
     #[serde(default)]
@@ -315,6 +309,15 @@ fn option_problem(error: &BadOption) -> Problem {
 }
 
 impl VaultFile {
+    /// What the vault file says of what may go; `None` where everything is kept.
+    #[must_use]
+    pub fn rules(&self) -> Option<&Rules> {
+        match &self.retention {
+            Retention::All => None,
+            Retention::Rules(rules) => Some(rules),
+        }
+    }
+
     /// Reads a vault file.
     ///
     /// # Errors
@@ -401,8 +404,18 @@ impl VaultFile {
         };
         let retention = match &raw.retention {
             None => Retention::All,
-            Some(word) if word.get_ref() == "all" => Retention::All,
-            Some(word) => return Err(bad(word, "retention", "\"all\"")),
+            Some(value) => retention::parse(value.get_ref())
+                .map_err(|(field, found, allowed)| {
+                    invalid(
+                        value.span(),
+                        Problem::Value {
+                            field,
+                            found,
+                            allowed,
+                        },
+                    )
+                })?
+                .map_or(Retention::All, Retention::Rules),
         };
         let memory = match &raw.memory {
             None => MemoryRule::default(),
@@ -560,8 +573,9 @@ impl VaultFile {
              # What close waits for: \"normal\" (enough servers have the file; it is on their disks within a second)\n\
              # or \"strict\" (it is on their disks). 保存の完了をどこまで待つか。\n\
              durability = {durability}\n\
-             # Which versions are kept: \"all\". 残す版。\n\
-             retention = {retention}\n\
+             # Which versions are kept: \"all\", or as a [retention] table says, such as keep = \"90 days\" and versions = 50; and for folders\n\
+             # [[retention.folder]] with path, keep and versions. 残す版。\n\
+             {retention}\
              # Where a drive may be mounted: \"guarded\" (where no swap is on that is not encrypted), \"locked\" (where memory can be\n\
              # locked, too) or \"any\" (anywhere; what is wrong is written into the audit log). メモリの内容がディスクに出ない計算機だけで使うか。\n\
              memory = {memory}\n\
@@ -569,6 +583,7 @@ impl VaultFile {
              # \"tcp://HOST:601\". 監査記録の写しを送る syslog サーバ（ファイル名も含みます）。\n\
              {syslog}\n\
              \n\
+             {rules}\
              # Any k of the n servers give a file back; fewer say nothing about it.\n\
              # n 台のうち k 台があれば復元でき、k 台未満では何もわかりません。\n\
              [threshold]\n\
@@ -584,7 +599,14 @@ impl VaultFile {
             vault = quoted(&self.vault.to_string()),
             scheme = quoted(self.scheme.name()),
             durability = quoted(self.durability.as_str()),
-            retention = quoted(self.retention.as_str()),
+            retention = match &self.retention {
+                Retention::All => "retention = \"all\"\n",
+                Retention::Rules(_) => "",
+            },
+            rules = match &self.retention {
+                Retention::All => String::new(),
+                Retention::Rules(rules) => format!("{}\n", retention::render(rules)),
+            },
             memory = quoted(self.memory.as_str()),
             syslog = match &self.syslog {
                 Some(target) => format!("syslog = {}", quoted(&target.to_string())),

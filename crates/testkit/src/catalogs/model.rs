@@ -10,7 +10,7 @@ use warifu_vault::seam::catalog::{
     Write, XattrMode,
 };
 
-use warifu_vault::seam::past::{PastName, Reinstate};
+use warifu_vault::seam::past::{Forget, PastName, Reinstate};
 
 use super::contract::{Replay, picture};
 use crate::world::World;
@@ -359,6 +359,37 @@ async fn act(catalog: &dyn Catalog, dice: Dice<'_>) -> String {
             format!("owed {:?} {user:?}", catalog.change_owed(&[change]).await)
         }
     }
+}
+
+/// Forgets some versions, of files that are there and of others, and a name.
+async fn forget(catalog: &dyn Catalog, dice: Dice<'_>, write: Write) -> String {
+    let root = catalog.attr(NodeId::ROOT).await.expect("the root is read");
+    let root = root.expect("there is a root");
+    let ended = catalog.ended(0, 1000).await.expect("names are read");
+    let name = ended.get(dice.roll("name", ended.len().max(1) as u64) as usize);
+    let current = catalog.current(dice.node("forgotten")).await.ok();
+    let documents = name
+        .map(|name| name.document)
+        .into_iter()
+        .chain(current.map(|(attr, _)| attr.document));
+    let mut versions: Vec<(FileId, VersionNo)> = Vec::new();
+    for document in documents {
+        let all = catalog.history(document).await.expect("versions are read");
+        versions.extend(all.iter().map(|version| (document, version.number)));
+    }
+    versions.retain(|(_, number)| dice.roll(&format!("version {number}"), 2) == 0);
+    let what = Forget {
+        versions,
+        names: name.map(|name| name.id).into_iter().collect(),
+        unchanged_since: if dice.roll("stale", 8) == 0 {
+            Timestamp { secs: 1, nanos: 1 }
+        } else {
+            root.ctime
+        },
+        waste: ExtentId::from_bytes(dice.id("waste")),
+        lease_until: Timestamp { secs: 1, nanos: 0 },
+    };
+    format!("forget {:?}", catalog.forget_versions(what, write).await)
 }
 
 /// Makes some earlier version current again: of a file that is there, of one that is not any more, or one that never was.

@@ -5,7 +5,7 @@ use warifu_core::head::Timestamp;
 use warifu_core::ids::{FileId, VersionNo};
 use warifu_vault::node::{Attr, Name, NodeId};
 use warifu_vault::seam::catalog::{CatalogError, Durability, Write};
-use warifu_vault::seam::past::{Past, PastName, Reinstate};
+use warifu_vault::seam::past::{Forget, Forgotten, Past, PastName, Reinstate};
 
 use super::{CrashingCatalog, MemoryCatalog};
 
@@ -47,6 +47,12 @@ impl Past for MemoryCatalog {
         write: Write,
     ) -> Result<Attr, CatalogError> {
         self.write(write.durability, |state| state.reinstate(&to, from, &write))
+    }
+
+    async fn forget_versions(&self, what: Forget, write: Write) -> Result<Forgotten, CatalogError> {
+        self.write(write.durability, |state| {
+            state.forget_versions(&what, &write)
+        })
     }
 
     async fn position(&self, what: &str) -> Result<u64, CatalogError> {
@@ -96,6 +102,10 @@ impl Past for CrashingCatalog {
         write: Write,
     ) -> Result<Attr, CatalogError> {
         self.write(self.inner().reinstate(to, from, write)).await
+    }
+
+    async fn forget_versions(&self, what: Forget, write: Write) -> Result<Forgotten, CatalogError> {
+        self.write(self.inner().forget_versions(what, write)).await
     }
 
     async fn position(&self, what: &str) -> Result<u64, CatalogError> {

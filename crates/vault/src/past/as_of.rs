@@ -20,7 +20,7 @@ use crate::seam::catalog::{
 };
 use crate::seam::clock::Timestamp;
 use crate::seam::journal::{Changes, JournalState, Restored, Resume, Row, RowKey, Segments, Waste};
-use crate::seam::past::{Past, PastName, Reinstate, version_at};
+use crate::seam::past::{Forget, Forgotten, Past, PastName, Reinstate, version_at};
 
 /// How many folders' listings are kept: what was does not change.
 const KEPT: usize = 16;
@@ -460,6 +460,10 @@ impl Past for AsOf {
     }
 
     async fn reinstate(&self, _: Reinstate, _: (FileId, VersionNo), _: Write) -> Outcome<Attr> {
+        refused()
+    }
+
+    async fn forget_versions(&self, _: Forget, _: Write) -> Outcome<Forgotten> {
         refused()
     }
 

@@ -12,7 +12,8 @@ use super::orphans::Sweep;
 use super::pay::{Manner, pay};
 use super::share::Run;
 use crate::error::{Result, ServerFault};
-use crate::vault::Inner;
+use crate::retain::Which;
+use crate::vault::{Inner, Vault};
 
 /// What is done in the background, and how often.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,6 +91,9 @@ pub(crate) async fn upkeep(vault: Weak<Inner>) {
             if let Err(error) = inner.sweep_in_background().await {
                 tracing::warn!(%error, "orphans could not be swept yet; trying again");
             }
+            if let Err(error) = inner.prune_in_background().await {
+                tracing::warn!(%error, "what the rules let go could not be destroyed yet; trying again");
+            }
         }
     }
 }
@@ -148,6 +152,26 @@ impl Inner {
             (0, 0) => Paid::Nothing,
             (0, _) => Paid::Vain,
         })
+    }
+
+    /// Destroys what the rules let go. What a server did not confirm is swept like what unfinished saves left.
+    async fn prune_in_background(self: &Arc<Self>) -> Result<()> {
+        let rules = &self.options.retention;
+        if rules.keep_all() || self.is_closing() {
+            return Ok(());
+        }
+        let vault = Vault {
+            inner: Arc::clone(self),
+        };
+        let ctx = Self::own_context();
+        let plan = vault.plan_prune(&ctx, &Which::Rules(rules)).await?;
+        if plan.is_empty() {
+            return Ok(());
+        }
+        let destroyed = vault.prune(&ctx, &plan, &|_, _| ()).await?;
+        let (versions, complete) = (destroyed.versions.len(), destroyed.is_complete());
+        tracing::info!(versions, complete, "the rules of retention were applied");
+        Ok(())
     }
 
     async fn sweep_in_background(self: &Arc<Self>) -> Result<()> {

@@ -4,12 +4,13 @@
 //! that is there began, and for each that ended one row, written in the transaction that ended it. Contents need nothing
 //! more: a version says when it was saved.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use async_trait::async_trait;
-use warifu_core::ids::{ExtentId, FileId, VersionNo};
+use warifu_core::ids::{ExtentId, FileId, Generation, VersionNo};
 
-use super::catalog::{CatalogError, NewNode, Version, Write};
+use super::catalog::{CatalogError, NewNode, SaveId, Version, Write};
 use super::clock::Timestamp;
 use crate::node::{Attr, Name, NodeId, NodeKind};
 
@@ -110,6 +111,78 @@ pub enum Reinstate {
     New(NodeId, Name, NewNode),
 }
 
+/// What is forgotten for good.
+#[derive(Clone, Debug)]
+pub struct Forget {
+    /// Versions of any documents. One that a file shows (named, or only open), or that is not known to be on disk, stays; and of a
+    /// document that a file has, the newest that is.
+    pub versions: Vec<(FileId, VersionNo)>,
+    /// Names that ended, by their numbers.
+    pub names: Vec<u64>,
+    /// The root's ctime when it was decided: holds are attributes of the root, so none has come since.
+    pub unchanged_since: Timestamp,
+    /// What the intent is called that names the extents of no use.
+    pub waste: SaveId,
+    /// The end of that intent's lease.
+    pub lease_until: Timestamp,
+}
+
+/// What was forgotten.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Forgotten {
+    /// The versions, by document and number.
+    pub versions: Vec<(FileId, VersionNo)>,
+    /// Extents that no version has any more, by their ids: what the intent names. None, and no intent, where all are still needed.
+    pub extents: Vec<(ExtentId, Generation)>,
+}
+
+/// In which versions of a document an extent lies in one place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Interval {
+    /// The place, counted from 0.
+    pub place: u64,
+    /// The first version that has it.
+    pub from: VersionNo,
+    /// The first version after it that has it no more; `None` where the newest has it.
+    pub until: Option<VersionNo>,
+    /// Which extent.
+    pub extent: ExtentId,
+}
+
+/// The layouts of a document's versions, ascending, as intervals by place and version.
+#[must_use]
+pub fn intervals(versions: &[(VersionNo, Vec<Option<ExtentId>>)]) -> Vec<Interval> {
+    let mut all: BTreeMap<(u64, VersionNo), Interval> = BTreeMap::new();
+    let mut open: BTreeMap<u64, (VersionNo, ExtentId)> = BTreeMap::new();
+    for (number, layout) in versions {
+        let now = |place: u64| {
+            let place = usize::try_from(place).ok()?;
+            layout.get(place).copied().flatten()
+        };
+        open.retain(|place, (from, extent)| {
+            let stays = now(*place) == Some(*extent);
+            if !stays && let Some(interval) = all.get_mut(&(*place, *from)) {
+                interval.until = Some(*number);
+            }
+            stays
+        });
+        for (place, extent) in (0..).zip(layout) {
+            let Some(extent) = *extent else { continue };
+            open.entry(place).or_insert_with(|| {
+                let interval = Interval {
+                    place,
+                    from: *number,
+                    until: None,
+                    extent,
+                };
+                all.insert((place, *number), interval);
+                (*number, extent)
+            });
+        }
+    }
+    all.into_values().collect()
+}
+
 /// What was.
 ///
 /// # Contract
@@ -154,6 +227,12 @@ pub trait Past: Send + Sync {
         from: (FileId, VersionNo),
         write: Write,
     ) -> Result<Attr, CatalogError>;
+
+    /// Forgets versions and names that ended, for good, and writes down under an intent which extents no version has any more: their
+    /// objects are the caller's to remove. What cannot go stays, and is not among the answer.
+    ///
+    /// [`CatalogError::Conflict`] when the root's ctime is not what the caller saw.
+    async fn forget_versions(&self, what: Forget, write: Write) -> Result<Forgotten, CatalogError>;
 
     /// How far something has come that follows the log from outside: 0 where it has not begun.
     async fn position(&self, what: &str) -> Result<u64, CatalogError>;

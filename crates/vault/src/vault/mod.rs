@@ -19,6 +19,7 @@ use crate::file::state::OpenFile;
 use crate::journal::Occasion;
 use crate::node::NodeId;
 use crate::repair::{Upkeep, upkeep};
+use crate::retain::Rules;
 use crate::seam::catalog::{AuditRow, Catalog, Durability, Write};
 use crate::seam::clock::Clock;
 use crate::servers::{self, ServerSeat, Servers};
@@ -65,6 +66,8 @@ pub struct Options {
     pub checkpoint_after: u64,
     /// What is done in the background.
     pub upkeep: Upkeep,
+    /// What may go, and goes in the background with the sweep of orphans.
+    pub retention: Rules,
     pub(crate) patience: Patience,
 }
 
@@ -81,6 +84,7 @@ impl Default for Options {
             journal: true,
             checkpoint_after: 4 << 20,
             upkeep: Upkeep::default(),
+            retention: Rules::default(),
             patience: Patience::default(),
         }
     }

@@ -32,6 +32,7 @@ mod rebuild_steps;
 mod rebuild_timelines;
 mod repair;
 mod repair_cut_off;
+mod retain;
 mod secrecy;
 mod unlocking;
 mod upkeep;

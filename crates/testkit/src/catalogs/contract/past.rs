@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use warifu_core::ids::{FileId, VersionNo};
 use warifu_vault::node::{Attr, NodeId};
-use warifu_vault::seam::catalog::{CatalogError, NewNode, RenameMode, Version};
+use warifu_vault::seam::catalog::{CatalogError, NewNode, RenameMode, Version, XattrMode};
 use warifu_vault::seam::clock::Timestamp;
-use warifu_vault::seam::past::{End, Reinstate, version_at};
+use warifu_vault::seam::past::{End, Forget, Forgotten, Reinstate, version_at};
 
 use super::lab::{Lab, dir, file, fresh, name, symlink};
 
@@ -21,6 +21,8 @@ pub(super) async fn run(fresh: &impl Fn() -> Lab) {
     an_earlier_version_comes_back(fresh()).await;
     a_removed_file_comes_back_with_its_history(fresh()).await;
     what_cannot_come_back_changes_nothing(fresh()).await;
+    versions_are_forgotten_and_what_others_need_stays(fresh()).await;
+    names_and_removed_files_are_forgotten(fresh()).await;
     positions_move_on_from_where_they_are(fresh()).await;
 }
 
@@ -503,4 +505,155 @@ async fn positions_move_on_from_where_they_are(lab: Lab) {
     assert!(catalog.advance("copy", 5, 9).await.unwrap());
     assert_eq!(catalog.position("copy").await.unwrap(), 9);
     assert_eq!(catalog.position("other").await.unwrap(), 0);
+}
+
+fn forget(lab: &Lab, root: &Attr, versions: &[(FileId, u64)], names: &[u64]) -> Forget {
+    Forget {
+        versions: versions
+            .iter()
+            .map(|(document, number)| (*document, VersionNo(*number)))
+            .collect(),
+        names: names.to_vec(),
+        unchanged_since: root.ctime,
+        waste: fresh(),
+        lease_until: super::lab::time(lab.now().secs + 100),
+    }
+}
+
+/// What is forgotten is gone, and of its extents those that nobody needs are named by an intent.
+async fn versions_are_forgotten_and_what_others_need_stays(lab: Lab) {
+    let attr = lab.make(ROOT, "large", file()).await;
+    let (document, node) = (attr.document, attr.node);
+    let (one, two, three) = (fresh(), fresh(), fresh());
+    lab.save_extents(node, 9 << 20, &[Some(one), None, Some(two)], &[one, two])
+        .await;
+    lab.save_extents(node, 9 << 20, &[Some(three), None, Some(two)], &[three])
+        .await;
+    lab.save_extents(node, 9 << 20, &[Some(one), None, Some(two)], &[])
+        .await;
+    lab.save_extents(node, 5 << 20, &[Some(one), None], &[])
+        .await;
+    let versions = lab.catalog.history(document).await.unwrap();
+    let heads: Vec<_> = versions.iter().filter_map(|version| version.head).collect();
+    let root = lab.attr(ROOT).await;
+    // Not known to be on disk: perhaps the one before will be needed again.
+    let kept = lab
+        .done(
+            lab.catalog
+                .forget_versions(forget(&lab, &root, &[(document, 1)], &[]), lab.write()),
+        )
+        .await;
+    assert_eq!(kept, Forgotten::default());
+    let all: Vec<_> = (1..=4)
+        .map(|number| (document, VersionNo(number)))
+        .collect();
+    lab.catalog.settle(&all).await.unwrap();
+
+    let what = forget(
+        &lab,
+        &root,
+        &[(document, 2), (document, 4), (document, 99)],
+        &[],
+    );
+    let gone = lab
+        .done(lab.catalog.forget_versions(what.clone(), lab.write()))
+        .await;
+    assert_eq!(
+        gone.versions,
+        [(document, VersionNo(2))],
+        "the fourth is shown"
+    );
+    let mut expected = vec![three, heads[1]];
+    expected.sort();
+    let extents: Vec<_> = gone.extents.iter().map(|(extent, _)| *extent).collect();
+    assert_eq!(extents, expected);
+    for extent in &extents {
+        assert_eq!(lab.catalog.extent(*extent).await.unwrap(), None);
+    }
+    let intents = lab
+        .catalog
+        .lapsed(super::lab::time(i64::MAX))
+        .await
+        .unwrap();
+    let intent = intents.iter().find(|intent| intent.save == what.waste);
+    assert_eq!(intent.map(|intent| &intent.extents), Some(&gone.extents));
+    for (number, expected) in [
+        (1, Some(vec![Some(one), None, Some(two)])),
+        (2, None),
+        (3, Some(vec![Some(one), None, Some(two)])),
+        (4, Some(vec![Some(one), None])),
+    ] {
+        let found = lab.catalog.version(document, VersionNo(number)).await;
+        assert_eq!(
+            found.unwrap().map(|version| version.layout),
+            expected,
+            "{number}"
+        );
+    }
+    let rows = super::journal::Replay::of(&*lab.catalog).await.text();
+    assert!(
+        rows.contains(&format!("{document} 0 1 None {one}")),
+        "one interval again: {rows}"
+    );
+    // The first: what only it had goes; what later ones have stays.
+    let what = forget(&lab, &root, &[(document, 1)], &[]);
+    let gone = lab
+        .done(lab.catalog.forget_versions(what, lab.write()))
+        .await;
+    let extents: Vec<_> = gone.extents.iter().map(|(extent, _)| *extent).collect();
+    assert_eq!(extents, [heads[0]]);
+    assert_eq!(lab.attr(node).await.version, VersionNo(4));
+    // A save goes on as before.
+    let four = fresh();
+    lab.save_extents(node, 5 << 20, &[Some(one), Some(four)], &[four])
+        .await;
+    assert_eq!(lab.catalog.history(document).await.unwrap().len(), 3);
+}
+
+async fn names_and_removed_files_are_forgotten(lab: Lab) {
+    let attr = lab.make(ROOT, "a", file()).await;
+    lab.save(attr.node, 10).await;
+    let (document, kept) = (attr.document, lab.make(ROOT, "b", file()).await);
+    lab.save(kept.node, 10).await;
+    for document in [document, kept.document] {
+        lab.catalog
+            .settle(&[(document, VersionNo(1))])
+            .await
+            .unwrap();
+    }
+    let open = lab.catalog.unlink(ROOT, &name("a"), true, lab.write());
+    lab.done(open).await;
+    lab.rename((ROOT, "b"), (ROOT, "c"), RenameMode::Replace, false)
+        .await
+        .expect("it is moved");
+    let ended = lab.catalog.ended(0, 9).await.unwrap();
+    assert_eq!(ended.len(), 2);
+    let root = lab.attr(ROOT).await;
+    let all = [(document, 1), (kept.document, 1)];
+    let what = forget(&lab, &root, &all, &[]);
+    let gone = lab
+        .done(lab.catalog.forget_versions(what, lab.write()))
+        .await;
+    assert_eq!(gone, Forgotten::default(), "one is open, one has a name");
+    lab.catalog.forget(attr.node).await.unwrap();
+    let what = forget(&lab, &root, &all, &[ended[0].id]);
+    let gone = lab
+        .done(lab.catalog.forget_versions(what, lab.write()))
+        .await;
+    assert_eq!(gone.versions, [(document, VersionNo(1))]);
+    assert_eq!(gone.extents.len(), 1);
+    assert_eq!(lab.catalog.ended(0, 9).await.unwrap(), ended[1..]);
+    assert!(lab.catalog.history(document).await.unwrap().is_empty());
+    assert!(lab.catalog.names_of(document).await.unwrap().is_empty());
+    // Something came in between: nothing is done.
+    lab.done(
+        lab.catalog
+            .set_xattr(ROOT, b"warifu.hold.x", b"", XattrMode::Set, lab.write()),
+    )
+    .await;
+    let what = forget(&lab, &root, &[], &[ended[1].id]);
+    let error = lab
+        .refused(lab.catalog.forget_versions(what, lab.write()))
+        .await;
+    assert!(matches!(error, CatalogError::Conflict { .. }), "{error}");
 }
