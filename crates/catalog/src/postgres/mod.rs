@@ -20,11 +20,12 @@ mod restore;
 mod rows;
 mod saving;
 mod schema;
+mod sessions;
 mod tls;
 mod write;
 
 use std::fmt;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use warifu_core::head::Timestamp;
@@ -41,20 +42,25 @@ use warifu_vault::seam::clock::{Clock, SystemClock};
 use warifu_vault::seam::journal::{
     Changes, JournalState, Restored, Resume, Row, RowKey, Segments, Waste,
 };
+use warifu_vault::seam::sessions::{SessionId, Sessions};
 
 use self::journal::Handed;
 pub use self::options::{DEFAULT_SCHEMA, Encryption, PostgresLogin, PostgresUrl, PostgresUrlError};
 pub use self::part::PostgresPart;
 use self::pool::Pool;
+use self::sessions::Listener;
+use crate::error::Fail;
 
 /// A catalogue in one schema of a PostgreSQL database.
 ///
 /// Any number of processes on any number of machines may have it open at once. A change that was acknowledged is on the database's disk,
 /// but for lines of the log that come with no change; those are within a second, or when [`sync`](Catalog::sync) answers.
 pub struct PostgresCatalog {
-    pool: Pool,
+    pool: Arc<Pool>,
     key: CatalogKey,
     handed: Mutex<Handed>,
+    me: SessionId,
+    listener: Mutex<Option<Listener>>,
 }
 
 impl PostgresCatalog {
@@ -64,7 +70,7 @@ impl PostgresCatalog {
     /// [`CatalogError::Exists`] when there is a catalogue in this schema; [`CatalogError::NoAnswer`], [`CatalogError::Failed`] when the
     /// database refuses.
     pub async fn create(login: PostgresLogin, key: CatalogKey) -> Result<Self, CatalogError> {
-        let catalog = Self::on(login, key);
+        let catalog = Self::on(login, key)?;
         schema::create(&catalog.pool, &catalog.key, SystemClock.now()).await?;
         Ok(catalog)
     }
@@ -75,7 +81,7 @@ impl PostgresCatalog {
     /// [`CatalogError::NotFound`] when there is none; [`CatalogError::Newer`] when a newer warifu wrote it; [`CatalogError::Damaged`] for a
     /// wrong key and for damage; [`CatalogError::NoAnswer`] when the database is not reached; [`CatalogError::Failed`] when it refuses.
     pub async fn open(login: PostgresLogin, key: CatalogKey) -> Result<Self, CatalogError> {
-        let catalog = Self::on(login, key);
+        let catalog = Self::on(login, key)?;
         schema::open(&catalog.pool, &catalog.key).await?;
         Ok(catalog)
     }
@@ -88,12 +94,15 @@ impl PostgresCatalog {
         Ok(schema::remove(&self.pool).await?)
     }
 
-    fn on(login: PostgresLogin, key: CatalogKey) -> Self {
-        Self {
-            pool: Pool::new(login),
+    fn on(login: PostgresLogin, key: CatalogKey) -> Result<Self, CatalogError> {
+        let me = SessionId::fresh().map_err(Fail::from)?;
+        Ok(Self {
+            pool: Arc::new(Pool::new(login, me)),
             key,
             handed: Mutex::default(),
-        }
+            me,
+            listener: Mutex::default(),
+        })
     }
 }
 
@@ -429,5 +438,9 @@ impl Catalog for PostgresCatalog {
         resume: Resume,
     ) -> Result<(), CatalogError> {
         Ok(self.do_restore(rows, resume).await?)
+    }
+
+    fn sessions(&self) -> Option<&dyn Sessions> {
+        Some(self)
     }
 }
