@@ -229,8 +229,8 @@ fn stress_ng_finds_no_fault_and_leaves_a_drive_that_works() {
     fs::remove_dir_all(&work).unwrap();
     fs::write(rig.drive.join("after"), "works").unwrap();
     assert_eq!(fs::read(rig.drive.join("after")).unwrap(), b"works");
-    // What was open is closed; the kernel tells of it a moment later. The catalogue opens further connections for those who read at the same
-    // time, of two or three descriptors each, and keeps them.
+    // What was open is closed; the kernel tells of it a moment later. The catalogue is thought to open further connections for those who read at
+    // the same time, and to keep them: 25 became 35.
     assert!(
         wait_until(Duration::from_secs(20), || descriptors(process)
             <= before + 24),
