@@ -7,67 +7,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use warifu_tests::{Rig, can_mount, must, noise, run, said, skipped, wait_until, warifu, which};
+use warifu_testkit::servers::{Postgres, PostgresOptions};
+use warifu_tests::drives::{Drive, can_lock, holder, rig_on};
+use warifu_tests::{Rig, can_mount, must, noise, said, skipped, wait_until, which};
 
 /// By when the locks of a dead drive must have ended: its lease, and what a slow machine takes to notice.
 const LEASE: Duration = Duration::from_secs(30);
 const EVER: Duration = Duration::from_secs(120);
-
-/// A further drive of the rig's vault.
-struct Drive {
-    vault: PathBuf,
-    dir: PathBuf,
-}
-
-impl Drive {
-    fn mount(rig: &Rig, name: &str) -> Self {
-        let dir = rig.scratch().join(name);
-        fs::create_dir(&dir).unwrap();
-        must(
-            warifu(),
-            [OsStr::new("mount"), rig.vault.as_os_str(), dir.as_os_str()],
-        );
-        Self {
-            vault: rig.vault.clone(),
-            dir,
-        }
-    }
-
-    fn at(&self, name: &str) -> PathBuf {
-        self.dir.join(name)
-    }
-
-    /// The process that serves it.
-    fn process(&self) -> String {
-        let wanted = [self.vault.as_os_str(), self.dir.as_os_str()];
-        let serves = |line: &[u8]| {
-            let arguments: Vec<_> = line.split(|byte| *byte == 0).collect();
-            wanted
-                .iter()
-                .all(|wanted| arguments.contains(&wanted.as_encoded_bytes()))
-        };
-        fs::read_dir("/proc")
-            .unwrap()
-            .flatten()
-            .find(|entry| fs::read(entry.path().join("cmdline")).is_ok_and(|line| serves(&line)))
-            .map(|entry| entry.file_name().into_string().unwrap())
-            .unwrap_or_else(|| panic!("no process serves {}", self.dir.display()))
-    }
-
-    /// Its machine dies.
-    fn kill(&self) {
-        must("kill", ["-KILL", &self.process()]);
-    }
-}
-
-impl Drop for Drive {
-    fn drop(&mut self) {
-        let output = run(warifu(), [OsStr::new("umount"), self.dir.as_os_str()]);
-        if !output.status.success() {
-            run("umount", [OsStr::new("-l"), self.dir.as_os_str()]);
-        }
-    }
-}
 
 fn open_files(rig: &Rig) -> serde_json::Value {
     let output = rig.warifu(
@@ -78,35 +24,25 @@ fn open_files(rig: &Rig) -> serde_json::Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// A program that holds a file open for writing, with a lock, until it is killed.
-fn holder(file: &Path) -> Child {
-    let mut child = Command::new("sh")
-        .args([
-            "-c",
-            "exec 9<>\"$0\"; flock 9; echo locked; exec sleep 1000",
-        ])
-        .arg(file)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut said = [0; 7];
-    std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut said).unwrap();
-    child
-}
-
-fn can_lock(file: &Path) -> bool {
-    let file = file.as_os_str();
-    let asked = [OsStr::new("--nonblock"), file, OsStr::new("true")];
-    run("flock", asked).status.success()
+#[test]
+fn p8_three_drives_share_a_vault_and_one_of_them_dies() {
+    if can_mount() {
+        share_and_die(&Rig::new(2, 3));
+    }
 }
 
 #[test]
-fn p8_three_drives_share_a_vault_and_one_of_them_dies() {
+fn p8_three_drives_share_a_vault_in_postgresql_and_one_of_them_dies() {
     if !can_mount() {
         return;
     }
-    let rig = Rig::new(2, 3);
-    let drives = ["one", "two", "three"].map(|name| Drive::mount(&rig, name));
+    if let Some(server) = Postgres::start(PostgresOptions::default()) {
+        share_and_die(&rig_on(server.url("warifu")));
+    }
+}
+
+fn share_and_die(rig: &Rig) {
+    let drives = ["one", "two", "three"].map(|name| Drive::mount(rig, name));
     // Each reads what the last one saved, without waiting.
     for turn in 0..30_usize {
         let bytes = noise(10 + turn * 977, turn as u64);
@@ -119,12 +55,15 @@ fn p8_three_drives_share_a_vault_and_one_of_them_dies() {
             );
         }
     }
+    how_soon_it_shows(&drives);
     let mut holds = holder(&drives[0].at("shared.ods"));
     // What this test read last is let go a moment after its close, so one open file alone could still be that one.
-    assert!(wait_until(EVER, || open_files(&rig)["open"]
+    assert!(wait_until(EVER, || open_files(rig)["open"]
         .as_array()
-        .is_some_and(|open| open.len() == 1 && open[0]["program"] == "sh")));
-    let told = open_files(&rig);
+        .is_some_and(
+            |open| open.len() == 1 && open[0]["program"] == "sh"
+        )));
+    let told = open_files(rig);
     assert_eq!(told["drives"].as_array().unwrap().len(), 3);
     assert_eq!(told["open"][0]["path"], "/shared.ods");
     assert_eq!(told["open"][0]["program"], "sh");
@@ -141,7 +80,7 @@ fn p8_three_drives_share_a_vault_and_one_of_them_dies() {
     let took = died.elapsed();
     eprintln!("the lock of a dead drive ended after {took:.1?}");
     assert!(took < LEASE * 2, "{took:?}");
-    let told = open_files(&rig);
+    let told = open_files(rig);
     assert_eq!(told["drives"].as_array().unwrap().len(), 2);
     assert!(told["open"].as_array().unwrap().is_empty());
     // The others go on.
@@ -152,6 +91,30 @@ fn p8_three_drives_share_a_vault_and_one_of_them_dies() {
     );
     let _ = holds.kill();
     let _ = holds.wait();
+}
+
+/// What a drive has just told its kernel is changed on another one. When does it show, without anybody opening the file?
+fn how_soon_it_shows(drives: &[Drive; 3]) {
+    let mut took = Vec::new();
+    for turn in 1..=20_usize {
+        let seen = drives[1].at("shown");
+        fs::write(drives[0].at("shown"), vec![7; turn * 10]).unwrap();
+        wait_until(EVER, || {
+            fs::metadata(&seen).is_ok_and(|it| it.len() == turn as u64 * 10)
+        });
+        fs::write(drives[0].at("shown"), vec![7; turn * 10 + 1]).unwrap();
+        let changed = Instant::now();
+        while fs::metadata(&seen).unwrap().len() != turn as u64 * 10 + 1 {
+            assert!(changed.elapsed() < EVER, "it never shows");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        took.push(changed.elapsed());
+    }
+    took.sort();
+    eprintln!(
+        "a change shows on another drive after {:.1?} (median), {:.1?} (slowest)",
+        took[10], took[19]
+    );
 }
 
 /// Macros in LibreOffice's own Basic: one opens a document and holds it until a file appears, the other tries to open it and says what came
@@ -248,17 +211,34 @@ impl Office {
     }
 }
 
+/// Whether two LibreOffice can be tried.
+fn can_write() -> bool {
+    let can = which("soffice").is_some();
+    if !can {
+        skipped("no LibreOffice: apt-get install libreoffice-writer-nogui libreoffice-calc-nogui");
+    }
+    can && can_mount()
+}
+
 #[test]
 fn p8_a_second_libreoffice_is_told_who_has_the_document_open() {
-    if !can_mount() {
+    if can_write() {
+        two_offices(&Rig::new(2, 3));
+    }
+}
+
+#[test]
+fn p8_a_second_libreoffice_is_told_through_postgresql_who_has_the_document_open() {
+    if !can_write() {
         return;
     }
-    if which("soffice").is_none() {
-        skipped("no LibreOffice: apt-get install libreoffice-writer-nogui libreoffice-calc-nogui");
-        return;
+    if let Some(server) = Postgres::start(PostgresOptions::default()) {
+        two_offices(&rig_on(server.url("warifu")));
     }
-    let rig = Rig::new(2, 3);
-    let (here, there) = (Drive::mount(&rig, "one"), Drive::mount(&rig, "two"));
+}
+
+fn two_offices(rig: &Rig) {
+    let (here, there) = (Drive::mount(rig, "one"), Drive::mount(rig, "two"));
     let offices = ["office-1", "office-2"].map(|name| Office::new(rig.scratch(), name));
     let mut page = fs::File::create(here.at("list.fodt")).unwrap();
     page.write_all(

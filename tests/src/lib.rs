@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 pub mod disk;
+pub mod drives;
 pub mod office;
 pub mod scan;
 pub mod servers;

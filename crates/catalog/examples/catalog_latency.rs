@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use warifu_catalog::SqliteCatalog;
 use warifu_core::format::{ExtentKind, Scheme};
@@ -68,11 +68,13 @@ async fn save(catalog: &dyn Catalog, attr: &Attr, durability: Durability) -> Out
         nanos: 0,
     };
     catalog
-        .begin_save(&Intent {
-            save,
-            extents: vec![(head, Generation(1))],
-            lease_until: at,
-        })
+        .begin_save(
+            &Intent {
+                save,
+                extents: vec![(head, Generation(1))],
+            },
+            Duration::from_secs(600),
+        )
         .await?;
     let dealt = ExtentRecord {
         extent: head,

@@ -3,9 +3,9 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
-use warifu_core::head::Timestamp;
 use warifu_core::ids::{ExtentId, FileId, Generation, VersionNo};
 use warifu_core::keys::CatalogKey;
 use warifu_vault::context::AuditEntry;
@@ -236,8 +236,12 @@ impl Catalog for SqliteCatalog {
         self.read(|view| read::unsettled(view, limit))
     }
 
-    async fn lapsed(&self, now: Timestamp) -> Result<Vec<Intent>, CatalogError> {
-        self.read(|view| saves::lapsed(view, now))
+    async fn intents(&self) -> Result<Vec<Intent>, CatalogError> {
+        self.read(saves::intents)
+    }
+
+    async fn lapsed(&self) -> Result<Vec<Intent>, CatalogError> {
+        self.read(saves::lapsed)
     }
 
     async fn usage(&self) -> Result<Usage, CatalogError> {
@@ -376,9 +380,9 @@ impl Catalog for SqliteCatalog {
         self.write(Durability::Soon, names::forget_nameless).await
     }
 
-    async fn begin_save(&self, intent: &Intent) -> Result<(), CatalogError> {
+    async fn begin_save(&self, intent: &Intent, lease: Duration) -> Result<(), CatalogError> {
         let intent = intent.clone();
-        self.write(Durability::Soon, move |tx| saves::begin(tx, &intent))
+        self.write(Durability::Soon, move |tx| saves::begin(tx, &intent, lease))
             .await
     }
 
@@ -386,11 +390,11 @@ impl Catalog for SqliteCatalog {
         &self,
         save: SaveId,
         extents: &[(ExtentId, Generation)],
-        lease_until: Timestamp,
+        lease: Duration,
     ) -> Result<(), CatalogError> {
         let extents = extents.to_vec();
         self.write(Durability::Soon, move |tx| {
-            saves::extend(tx, save, &extents, lease_until)
+            saves::extend(tx, save, &extents, lease)
         })
         .await
     }
@@ -427,10 +431,10 @@ impl Catalog for SqliteCatalog {
         &self,
         save: SaveId,
         claimant: SaveId,
-        lease_until: Timestamp,
+        lease: Duration,
     ) -> Result<Option<Intent>, CatalogError> {
         self.write(Durability::Soon, move |tx| {
-            saves::claim(tx, save, claimant, lease_until)
+            saves::claim(tx, save, claimant, lease)
         })
         .await
     }

@@ -376,9 +376,8 @@ pub(crate) fn journalled(tx: &Tx<'_>, segments: &Segments) -> Outcome<Waste> {
     let intent = Intent {
         save: finished.waste,
         extents,
-        lease_until: finished.lease_until,
     };
-    saves::begin(tx, &intent)?;
+    saves::begin(tx, &intent, finished.lease)?;
     Ok(Some(intent))
 }
 

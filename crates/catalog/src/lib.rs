@@ -69,6 +69,7 @@ mod xattrs;
 
 pub use audit::chain_after;
 pub use catalog::SqliteCatalog;
+pub use moving::MoveId;
 pub use postgres::{
     DEFAULT_SCHEMA, Encryption, PostgresCatalog, PostgresLogin, PostgresPart, PostgresUrl,
     PostgresUrlError,

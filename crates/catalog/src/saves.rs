@@ -1,25 +1,32 @@
 //! Saving: the intent, and the one switch that makes a version current.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use rusqlite::{OptionalExtension, params};
 use warifu_core::head::Timestamp;
 use warifu_core::ids::{ExtentId, Generation, VersionNo};
 use warifu_vault::node::{Attr, Name, NodeId, NodeKind};
 use warifu_vault::seam::catalog::{CatalogError, Commit, Intent, NewNode, SaveId, Version, Write};
+use warifu_vault::seam::clock::{Clock as _, SystemClock, later};
 
 use crate::codec::{extent_list, read_extent_list, sql};
 use crate::error::{Outcome, damaged, missing};
 use crate::names::{make, node, store};
 use crate::readers::View;
-use crate::rows::time;
 use crate::writer::Tx;
 use crate::{audit, layout, versions};
 
-pub(crate) fn begin(tx: &Tx<'_>, intent: &Intent) -> Outcome<()> {
+/// The end of a lease that begins now, by the clock of the one machine that has the catalogue.
+fn end_of(lease: Duration) -> Timestamp {
+    later(SystemClock.now(), lease)
+}
+
+pub(crate) fn begin(tx: &Tx<'_>, intent: &Intent, lease: Duration) -> Outcome<()> {
+    let until = end_of(lease);
     let written = tx.run(
         "INSERT INTO intent (save, lease, lease_ns, extents) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (save) DO NOTHING",
-        params![intent.save.as_bytes(), intent.lease_until.secs, intent.lease_until.nanos, extent_list(&intent.extents)],
+        params![intent.save.as_bytes(), until.secs, until.nanos, extent_list(&intent.extents)],
     )?;
     if written == 1 {
         Ok(())
@@ -32,12 +39,12 @@ pub(crate) fn extend(
     tx: &Tx<'_>,
     save: SaveId,
     extents: &[(ExtentId, Generation)],
-    lease: Timestamp,
+    lease: Duration,
 ) -> Outcome<()> {
-    let key = save.as_bytes();
+    let (key, until) = (save.as_bytes(), end_of(lease));
     let renewed = tx.run(
         "UPDATE intent SET lease = ?2, lease_ns = ?3 WHERE save = ?1",
-        params![key, lease.secs, lease.nanos],
+        params![key, until.secs, until.nanos],
     )?;
     if renewed != 1 {
         return Err(CatalogError::Lapsed.into());
@@ -56,15 +63,16 @@ pub(crate) fn claim(
     tx: &Tx<'_>,
     save: SaveId,
     claimant: SaveId,
-    lease_until: Timestamp,
+    lease: Duration,
 ) -> Outcome<Option<Intent>> {
+    let until = end_of(lease);
     let claimed = tx.run(
         "UPDATE intent SET save = ?2, lease = ?3, lease_ns = ?4 WHERE save = ?1",
         params![
             save.as_bytes(),
             claimant.as_bytes(),
-            lease_until.secs,
-            lease_until.nanos
+            until.secs,
+            until.nanos
         ],
     )?;
     if claimed == 0 {
@@ -89,7 +97,6 @@ pub(crate) fn claim(
     Ok(Some(Intent {
         save: claimant,
         extents,
-        lease_until,
     }))
 }
 
@@ -105,10 +112,23 @@ pub(crate) fn end(tx: &Tx<'_>, save: SaveId) -> Outcome<bool> {
     )? == 1)
 }
 
-pub(crate) fn lapsed(view: View<'_>, now: Timestamp) -> Outcome<Vec<Intent>> {
+/// All intents.
+pub(crate) fn intents(view: View<'_>) -> Outcome<Vec<Intent>> {
+    let end = Timestamp {
+        secs: i64::MAX,
+        nanos: u32::MAX,
+    };
+    ended_by(view, end)
+}
+
+pub(crate) fn lapsed(view: View<'_>) -> Outcome<Vec<Intent>> {
+    ended_by(view, SystemClock.now())
+}
+
+fn ended_by(view: View<'_>, now: Timestamp) -> Outcome<Vec<Intent>> {
     view.snapshot(|view| {
         let mut statement = view.conn.prepare_cached(
-            "SELECT save, extents, lease, lease_ns FROM intent WHERE lease < ?1 OR (lease = ?1 AND lease_ns < ?2) ORDER BY save",
+            "SELECT save, extents FROM intent WHERE lease < ?1 OR (lease = ?1 AND lease_ns < ?2) ORDER BY save",
         )?;
         let mut rows = statement.query(params![now.secs, now.nanos])?;
         let mut more = view.conn.prepare_cached("SELECT extents FROM intent_more WHERE save = ?1 ORDER BY id")?;
@@ -121,7 +141,7 @@ pub(crate) fn lapsed(view: View<'_>, now: Timestamp) -> Outcome<Vec<Intent>> {
             while let Some(row) = later.next()? {
                 read_extent_list(&row.get::<_, Vec<u8>>(0)?, &mut extents)?;
             }
-            intents.push(Intent { save: SaveId::from_bytes(save), extents, lease_until: time(row, 2)? });
+            intents.push(Intent { save: SaveId::from_bytes(save), extents });
         }
         Ok(intents)
     })

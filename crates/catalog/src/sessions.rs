@@ -68,7 +68,7 @@ impl Moment {
     }
 }
 
-fn millis(time: Duration) -> i64 {
+pub(crate) fn millis(time: Duration) -> i64 {
     i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }
 
@@ -244,6 +244,11 @@ fn renew(tx: &Tx<'_>, lease: Duration) -> Outcome<Renewed> {
     Ok(Renewed {
         kept: kept == 1,
         others: has_others(tx.view, tx.me, &at)?,
+        first: !tx
+            .view
+            .conn
+            .prepare_cached("SELECT 1 FROM session WHERE id < ?1 LIMIT 1")?
+            .exists(params![tx.me.0])?,
     })
 }
 

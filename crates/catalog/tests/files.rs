@@ -5,10 +5,11 @@ mod common;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use common::{key, make, name, new_catalog, new_node, write};
 use rusqlite::Connection;
-use warifu_catalog::SqliteCatalog;
+use warifu_catalog::{MoveId, SqliteCatalog};
 use warifu_core::format::{ExtentKind, Scheme};
 use warifu_core::head::Timestamp;
 use warifu_core::ids::{ExtentId, Generation, Threshold, VersionNo};
@@ -401,13 +402,13 @@ async fn furnish(catalog: &SqliteCatalog) -> NodeId {
         .await
         .unwrap();
     let [save, head, data] = std::array::from_fn(|_| ExtentId::fresh().unwrap());
-    let lease_until = Timestamp { secs: 1, nanos: 0 };
+    let at = Timestamp { secs: 1, nanos: 0 };
+    let intent = Intent {
+        save,
+        extents: vec![(head, Generation(1))],
+    };
     catalog
-        .begin_save(&Intent {
-            save,
-            extents: vec![(head, Generation(1))],
-            lease_until,
-        })
+        .begin_save(&intent, Duration::from_secs(600))
         .await
         .unwrap();
     let document = catalog.attr(node).await.unwrap().unwrap().document;
@@ -426,8 +427,8 @@ async fn furnish(catalog: &SqliteCatalog) -> NodeId {
     let commit = Commit {
         save,
         size: 9,
-        mtime: lease_until,
-        saved_at: lease_until,
+        mtime: at,
+        saved_at: at,
         author: author.into(),
         host: host.into(),
         head: Some(head),
@@ -587,4 +588,20 @@ async fn dropped_requests_do_no_harm() {
     let files = catalog.usage().await.unwrap().files;
     assert_eq!(catalog.audit(0, 1000).await.unwrap().len() as u64, files);
     assert!(files > 0);
+}
+
+#[tokio::test]
+async fn a_move_that_somebody_else_has_taken_over_is_not_undone_by_who_began_it() {
+    let (dir, catalog) = new_catalog();
+    let other = SqliteCatalog::open(&dir.path().join("catalog.db"), key(1)).unwrap();
+    let [run, later] = std::array::from_fn(|_| MoveId::fresh().unwrap());
+    assert!(!catalog.is_frozen_by(run).unwrap());
+    catalog.freeze(run).await.unwrap();
+    other.freeze(later).await.unwrap();
+    catalog.thaw(Some(run)).await.unwrap();
+    assert!(!catalog.is_frozen_by(run).unwrap() && catalog.is_frozen_by(later).unwrap());
+    make(&catalog, "a", Durability::Now).await.unwrap_err();
+    other.thaw(Some(later)).await.unwrap();
+    make(&catalog, "a", Durability::Now).await.unwrap();
+    assert!(!catalog.is_frozen_by(later).unwrap());
 }

@@ -16,7 +16,7 @@ async fn desks() -> Arc<dyn Office> {
         drop(SqliteCatalog::create(&dir.path().join("catalog.db"), key).unwrap());
         let open: Opening = Box::new(move |key| {
             let catalog = SqliteCatalog::open(&dir.path().join("catalog.db"), key).unwrap();
-            Box::pin(async { Arc::new(catalog) as Arc<dyn Catalog> })
+            Box::pin(async { Ok(Arc::new(catalog) as Arc<dyn Catalog>) })
         });
         open
     });

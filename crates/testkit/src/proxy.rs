@@ -79,8 +79,16 @@ impl Proxy {
     /// When no port can be had.
     #[must_use]
     pub fn to(port: u16) -> Self {
-        let listener =
-            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has a free port");
+        Self::between(Ipv4Addr::LOCALHOST, port)
+    }
+
+    /// The same for those who reach this machine by another address of it.
+    ///
+    /// # Panics
+    /// When no port can be had there.
+    #[must_use]
+    pub fn between(address: Ipv4Addr, port: u16) -> Self {
+        let listener = TcpListener::bind((address, 0)).expect("the address has a free port");
         let address = listener.local_addr().expect("a listener has an address");
         let shared = Arc::new(Shared {
             target: (Ipv4Addr::LOCALHOST, port).into(),

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use warifu_catalog::{PostgresCatalog, PostgresLogin, PostgresPart, PostgresUrl, SqliteCatalog};
+use warifu_catalog::{
+    MoveId, PostgresCatalog, PostgresLogin, PostgresPart, PostgresUrl, SqliteCatalog,
+};
 use warifu_core::keys::CatalogKey;
 use warifu_vault::seam::catalog::{Catalog, CatalogError};
 
@@ -108,17 +110,24 @@ impl Engine {
         }
     }
 
-    pub(crate) async fn freeze(&self) -> Result<(), CatalogError> {
+    pub(crate) async fn freeze(&self, by: MoveId) -> Result<(), CatalogError> {
         match self {
-            Self::Sqlite(catalog) => catalog.freeze().await,
-            Self::Postgres(catalog) => catalog.freeze().await,
+            Self::Sqlite(catalog) => catalog.freeze(by).await,
+            Self::Postgres(catalog) => catalog.freeze(by).await,
         }
     }
 
-    pub(crate) async fn thaw(&self) -> Result<(), CatalogError> {
+    pub(crate) async fn thaw(&self, by: Option<MoveId>) -> Result<(), CatalogError> {
         match self {
-            Self::Sqlite(catalog) => catalog.thaw().await,
-            Self::Postgres(catalog) => catalog.thaw().await,
+            Self::Sqlite(catalog) => catalog.thaw(by).await,
+            Self::Postgres(catalog) => catalog.thaw(by).await,
+        }
+    }
+
+    pub(crate) async fn is_frozen_by(&self, by: MoveId) -> Result<bool, CatalogError> {
+        match self {
+            Self::Sqlite(catalog) => catalog.is_frozen_by(by),
+            Self::Postgres(catalog) => catalog.is_frozen_by(by).await,
         }
     }
 

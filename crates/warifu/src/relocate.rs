@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
+use warifu_catalog::MoveId;
 use warifu_core::format::ExtentKind;
 use warifu_core::keys::CatalogKey;
 use warifu_store::Credentials;
@@ -60,6 +61,9 @@ pub enum RelocationProgress {
     /// Rows and lines of the log that were compared.
     Compared(u64),
 }
+
+/// Why a copy is given up although it is good.
+const TAKEN_OVER: &str = "somebody else has taken this move over, or has taken it back; wait for the other one, or repeat the command";
 
 /// What a move has done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -143,7 +147,7 @@ impl Warifu {
         let wrong = |source| catalog_error(&from, source);
         let old = Engine::open(&file, &path, key()).await?;
         if CatalogPlace::of(&moved, &path)?.shown() == from {
-            old.thaw().await.map_err(wrong)?;
+            old.thaw(None).await.map_err(wrong)?;
             return Ok(Relocated::default());
         }
         if old.is_given_up().await.map_err(wrong)? {
@@ -153,6 +157,10 @@ impl Warifu {
             return Ok(Relocated::default());
         }
         let begun = old.is_frozen().await.map_err(wrong)?;
+        let run = MoveId::fresh().map_err(|error| {
+            let detail = error.to_string();
+            wrong(CatalogError::Failed { detail })
+        })?;
         if !begun {
             // Settles what a power cut may have swallowed, sweeps what was left behind, and writes the journal.
             let warifu = Self::open(&path, OpenOptions::new(program).without_upkeep()).await?;
@@ -162,21 +170,22 @@ impl Warifu {
                     saves: lost.len() as u64,
                 });
             }
-            old.freeze().await.map_err(wrong)?;
         }
+        // Whoever was cut off, or is at it somewhere else at this moment, has no say in it from now on.
+        old.freeze(run).await.map_err(wrong)?;
         let work = async {
             let saves = old.catalog().usage().await.map_err(wrong)?.open_saves;
             if saves > 0 {
                 return Err(Error::CatalogBusy { saves });
             }
-            move_all(&old, &moved, &path, &key, begun, program, progress).await
+            move_all(&old, &moved, &path, &key, (run, begun), program, progress).await
         };
         let done = match work.await {
             Ok(done) => done,
             Err(error) => {
                 // Only what this run has frozen: somebody else may be in the middle of it.
                 if !begun {
-                    old.thaw().await.map_err(wrong)?;
+                    old.thaw(Some(run)).await.map_err(wrong)?;
                 }
                 return Err(error);
             }
@@ -193,7 +202,7 @@ async fn move_all(
     moved: &VaultFile,
     path: &Path,
     key: &(dyn Fn() -> CatalogKey + Send + Sync),
-    begun: bool,
+    (run, begun): (MoveId, bool),
     program: &str,
     progress: &(dyn Fn(RelocationProgress) + Send + Sync),
 ) -> Result<Relocated, Error> {
@@ -227,7 +236,20 @@ async fn move_all(
         }
         Err(error) => Err(error),
     };
-    match told {
+    let ours = match told {
+        Ok(done) => match old.is_frozen_by(run).await {
+            Ok(true) => Ok(done),
+            Ok(false) => Err(catalog_error(
+                &shown,
+                CatalogError::Failed {
+                    detail: TAKEN_OVER.into(),
+                },
+            )),
+            Err(source) => Err(catalog_error(&shown, source)),
+        },
+        Err(error) => Err(error),
+    };
+    match ours {
         Ok(done) => new.finish().await.map(|()| done),
         Err(error) => {
             new.abandon().await;

@@ -4,6 +4,8 @@
 //! journal or syncs holds the row of `tail` and takes what has arrived, in the order of its arrival numbers. A transaction that commits late has
 //! an arrival number that is smaller than some that were taken before: its line comes after those.
 
+use std::sync::atomic::Ordering;
+
 use warifu_core::ids::VersionNo;
 use warifu_core::keys::Field;
 use warifu_vault::seam::catalog::AuditRow;
@@ -17,12 +19,21 @@ use crate::codec::{decode_entry, encode_entry, sql};
 use crate::error::{Outcome, damaged};
 use crate::saves::limit;
 
-/// So many lines are taken in one transaction.
-const BATCH: usize = 2000;
+/// So many lines are taken in one transaction: its row is held for as long as they take to come here and back.
+const BATCH: usize = 200;
+
+/// Whether to wait for somebody else who chains at the moment.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// Whoever wants to see the lines does.
+    Wait,
+    /// Nobody else has to: he does it as well, and if he falls asleep over it, not all fall asleep with him.
+    Skip,
+}
 
 impl PostgresCatalog {
     /// Numbers and chains what has arrived before this call.
-    pub(super) async fn chain_arrived(&self) -> Outcome<()> {
+    pub(super) async fn chain_arrived(&self, turn: Turn) -> Outcome<()> {
         let any = "SELECT EXISTS (SELECT 1 FROM arrived)";
         let found = self.pool.read(any, &[]).await?;
         let waiting = match found.first() {
@@ -36,7 +47,7 @@ impl PostgresCatalog {
             .pool
             .transaction(ANSWER, || async {
                 let mut session = self.pool.begin().await?;
-                let outcome = self.chain_some(&mut session).await;
+                let outcome = self.chain_some(&mut session, turn).await;
                 session.end(outcome).await
             })
             .await?
@@ -45,10 +56,14 @@ impl PostgresCatalog {
         Ok(())
     }
 
-    async fn chain_some(&self, session: &mut Session<'_>) -> Outcome<usize> {
+    async fn chain_some(&self, session: &mut Session<'_>, turn: Turn) -> Outcome<usize> {
         let most = limit(BATCH);
+        let end = match turn {
+            Turn::Wait => "SELECT seq, chain FROM tail WHERE id = 1 FOR UPDATE",
+            Turn::Skip => "SELECT seq, chain FROM tail WHERE id = 1 FOR UPDATE SKIP LOCKED",
+        };
         let calls: [Call<'_>; 2] = [
-            ("SELECT seq, chain FROM tail WHERE id = 1 FOR UPDATE", &[]),
+            (end, &[]),
             (
                 "SELECT arrival, line, sealed, version FROM arrived ORDER BY arrival LIMIT $1",
                 &[&most],
@@ -58,9 +73,15 @@ impl PostgresCatalog {
         let [tail, arrived] = answers.as_slice() else {
             return Err(damaged("the database answered too little"));
         };
-        let tail = tail
-            .first()
-            .ok_or_else(|| damaged("the catalogue does not say where its audit log ends"))?;
+        let tail = match (tail.first(), turn) {
+            (Some(tail), _) => tail,
+            (None, Turn::Skip) => return Ok(0),
+            (None, Turn::Wait) => {
+                return Err(damaged(
+                    "the catalogue does not say where its audit log ends",
+                ));
+            }
+        };
         if arrived.is_empty() {
             return Ok(0);
         }
@@ -104,7 +125,7 @@ impl PostgresCatalog {
     }
 
     pub(super) async fn read_audit(&self, after: u64, most: usize) -> Outcome<Vec<AuditRow>> {
-        self.chain_arrived().await?;
+        self.chain_arrived(Turn::Wait).await?;
         let after = i64::try_from(after).unwrap_or(i64::MAX);
         let found = self.pool.read(AUDIT, &[&after, &limit(most)]).await?;
         found.iter().map(|row| self.audit_row(row)).collect()
@@ -128,11 +149,18 @@ impl PostgresCatalog {
     }
 
     /// Makes everything acknowledged safe: a commit of something waits until all that was written before it is on disk. A commit of
-    /// nothing waits for nothing, so a message that nobody reads goes into the database's log.
+    /// nothing waits for nothing, so a message that nobody reads goes into the database's log. Every commit but those of lines that tell of
+    /// no change has waited by itself: without such lines there is nothing to do, and every drive asks for it every half second.
     pub(super) async fn do_sync(&self) -> Outcome<()> {
-        self.chain_arrived().await?;
+        if !self.unsafe_lines.swap(false, Ordering::AcqRel) {
+            return Ok(());
+        }
         let text = "SELECT pg_logical_emit_message(TRUE, 'warifu', '')::text";
-        self.pool.write(text, &[]).await.map(drop)
+        let done = self.pool.write(text, &[]).await;
+        if done.is_err() {
+            self.unsafe_lines.store(true, Ordering::Release);
+        }
+        done.map(drop)
     }
 }
 

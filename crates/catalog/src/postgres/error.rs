@@ -116,6 +116,7 @@ fn of_database(error: &DbError) -> CatalogError {
         "WF011" => CatalogError::Damaged {
             detail: error.message().to_owned(),
         },
+        "WF013" => CatalogError::SessionEnded,
         "23505" if matches!(error.constraint(), Some("entry_pkey" | "intent_pkey")) => {
             CatalogError::Exists
         }

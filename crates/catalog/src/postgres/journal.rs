@@ -11,6 +11,7 @@ use warifu_vault::seam::journal::{
 };
 
 use super::PostgresCatalog;
+use super::audit::Turn;
 use super::pool::{ANSWER, Call, Session, Value};
 use super::read::{open_name, open_target, open_xattr};
 use super::rows::{
@@ -20,6 +21,7 @@ use super::saving::{BEGIN_SAVE, Extents};
 use crate::codec::{decode_pair, extent_list};
 use crate::error::{Outcome, damaged};
 use crate::saves::limit;
+use crate::sessions::millis;
 
 /// So many sets of marks that were handed out are remembered.
 const REMEMBERED: usize = 8;
@@ -159,7 +161,7 @@ impl PostgresCatalog {
     }
 
     pub(super) async fn read_changes(&self, most: usize) -> Outcome<Changes> {
-        self.chain_arrived().await?;
+        self.chain_arrived(Turn::Skip).await?;
         let (changes, numbers) = self
             .pool
             .transaction(ANSWER, || async {
@@ -480,12 +482,10 @@ impl PostgresCatalog {
                     let intent = Intent {
                         save: finished.waste,
                         extents,
-                        lease_until: finished.lease_until,
                     };
-                    let values: [Value<'_>; 4] = [
+                    let values: [Value<'_>; 3] = [
                         &intent.save.as_bytes().as_slice(),
-                        &intent.lease_until.secs,
-                        &i64::from(intent.lease_until.nanos),
+                        &millis(finished.lease),
                         &extent_list(&intent.extents),
                     ];
                     session.query(BEGIN_SAVE, &values).await?;

@@ -6,12 +6,16 @@
 //! - **A question is one statement**, so one round trip and one moment ([`read`](self::read)).
 //! - **Nothing is written by all**: the audit log is chained afterwards ([`audit`](self::audit)), and rows that changed are marked one by one
 //!   ([`journal`](self::journal)).
+//! - **Who changed what** is told in the transaction of the change, as rows that others read by what their last snapshot did not see
+//!   ([`notices`](self::notices)); NOTIFY wakes them ([`listener`](self::listener)).
 //! - **What is sealed** is the same as in SQLite: names, link targets, extended attributes, authors, the log.
 
 mod audit;
 mod error;
 mod journal;
+mod listener;
 mod moving;
+mod notices;
 mod options;
 mod part;
 mod pool;
@@ -20,14 +24,16 @@ mod restore;
 mod rows;
 mod saving;
 mod schema;
+mod sessions;
 mod tls;
 mod write;
 
 use std::fmt;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
-use warifu_core::head::Timestamp;
 use warifu_core::ids::{ExtentId, FileId, Generation, VersionNo};
 use warifu_core::keys::CatalogKey;
 use warifu_vault::context::AuditEntry;
@@ -41,20 +47,30 @@ use warifu_vault::seam::clock::{Clock, SystemClock};
 use warifu_vault::seam::journal::{
     Changes, JournalState, Restored, Resume, Row, RowKey, Segments, Waste,
 };
+use warifu_vault::seam::sessions::{SessionId, Sessions};
 
 use self::journal::Handed;
+use self::listener::Listener;
+use self::notices::Places;
 pub use self::options::{DEFAULT_SCHEMA, Encryption, PostgresLogin, PostgresUrl, PostgresUrlError};
 pub use self::part::PostgresPart;
 use self::pool::Pool;
+use crate::error::Fail;
 
 /// A catalogue in one schema of a PostgreSQL database.
 ///
 /// Any number of processes on any number of machines may have it open at once. A change that was acknowledged is on the database's disk,
 /// but for lines of the log that come with no change; those are within a second, or when [`sync`](Catalog::sync) answers.
 pub struct PostgresCatalog {
-    pool: Pool,
+    pool: Arc<Pool>,
     key: CatalogKey,
     handed: Mutex<Handed>,
+    /// What this process is to the others.
+    me: SessionId,
+    places: Places,
+    listener: Mutex<Option<Arc<Listener>>>,
+    /// Whether lines were written that the database may not have on its disk yet.
+    unsafe_lines: AtomicBool,
 }
 
 impl PostgresCatalog {
@@ -64,7 +80,7 @@ impl PostgresCatalog {
     /// [`CatalogError::Exists`] when there is a catalogue in this schema; [`CatalogError::NoAnswer`], [`CatalogError::Failed`] when the
     /// database refuses.
     pub async fn create(login: PostgresLogin, key: CatalogKey) -> Result<Self, CatalogError> {
-        let catalog = Self::on(login, key);
+        let catalog = Self::on(login, key)?;
         schema::create(&catalog.pool, &catalog.key, SystemClock.now()).await?;
         Ok(catalog)
     }
@@ -75,7 +91,7 @@ impl PostgresCatalog {
     /// [`CatalogError::NotFound`] when there is none; [`CatalogError::Newer`] when a newer warifu wrote it; [`CatalogError::Damaged`] for a
     /// wrong key and for damage; [`CatalogError::NoAnswer`] when the database is not reached; [`CatalogError::Failed`] when it refuses.
     pub async fn open(login: PostgresLogin, key: CatalogKey) -> Result<Self, CatalogError> {
-        let catalog = Self::on(login, key);
+        let catalog = Self::on(login, key)?;
         schema::open(&catalog.pool, &catalog.key).await?;
         Ok(catalog)
     }
@@ -88,12 +104,17 @@ impl PostgresCatalog {
         Ok(schema::remove(&self.pool).await?)
     }
 
-    fn on(login: PostgresLogin, key: CatalogKey) -> Self {
-        Self {
-            pool: Pool::new(login),
+    fn on(login: PostgresLogin, key: CatalogKey) -> Result<Self, CatalogError> {
+        let me = SessionId::fresh().map_err(Fail::from)?;
+        Ok(Self {
+            pool: Arc::new(Pool::new(login, me)),
             key,
             handed: Mutex::default(),
-        }
+            me,
+            places: Places::default(),
+            listener: Mutex::default(),
+            unsafe_lines: AtomicBool::new(false),
+        })
     }
 }
 
@@ -162,7 +183,9 @@ impl Catalog for PostgresCatalog {
         durability: Durability,
     ) -> Result<(Attr, Option<Version>), CatalogError> {
         let soon = durability == Durability::Soon;
-        Ok(self.do_open(node, &entry, soon).await?)
+        let opened = self.do_open(node, &entry, soon).await;
+        self.unsafe_lines.fetch_or(soon, Ordering::AcqRel);
+        Ok(opened?)
     }
 
     async fn about(&self, node: NodeId) -> Result<Option<About>, CatalogError> {
@@ -212,8 +235,12 @@ impl Catalog for PostgresCatalog {
         Ok(self.read_unsettled(limit).await?)
     }
 
-    async fn lapsed(&self, now: Timestamp) -> Result<Vec<Intent>, CatalogError> {
-        Ok(self.read_lapsed(now).await?)
+    async fn intents(&self) -> Result<Vec<Intent>, CatalogError> {
+        Ok(self.read_intents(false).await?)
+    }
+
+    async fn lapsed(&self) -> Result<Vec<Intent>, CatalogError> {
+        Ok(self.read_intents(true).await?)
     }
 
     async fn usage(&self) -> Result<Usage, CatalogError> {
@@ -316,17 +343,17 @@ impl Catalog for PostgresCatalog {
         Ok(self.do_forget_nameless().await?)
     }
 
-    async fn begin_save(&self, intent: &Intent) -> Result<(), CatalogError> {
-        Ok(self.do_begin(intent).await?)
+    async fn begin_save(&self, intent: &Intent, lease: Duration) -> Result<(), CatalogError> {
+        Ok(self.do_begin(intent, lease).await?)
     }
 
     async fn extend_save(
         &self,
         save: SaveId,
         extents: &[(ExtentId, Generation)],
-        lease_until: Timestamp,
+        lease: Duration,
     ) -> Result<(), CatalogError> {
-        Ok(self.do_extend(save, extents, lease_until).await?)
+        Ok(self.do_extend(save, extents, lease).await?)
     }
 
     async fn commit_save(
@@ -356,9 +383,9 @@ impl Catalog for PostgresCatalog {
         &self,
         save: SaveId,
         claimant: SaveId,
-        lease_until: Timestamp,
+        lease: Duration,
     ) -> Result<Option<Intent>, CatalogError> {
-        Ok(self.do_claim(save, claimant, lease_until).await?)
+        Ok(self.do_claim(save, claimant, lease).await?)
     }
 
     async fn end_save(&self, save: SaveId) -> Result<bool, CatalogError> {
@@ -390,9 +417,10 @@ impl Catalog for PostgresCatalog {
         entries: Vec<AuditEntry>,
         durability: Durability,
     ) -> Result<(), CatalogError> {
-        Ok(self
-            .do_record(&entries, durability == Durability::Soon)
-            .await?)
+        let soon = durability == Durability::Soon;
+        let recorded = self.do_record(&entries, soon).await;
+        self.unsafe_lines.fetch_or(soon, Ordering::AcqRel);
+        Ok(recorded?)
     }
 
     async fn sync(&self) -> Result<(), CatalogError> {
@@ -429,5 +457,9 @@ impl Catalog for PostgresCatalog {
         resume: Resume,
     ) -> Result<(), CatalogError> {
         Ok(self.do_restore(rows, resume).await?)
+    }
+
+    fn sessions(&self) -> Option<&dyn Sessions> {
+        Some(self)
     }
 }

@@ -5,7 +5,7 @@ use warifu_vault::seam::catalog::CatalogError;
 use super::PostgresCatalog;
 use super::pool::ANSWER;
 use crate::error::{damaged, misuse};
-use crate::moving::GIVEN_UP;
+use crate::moving::{GIVEN_UP, MoveId};
 
 /// What every change does, and no reading.
 const REFUSED: [(&str, &str); 5] = [
@@ -17,16 +17,19 @@ const REFUSED: [(&str, &str); 5] = [
 ];
 
 impl PostgresCatalog {
-    /// Refuses every change from now on, in all processes, until it is [thawed](Self::thaw). Waits for changes that are under way.
+    /// Refuses every change from now on, in all processes, until it is [thawed](Self::thaw): for this run of a move, whoever froze it
+    /// before. Waits for changes that are under way.
     ///
     /// # Errors
     /// As for any write.
-    pub async fn freeze(&self) -> Result<(), CatalogError> {
-        let mut text = String::from(
-            "CREATE OR REPLACE FUNCTION refuse_moved() RETURNS TRIGGER LANGUAGE plpgsql AS $$ BEGIN
-               RAISE EXCEPTION 'the catalogue was moved to another place, which the vault file names' USING ERRCODE = 'WF012';
-             END $$;",
+    pub async fn freeze(&self, by: MoveId) -> Result<(), CatalogError> {
+        let mut text = format!(
+            "CREATE TABLE IF NOT EXISTS move_under_way (id BIGINT PRIMARY KEY, run BYTEA NOT NULL);
+             INSERT INTO move_under_way (id, run) VALUES (1, decode('{by}', 'hex')) ON CONFLICT (id) DO UPDATE SET run = excluded.run;",
         );
+        text += "CREATE OR REPLACE FUNCTION refuse_moved() RETURNS TRIGGER LANGUAGE plpgsql AS $$ BEGIN
+               RAISE EXCEPTION 'the catalogue was moved to another place, which the vault file names' USING ERRCODE = 'WF012';
+             END $$;";
         for (table, event) in REFUSED {
             text += &format!(
                 "DROP TRIGGER IF EXISTS moved ON {table};
@@ -60,19 +63,42 @@ impl PostgresCatalog {
         Ok(row.try_get(0).map_err(crate::error::Fail::from)?)
     }
 
-    /// Takes changes again.
+    /// Takes changes again. Where a run of a move asks for it, only as long as no other run has taken the move over.
     ///
     /// # Errors
     /// As for any write; [`CatalogError::Failed`] where another one has taken its place.
-    pub async fn thaw(&self) -> Result<(), CatalogError> {
+    pub async fn thaw(&self, by: Option<MoveId>) -> Result<(), CatalogError> {
         if self.is_given_up().await? {
             return Err(misuse(GIVEN_UP).into());
         }
-        let text: String = REFUSED
+        let thaws: String = REFUSED
             .iter()
             .map(|(table, _)| format!("DROP TRIGGER IF EXISTS moved ON {table};"))
             .collect();
+        let text = match by {
+            None => thaws,
+            // Judged in the transaction that thaws, under the lock that whoever takes the move over waits for.
+            Some(by) => format!(
+                "DO $$ BEGIN
+                   PERFORM 1 FROM move_under_way WHERE id = 1 AND run = decode('{by}', 'hex') FOR UPDATE;
+                   IF FOUND THEN {thaws} END IF;
+                 END $$"
+            ),
+        };
         self.run_all(&text).await
+    }
+
+    /// Whether it refuses changes for this run of a move.
+    ///
+    /// # Errors
+    /// As for any reading.
+    pub async fn is_frozen_by(&self, by: MoveId) -> Result<bool, CatalogError> {
+        if !self.is_frozen().await? {
+            return Ok(false);
+        }
+        let text = "SELECT 1 FROM move_under_way WHERE id = 1 AND run = $1";
+        let by = by.as_bytes().as_slice();
+        Ok(!self.pool.read(text, &[&by]).await?.is_empty())
     }
 
     async fn run_all(&self, text: &str) -> Result<(), CatalogError> {

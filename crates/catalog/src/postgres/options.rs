@@ -149,6 +149,7 @@ impl PostgresUrl {
             .target_session_attrs(tokio_postgres::config::TargetSessionAttrs::ReadWrite)
             .connect_timeout(super::pool::CONNECT)
             .keepalives_idle(Duration::from_secs(15))
+            .tcp_user_timeout(Duration::from_secs(20))
             .application_name("warifu");
         Ok(Self {
             config,

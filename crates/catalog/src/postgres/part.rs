@@ -30,7 +30,7 @@ impl PostgresPart {
         let fresh = fresh.get(..8).unwrap_or_default();
         login.url = login.url.with_schema(format!("{schema}_part_{fresh}"));
         let part = Self {
-            catalog: PostgresCatalog::on(login, key),
+            catalog: PostgresCatalog::on(login, key)?,
             schema,
         };
         part.need_free().await?;

@@ -4,18 +4,20 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::future::try_join_all;
+use futures_util::future::{FutureExt as _, join, try_join_all};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, Row, Statement};
+use tokio_postgres::{Client, Row, Socket, Statement};
 use warifu_core::ids::ExtentId;
 use warifu_vault::seam::catalog::CatalogError;
+use warifu_vault::seam::sessions::SessionId;
 
 use super::error::{chain_of, no_answer};
 use super::options::{Encryption, PostgresLogin};
-use super::tls::Tls;
+use super::tls::{Encrypted, Tls};
 use crate::error::{Fail, Fate, Outcome};
 
 /// So long may it take to connect to one host.
@@ -45,6 +47,11 @@ const IMPATIENCE: Duration = Duration::from_secs(10);
 
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// Tells all drives that something changed, in a transaction of its own behind that of the change: the database lets only one at a time
+/// commit that tells something, and one that writes would hold all others up while it waits for the disk. Where it is lost, they
+/// look all the same, a little later.
+pub(super) const TELL: &str = "SELECT pg_notify(current_schema(), '')";
+
 /// A value for a statement.
 pub(super) type Value<'a> = &'a (dyn ToSql + Sync);
 
@@ -54,6 +61,8 @@ pub(super) type Call<'a> = (&'static str, &'a [Value<'a>]);
 /// Connections to one database, at most [`MOST`] at a time. What is idle is used again.
 pub(super) struct Pool {
     login: PostgresLogin,
+    /// What changes are told as.
+    me: SessionId,
     places: Semaphore,
     idle: Mutex<Vec<Connection>>,
     /// When waiting for the database was last in vain.
@@ -80,9 +89,10 @@ fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 impl Pool {
-    pub(super) fn new(login: PostgresLogin) -> Self {
+    pub(super) fn new(login: PostgresLogin, me: SessionId) -> Self {
         Self {
             login,
+            me,
             places: Semaphore::new(MOST),
             idle: Mutex::default(),
             in_vain: Mutex::default(),
@@ -118,7 +128,16 @@ impl Pool {
         }
     }
 
-    async fn connect_once(&self) -> Result<Connection, CatalogError> {
+    /// A connection that nobody drives yet.
+    pub(super) async fn dial(
+        &self,
+    ) -> Result<
+        (
+            Client,
+            tokio_postgres::Connection<Socket, Encrypted<Socket>>,
+        ),
+        CatalogError,
+    > {
         let url = &self.login.url;
         let mut config = url.config.clone();
         if let Some(password) = &self.login.password {
@@ -126,14 +145,18 @@ impl Pool {
         }
         let encrypted = url.encryption() == Encryption::Verified;
         let tls = Tls::new(encrypted, self.login.ca.as_deref())?;
-        let (client, connection) = config.connect(tls).await.map_err(|error| {
+        config.connect(tls).await.map_err(|error| {
             let detail = format!("{}: {}", url.place(), chain_of(&error));
             match Fail::from(error).error {
                 // A wrong password or a database that is not there does not mend itself.
                 CatalogError::Failed { .. } => CatalogError::Failed { detail },
                 _ => no_answer(detail),
             }
-        })?;
+        })
+    }
+
+    async fn connect_once(&self) -> Result<Connection, CatalogError> {
+        let (client, connection) = self.dial().await?;
         let driver = tokio::spawn(async move {
             // What goes wrong here is told to whoever waits for an answer.
             let _ = connection.await;
@@ -148,8 +171,9 @@ impl Pool {
             "SET search_path = \"{}\"; SET statement_timeout = {STATEMENT_MS}; SET lock_timeout = {LOCK_MS};
              SET idle_in_transaction_session_timeout = {IDLE_MS}; SET client_min_messages = warning; SET jit = off;
              SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan;
-             SELECT set_config('synchronous_commit', 'on', FALSE) WHERE current_setting('synchronous_commit') = 'off'",
-            url.schema
+             SELECT set_config('synchronous_commit', 'on', FALSE) WHERE current_setting('synchronous_commit') = 'off';
+             SELECT set_config('warifu.session', '{}', FALSE)",
+            self.login.url.schema, self.me
         );
         connection
             .client
@@ -183,9 +207,18 @@ impl Pool {
         })
     }
 
-    async fn once(&self, sql: &'static str, values: &[Value<'_>]) -> Outcome<Vec<Row>> {
+    async fn once(
+        &self,
+        sql: &'static str,
+        values: &[Value<'_>],
+        tells: bool,
+    ) -> Outcome<Vec<Row>> {
         self.within(ANSWER, async {
-            self.session().await?.query(sql, values).await
+            let mut session = self.session().await?;
+            match tells {
+                true => session.query_and_tell(sql, values).await,
+                false => session.query(sql, values).await,
+            }
         })
         .await
     }
@@ -199,6 +232,8 @@ impl Pool {
         match tokio::time::timeout(limit, work).await {
             Ok(outcome) => outcome,
             Err(_) => {
+                // The others are connections to the same machine, which may be gone without a word: each of them would cost as much.
+                locked(&self.idle).clear();
                 let (place, seconds) = (self.place(), limit.as_secs());
                 Err(no_answer(format!("{place}: no answer within {seconds} s")).into())
             }
@@ -207,8 +242,8 @@ impl Pool {
 
     /// One statement that changes nothing: when the connection breaks, it is made once more on a new one.
     pub(super) async fn read(&self, sql: &'static str, values: &[Value<'_>]) -> Outcome<Vec<Row>> {
-        match self.once(sql, values).await {
-            Err(fail) if fail.fate == Fate::Broken => self.once(sql, values).await,
+        match self.once(sql, values, false).await {
+            Err(fail) if fail.fate == Fate::Broken => self.once(sql, values, false).await,
             other => other,
         }
     }
@@ -216,9 +251,27 @@ impl Pool {
     /// One statement that is a transaction of its own. It is made again where the database took it back, and not where the connection
     /// broke: it may have been done.
     pub(super) async fn write(&self, sql: &'static str, values: &[Value<'_>]) -> Outcome<Vec<Row>> {
+        self.again(sql, values, false).await
+    }
+
+    /// The same for a change that others are to hear of.
+    pub(super) async fn change(
+        &self,
+        sql: &'static str,
+        values: &[Value<'_>],
+    ) -> Outcome<Vec<Row>> {
+        self.again(sql, values, true).await
+    }
+
+    async fn again(
+        &self,
+        sql: &'static str,
+        values: &[Value<'_>],
+        tells: bool,
+    ) -> Outcome<Vec<Row>> {
         let mut attempt = 0;
         loop {
-            match self.once(sql, values).await {
+            match self.once(sql, values, tells).await {
                 Err(fail) if fail.fate == Fate::TakenBack && attempt < ATTEMPTS => {
                     attempt += 1;
                     rest(attempt).await;
@@ -262,6 +315,12 @@ impl Pool {
         self.places.close();
         locked(&self.idle).clear();
     }
+}
+
+/// Whether the database has become a standby: then nothing can be written on this connection any more, and another one leads elsewhere.
+fn is_of_standby<T>(answer: &Result<T, tokio_postgres::Error>) -> bool {
+    let code = answer.as_ref().err().and_then(tokio_postgres::Error::code);
+    code == Some(&SqlState::READ_ONLY_SQL_TRANSACTION)
 }
 
 /// So that those who were in each other's way are not so again.
@@ -308,7 +367,25 @@ impl Session<'_> {
         let statement = self.prepared(sql).await?;
         let answer = self.connection()?.client.query(&statement, values).await;
         // An error that the database answers is an end too, but for a transaction.
-        self.unfinished = before;
+        self.unfinished = before || is_of_standby(&answer);
+        Ok(answer?)
+    }
+
+    /// One statement, and behind it, in the same round trip, that something changed.
+    async fn query_and_tell(
+        &mut self,
+        sql: &'static str,
+        values: &[Value<'_>],
+    ) -> Outcome<Vec<Row>> {
+        let before = std::mem::replace(&mut self.unfinished, true);
+        let (statement, tell) = (self.prepared(sql).await?, self.prepared(TELL).await?);
+        let client = &self.connection()?.client;
+        let tell = async {
+            // It is sent by being asked for; nobody waits for its answer.
+            let _ = client.query(&tell, &[]).now_or_never();
+        };
+        let (answer, ()) = join(client.query(&statement, values), tell).await;
+        self.unfinished = before || is_of_standby(&answer);
         Ok(answer?)
     }
 

@@ -2,7 +2,6 @@
 
 use tokio_postgres::Row;
 use warifu_core::format::ExtentKind;
-use warifu_core::head::Timestamp;
 use warifu_core::ids::{ExtentId, FileId, VersionNo};
 use warifu_core::keys::{CatalogKey, Field};
 use warifu_core::secret::SecretBytes;
@@ -340,14 +339,12 @@ impl PostgresCatalog {
         )))
     }
 
-    pub(super) async fn read_lapsed(&self, now: Timestamp) -> Outcome<Vec<Intent>> {
+    /// All intents, or those whose lease has ended.
+    pub(super) async fn read_intents(&self, lapsed: bool) -> Outcome<Vec<Intent>> {
         let sql = "SELECT i.save, i.extents || COALESCE((SELECT string_agg(m.extents, ''::bytea ORDER BY m.id) FROM intent_more m
-                      WHERE m.save = i.save), ''::bytea), i.lease, i.lease_ns
-             FROM intent i WHERE i.lease < $1 OR (i.lease = $1 AND i.lease_ns < $2) ORDER BY i.save";
-        let found = self
-            .pool
-            .read(sql, &[&now.secs, &i64::from(now.nanos)])
-            .await?;
+                      WHERE m.save = i.save), ''::bytea)
+             FROM intent i WHERE i.until < CASE WHEN $1 THEN clock_timestamp() ELSE 'infinity' END ORDER BY i.save";
+        let found = self.pool.read(sql, &[&lapsed]).await?;
         let mut intents = Vec::with_capacity(found.len());
         for row in &found {
             let mut extents = Vec::new();
@@ -355,7 +352,6 @@ impl PostgresCatalog {
             intents.push(Intent {
                 save: SaveId::from_bytes(id(row, 0)?),
                 extents,
-                lease_until: rows::time(row, 2)?,
             });
         }
         Ok(intents)

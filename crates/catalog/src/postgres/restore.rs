@@ -26,6 +26,9 @@ const LIMIT: Duration = Duration::from_secs(24 * 3600);
 /// So long are its tables looked at when it is filled.
 const LOOK: Duration = Duration::from_secs(600);
 
+/// The tables whose changes are told to others.
+const TOLD: [&str; 2] = ["node", "entry"];
+
 /// The tables whose changes are marked.
 const MARKED: [&str; 7] = [
     "node", "entry", "link", "xattr", "version", "layout", "extent",
@@ -353,12 +356,8 @@ impl PostgresCatalog {
         if used.try_get(0)? {
             return Err(CatalogError::Exists.into());
         }
-        // A checkpoint will be written anyway, so nothing needs to be marked.
-        for table in MARKED {
-            session
-                .run(&format!("ALTER TABLE {table} DISABLE TRIGGER changes"))
-                .await?;
-        }
+        // A checkpoint will be written anyway, so nothing needs to be marked, and nobody is there to be told.
+        switch_triggers(session, "DISABLE").await?;
         let mut tail: Option<(i64, Vec<u8>)> = None;
         let mut batch = Batch::default();
         for item in rows {
@@ -371,11 +370,7 @@ impl PostgresCatalog {
         }
         batch.send(session).await?;
         tail = later(tail, batch.tail.take());
-        for table in MARKED {
-            session
-                .run(&format!("ALTER TABLE {table} ENABLE TRIGGER changes"))
-                .await?;
-        }
+        switch_triggers(session, "ENABLE").await?;
         let (audited, chain) = tail.unwrap_or((0, vec![0; 32]));
         let tip = resume.tip.map(|tip| tip.as_bytes().to_vec());
         let archived = sql(resume.archived)?.min(audited);
@@ -403,6 +398,16 @@ impl PostgresCatalog {
         ];
         session.query_all(&calls).await.map(drop)
     }
+}
+
+async fn switch_triggers(session: &mut Session<'_>, how: &str) -> Outcome<()> {
+    let marked = MARKED.iter().map(|table| (table, "changes"));
+    let told = TOLD.iter().map(|table| (table, "tells"));
+    let text: String = marked
+        .chain(told)
+        .map(|(table, trigger)| format!("ALTER TABLE {table} {how} TRIGGER {trigger};"))
+        .collect();
+    session.run(&text).await
 }
 
 fn later(a: Option<(i64, Vec<u8>)>, b: Option<(i64, Vec<u8>)>) -> Option<(i64, Vec<u8>)> {

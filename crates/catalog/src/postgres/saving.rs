@@ -1,7 +1,8 @@
 //! Saving, and what else is written of versions and extents.
 
+use std::time::Duration;
+
 use tokio_postgres::types::ToSql;
-use warifu_core::head::Timestamp;
 use warifu_core::ids::{ExtentId, FileId, Generation, VersionNo};
 use warifu_vault::node::{Attr, Name, NodeId};
 use warifu_vault::seam::catalog::{
@@ -15,8 +16,9 @@ use super::write::{document_bytes, only};
 use crate::codec::{extent_kind_code, extent_list, kind_code, read_extent_list, scheme_code, sql};
 use crate::error::{Outcome, misuse};
 use crate::names::tag;
+use crate::sessions::millis;
 
-pub(super) const BEGIN_SAVE: &str = "SELECT begin_save($1, $2, $3, $4)";
+pub(super) const BEGIN_SAVE: &str = "SELECT begin_save($1, $2, $3)";
 
 /// Extents, column by column.
 #[derive(Default)]
@@ -118,12 +120,10 @@ impl Installed<'_> {
 }
 
 impl PostgresCatalog {
-    pub(super) async fn do_begin(&self, intent: &Intent) -> Outcome<()> {
-        let lease = intent.lease_until;
-        let values: [Value<'_>; 4] = [
+    pub(super) async fn do_begin(&self, intent: &Intent, lease: Duration) -> Outcome<()> {
+        let values: [Value<'_>; 3] = [
             &intent.save.as_bytes().as_slice(),
-            &lease.secs,
-            &i64::from(lease.nanos),
+            &millis(lease),
             &extent_list(&intent.extents),
         ];
         self.pool.write(BEGIN_SAVE, &values).await.map(drop)
@@ -133,15 +133,14 @@ impl PostgresCatalog {
         &self,
         save: SaveId,
         extents: &[(ExtentId, Generation)],
-        lease: Timestamp,
+        lease: Duration,
     ) -> Outcome<()> {
-        let values: [Value<'_>; 4] = [
+        let values: [Value<'_>; 3] = [
             &save.as_bytes().as_slice(),
-            &lease.secs,
-            &i64::from(lease.nanos),
+            &millis(lease),
             &extent_list(extents),
         ];
-        let text = "SELECT extend_save($1, $2, $3, $4)";
+        let text = "SELECT extend_save($1, $2, $3)";
         self.pool.write(text, &values).await.map(drop)
     }
 
@@ -198,7 +197,7 @@ impl PostgresCatalog {
         );
         let mut values: Vec<Value<'_>> = vec![&node, opt(&base), &save, &id, &line.sealed];
         values.extend(installed.values());
-        rows::attr(only(&self.pool.write(text, &values).await?)?, 0)
+        rows::attr(only(&self.pool.change(text, &values).await?)?, 0)
     }
 
     pub(super) async fn do_commit_new(
@@ -250,24 +249,23 @@ impl PostgresCatalog {
             &line.sealed,
         ];
         values.extend(installed.values());
-        rows::attr(only(&self.pool.write(text, &values).await?)?, 0)
+        rows::attr(only(&self.pool.change(text, &values).await?)?, 0)
     }
 
     pub(super) async fn do_claim(
         &self,
         save: SaveId,
         claimant: SaveId,
-        lease_until: Timestamp,
+        lease: Duration,
     ) -> Outcome<Option<Intent>> {
-        let values: [Value<'_>; 4] = [
+        let values: [Value<'_>; 3] = [
             &save.as_bytes().as_slice(),
             &claimant.as_bytes().as_slice(),
-            &lease_until.secs,
-            &i64::from(lease_until.nanos),
+            &millis(lease),
         ];
         let found = self
             .pool
-            .write("SELECT claim_save($1, $2, $3, $4)", &values)
+            .write("SELECT claim_save($1, $2, $3)", &values)
             .await?;
         let Some(list) = only(&found)?.try_get::<_, Option<&[u8]>>(0)? else {
             return Ok(None);
@@ -277,7 +275,6 @@ impl PostgresCatalog {
         Ok(Some(Intent {
             save: claimant,
             extents,
-            lease_until,
         }))
     }
 
@@ -320,7 +317,7 @@ impl PostgresCatalog {
             &line.sealed,
         ];
         let text = "SELECT revert_version($1, $2, $3, $4, $5, $6)";
-        let found = self.pool.write(text, &values).await?;
+        let found = self.pool.change(text, &values).await?;
         rows::number(only(&found)?, 0).map(VersionNo)
     }
 

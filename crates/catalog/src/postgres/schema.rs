@@ -10,19 +10,23 @@ use crate::error::{Fail, Outcome, damaged, missing};
 use crate::schema::{WITNESS, WITNESS_ROW};
 
 /// The newest schema in PostgreSQL that this warifu knows. It counts for itself: SQLite's has another history.
-pub(super) const SCHEMA: i64 = 1;
+pub(super) const SCHEMA: i64 = 2;
 
 /// Tables of each schema, from 1 on: what it has more than the one before.
-const TABLES: [&str; SCHEMA as usize] = [concat!(
-    include_str!("sql/tables.sql"),
-    include_str!("sql/marks.sql")
-)];
+const TABLES: [&str; SCHEMA as usize] = [
+    concat!(
+        include_str!("sql/tables.sql"),
+        include_str!("sql/marks.sql")
+    ),
+    include_str!("sql/sessions.sql"),
+];
 
 /// The functions as they are in the newest schema. Each replaces the one of its name.
 const FUNCTIONS: &str = concat!(
     include_str!("sql/names.sql"),
     include_str!("sql/saves.sql"),
-    include_str!("sql/journal.sql")
+    include_str!("sql/journal.sql"),
+    include_str!("sql/sharing.sql")
 );
 
 /// Makes an empty catalogue in one transaction. `Exists` where there is one.

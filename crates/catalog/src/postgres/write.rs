@@ -9,7 +9,7 @@ use warifu_vault::node::{Attr, AttrChange, Name, NodeId, NodeKind};
 use warifu_vault::seam::catalog::{NewNode, RenameMode, Renamed, Write, XattrMode};
 
 use super::PostgresCatalog;
-use super::pool::{ANSWER, Value};
+use super::pool::{ANSWER, TELL, Value};
 use super::rows::{self, bytes, key, node_columns, seal_author};
 use crate::codec::{encode_entry, encode_pair, kind_code, sql};
 use crate::error::{Outcome, damaged};
@@ -84,7 +84,7 @@ impl PostgresCatalog {
             &line.sealed,
         ];
         if !is_link {
-            return rows::attr(only(&self.pool.write(text, &values).await?)?, 0);
+            return rows::attr(only(&self.pool.change(text, &values).await?)?, 0);
         }
         // A target is sealed for its node, whose number the database gives.
         self.pool
@@ -101,6 +101,7 @@ impl PostgresCatalog {
                             &[&key(attr.node.0), &target],
                         )
                         .await?;
+                    session.query(TELL, &[]).await?;
                     Ok(attr)
                 }
                 .await;
@@ -134,7 +135,7 @@ impl PostgresCatalog {
             &line.id.as_slice(),
             &line.sealed,
         ];
-        rows::attr(only(&self.pool.write(text, &values).await?)?, 0)
+        rows::attr(only(&self.pool.change(text, &values).await?)?, 0)
     }
 
     pub(super) async fn do_unlink(
@@ -160,7 +161,7 @@ impl PostgresCatalog {
             &line.id.as_slice(),
             &line.sealed,
         ];
-        rows::attr(only(&self.pool.write(text, &values).await?)?, 0)
+        rows::attr(only(&self.pool.change(text, &values).await?)?, 0)
     }
 
     pub(super) async fn do_rmdir(&self, parent: NodeId, name: &Name, write: &Write) -> Outcome<()> {
@@ -175,7 +176,7 @@ impl PostgresCatalog {
             &line.sealed,
         ];
         let text = "SELECT remove_folder($1, $2, $3, $4, $5, $6)";
-        self.pool.write(text, &values).await.map(drop)
+        self.pool.change(text, &values).await.map(drop)
     }
 
     pub(super) async fn do_rename(
@@ -217,7 +218,7 @@ impl PostgresCatalog {
             &line.id.as_slice(),
             &line.sealed,
         ];
-        let found = self.pool.write(text, &values).await?;
+        let found = self.pool.change(text, &values).await?;
         Ok(Renamed {
             moved: rows::attr(only(&found)?, 0)?,
             other: found.get(1).map(|row| rows::attr(row, 0)).transpose()?,
@@ -249,7 +250,7 @@ impl PostgresCatalog {
             &line.id.as_slice(),
             &line.sealed,
         ];
-        let found = self.pool.write(text, &values).await?;
+        let found = self.pool.change(text, &values).await?;
         found.iter().map(|row| rows::attr(row, 0)).collect()
     }
 
@@ -281,7 +282,7 @@ impl PostgresCatalog {
             &line.id.as_slice(),
             &line.sealed,
         ];
-        rows::attr(only(&self.pool.write(text, &values).await?)?, 0)
+        rows::attr(only(&self.pool.change(text, &values).await?)?, 0)
     }
 
     pub(super) async fn do_set_xattr(
@@ -312,7 +313,7 @@ impl PostgresCatalog {
             &line.sealed,
         ];
         let text = "SELECT change_xattr($1, $2, $3, $4, $5, $6, $7, $8)";
-        self.pool.write(text, &values).await.map(drop)
+        self.pool.change(text, &values).await.map(drop)
     }
 
     pub(super) async fn do_remove_xattr(
@@ -332,7 +333,7 @@ impl PostgresCatalog {
             &line.sealed,
         ];
         let text = "SELECT remove_xattr($1, $2, $3, $4, $5, $6)";
-        self.pool.write(text, &values).await.map(drop)
+        self.pool.change(text, &values).await.map(drop)
     }
 
     pub(super) async fn do_forget(&self, node: NodeId) -> Outcome<()> {

@@ -14,13 +14,14 @@ use warifu_testkit::histories::{Machine, Office};
 use warifu_testkit::stores::{Faults, FaultyStore, MemoryStore, Rates};
 use warifu_testkit::world::World;
 use warifu_vault::keys::{Candidate, Expected, Founded, found, unlock};
-use warifu_vault::seam::catalog::Catalog;
+use warifu_vault::seam::catalog::{Catalog, CatalogError};
 use warifu_vault::seam::store::ShareStore;
-use warifu_vault::{Context, Options, ServerSeat, Vault, VaultConfig};
+use warifu_vault::{Context, Options, ServerSeat, Vault, VaultConfig, VaultError};
 
+/// A catalogue that is being opened.
+pub type Opened = Pin<Box<dyn Future<Output = Result<Arc<dyn Catalog>, CatalogError>> + Send>>;
 /// Opens the catalogue once more, under its key.
-pub type Opening =
-    Box<dyn Fn(CatalogKey) -> Pin<Box<dyn Future<Output = Arc<dyn Catalog>> + Send>> + Send + Sync>;
+pub type Opening = Box<dyn Fn(CatalogKey) -> Opened + Send + Sync>;
 
 /// Where machines come from.
 pub struct Desks {
@@ -61,23 +62,7 @@ impl Desks {
         }
     }
 
-    async fn key(&self) -> VaultKey {
-        let seats = self.founded.servers.iter().copied();
-        let expected = Expected {
-            vault: self.founded.vault,
-            threshold: self.threshold,
-            seats: seats.zip(self.threshold.indices()).collect(),
-        };
-        unlock(&self.candidates, &expected).await.unwrap().key
-    }
-}
-
-#[async_trait]
-impl Office for Desks {
-    async fn machine(&self, host: &str, clock: ManualClock) -> Machine {
-        let key = self.key().await;
-        let catalog = (self.open)(key.catalog_key(self.founded.vault)).await;
-        let line = CrashingCatalog::new(catalog, World::new(0));
+    fn config(&self) -> VaultConfig {
         let ids = self.founded.servers.iter().zip(self.threshold.indices());
         let servers = ids
             .zip(&self.stores)
@@ -92,16 +77,29 @@ impl Office for Desks {
         let mut options = Options::default();
         options.journal = false;
         options.catalog_patience = Duration::from_millis(200);
-        let config = VaultConfig {
+        VaultConfig {
             vault: self.founded.vault,
             threshold: self.threshold,
             generation: self.founded.generation,
             servers,
             options,
+        }
+    }
+
+    async fn key(&self) -> VaultKey {
+        let seats = self.founded.servers.iter().copied();
+        let expected = Expected {
+            vault: self.founded.vault,
+            threshold: self.threshold,
+            seats: seats.zip(self.threshold.indices()).collect(),
         };
-        let vault = Vault::start(config, key, Arc::new(line.clone()), Arc::new(clock))
-            .await
-            .unwrap();
+        unlock(&self.candidates, &expected).await.unwrap().key
+    }
+}
+
+#[async_trait]
+impl Office for Desks {
+    async fn machine(&self, host: &str, clock: ManualClock) -> Machine {
         let ctx = Context {
             actor: "hanako".into(),
             uid: 1000,
@@ -110,8 +108,26 @@ impl Office for Desks {
             program: "writer".into(),
             purpose: String::new(),
         };
-        vault.join(&ctx, "/mnt/office").await.unwrap();
-        Machine { vault, line, ctx }
+        let clock = Arc::new(clock);
+        loop {
+            let started = async {
+                let key = self.key().await;
+                let catalog = (self.open)(key.catalog_key(self.founded.vault)).await?;
+                let line = CrashingCatalog::new(catalog, World::new(0));
+                let through = Arc::new(line.clone());
+                let vault = Vault::start(self.config(), key, through, clock.clone()).await?;
+                vault.join(&ctx, "/mnt/office").await?;
+                Ok((vault, line))
+            };
+            match started.await {
+                Ok((vault, line)) => return Machine { vault, line, ctx },
+                // Whoever starts a machine while the catalogue is away does so again.
+                Err(VaultError::Catalog(CatalogError::NoAnswer { .. })) => {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                Err(error) => panic!("a machine does not start: {error}"),
+            }
+        }
     }
 
     fn trouble(&self, trouble: bool) {

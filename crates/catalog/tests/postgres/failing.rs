@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use warifu_catalog::{PostgresCatalog, PostgresLogin, PostgresPart, PostgresUrl};
+use warifu_catalog::{MoveId, PostgresCatalog, PostgresLogin, PostgresPart, PostgresUrl};
+use warifu_core::head::Timestamp;
 use warifu_core::secret::SecretBytes;
 use warifu_testkit::proxy::{Mode, Proxy};
 use warifu_testkit::servers::{
@@ -10,6 +11,7 @@ use warifu_testkit::servers::{
 };
 use warifu_vault::node::NodeId;
 use warifu_vault::seam::catalog::{Catalog, CatalogError, Durability};
+use warifu_vault::seam::sessions::SessionInfo;
 
 use crate::common::{key, make, name};
 use crate::{login, new_catalog};
@@ -36,13 +38,61 @@ async fn p10_what_is_no_catalogue_of_ours_is_refused() {
     let newer = open(&url, 1).await.unwrap_err();
     let expected = CatalogError::Newer {
         found: 99,
-        known: 1,
+        known: 2,
     };
     assert_eq!(newer.to_string(), expected.to_string());
     drop(catalog);
 }
 
+/// What the first schema had, with a save under way.
+const SCHEMA_1: &str = "DROP TRIGGER tells ON node; DROP TRIGGER tells ON entry;
+    DROP TABLE hold, file_lock, session, notice, notice_floor;
+    ALTER TABLE intent DROP COLUMN until, ADD COLUMN lease BIGINT NOT NULL, ADD COLUMN lease_ns BIGINT NOT NULL;
+    CREATE INDEX intent_lease ON intent (lease);
+    INSERT INTO intent (save, lease, lease_ns, extents) VALUES (decode(repeat('07', 16), 'hex'), 5, 0, '');
+    UPDATE vault SET schema = 1";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_catalogue_of_schema_1_is_brought_up_to_date() {
+    let Some(server) = SharedPostgres::take() else {
+        return;
+    };
+    let (url, catalog) = new_catalog(&server).await;
+    make(&catalog, "a", Durability::Now).await.unwrap();
+    drop(catalog);
+    on_schema(&server, &url, SCHEMA_1).await;
+    // Two find it at the same moment.
+    let open = || PostgresCatalog::open(login(&url), key(1));
+    let (one, other) = tokio::join!(open(), open());
+    let (one, other) = (one.unwrap(), other.unwrap());
+    assert_eq!(one.lapsed().await.unwrap().len(), 1, "its lease has ended");
+    let sessions = one.sessions().unwrap();
+    let info = SessionInfo {
+        actor: "佐藤".into(),
+        host: "here".into(),
+        place: "/mnt/office".into(),
+        pid: 1,
+        since: Timestamp { secs: 1, nanos: 0 },
+    };
+    let lease = Duration::from_secs(600);
+    let after = sessions.begin_session(&info, lease).await.unwrap();
+    make(&other, "b", Durability::Now).await.unwrap();
+    assert!(
+        !sessions
+            .notices(after, 10)
+            .await
+            .unwrap()
+            .changes
+            .is_empty()
+    );
+    assert_eq!(one.list(NodeId::ROOT, None, 10).await.unwrap().len(), 2);
+}
+
 async fn raise_schema(server: &SharedPostgres, url: &str, to: i64) {
+    on_schema(server, url, &format!("UPDATE vault SET schema = {to}")).await;
+}
+
+async fn on_schema(server: &SharedPostgres, url: &str, text: &str) {
     let schema = url.rsplit('=').next().unwrap();
     let config = format!(
         "host=127.0.0.1 port={} user=warifu dbname=postgres",
@@ -52,7 +102,7 @@ async fn raise_schema(server: &SharedPostgres, url: &str, to: i64) {
         .await
         .unwrap();
     let driver = tokio::spawn(connection);
-    let text = format!("UPDATE \"{schema}\".vault SET schema = {to}");
+    let text = format!("SET search_path = \"{schema}\"; {text}");
     client.batch_execute(&text).await.unwrap();
     driver.abort();
 }
@@ -88,12 +138,21 @@ async fn a_moved_catalogue_refuses_changes_and_can_be_read() {
     let (url, catalog) = new_catalog(&server).await;
     let other = PostgresCatalog::open(login(&url), key(1)).await.unwrap();
     make(&other, "a", Durability::Now).await.unwrap();
-    catalog.freeze().await.unwrap();
+    let [run, later] = std::array::from_fn(|_| MoveId::fresh().unwrap());
+    catalog.freeze(run).await.unwrap();
     assert!(other.is_frozen().await.unwrap());
     let refused = make(&other, "b", Durability::Now).await.unwrap_err();
     assert!(refused.to_string().contains("moved"), "{refused}");
     assert_eq!(other.audit(0, 10).await.unwrap().len(), 1);
-    catalog.thaw().await.unwrap();
+    // Somebody else takes the move over: whoever began it thaws nothing, and knows that it is no longer his.
+    other.freeze(later).await.unwrap();
+    catalog.thaw(Some(run)).await.unwrap();
+    assert!(catalog.is_frozen().await.unwrap());
+    assert!(!catalog.is_frozen_by(run).await.unwrap());
+    assert!(catalog.is_frozen_by(later).await.unwrap());
+    make(&other, "b", Durability::Now).await.unwrap_err();
+    other.thaw(Some(later)).await.unwrap();
+    assert!(!other.is_frozen_by(later).await.unwrap());
     make(&other, "b", Durability::Now).await.unwrap();
     assert_eq!(other.list(NodeId::ROOT, None, 10).await.unwrap().len(), 2);
 }

@@ -2,15 +2,21 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod doubt;
 mod failing;
+mod failover;
+mod lives;
 mod many;
+#[path = "../common/office.rs"]
+mod office;
 mod secrets;
+mod sharing;
 
 use std::sync::Arc;
 
 use common::key;
 use warifu_catalog::{PostgresCatalog, PostgresLogin, PostgresUrl, chain_after};
-use warifu_testkit::catalogs::contract::{self, Subject};
+use warifu_testkit::catalogs::contract::{self, Pair, Subject};
 use warifu_testkit::catalogs::{MemoryCatalog, model};
 use warifu_testkit::servers::{SharedPostgres, fresh_schema};
 use warifu_testkit::world::World;
@@ -45,6 +51,34 @@ async fn the_postgresql_catalogue_keeps_the_contract() {
                 chain_after(&key, previous, seq, entry).unwrap()
             }),
             keep: Box::new(()),
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_that_share_a_postgresql_catalogue_hear_of_each_other() {
+    let Some(server) = SharedPostgres::take() else {
+        return;
+    };
+    contract::sessions(|| {
+        let (url, here) = tokio::task::block_in_place(|| {
+            tokio::runtime::Handle::current().block_on(new_catalog(&server))
+        });
+        let there = tokio::task::block_in_place(|| {
+            tokio::runtime::Handle::current()
+                .block_on(PostgresCatalog::open(login(&url), self::key(1)))
+        });
+        let key = key(1);
+        Pair {
+            there: Arc::new(there.unwrap()),
+            here: Subject {
+                catalog: Arc::new(here),
+                chain: Box::new(move |previous, seq, entry| {
+                    chain_after(&key, previous, seq, entry).unwrap()
+                }),
+                keep: Box::new(()),
+            },
         }
     })
     .await;

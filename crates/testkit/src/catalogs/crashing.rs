@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use warifu_core::head::Timestamp;
 use warifu_core::ids::{ExtentId, FileId, Generation, VersionNo};
 use warifu_vault::context::AuditEntry;
 use warifu_vault::node::{Attr, AttrChange, Name, NodeId};
@@ -283,8 +282,12 @@ impl Catalog for CrashingCatalog {
         self.read(self.inner.unsettled(limit)).await
     }
 
-    async fn lapsed(&self, now: Timestamp) -> Result<Vec<Intent>, CatalogError> {
-        self.read(self.inner.lapsed(now)).await
+    async fn intents(&self) -> Result<Vec<Intent>, CatalogError> {
+        self.read(self.inner.intents()).await
+    }
+
+    async fn lapsed(&self) -> Result<Vec<Intent>, CatalogError> {
+        self.read(self.inner.lapsed()).await
     }
 
     async fn usage(&self) -> Result<Usage, CatalogError> {
@@ -392,17 +395,17 @@ impl Catalog for CrashingCatalog {
         self.write(self.inner.forget_nameless()).await
     }
 
-    async fn begin_save(&self, intent: &Intent) -> Result<(), CatalogError> {
-        self.write(self.inner.begin_save(intent)).await
+    async fn begin_save(&self, intent: &Intent, lease: Duration) -> Result<(), CatalogError> {
+        self.write(self.inner.begin_save(intent, lease)).await
     }
 
     async fn extend_save(
         &self,
         save: SaveId,
         extents: &[(ExtentId, Generation)],
-        lease_until: Timestamp,
+        lease: Duration,
     ) -> Result<(), CatalogError> {
-        self.write(self.inner.extend_save(save, extents, lease_until))
+        self.write(self.inner.extend_save(save, extents, lease))
             .await
     }
 
@@ -433,9 +436,9 @@ impl Catalog for CrashingCatalog {
         &self,
         save: SaveId,
         claimant: SaveId,
-        lease_until: Timestamp,
+        lease: Duration,
     ) -> Result<Option<Intent>, CatalogError> {
-        self.write(self.inner.claim_save(save, claimant, lease_until))
+        self.write(self.inner.claim_save(save, claimant, lease))
             .await
     }
 

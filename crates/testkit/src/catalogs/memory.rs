@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use warifu_core::head::Timestamp;
@@ -12,6 +13,7 @@ use warifu_vault::seam::catalog::{
     AuditRow, Catalog, CatalogError, Commit, Cursor, Durability, ExtentRecord, IndexSet, Intent,
     Listed, NewNode, OwedChange, RenameMode, Renamed, SaveId, Usage, Version, Write, XattrMode,
 };
+use warifu_vault::seam::clock::{Clock, SystemClock, later};
 use warifu_vault::seam::journal::{
     Changes, JournalState, Restored, Resume, Row, RowKey, Segments, Waste,
 };
@@ -24,6 +26,8 @@ use super::state::State;
 /// Clones share everything, as connections to one database do, and each counts as a session of its own.
 pub struct MemoryCatalog {
     inner: Arc<Mutex<Inner>>,
+    /// By which leases of saves end.
+    clock: Arc<dyn Clock>,
     pub(super) me: SessionId,
 }
 
@@ -40,6 +44,12 @@ impl MemoryCatalog {
     /// An empty catalogue.
     #[must_use]
     pub fn new() -> Self {
+        Self::with_clock(Arc::new(SystemClock))
+    }
+
+    /// An empty catalogue with a clock of its own.
+    #[must_use]
+    pub fn with_clock(clock: Arc<dyn Clock>) -> Self {
         let state = State::new();
         Self {
             inner: Arc::new(Mutex::new(Inner {
@@ -48,6 +58,7 @@ impl MemoryCatalog {
                 durable: state,
                 since: None,
             })),
+            clock,
             me: fresh(),
         }
     }
@@ -63,12 +74,17 @@ impl MemoryCatalog {
                 now,
                 since: None,
             })),
+            clock: Arc::clone(&self.clock),
             me: fresh(),
         }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     fn read<T>(&self, read: impl FnOnce(&State) -> T) -> T {
@@ -162,6 +178,7 @@ impl Clone for MemoryCatalog {
     fn clone(&self) -> Self {
         Self {
             inner: Arc::clone(&self.inner),
+            clock: Arc::clone(&self.clock),
             me: fresh(),
         }
     }
@@ -271,7 +288,12 @@ impl Catalog for MemoryCatalog {
         Ok(self.read(|state| state.unsettled(limit)))
     }
 
-    async fn lapsed(&self, now: Timestamp) -> Result<Vec<Intent>, CatalogError> {
+    async fn intents(&self) -> Result<Vec<Intent>, CatalogError> {
+        Ok(self.read(State::intents))
+    }
+
+    async fn lapsed(&self) -> Result<Vec<Intent>, CatalogError> {
+        let now = self.now();
         Ok(self.read(|state| state.lapsed(now)))
     }
 
@@ -394,19 +416,19 @@ impl Catalog for MemoryCatalog {
         self.write(Durability::Soon, |state| Ok(state.forget_nameless()))
     }
 
-    async fn begin_save(&self, intent: &Intent) -> Result<(), CatalogError> {
-        self.write(Durability::Soon, |state| state.begin(intent))
+    async fn begin_save(&self, intent: &Intent, lease: Duration) -> Result<(), CatalogError> {
+        let until = later(self.now(), lease);
+        self.write(Durability::Soon, |state| state.begin(intent, until))
     }
 
     async fn extend_save(
         &self,
         save: SaveId,
         extents: &[(ExtentId, Generation)],
-        lease_until: Timestamp,
+        lease: Duration,
     ) -> Result<(), CatalogError> {
-        self.write(Durability::Soon, |state| {
-            state.extend(save, extents, lease_until)
-        })
+        let until = later(self.now(), lease);
+        self.write(Durability::Soon, |state| state.extend(save, extents, until))
     }
 
     async fn commit_save(
@@ -438,10 +460,11 @@ impl Catalog for MemoryCatalog {
         &self,
         save: SaveId,
         claimant: SaveId,
-        lease_until: Timestamp,
+        lease: Duration,
     ) -> Result<Option<Intent>, CatalogError> {
+        let until = later(self.now(), lease);
         self.write(Durability::Soon, |state| {
-            Ok(state.claim(save, claimant, lease_until))
+            Ok(state.claim(save, claimant, until))
         })
     }
 
@@ -506,7 +529,9 @@ impl Catalog for MemoryCatalog {
         segments: Segments,
         durability: Durability,
     ) -> Result<Waste, CatalogError> {
-        self.write(durability, |state| state.journalled(&segments))
+        let lease = segments.finished.as_ref().map(|finished| finished.lease);
+        let until = later(self.now(), lease.unwrap_or_default());
+        self.write(durability, |state| state.journalled(&segments, until))
     }
 
     async fn decide(&self, write: Write) -> Result<(), CatalogError> {

@@ -1,5 +1,7 @@
 //! Two catalogues go through the same random life and must stay alike after every step.
 
+use std::time::Duration;
+
 use warifu_core::format::{ExtentKind, Scheme};
 use warifu_core::head::Timestamp;
 use warifu_core::ids::{ExtentId, FileId, Generation, ShareIndex, Threshold, VersionNo};
@@ -347,9 +349,8 @@ async fn save(catalog: &dyn Catalog, dice: Dice<'_>, write: Write) -> String {
     let intent = Intent {
         save,
         extents: vec![(save, Generation(1))],
-        lease_until: Timestamp { secs: 1, nanos: 0 },
     };
-    let began = catalog.begin_save(&intent).await;
+    let began = catalog.begin_save(&intent, Duration::from_secs(600)).await;
     let record = |what: &str, kind, number| ExtentRecord {
         extent: ExtentId::from_bytes(dice.id(what)),
         kind,

@@ -109,6 +109,7 @@ impl Sessions for MemoryCatalog {
         Ok(Renewed {
             kept: kept.is_some(),
             others,
+            first: inner.book.present.keys().all(|id| *id >= self.me),
         })
     }
 

@@ -36,7 +36,8 @@ pub(super) struct State {
     /// Each version with its place in the order of commits.
     versions: BTreeMap<(FileId, VersionNo), (u64, Version)>,
     extents: BTreeMap<ExtentId, ExtentRecord>,
-    intents: BTreeMap<SaveId, Intent>,
+    /// Each with the end of its lease.
+    intents: BTreeMap<SaveId, (Intent, Timestamp)>,
     log: Vec<AuditRow>,
     last_node: NodeId,
     commits: u64,
@@ -312,12 +313,16 @@ impl State {
             .collect()
     }
 
+    pub(super) fn intents(&self) -> Vec<Intent> {
+        let all = self.intents.values();
+        all.map(|(intent, _)| intent.clone()).collect()
+    }
+
     pub(super) fn lapsed(&self, now: Timestamp) -> Vec<Intent> {
-        let before = |at: Timestamp| (at.secs, at.nanos) < (now.secs, now.nanos);
         self.intents
             .values()
-            .filter(|intent| before(intent.lease_until))
-            .cloned()
+            .filter(|(_, until)| (until.secs, until.nanos) < (now.secs, now.nanos))
+            .map(|(intent, _)| intent.clone())
             .collect()
     }
 

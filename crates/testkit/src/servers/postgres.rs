@@ -188,6 +188,69 @@ impl Postgres {
         Some(server)
     }
 
+    /// Makes and starts a standby, to which this server replicates from now on: what is acknowledged is on the standby's disk as well.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    #[must_use]
+    pub fn standby(&self) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        self.programs.own(folder.path());
+        let data = folder.path().join("data");
+        let output = self
+            .programs
+            .command("pg_basebackup")
+            .args(["-h", "127.0.0.1", "-p", &self.port.to_string()])
+            .args(["-U", "warifu", "-R", "-c", "fast", "-X", "stream", "-D"])
+            .arg(&data)
+            .stderr(Stdio::piped())
+            .output()
+            .expect("pg_basebackup runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "pg_basebackup: {said}");
+        let mut standby = Self {
+            programs: self.programs.clone(),
+            folder,
+            port: free_port(),
+            options: self.options.clone(),
+            process: None,
+        };
+        standby.run();
+        self.ask("ALTER SYSTEM SET synchronous_standby_names = '*'");
+        self.ask("SELECT pg_reload_conf()");
+        standby
+    }
+
+    /// Makes a standby the one that is written to.
+    ///
+    /// # Panics
+    /// When it does not become that.
+    pub fn promote(&self) {
+        self.ask("SELECT pg_promote()");
+    }
+
+    fn ask(&self, statement: &str) {
+        let output = self
+            .programs
+            .command("psql")
+            .args(["-h", "127.0.0.1", "-p", &self.port.to_string()])
+            .args([
+                "-U",
+                "warifu",
+                "-q",
+                "-v",
+                "ON_ERROR_STOP=1",
+                "-c",
+                statement,
+                "postgres",
+            ])
+            .stderr(Stdio::piped())
+            .output()
+            .expect("psql runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{statement}: {said}");
+    }
+
     /// Starts it again after [`stop`](Self::stop), on the same port with the same data.
     ///
     /// # Panics

@@ -283,11 +283,11 @@ impl Inner {
             .iter()
             .map(|extent| (*extent, self.servers.generation))
             .collect();
-        let lease_until = self.lease();
+        let lease = self.options.save_lease;
         let mut attempt = file.attempt.lock().await;
         if let Some(attempt) = attempt.as_mut() {
             self.catalog
-                .extend_save(attempt.save, &extents, lease_until)
+                .extend_save(attempt.save, &extents, lease)
                 .await?;
             attempt.announced.extend(extents);
             return Ok(());
@@ -305,19 +305,10 @@ impl Inner {
         let intent = Intent {
             save: SaveId::fresh()?,
             extents,
-            lease_until: self.lease(),
         };
-        self.catalog.begin_save(&intent).await?;
+        let lease = self.options.save_lease;
+        self.catalog.begin_save(&intent, lease).await?;
         Ok(intent)
-    }
-
-    pub(crate) fn lease(&self) -> Timestamp {
-        let now = self.clock.now();
-        let secs = i64::try_from(self.options.save_lease.as_secs()).unwrap_or(i64::MAX);
-        Timestamp {
-            secs: now.secs.saturating_add(secs),
-            nanos: now.nanos,
-        }
     }
 
     /// Whether every extent is on at least k servers. If one is not, none is of use, and what servers took is removed: a

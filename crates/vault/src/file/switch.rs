@@ -11,11 +11,14 @@ use super::state::{Doubt, OpenFile, Slot};
 use crate::context::{Act, Context};
 use crate::dealing;
 use crate::error::{Result, VaultError};
-use crate::node::Attr;
+use crate::node::{Attr, NodeId};
 use crate::seam::catalog::{CatalogError, Commit, Durability, ExtentRecord, Intent, Write};
 use crate::seam::clock::Timestamp;
 use crate::vault::Inner;
 use crate::vault::settle::Unsettled;
+
+/// A version that was made: by which node it is shown, of which document it is, and its number.
+type Made = (Option<NodeId>, FileId, VersionNo);
 
 impl Inner {
     /// Gathers what the switch needs, and what was announced and is of no use.
@@ -109,6 +112,13 @@ impl Inner {
             now,
         );
         let write = Write { audit, durability };
+        // Under locks that ended meanwhile the file is no longer this machine's to change: whoever has them now is first.
+        if target == file.node && !self.locks_hold(file.node).await? {
+            return self
+                .keep_copy(ctx, file, commit, durability, now)
+                .await
+                .map(Some);
+        }
         match self
             .catalog
             .commit_save(target, base, commit.clone(), write)
@@ -129,17 +139,13 @@ impl Inner {
         }
     }
 
-    /// A switch whose answer was lost may have been made. Before anything else is saved, the catalogue is asked.
-    pub(super) async fn resolve_doubt(self: &Arc<Self>, file: &Arc<OpenFile>) -> Result<()> {
-        let (head, copy) = match &*file.doubt.lock().await {
-            Some(doubt) => (doubt.commit.head, doubt.copy),
-            None => return Ok(()),
-        };
+    /// What a switch in doubt has made, if it has.
+    async fn find_switch(&self, file: &OpenFile, head: Option<ExtentId>) -> Result<Option<Made>> {
         let (target, version) = {
             let state = file.state.read().await;
             (state.target, state.version)
         };
-        let made = match head {
+        Ok(match head {
             // Whether it is still current does not matter: somebody may have saved upon it since.
             Some(head) => self.catalog.user_of(head).await?,
             // Of an empty version nothing is stored by which it could be known again; any other empty one is as good.
@@ -149,7 +155,29 @@ impl Inner {
                 .await?
                 .filter(|attr| attr.head.is_none() && attr.version > version)
                 .map(|attr| (Some(attr.node), attr.document, attr.version)),
+        })
+    }
+
+    /// A switch whose answer was lost may have been made. Before anything else is saved, the catalogue is asked.
+    pub(super) async fn resolve_doubt(self: &Arc<Self>, file: &Arc<OpenFile>) -> Result<()> {
+        let (head, save, copy) = match &*file.doubt.lock().await {
+            Some(doubt) => (doubt.commit.head, doubt.commit.save, doubt.copy),
+            None => return Ok(()),
         };
+        let mut made = self.find_switch(file, head).await?;
+        if made.is_none() {
+            // It may still be on its way. Whoever takes the intent ends that: it either has been made by then, or never will be.
+            match self.claim(save).await? {
+                Some(mine) => {
+                    if let Some(attempt) = file.attempt.lock().await.as_mut()
+                        && attempt.save == save
+                    {
+                        attempt.save = mine.save;
+                    }
+                }
+                None => made = self.find_switch(file, head).await?,
+            }
+        }
         match made {
             Some((node, document, version)) => {
                 if let (true, Some(node)) = (copy, node) {

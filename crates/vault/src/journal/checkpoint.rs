@@ -92,7 +92,7 @@ impl Inner {
             begin,
             parts: checkpoint.parts.clone(),
             waste: SaveId::fresh()?,
-            lease_until: self.lease(),
+            lease: self.options.save_lease,
         };
         let note = |segments: &mut Segments| segments.finished = Some(finished);
         let extent = ExtentId::fresh()?;

@@ -41,6 +41,8 @@ pub(crate) struct Journal {
 struct Progress {
     /// When something was written last.
     written: Instant,
+    /// When it was last looked for something to write.
+    looked: Option<Instant>,
     /// After a failure: when it is tried again without anybody waiting.
     retry_at: Option<Instant>,
     failures: u32,
@@ -54,6 +56,7 @@ impl Journal {
         Self {
             progress: tokio::sync::Mutex::new(Progress {
                 written: Instant::now(),
+                looked: None,
                 retry_at: None,
                 failures: 0,
                 look: true,

@@ -29,6 +29,9 @@ const AUDIT_MOST: usize = 1024;
 /// How long the next attempt waits after a failure, at most.
 const RETRY_MOST: Duration = Duration::from_secs(60);
 
+/// Of several drives the first one writes the journal for all. The others look so often whether it does: it may be one that may only read.
+const OTHERS_LOOK: Duration = Duration::from_secs(15);
+
 /// How often a segment is tried again because another process wrote one meanwhile.
 const TRIES: usize = 4;
 
@@ -41,9 +44,15 @@ impl Inner {
         }
         let mut progress = self.journal.progress.lock().await;
         let waiting = progress.retry_at.is_some_and(|at| Instant::now() < at);
-        if occasion == Occasion::Tick && waiting {
+        let now = Instant::now();
+        let others_do = !self.is_first()
+            && progress
+                .looked
+                .is_some_and(|looked| now.duration_since(looked) < OTHERS_LOOK);
+        if occasion == Occasion::Tick && (waiting || others_do) {
             return;
         }
+        progress.looked = Some(now);
         let written = async {
             self.write_changes(&mut progress, occasion).await?;
             if occasion == Occasion::Sync {

@@ -5,6 +5,7 @@
 //! neither names nor contents.
 
 use std::fmt;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use warifu_core::format::{ExtentKind, Plan, Scheme};
@@ -225,15 +226,13 @@ impl fmt::Debug for About {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cursor(pub [u8; 16]);
 
-/// What an intent to save says: which extents may appear on servers, and until when the saver may be thought alive.
+/// What an intent to save says: which extents may appear on servers. It has a lease: after it, anybody may sweep what the save left.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Intent {
     /// Which attempt.
     pub save: SaveId,
     /// The extents dealt for it so far, with their generations.
     pub extents: Vec<(ExtentId, Generation)>,
-    /// The end of its lease: after it, anybody may sweep what it left.
-    pub lease_until: Timestamp,
 }
 
 /// A change of the set of shares that an extent is owed.
@@ -542,8 +541,11 @@ pub trait Catalog: Send + Sync + fmt::Debug {
     /// Up to `limit` versions not yet known to be on disk, layouts included, oldest first.
     async fn unsettled(&self, limit: usize) -> Result<Vec<Version>, CatalogError>;
 
-    /// Saves whose lease ended before `now`.
-    async fn lapsed(&self, now: Timestamp) -> Result<Vec<Intent>, CatalogError>;
+    /// All saves under way, whether or not their leases have ended.
+    async fn intents(&self) -> Result<Vec<Intent>, CatalogError>;
+
+    /// Saves whose lease has ended, by the catalogue's own clock: those who ask may have other ones.
+    async fn lapsed(&self) -> Result<Vec<Intent>, CatalogError>;
 
     /// How much there is.
     async fn usage(&self) -> Result<Usage, CatalogError>;
@@ -649,15 +651,16 @@ pub trait Catalog: Send + Sync + fmt::Debug {
 
     // Saving
 
-    /// Writes down that objects of these extents may appear on servers. Not audited: nothing has been done yet.
-    async fn begin_save(&self, intent: &Intent) -> Result<(), CatalogError>;
+    /// Writes down that objects of these extents may appear on servers, with a lease that is counted by the catalogue's clock from now on.
+    /// Not audited: nothing has been done yet.
+    async fn begin_save(&self, intent: &Intent, lease: Duration) -> Result<(), CatalogError>;
 
-    /// Adds extents to an intent and renews its lease. [`CatalogError::Lapsed`] when it is gone.
+    /// Adds extents to an intent and lets its lease begin anew. [`CatalogError::Lapsed`] when it is gone.
     async fn extend_save(
         &self,
         save: SaveId,
         extents: &[(ExtentId, Generation)],
-        lease_until: Timestamp,
+        lease: Duration,
     ) -> Result<(), CatalogError>;
 
     /// The single switch: makes the next version of a file current, provided that its head still is `base`; removes the
@@ -687,7 +690,7 @@ pub trait Catalog: Send + Sync + fmt::Debug {
         &self,
         save: SaveId,
         claimant: SaveId,
-        lease_until: Timestamp,
+        lease: Duration,
     ) -> Result<Option<Intent>, CatalogError>;
 
     /// Removes an intent. Returns whether it was there: `false` means that its save was committed or swept by somebody else,

@@ -40,6 +40,21 @@ impl Clock for SystemClock {
     }
 }
 
+/// A moment so much later.
+#[must_use]
+pub fn later(time: Timestamp, by: Duration) -> Timestamp {
+    let nanos = time.nanos.saturating_add(by.subsec_nanos());
+    let carried = nanos / 1_000_000_000;
+    let secs = i64::try_from(by.as_secs()).unwrap_or(i64::MAX);
+    Timestamp {
+        secs: time
+            .secs
+            .saturating_add(secs)
+            .saturating_add(i64::from(carried)),
+        nanos: nanos % 1_000_000_000,
+    }
+}
+
 /// A time in UTC: year, month, day, hour, minute, second. The calendar is Howard Hinnant's `civil_from_days`.
 #[must_use]
 pub fn in_calendar(time: Timestamp) -> [i64; 6] {

@@ -6,12 +6,12 @@
 //! writing one twice does no harm.
 
 use std::fmt;
+use std::time::Duration;
 
 use warifu_core::ids::{ExtentId, FileId, VersionNo};
 
 use super::catalog::{AuditRow, ExtentRecord, Intent, SaveId, Version};
 use crate::node::{Attr, Name, NodeId};
-use crate::seam::clock::Timestamp;
 
 /// The document to which the extents of the journal belong. Their versions are the numbers of its segments.
 pub const JOURNAL: FileId = FileId::from_bytes(*b"warifu journal\0\0");
@@ -228,8 +228,8 @@ pub struct Finished {
     pub parts: Vec<ExtentId>,
     /// What the intent is called that names the segments of no use.
     pub waste: SaveId,
-    /// The end of that intent's lease.
-    pub lease_until: Timestamp,
+    /// That intent's lease.
+    pub lease: Duration,
 }
 
 /// What a rebuilt catalogue is filled with.

@@ -130,6 +130,8 @@ pub struct Renewed {
     pub kept: bool,
     /// Whether there are other sessions.
     pub others: bool,
+    /// Whether its id is the first of all: what one of them has to do for all is its to do. For a moment two may think so, or none.
+    pub first: bool,
 }
 
 /// What became of a request for a lock.

@@ -43,6 +43,11 @@ impl Locks {
         done
     }
 
+    fn has_any(&self, node: NodeId) -> bool {
+        !self.is_empty()
+            && self.change(|book| book.held.contains_key(&node) || book.lost.contains_key(&node))
+    }
+
     fn is_empty(&self) -> bool {
         self.nodes.load(Ordering::Acquire) == 0
     }
@@ -155,12 +160,9 @@ impl Vault {
     /// Whether anybody here has, or had and lost, a lock on a file. Costs next to nothing where there are no locks.
     #[must_use]
     pub fn has_locks(&self, node: NodeId) -> bool {
-        self.inner.joined().is_some_and(|(joined, _)| {
-            !joined.locks.is_empty()
-                && joined
-                    .locks
-                    .change(|book| book.held.contains_key(&node) || book.lost.contains_key(&node))
-        })
+        self.inner
+            .joined()
+            .is_some_and(|(joined, _)| joined.locks.has_any(node))
     }
 
     /// Whether a lock is one of this session's own.
@@ -177,21 +179,10 @@ impl Vault {
     /// # Errors
     /// [`VaultError::LockLost`]; errors of the catalogue when the lease cannot be renewed.
     pub async fn trust_locks(&self, node: NodeId) -> Result<()> {
-        let inner = &self.inner;
-        let Some((joined, sessions)) = inner.joined() else {
-            return Ok(());
-        };
-        if !self.has_locks(node) {
-            return Ok(());
+        match self.inner.locks_hold_at(node, 1).await? {
+            true => Ok(()),
+            false => Err(VaultError::LockLost),
         }
-        let age = inner.clock.uptime().saturating_sub(*lock(&joined.renewed));
-        if age >= joined.lease {
-            inner.renew(joined, sessions).await?;
-        }
-        if joined.locks.change(|book| book.lost.contains_key(&node)) {
-            return Err(VaultError::LockLost);
-        }
-        Ok(())
     }
 
     /// Comes when a lock of this session is taken away. For those of others there is nothing to wait for but time.
@@ -209,6 +200,26 @@ const NOT_JOINED: VaultError = VaultError::Invalid {
 };
 
 impl Inner {
+    /// Whether the locks that programs here set on a file still hold, and will while a save is switched.
+    pub(crate) async fn locks_hold(&self, node: NodeId) -> Result<bool> {
+        self.locks_hold_at(node, 2).await
+    }
+
+    /// The same, with a lease that is used up by no more than a part.
+    async fn locks_hold_at(&self, node: NodeId, part: u32) -> Result<bool> {
+        let Some((joined, sessions)) = self.joined() else {
+            return Ok(true);
+        };
+        if !joined.locks.has_any(node) {
+            return Ok(true);
+        }
+        let age = self.clock.uptime().saturating_sub(*lock(&joined.renewed));
+        if age >= joined.lease / part {
+            self.renew(joined, sessions).await?;
+        }
+        Ok(!joined.locks.change(|book| book.lost.contains_key(&node)))
+    }
+
     async fn unlock(
         self: &std::sync::Arc<Self>,
         ctx: &Context,
@@ -219,11 +230,7 @@ impl Inner {
     ) -> Result<Option<Lock>> {
         let has_any = joined.locks.change(|book| {
             let both = book.held.get(&node).into_iter().chain(book.lost.get(&node));
-            let has_any = both.flatten().any(|lock| lock.owner == request.owner);
-            if let Some(lost) = book.lost.get_mut(&node) {
-                apply(lost, request, sessions);
-            }
-            has_any
+            both.flatten().any(|lock| lock.owner == request.owner)
         });
         if !has_any {
             return Ok(None);
@@ -235,6 +242,11 @@ impl Inner {
             // The changes stay, and whoever closes the file hears of it.
             tracing::warn!(%error, "what was written under a lock could not be saved when it was taken away");
         }
+        joined.locks.change(|book| {
+            if let Some(lost) = book.lost.get_mut(&node) {
+                apply(lost, request, sessions);
+            }
+        });
         let done = match sessions.lock(node, request).await {
             Ok(locked) => {
                 joined.others.store(locked.others, Ordering::Release);

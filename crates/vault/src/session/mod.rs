@@ -38,6 +38,8 @@ pub(crate) struct Joined {
     /// One renewal at a time.
     renewing: tokio::sync::Mutex<()>,
     others: AtomicBool,
+    /// Whether it does what one of all has to do.
+    first: AtomicBool,
     locks: Locks,
     holds: Holds,
     /// Where the notices begin.
@@ -73,13 +75,14 @@ impl Vault {
         let lease = inner.options.session_lease;
         let sent = inner.clock.uptime();
         let position = sessions.begin_session(&info, lease).await?;
-        let others = sessions.renew_session(lease).await?.others;
+        let renewed = sessions.renew_session(lease).await?;
         let joined = Arc::new(Joined {
             info,
             lease,
             renewed: Mutex::new(sent),
             renewing: tokio::sync::Mutex::default(),
-            others: AtomicBool::new(others),
+            others: AtomicBool::new(renewed.others),
+            first: AtomicBool::new(renewed.first),
             locks: Locks::default(),
             holds: Holds::default(),
             position: AtomicU64::new(position),
@@ -138,6 +141,12 @@ impl Inner {
         Some((self.session.get()?, sessions))
     }
 
+    /// Whether it is this process that does for all what one of them has to do: while it is not mounted, everybody is.
+    pub(crate) fn is_first(&self) -> bool {
+        let joined = self.joined();
+        joined.is_none_or(|(joined, _)| joined.first.load(Ordering::Acquire))
+    }
+
     pub(crate) async fn leave(&self) -> Result<()> {
         match self.joined() {
             Some((_, sessions)) => Ok(sessions.end_session().await?),
@@ -151,6 +160,7 @@ impl Inner {
         let sent = self.clock.uptime();
         let renewed = sessions.renew_session(joined.lease).await?;
         joined.others.store(renewed.others, Ordering::Release);
+        joined.first.store(renewed.first, Ordering::Release);
         if renewed.kept {
             *lock(&joined.renewed) = sent;
             return self.take_away(joined, sessions).await;

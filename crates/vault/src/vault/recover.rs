@@ -73,7 +73,7 @@ impl Inner {
 
     /// Removes what saves whose lease has ended left on servers.
     pub(crate) async fn sweep(self: &Arc<Self>) -> Result<()> {
-        for lapsed in self.catalog.lapsed(self.clock.now()).await? {
+        for lapsed in self.catalog.lapsed().await? {
             // Whoever takes the intent owns its objects: the saver, by committing, or we.
             let Some(mine) = self.claim(lapsed.save).await? else {
                 continue;
@@ -87,11 +87,11 @@ impl Inner {
         Ok(())
     }
 
-    async fn claim(&self, save: SaveId) -> Result<Option<Intent>> {
+    pub(crate) async fn claim(&self, save: SaveId) -> Result<Option<Intent>> {
         let claimant = SaveId::fresh()?;
         Ok(self
             .catalog
-            .claim_save(save, claimant, self.lease())
+            .claim_save(save, claimant, self.options.save_lease)
             .await?)
     }
 

@@ -226,7 +226,8 @@ impl Inner {
             let Some(save) = attempt.as_ref().map(|attempt| attempt.save) else {
                 continue;
             };
-            if let Err(error) = self.catalog.extend_save(save, &[], self.lease()).await {
+            let lease = self.options.save_lease;
+            if let Err(error) = self.catalog.extend_save(save, &[], lease).await {
                 tracing::warn!(%error, "the lease of a save could not be renewed");
             }
         }

@@ -15,7 +15,6 @@
 use std::sync::Arc;
 
 use futures_util::future::join_all;
-use warifu_core::head::Timestamp;
 use warifu_core::ids::{ExtentId, Generation, ShareIndex};
 
 use crate::error::Result;
@@ -173,11 +172,7 @@ impl Listings {
             }
         }
         let mut listings = Self(listed);
-        const ALL: Timestamp = Timestamp {
-            secs: i64::MAX,
-            nanos: 0,
-        };
-        for intent in catalog.lapsed(ALL).await? {
+        for intent in catalog.intents().await? {
             for (extent, generation) in &intent.extents {
                 listings.need(servers, *extent, *generation);
             }

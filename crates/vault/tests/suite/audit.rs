@@ -1,5 +1,7 @@
 //! P9: every act on a file is in the audit log, or it did not happen.
 
+use std::time::Duration;
+
 use warifu_testkit::catalogs::CatalogFault;
 use warifu_vault::context::Act;
 use warifu_vault::node::{AttrChange, NodeId, NodeKind};
@@ -218,9 +220,12 @@ async fn p9_the_vaults_own_acts_are_written_down() {
             warifu_core::ids::ExtentId::fresh().unwrap(),
             warifu_core::ids::Generation(1),
         )],
-        lease_until: warifu_vault::seam::clock::Timestamp { secs: 1, nanos: 0 },
     };
-    lab.memory.begin_save(&intent).await.unwrap();
+    lab.memory
+        .begin_save(&intent, Duration::ZERO)
+        .await
+        .unwrap();
+    lab.clock.advance(Duration::from_secs(1));
     drop(lab.start().await);
     let swept: Vec<_> = acts(&lab, seq).await;
     assert!(

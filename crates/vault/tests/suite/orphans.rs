@@ -9,7 +9,7 @@ use warifu_testkit::stores::{MemoryStore, State};
 use warifu_vault::Vault;
 use warifu_vault::repair::{GRACE, Orphans, RepairOptions, Upkeep};
 use warifu_vault::seam::catalog::{Catalog, Intent, SaveId};
-use warifu_vault::seam::clock::{Clock, Timestamp};
+use warifu_vault::seam::clock::Clock;
 use warifu_vault::seam::store::{Durability, ObjectKey, ShareStore};
 
 use crate::common::{Dice, Lab, ctx, get, noise, put, same};
@@ -219,12 +219,8 @@ async fn what_an_intent_names_is_no_orphan() {
     let intent = Intent {
         save: SaveId::fresh().unwrap(),
         extents: vec![(extent, Generation(1))],
-        lease_until: Timestamp {
-            secs: i64::MAX - 1,
-            nanos: 0,
-        },
     };
-    lab.memory.begin_save(&intent).await.unwrap();
+    lab.memory.begin_save(&intent, GRACE * 10).await.unwrap();
     lab.clock.advance(GRACE * 2);
     for found in orphans(&vault, true).await.values() {
         assert_eq!(found, &Orphans::default());

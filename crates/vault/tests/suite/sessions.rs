@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use warifu_testkit::clock::ManualClock;
 use warifu_vault::node::NodeId;
+use warifu_vault::seam::catalog::{Catalog, Intent, SaveId};
 use warifu_vault::seam::clock::{Clock, Timestamp};
 use warifu_vault::seam::locks::{LockKind, LockMode, LockRequest};
 use warifu_vault::seam::sessions::Change;
@@ -96,6 +97,62 @@ async fn p8_a_machine_that_was_away_does_not_trust_the_locks_it_had() {
     assert!(here.lock(node, 1).await.unwrap());
     assert!(!there.lock(node, 7).await.unwrap());
     file.release(&here.ctx).await.unwrap();
+}
+
+/// It wrote under its lock and slept. Whoever has the lock by then is first, and its own work is kept beside the file.
+#[tokio::test(start_paused = true)]
+async fn p8_a_save_under_a_lock_that_ended_becomes_a_copy() {
+    for unlocks in [false, true] {
+        let (_lab, here, there, node) = two().await;
+        let file = open(&here.vault, "f").await.unwrap();
+        assert!(here.lock(node, 1).await.unwrap());
+        file.write(&here.ctx, 0, b"mine").await.unwrap();
+        here.line.cut_off(true);
+        tokio::time::sleep(LEASE + Duration::from_secs(1)).await;
+        assert!(there.lock(node, 7).await.unwrap());
+        here.line.cut_off(false);
+        if unlocks {
+            here.unlock(node, 1).await;
+        }
+        file.flush(&here.ctx).await.unwrap();
+        // Later saves go where the first went.
+        file.write(&here.ctx, 4, b" too").await.unwrap();
+        file.release(&here.ctx).await.unwrap();
+        assert_eq!(get(&there.vault, "f").await.unwrap(), b"begun");
+        put(&there.vault, "f", b"under a good lock").await.unwrap();
+        there.unlock(node, 7).await;
+        let names = names(&here.vault).await;
+        assert_eq!(names.len(), 2, "unlocks: {unlocks}: {names:?}");
+        assert_eq!(get(&here.vault, "f").await.unwrap(), b"under a good lock");
+        let copy = names.iter().find(|name| *name != "f").unwrap();
+        assert_eq!(get(&here.vault, copy).await.unwrap(), b"mine too");
+    }
+}
+
+/// Leases of saves are the catalogue's, too: a machine whose clock is a day ahead takes nobody's save for one that has ended.
+#[tokio::test(start_paused = true)]
+async fn a_machine_with_a_wrong_clock_sweeps_no_save_under_way() {
+    let lab = Lab::new(2, 3).await;
+    let intent = Intent {
+        save: SaveId::fresh().unwrap(),
+        extents: Vec::new(),
+    };
+    let lease = Duration::from_secs(600);
+    lab.memory.begin_save(&intent, lease).await.unwrap();
+    for days in [0, 2] {
+        let clock = ManualClock::default();
+        let now = clock.now().secs + 86_400 * (days - 1);
+        clock.set(Timestamp {
+            secs: now,
+            nanos: 0,
+        });
+        // A start sweeps.
+        lab.machine("wrong", clock).await;
+        assert_eq!(lab.memory.intents().await.unwrap().len(), 1);
+    }
+    lab.let_leases_end();
+    lab.machine("right", ManualClock::default()).await;
+    assert!(lab.memory.intents().await.unwrap().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
@@ -240,5 +297,37 @@ async fn clocks_that_disagree_do_no_harm() {
             "{what}: a copy is kept"
         );
         assert_ne!(here.clock.now(), years(200));
+    }
+}
+
+/// One of them writes the journal for all, whichever it is; when it is gone another one does.
+#[tokio::test(start_paused = true)]
+async fn p7_one_machine_writes_the_journal_for_all_and_another_takes_over() {
+    for dies in [0, 1] {
+        let lab = Lab::with_journal(2, 3).await;
+        let clock = ManualClock::default;
+        let machines = [
+            lab.machine("here", clock()).await,
+            lab.machine("there", clock()).await,
+        ];
+        let journalled = async |name: &str, by: &Machine, within: u64| {
+            let before = lab.memory.journal().await.unwrap().next;
+            put(&by.vault, name, name.as_bytes()).await.unwrap();
+            for _ in 0..within {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                if lab.memory.journal().await.unwrap().next > before {
+                    return;
+                }
+            }
+            panic!("what {name} did is not in the journal after {within} s");
+        };
+        for machine in &machines {
+            journalled("f", machine, 3).await;
+        }
+        machines[dies].line.cut_off(true);
+        // At first the others only look from time to time whether it is done.
+        journalled("g", &machines[1 - dies], 17).await;
+        tokio::time::sleep(LEASE * 2).await;
+        journalled("h", &machines[1 - dies], 3).await;
     }
 }

@@ -1,14 +1,17 @@
 -- Saving: the intent, and the one switch that makes a version current.
 
-CREATE OR REPLACE FUNCTION begin_save(p_save BYTEA, p_lease BIGINT, p_lease_ns BIGINT, p_extents BYTEA) RETURNS VOID
-LANGUAGE plpgsql AS $$ BEGIN
-  INSERT INTO intent (save, lease, lease_ns, extents) VALUES (p_save, p_lease, p_lease_ns, p_extents) ON CONFLICT (save) DO NOTHING;
+-- The end of a lease of so many milliseconds that begins now: by the database's clock, whatever the machines think what time it is.
+CREATE OR REPLACE FUNCTION lease_end(p_lease BIGINT) RETURNS TIMESTAMPTZ LANGUAGE plpgsql AS $$ BEGIN
+  RETURN clock_timestamp() + p_lease * INTERVAL '1 millisecond';
+END $$;
+
+CREATE OR REPLACE FUNCTION begin_save(p_save BYTEA, p_lease BIGINT, p_extents BYTEA) RETURNS VOID LANGUAGE plpgsql AS $$ BEGIN
+  INSERT INTO intent (save, until, extents) VALUES (p_save, lease_end(p_lease), p_extents) ON CONFLICT (save) DO NOTHING;
   IF NOT FOUND THEN RAISE EXCEPTION 'taken' USING ERRCODE = 'WF002'; END IF;
 END $$;
 
-CREATE OR REPLACE FUNCTION extend_save(p_save BYTEA, p_lease BIGINT, p_lease_ns BIGINT, p_extents BYTEA) RETURNS VOID
-LANGUAGE plpgsql AS $$ BEGIN
-  UPDATE intent SET lease = p_lease, lease_ns = p_lease_ns WHERE save = p_save;
+CREATE OR REPLACE FUNCTION extend_save(p_save BYTEA, p_lease BIGINT, p_extents BYTEA) RETURNS VOID LANGUAGE plpgsql AS $$ BEGIN
+  UPDATE intent SET until = lease_end(p_lease) WHERE save = p_save;
   IF NOT FOUND THEN RAISE EXCEPTION 'lapsed' USING ERRCODE = 'WF009'; END IF;
   IF length(p_extents) > 0 THEN INSERT INTO intent_more (save, extents) VALUES (p_save, p_extents); END IF;
 END $$;
@@ -25,11 +28,10 @@ CREATE OR REPLACE FUNCTION take_intent(p_save BYTEA) RETURNS VOID LANGUAGE plpgs
 END $$;
 
 -- Gives an intent another name and lease. Returns its extents; null when it is not there.
-CREATE OR REPLACE FUNCTION claim_save(p_save BYTEA, p_claimant BYTEA, p_lease BIGINT, p_lease_ns BIGINT) RETURNS BYTEA
-LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION claim_save(p_save BYTEA, p_claimant BYTEA, p_lease BIGINT) RETURNS BYTEA LANGUAGE plpgsql AS $$
 DECLARE v_extents BYTEA;
 BEGIN
-  UPDATE intent SET save = p_claimant, lease = p_lease, lease_ns = p_lease_ns WHERE save = p_save RETURNING extents INTO v_extents;
+  UPDATE intent SET save = p_claimant, until = lease_end(p_lease) WHERE save = p_save RETURNING extents INTO v_extents;
   IF NOT FOUND THEN RETURN NULL; END IF;
   UPDATE intent_more SET save = p_claimant WHERE save = p_save;
   RETURN v_extents || COALESCE((SELECT string_agg(extents, ''::bytea ORDER BY id) FROM intent_more WHERE save = p_claimant), ''::bytea);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use warifu_core::format::{ExtentKind, Scheme};
 use warifu_core::ids::{ExtentId, Generation, ShareIndex, Threshold, VersionNo};
@@ -144,12 +145,9 @@ async fn begin(catalog: &dyn Catalog, extents: &[ExtentId]) -> SaveId {
         .iter()
         .map(|extent| (*extent, Generation(1)))
         .collect();
-    let intent = Intent {
-        save,
-        extents,
-        lease_until: time(2_000_000_000),
-    };
-    catalog.begin_save(&intent).await.expect("a save begins");
+    let intent = Intent { save, extents };
+    let begun = catalog.begin_save(&intent, Duration::from_secs(600)).await;
+    begun.expect("a save begins");
     save
 }
 
@@ -440,7 +438,7 @@ async fn p7_a_checkpoint_makes_what_was_before_it_useless(lab: Lab) {
             begin: 5,
             parts,
             waste,
-            lease_until: time(2_000_000_000),
+            lease: Duration::from_secs(600),
         }),
         ..segments(save, 7, SegmentClass::Checkpoint, &[last])
     };

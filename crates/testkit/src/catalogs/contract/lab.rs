@@ -6,6 +6,7 @@ use std::fmt::Debug;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use warifu_core::format::{ExtentKind, Scheme};
 use warifu_core::head::Timestamp;
@@ -235,11 +236,7 @@ impl Lab {
             .map(|extent| (*extent, Generation(1)))
             .collect();
         self.catalog
-            .begin_save(&Intent {
-                save,
-                extents,
-                lease_until: time(2_000_000_000),
-            })
+            .begin_save(&Intent { save, extents }, Duration::from_secs(600))
             .await
             .expect("a save begins");
         save
@@ -427,10 +424,7 @@ pub async fn picture(catalog: &dyn Catalog) -> String {
     writeln!(
         text,
         "intents {:?}",
-        catalog
-            .lapsed(time(i64::MAX))
-            .await
-            .expect("intents are read")
+        catalog.intents().await.expect("intents are read")
     )
     .expect("text");
     let log = catalog.audit(0, 100_000).await.expect("the log is read");

@@ -1,5 +1,7 @@
 //! Intents and commits.
 
+use std::time::Duration;
+
 use warifu_core::ids::{Generation, VersionNo};
 use warifu_vault::node::NodeId;
 use warifu_vault::seam::catalog::{CatalogError, Intent};
@@ -8,6 +10,8 @@ use super::lab::{Lab, commit, dir, file, fresh, name, symlink, time};
 
 const ROOT: NodeId = NodeId::ROOT;
 const NOWHERE: NodeId = NodeId(4_000_000);
+/// A lease that does not end within a check.
+const LONG: Duration = Duration::from_secs(600);
 
 pub(super) async fn run(fresh: &impl Fn() -> Lab) {
     a_save_makes_the_next_version(fresh()).await;
@@ -283,24 +287,20 @@ async fn a_save_needs_its_intent(lab: Lab) {
         CatalogError::Lapsed
     ));
     assert!(matches!(
-        lab.refused(lab.catalog.extend_save(save, &[], time(9)))
-            .await,
+        lab.refused(lab.catalog.extend_save(save, &[], LONG)).await,
         CatalogError::Lapsed
     ));
     // Taken over, it is gone for the saver, with all that it named.
     let save = lab.begin(&[]).await;
     let (extent, claimant) = (fresh(), fresh());
     let named = [(extent, Generation(1))];
-    lab.catalog
-        .extend_save(save, &named, time(100))
-        .await
-        .unwrap();
-    let claimed = lab.catalog.claim_save(save, claimant, time(200)).await;
+    lab.catalog.extend_save(save, &named, LONG).await.unwrap();
+    assert!(lab.catalog.lapsed().await.unwrap().is_empty());
+    let claimed = lab.catalog.claim_save(save, claimant, Duration::ZERO).await;
     let claimed = claimed.unwrap().expect("it was there");
     assert_eq!(claimed.save, claimant);
-    assert_eq!(claimed.lease_until, time(200));
     assert_eq!(claimed.extents, named);
-    assert_eq!(lab.catalog.lapsed(time(201)).await.unwrap(), [claimed]);
+    assert_eq!(lapsed(&lab, 1).await, [claimed]);
     let what = commit(save, &made, lab.now(), 1, &[], &[]);
     assert!(matches!(
         lab.refused(lab.catalog.commit_save(made.node, None, what, lab.write()))
@@ -308,10 +308,7 @@ async fn a_save_needs_its_intent(lab: Lab) {
         CatalogError::Lapsed
     ));
     assert_eq!(
-        lab.catalog
-            .claim_save(save, fresh(), time(300))
-            .await
-            .unwrap(),
+        lab.catalog.claim_save(save, fresh(), LONG).await.unwrap(),
         None,
         "nobody takes it twice"
     );
@@ -381,68 +378,62 @@ async fn what_cannot_be_saved(lab: Lab) {
     lab.done(into(made.node)).await;
 }
 
+/// The saves whose lease has ended, once there are so many.
+async fn lapsed(lab: &Lab, number: usize) -> Vec<Intent> {
+    loop {
+        let found = lab.catalog.lapsed().await.expect("intents are read");
+        if found.len() >= number {
+            return found;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// By the catalogue's clock, whatever those who ask think what time it is.
 async fn intents_lapse(lab: Lab) {
     let [a, b, c] = std::array::from_fn(|_| fresh());
     let (early, late) = (fresh(), fresh());
-    let intent = |save, until| Intent {
+    let intent = |save| Intent {
         save,
         extents: vec![(a, Generation(3))],
-        lease_until: until,
     };
-    lab.catalog
-        .begin_save(&intent(early, time(100)))
-        .await
-        .unwrap();
-    lab.catalog
-        .begin_save(&intent(late, time(200)))
-        .await
-        .unwrap();
+    let begin = async |save, lease| lab.catalog.begin_save(&intent(save), lease).await;
+    begin(early, Duration::from_millis(300)).await.unwrap();
+    begin(late, LONG).await.unwrap();
     assert!(matches!(
-        lab.refused(lab.catalog.begin_save(&intent(late, time(300))))
-            .await,
+        lab.refused(begin(late, LONG)).await,
         CatalogError::Exists
     ));
-    assert!(
-        lab.catalog.lapsed(time(100)).await.unwrap().is_empty(),
-        "not before its end has passed"
-    );
-    let just_after = warifu_core::head::Timestamp {
-        nanos: time(100).nanos + 1,
-        ..time(100)
-    };
-    assert_eq!(
-        lab.catalog.lapsed(just_after).await.unwrap(),
-        [intent(early, time(100))]
-    );
+    assert_eq!(lab.catalog.intents().await.unwrap().len(), 2);
+    assert_eq!(lapsed(&lab, 1).await, [intent(early)]);
+    // A lease that has ended begins anew as long as nobody has swept.
     lab.catalog
-        .extend_save(early, &[(b, Generation(4))], time(150))
+        .extend_save(early, &[(b, Generation(4))], LONG)
         .await
         .unwrap();
+    lab.catalog.extend_save(early, &[], LONG).await.unwrap();
+    assert!(lab.catalog.lapsed().await.unwrap().is_empty());
+    let more = [(c, Generation(4)), (b, Generation(5))];
     lab.catalog
-        .extend_save(early, &[], time(160))
+        .extend_save(early, &more, Duration::ZERO)
         .await
         .unwrap();
-    lab.catalog
-        .extend_save(early, &[(c, Generation(4)), (b, Generation(5))], time(170))
-        .await
-        .unwrap();
-    assert!(lab.catalog.lapsed(time(170)).await.unwrap().is_empty());
-    let found = lab.catalog.lapsed(time(171)).await.unwrap();
     let extents = vec![
         (a, Generation(3)),
         (b, Generation(4)),
         (c, Generation(4)),
         (b, Generation(5)),
     ];
-    assert_eq!(
-        found,
-        [Intent {
-            save: early,
-            extents,
-            lease_until: time(170)
-        }]
-    );
-    assert_eq!(lab.catalog.lapsed(time(1000)).await.unwrap().len(), 2);
+    let expected = Intent {
+        save: early,
+        extents,
+    };
+    assert_eq!(lapsed(&lab, 1).await, [expected]);
+    lab.catalog
+        .extend_save(late, &[], Duration::ZERO)
+        .await
+        .unwrap();
+    assert_eq!(lapsed(&lab, 2).await.len(), 2);
     assert_eq!(lab.log_len().await, 0, "an intent is no act yet");
 }
 

@@ -74,6 +74,7 @@ pub async fn sessions(make: impl Fn() -> Pair) {
     locks_stand_against_each_other(fresh()).await;
     a_lease_ends(fresh()).await;
     who_has_what_open(fresh()).await;
+    one_of_all_is_the_first(fresh()).await;
 }
 
 /// Reads on, and asserts what is heard.
@@ -342,6 +343,25 @@ async fn a_lease_ends(two: Two) {
         Some(there.me()),
         "the lock is somebody else's now"
     );
+}
+
+async fn one_of_all_is_the_first(two: Two) {
+    let (here, there) = (two.here(), two.there());
+    let is_first = async |sessions: &dyn Sessions| {
+        let renewed = sessions.renew_session(LONG).await.expect("an answer");
+        assert!(renewed.kept);
+        renewed.first
+    };
+    for (one, host) in [(here, "here"), (there, "there")] {
+        one.begin_session(&info(host), LONG).await.expect("begun");
+    }
+    let (first, second) = match is_first(here).await {
+        true => (here, there),
+        false => (there, here),
+    };
+    assert!(is_first(first).await && !is_first(second).await);
+    first.end_session().await.expect("ended");
+    assert!(is_first(second).await, "it takes over");
 }
 
 fn open(number: u64, node: NodeId) -> Hold {

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use warifu_core::format::ExtentKind;
+use warifu_core::head::Timestamp;
 use warifu_core::ids::{ExtentId, FileId, Generation, VersionNo};
 use warifu_vault::seam::catalog::{CatalogError, IndexSet, Intent, Version, Write};
 use warifu_vault::seam::journal::{
@@ -191,7 +192,12 @@ impl State {
         }
     }
 
-    pub(in crate::catalogs) fn journalled(&mut self, segments: &Segments) -> Outcome<Waste> {
+    /// `until` is the end of the lease of what is of no use any more.
+    pub(in crate::catalogs) fn journalled(
+        &mut self,
+        segments: &Segments,
+        until: Timestamp,
+    ) -> Outcome<Waste> {
         let next = self.journal.next;
         let numbers = segments.extents.iter().map(|extent| extent.version.0);
         if !numbers.eq(next..next + segments.extents.len() as u64) {
@@ -247,9 +253,8 @@ impl State {
         let intent = Intent {
             save: finished.waste,
             extents,
-            lease_until: finished.lease_until,
         };
-        self.begin(&intent)?;
+        self.begin(&intent, until)?;
         Ok(Some(intent))
     }
 

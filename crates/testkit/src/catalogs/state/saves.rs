@@ -10,11 +10,11 @@ use warifu_vault::seam::catalog::{
 use super::{Outcome, State, missing, uses};
 
 impl State {
-    pub(in crate::catalogs) fn begin(&mut self, intent: &Intent) -> Outcome<()> {
+    pub(in crate::catalogs) fn begin(&mut self, intent: &Intent, until: Timestamp) -> Outcome<()> {
         if self.intents.contains_key(&intent.save) {
             return Err(CatalogError::Exists);
         }
-        self.intents.insert(intent.save, intent.clone());
+        self.intents.insert(intent.save, (intent.clone(), until));
         Ok(())
     }
 
@@ -22,11 +22,11 @@ impl State {
         &mut self,
         save: SaveId,
         extents: &[(ExtentId, Generation)],
-        lease_until: Timestamp,
+        until: Timestamp,
     ) -> Outcome<()> {
-        let intent = self.intents.get_mut(&save).ok_or(CatalogError::Lapsed)?;
+        let (intent, end) = self.intents.get_mut(&save).ok_or(CatalogError::Lapsed)?;
         intent.extents.extend_from_slice(extents);
-        intent.lease_until = lease_until;
+        *end = until;
         Ok(())
     }
 
@@ -34,11 +34,11 @@ impl State {
         &mut self,
         save: SaveId,
         claimant: SaveId,
-        lease_until: Timestamp,
+        until: Timestamp,
     ) -> Option<Intent> {
-        let mut intent = self.intents.remove(&save)?;
-        (intent.save, intent.lease_until) = (claimant, lease_until);
-        self.intents.insert(claimant, intent.clone());
+        let (mut intent, _) = self.intents.remove(&save)?;
+        intent.save = claimant;
+        self.intents.insert(claimant, (intent.clone(), until));
         Some(intent)
     }
 

@@ -74,12 +74,13 @@ impl Lab {
             stores.push(store);
             faults.push(control);
         }
-        let memory = MemoryCatalog::new();
+        let clock = Arc::new(ManualClock::default());
+        let memory = MemoryCatalog::with_clock(Arc::clone(&clock) as Arc<dyn Clock>);
         Self {
             catalog: CrashingCatalog::new(Arc::new(memory.clone()), world.clone()),
             memory,
             world,
-            clock: Arc::default(),
+            clock,
             servers,
             faults,
             stores,
