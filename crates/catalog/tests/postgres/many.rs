@@ -4,10 +4,15 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use warifu_catalog::{PostgresCatalog, chain_after};
+use warifu_core::format::{ExtentKind, Scheme};
+use warifu_core::head::Timestamp;
+use warifu_core::ids::{ExtentId, Generation, Threshold, VersionNo};
 use warifu_testkit::proxy::Proxy;
 use warifu_testkit::servers::SharedPostgres;
 use warifu_vault::node::{Name, NodeId, NodeKind};
-use warifu_vault::seam::catalog::{Catalog, CatalogError, Durability, RenameMode};
+use warifu_vault::seam::catalog::{
+    Catalog, CatalogError, Commit, Durability, ExtentRecord, IndexSet, Intent, RenameMode,
+};
 
 use crate::common::{key, make, name, new_node, write};
 use crate::{login, new_catalog};
@@ -195,4 +200,67 @@ async fn warm_calls_take_one_round_trip() {
     };
     round().await;
     assert_eq!(round().await, [1; 6]);
+}
+
+/// A file of 100 GB, of which one extent changes: what a save costs does not grow with the square of its places.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_of_25_000_extents_is_saved() {
+    let Some(server) = SharedPostgres::take() else {
+        return;
+    };
+    let (_, catalog) = new_catalog(&server).await;
+    let node = make(&catalog, "large", Durability::Soon).await.unwrap();
+    let document = catalog.attr(node).await.unwrap().unwrap().document;
+    let mut layout: Vec<_> = (0..25_000).map(|_| ExtentId::fresh().unwrap()).collect();
+    let (mut base, mut dealt) = (None, layout.clone());
+    for version in 1..=2 {
+        let [save, head] = std::array::from_fn(|_| ExtentId::fresh().unwrap());
+        let record = |number: usize, extent, kind| ExtentRecord {
+            extent,
+            kind,
+            number: number as u64,
+            len: 4 << 20,
+            threshold: Threshold::new(2, 3).unwrap(),
+            scheme: Scheme::Shamir,
+            generation: Generation(1),
+            document,
+            version: VersionNo(version),
+            owed: IndexSet::EMPTY,
+        };
+        let intent = Intent {
+            save,
+            extents: vec![(head, Generation(1))],
+        };
+        let lease = std::time::Duration::from_secs(600);
+        catalog.begin_save(&intent, lease).await.unwrap();
+        let at = Timestamp {
+            secs: 1,
+            nanos: version as u32,
+        };
+        let mut records = vec![record(0, head, ExtentKind::Head)];
+        let data = dealt.iter().enumerate();
+        records.extend(data.map(|(number, extent)| record(number, *extent, ExtentKind::Data)));
+        let commit = Commit {
+            save,
+            size: 100 << 30,
+            mtime: at,
+            saved_at: at,
+            author: "佐藤".into(),
+            host: "here".into(),
+            head: Some(head),
+            layout: layout.iter().copied().map(Some).collect(),
+            dealt: records,
+            settled: true,
+        };
+        let saved = catalog
+            .commit_save(node, base, commit, write("", Durability::Soon))
+            .await
+            .unwrap();
+        base = saved.head;
+        let found = catalog.version(document, VersionNo(version)).await.unwrap();
+        let found: Vec<_> = found.unwrap().layout.into_iter().flatten().collect();
+        assert!(found == layout, "version {version} has another layout");
+        layout[4711] = ExtentId::fresh().unwrap();
+        dealt = vec![layout[4711]];
+    }
 }
