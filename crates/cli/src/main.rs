@@ -5,6 +5,7 @@ mod commands;
 mod exit;
 mod failure;
 mod fstab;
+mod log;
 mod output;
 mod samples;
 mod stop;

@@ -186,3 +186,33 @@ fn unmounting_is_told_in_json() {
     );
     assert!(begin.elapsed() < Duration::from_secs(20));
 }
+
+/// What a program hears is a number. Which servers it was, the log tells; of which file, it does not.
+#[test]
+fn p6_a_drive_in_the_foreground_logs_what_is_wrong_and_no_name() {
+    let Some(world) = world() else { return };
+    let child = foreground(&world);
+    let mut file = fs::File::create(world.path("drive/処分案.docx")).unwrap();
+    rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    file.write_all(b"unsaved").unwrap();
+    world.away("a");
+    world.away("b");
+    // What was written under the lock is to be saved before it is let go of.
+    rustix::fs::flock(&file, rustix::fs::FlockOperation::Unlock).unwrap();
+    file.sync_all().unwrap_err();
+    world.back("a");
+    world.back("b");
+    drop(file);
+    signal(&child, rustix::process::Signal::TERM);
+    let out = child.wait_with_output().unwrap();
+    let said = text(&out.stderr);
+    let logged: Vec<_> = said.lines().filter(|line| line.contains("WARN")).collect();
+    for what in ["under a lock", "not saved: 2 servers must take their share"] {
+        assert!(logged.iter().any(|line| line.contains(what)), "{said}");
+    }
+    assert!(
+        logged.iter().any(|line| line.contains("honcho: no answer")),
+        "{said}"
+    );
+    assert!(logged.iter().all(|line| !line.contains("処分案")), "{said}");
+}

@@ -110,7 +110,7 @@ impl Callers {
         {
             return Arc::clone(context);
         }
-        let actor = user_name(caller.uid).await;
+        let (actor, sure) = user_name(caller.uid).await;
         let context = Arc::new(Context {
             actor,
             uid: caller.uid,
@@ -119,6 +119,10 @@ impl Callers {
             program: String::new(),
             purpose: String::new(),
         });
+        // Whom the name service could not name just now, it may name the next time.
+        if !sure {
+            return context;
+        }
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= REMEMBERED {
             known.clear();
@@ -136,16 +140,21 @@ impl Callers {
     }
 }
 
-/// The user's name by the system's name service, or `uid:1000`.
-async fn user_name(uid: u32) -> String {
+/// The user's name by the system's name service, or `uid:1000`; and whether the service has answered.
+async fn user_name(uid: u32) -> (String, bool) {
     // The name service may ask a server on the network, so it must not hold up the runtime.
     let found = tokio::task::spawn_blocking(move || {
         nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(uid))
     })
     .await;
+    named(uid, found.unwrap_or(Err(nix::errno::Errno::EIO)))
+}
+
+fn named(uid: u32, found: nix::Result<Option<nix::unistd::User>>) -> (String, bool) {
     match found {
-        Ok(Ok(Some(user))) => user.name,
-        Ok(Ok(None) | Err(_)) | Err(_) => format!("uid:{uid}"),
+        Ok(Some(user)) => (user.name, true),
+        Ok(None) => (format!("uid:{uid}"), true),
+        Err(_) => (format!("uid:{uid}"), false),
     }
 }
 

@@ -3,11 +3,9 @@
 //! The number is all that a program gets to see, so it must be the one that local file systems give in the same case:
 //! office programs act on it. What the number cannot say (which server, how many shares) goes to the log, without names.
 
-use std::fmt;
-
 use fuser::Errno;
 use tracing::Level;
-use warifu_vault::error::{ServerFault, VaultError};
+use warifu_vault::error::VaultError;
 use warifu_vault::node::BadName;
 use warifu_vault::seam::catalog::CatalogError;
 
@@ -33,7 +31,7 @@ impl Refusal {
     /// Never a name or a path.
     pub(crate) fn log(&self, operation: &'static str, node: u64) {
         let Self::Vault(error) = self else { return };
-        let facts = Facts(error);
+        let facts = error.facts();
         match level(error) {
             Level::ERROR => tracing::error!(operation, node, "{facts}"),
             Level::WARN => tracing::warn!(operation, node, "{facts}"),
@@ -127,55 +125,11 @@ fn level(error: &VaultError) -> Level {
     }
 }
 
-/// An error's facts without the file's name.
-struct Facts<'a>(&'a VaultError);
-
-impl fmt::Display for Facts<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            VaultError::TooFewShares {
-                needed,
-                got,
-                faults,
-                version,
-                ..
-            } => {
-                write!(
-                    f,
-                    "version {version} cannot be read now: {needed} good shares are needed and {got} could be had"
-                )?;
-                list(f, faults)
-            }
-            VaultError::NotStored {
-                needed,
-                got,
-                faults,
-                ..
-            } => {
-                write!(
-                    f,
-                    "not saved: {needed} servers must take their share and {got} did"
-                )?;
-                list(f, faults)
-            }
-            // What is damaged may be told by its path.
-            VaultError::Damaged { .. } => f.write_str("what was stored does not fit together"),
-            other => other.fmt(f),
-        }
-    }
-}
-
-fn list(f: &mut fmt::Formatter<'_>, faults: &[ServerFault]) -> fmt::Result {
-    faults
-        .iter()
-        .try_for_each(|fault| write!(f, "; {}: {}", fault.server, fault.fault))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use warifu_core::ids::VersionNo;
-    use warifu_vault::error::Fault;
+    use warifu_vault::error::{Fault, ServerFault};
 
     fn not_stored(full: bool) -> VaultError {
         VaultError::NotStored {
@@ -301,10 +255,10 @@ mod tests {
                 what: "/secret name".into(),
             },
         ] {
-            let text = Facts(&error).to_string();
+            let text = error.facts().to_string();
             assert!(!text.contains("secret"), "{text}");
         }
-        assert!(Facts(&too_few()).to_string().contains("east: no answer"));
+        assert!(too_few().facts().to_string().contains("east: no answer"));
         assert_eq!(level(&too_few()), Level::WARN);
         assert_eq!(level(&VaultError::NotFound { what: "name" }), Level::TRACE);
     }

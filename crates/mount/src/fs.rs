@@ -421,15 +421,19 @@ impl Filesystem for Skin {
         let (drive, caller) = self.asked(request);
         self.lanes.run(Lane::Names, async move {
             let mut sink = |place: u64, name: &[u8], attr: &FileAttr| {
-                drive.told.note(attr);
-                reply.add(
+                let full = reply.add(
                     attr.ino,
                     place,
                     OsStr::from_bytes(name),
                     &BELIEVED,
                     attr,
                     GENERATION,
-                )
+                );
+                // One that does not fit any more is not told.
+                if !full {
+                    drive.told.note(attr);
+                }
+                full
             };
             let listed = drive.read_dir(caller, handle.0, offset, &mut sink).await;
             match listed {

@@ -51,11 +51,11 @@ pub(crate) struct WriteAt {
     pub(crate) table: Option<LockOwner>,
 }
 
-/// Notes who changes a file, by whose closing it is saved.
+/// Notes who has changed a file, by whose closing it is saved. After the change, so that no save which came before it takes it for saved.
 fn note_writer(file: &OpenFile, at: WriteAt) {
     if at.write_back {
         file.node.paged.store(true, Ordering::Relaxed);
-        file.node.written_back.store(true, Ordering::Release);
+        file.node.written_back.note();
     } else {
         file.changers.wrote(at.table);
     }
@@ -69,16 +69,23 @@ impl Drive {
     pub(crate) async fn open(&self, caller: Caller, node: NodeId, flags: i32) -> Answer<Opened> {
         let context = self.callers.act(caller).await;
         let access = access(flags);
-        let handle = self.vault.open(&context, node, access).await?;
+        if access.truncate {
+            self.vault.trust_locks(node).await?;
+        }
+        self.launder(node).await;
+        let kept = Access {
+            truncate: false,
+            ..access
+        };
+        let handle = self.vault.open(&context, node, kept).await?;
         if let Some(attr) = handle.opened() {
             self.catch_up(&file_attr(attr));
         }
         let (opened, file) = self.keep(handle, context, access);
         if access.truncate {
+            let emptied = self.empty(&file, caller).await;
             self.changed();
-            file.changers.shaped(caller);
-            // Emptied by the open itself, so the kernel does not come back about the set-id bits.
-            if let Err(refusal) = self.drop_set_id(&file, caller).await {
+            if let Err(refusal) = emptied {
                 // The kernel will not release what it was never given.
                 let (number, _) = opened;
                 self.release(caller, number, None).await?;
@@ -86,6 +93,32 @@ impl Drive {
             }
         }
         Ok(opened)
+    }
+
+    /// Empties a file as its open asks for. The kernel does not come back about the set-id bits, and where these cannot be taken away, the
+    /// open fails and the contents stay.
+    async fn empty(&self, file: &OpenFile, caller: Caller) -> Answer<()> {
+        self.drop_set_id(file, caller).await?;
+        let emptied = file.handle.set_size(&file.opener, 0).await;
+        file.changers.shaped(caller);
+        Ok(emptied?)
+    }
+
+    /// Lets the kernel write back what programs have changed in mappings of a file, before an open brings the file up to a version that these
+    /// changes were not made to.
+    async fn launder(&self, node: NodeId) {
+        let mapped = self
+            .open
+            .node(node)
+            .filter(|open| open.paged.load(Ordering::Relaxed));
+        let (Some(_), Some(notifier)) = (mapped, self.notifier()) else {
+            return;
+        };
+        // The kernel waits for its writes, which come to us.
+        let told = tokio::task::spawn_blocking(move || notifier.inval_inode(ino(node), 0, 0)).await;
+        if let Ok(Err(error)) = told {
+            tracing::warn!(node = node.0, %error, "the kernel did not write back the pages of a file that is opened again");
+        }
     }
 
     pub(crate) async fn create(
@@ -124,19 +157,9 @@ impl Drive {
                 self.changed();
                 Ok((attr, opened))
             }
-            // Somebody else made it since the kernel looked. Without O_EXCL that is as good.
-            Err(VaultError::Exists) if flags & libc::O_EXCL == 0 => {
-                let attr = self.vault.lookup(&context, parent, name).await?;
-                match attr.kind {
-                    NodeKind::File => {
-                        let opened = self.open(caller, attr.node, flags).await?;
-                        Ok((self.attr(caller, attr.node, Some(opened.0)).await?, opened))
-                    }
-                    NodeKind::Dir => Err(Errno::EISDIR.into()),
-                    // A link must be followed and a pipe opened by the kernel, which looks again when told this.
-                    _ => Err(Errno::ESTALE.into()),
-                }
-            }
+            // Somebody else made it since the kernel looked, which looks again when told this: what it takes for made by the open, it
+            // does not ask whether this caller may open.
+            Err(VaultError::Exists) if flags & libc::O_EXCL == 0 => Err(Errno::ESTALE.into()),
             Err(error) => Err(error.into()),
         }
     }
@@ -186,16 +209,23 @@ impl Drive {
         at: WriteAt,
         data: &[u8],
     ) -> Option<Answer<u32>> {
-        if at.kill_set_id || ((at.append || at.sync) && !at.write_back) {
+        if at.sync && !at.write_back {
             return None;
         }
         let file = self.open.file(number).ok()?;
+        // The kernel asks for it with every write of an ordinary user.
+        if at.kill_set_id && file.node.set_id.load(Ordering::Relaxed) {
+            return None;
+        }
         // Whether a lock is still good may have to be asked.
         if self.vault.has_locks(file.handle.node()) {
             return None;
         }
+        let written = match at.append && !at.write_back {
+            true => file.handle.append_at_once(data)?,
+            false => file.handle.write_at_once(at.offset, data)?,
+        };
         note_writer(&file, at);
-        let written = file.handle.write_at_once(at.offset, data)?;
         self.changed();
         Some(counted(written))
     }
@@ -209,18 +239,17 @@ impl Drive {
     ) -> Answer<u32> {
         let file = self.open.file(number)?;
         self.vault.trust_locks(file.handle.node()).await?;
-        note_writer(&file, at);
         if at.kill_set_id {
             self.drop_set_id(&file, caller).await?;
         }
-        // The kernel appends at the size it remembers, which another program or machine may have changed. It sends one
-        // append at a time, so the true end cannot move between this question and the write.
-        let offset = if at.append && !at.write_back {
-            file.handle.attr().await?.size
+        // The kernel appends at the size it remembers, which another program may have changed.
+        let written = if at.append && !at.write_back {
+            file.handle.append(&file.opener, data.expose()).await
         } else {
-            at.offset
+            let offset = at.offset;
+            file.handle.write(&file.opener, offset, data.expose()).await
         };
-        let written = file.handle.write(&file.opener, offset, data.expose()).await;
+        note_writer(&file, at);
         self.changed();
         if at.sync && !at.write_back && written.is_ok() {
             self.save(&file, true).await?;
@@ -253,8 +282,7 @@ impl Drive {
     /// close(2): saves, if it is closed by who changed it.
     pub(crate) async fn flush(&self, number: u64, table: LockOwner, caller: Caller) -> Answer<()> {
         let file = self.open.file(number)?;
-        let changed =
-            file.node.written_back.load(Ordering::Acquire) || file.changers.includes(table, caller);
+        let changed = file.node.written_back.is_unsaved() || file.changers.includes(table, caller);
         let saved = if changed {
             self.save(&file, false).await
         } else {
@@ -272,18 +300,15 @@ impl Drive {
     }
 
     async fn save(&self, file: &OpenFile, durable: bool) -> Answer<()> {
-        let written_back = file.node.written_back.swap(false, Ordering::AcqRel);
-        let changers = file.changers.take();
+        let (pages, changes) = (file.node.written_back.last(), file.changers.last());
         let saved = if durable {
             file.handle.fsync(&file.opener).await
         } else {
             file.handle.flush(&file.opener).await
         };
-        if saved.is_err() {
-            file.changers.put_back(changers);
-            file.node
-                .written_back
-                .fetch_or(written_back, Ordering::AcqRel);
+        if saved.is_ok() {
+            file.node.written_back.saved(pages);
+            file.changers.saved(changes);
         }
         self.changed();
         Ok(saved?)
@@ -306,7 +331,18 @@ impl Drive {
         {
             self.let_go(caller, node, owner).await;
         }
-        let released = file.handle.release(&file.opener).await;
+        // A mapping may be changed after its descriptor was closed, and no close comes after that.
+        let pages = file.node.written_back.last();
+        let changed = file.node.written_back.is_unsaved() || !file.changers.is_empty();
+        let released = if changed && file.handle.is_for_writing() {
+            let saved = file.handle.release_saved(&file.opener).await;
+            if saved.is_ok() {
+                file.node.written_back.saved(pages);
+            }
+            saved
+        } else {
+            file.handle.release(&file.opener).await
+        };
         if let Err(error) = released {
             Refusal::from(error).log("release", node.0);
         }
@@ -329,36 +365,32 @@ impl Drive {
             .checked_add(len)
             .filter(|_| len > 0)
             .ok_or(Errno::EINVAL)?;
-        let size = file.handle.attr().await?.size;
-        file.changers.shaped(caller);
-        match mode {
-            0 => {
-                if end > size {
-                    let (_, free) = self.room().await?;
-                    if (end - size) / u64::from(ROOM_BLOCK) > free {
-                        return Err(Errno::ENOSPC.into());
-                    }
-                    file.handle.set_size(&file.opener, end).await?;
-                }
+        self.vault.trust_locks(file.handle.node()).await?;
+        if mode == 0 {
+            let more = end.saturating_sub(file.handle.size().await);
+            if more > 0 && more / u64::from(ROOM_BLOCK) > self.room().await?.1 {
+                return Err(Errno::ENOSPC.into());
             }
-            libc::FALLOC_FL_KEEP_SIZE => {}
-            PUNCH => zero(&file, offset, end.min(size)).await?,
-            libc::FALLOC_FL_ZERO_RANGE => {
-                zero(&file, offset, end.min(size)).await?;
-                if end > size {
-                    file.handle.set_size(&file.opener, end).await?;
-                }
-            }
-            ZERO_KEEPING_SIZE => zero(&file, offset, end.min(size)).await?,
-            _ => return Err(Errno::EOPNOTSUPP.into()),
         }
+        let (handle, opener) = (&file.handle, &file.opener);
+        let done = match mode {
+            0 => handle.grow_to(opener, end).await,
+            libc::FALLOC_FL_KEEP_SIZE => Ok(()),
+            PUNCH | ZERO_KEEPING_SIZE => handle.punch(opener, offset, len).await,
+            libc::FALLOC_FL_ZERO_RANGE => match handle.punch(opener, offset, len).await {
+                Ok(()) => handle.grow_to(opener, end).await,
+                failed => failed,
+            },
+            _ => return Err(Errno::EOPNOTSUPP.into()),
+        };
+        file.changers.shaped(caller);
         self.changed();
-        Ok(())
+        Ok(done?)
     }
 
     /// lseek(2) for data and holes. Where the holes are is not kept, so a file is all data with one hole at its end.
     pub(crate) async fn seek(&self, number: u64, offset: i64, whence: i32) -> Answer<i64> {
-        let size = self.open.file(number)?.handle.attr().await?.size;
+        let size = self.open.file(number)?.handle.size().await;
         let size = i64::try_from(size).map_err(|_| Errno::EOVERFLOW)?;
         if !(0..size).contains(&offset) {
             return Err(Errno::ENXIO.into());
@@ -396,13 +428,6 @@ impl Drive {
 
 const PUNCH: i32 = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
 const ZERO_KEEPING_SIZE: i32 = libc::FALLOC_FL_ZERO_RANGE | libc::FALLOC_FL_KEEP_SIZE;
-
-async fn zero(file: &OpenFile, from: u64, to: u64) -> Answer<()> {
-    if from < to {
-        file.handle.punch(&file.opener, from, to - from).await?;
-    }
-    Ok(())
-}
 
 fn blocks(total: Option<u64>, free: Option<u64>) -> (u64, u64) {
     let free = free.unwrap_or(UNKNOWN_ROOM);

@@ -30,7 +30,8 @@ pub(crate) enum Lane {
 /// How many requests of each lane run at once. Those above it wait in their turn; the kernel bounds how many there can
 /// be, one for each thread that uses the drive and its own read-ahead and write-back.
 const NAMES: usize = 256;
-/// A request is 1 MiB at most, so this also bounds the memory that requests take.
+/// A request is 1 MiB at most, so this also bounds the memory that reads take. A write that waits for its turn has its data with it: one for each
+/// thread that writes.
 const DATA: usize = 128;
 const SAVES: usize = 128;
 const LOCKS: usize = 4096;

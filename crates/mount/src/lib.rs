@@ -38,6 +38,8 @@
 #![cfg(target_os = "linux")]
 
 mod acl;
+#[cfg(test)]
+mod asked_directly;
 mod attrs;
 mod caller;
 mod changers;

@@ -52,11 +52,13 @@ impl Drive {
         let context = self.callers.act(caller).await;
         let mut attr = None;
         if let Some(size) = set.size {
+            self.vault.trust_locks(node).await?;
             // ftruncate comes with its file, and the size changes in memory until that file is closed; truncate does not.
             match set.handle.map(|number| self.open.file(number)) {
                 Some(Ok(file)) => {
+                    let done = file.handle.set_size(&file.opener, size).await;
                     file.changers.shaped(caller);
-                    file.handle.set_size(&file.opener, size).await?;
+                    done?;
                 }
                 Some(Err(_)) | None => {
                     attr = Some(self.vault.truncate(&context, node, size).await?)

@@ -9,7 +9,7 @@ use tokio::sync::Mutex as AsyncMutex;
 use warifu_vault::node::NodeId;
 use warifu_vault::{Context, FileHandle};
 
-use crate::changers::Changers;
+use crate::changers::{Changers, WrittenBack};
 use crate::dirs::Stream;
 
 /// What the open handles of one file have in common.
@@ -18,8 +18,8 @@ pub(crate) struct OpenNode {
     handles: AtomicU64,
     /// Pages of the file may lie in the kernel's page cache: it was mapped into memory, or executed.
     pub(crate) paged: AtomicBool,
-    /// The kernel has written back pages of a mapping since the file was saved; it may use any handle for that.
-    pub(crate) written_back: AtomicBool,
+    /// Pages of mappings that the kernel has written back; it may use any handle for that.
+    pub(crate) written_back: WrittenBack,
     /// The file may have set-id bits, which the next write of an ordinary user takes away. True until somebody looked.
     pub(crate) set_id: AtomicBool,
 }
@@ -29,7 +29,7 @@ impl Default for OpenNode {
         Self {
             handles: AtomicU64::new(0),
             paged: AtomicBool::new(false),
-            written_back: AtomicBool::new(false),
+            written_back: WrittenBack::default(),
             set_id: AtomicBool::new(true),
         }
     }

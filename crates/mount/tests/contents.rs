@@ -526,3 +526,68 @@ fn p5_a_child_started_in_the_middle_of_a_save_does_not_end_it() {
         b"from the child\nfrom the parent\n"
     );
 }
+
+/// A program may close a file, change it in a mapping, and end; meanwhile somebody else looks at it all day.
+#[test]
+fn p5_what_a_mapping_changed_after_the_close_is_saved_although_others_have_the_file_open() {
+    for rig in [Rig::new(), Rig::with_pages()].into_iter().flatten() {
+        fs::write(rig.at("file"), "begun, and more").unwrap();
+        let saves = || {
+            let log = rig.audit();
+            log.iter().filter(|row| row.entry.act == Act::Save).count()
+        };
+        let before = saves();
+        let reader = File::open(rig.at("file")).unwrap();
+        python(
+            &rig.at("file"),
+            "file = os.open(path, os.O_RDWR)
+map = mmap.mmap(file, 15)
+os.close(file)
+for number in os.listdir('/proc/self/fd'):
+    try:
+        if os.readlink('/proc/self/fd/' + number) == path:
+            os.close(int(number))
+    except OSError:
+        pass
+map[0:5] = b'ended'
+os._exit(0)",
+        );
+        let began = std::time::Instant::now();
+        while saves() == before {
+            assert!(began.elapsed() < std::time::Duration::from_secs(30));
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        drop(reader);
+        assert_eq!(
+            fs::read_to_string(rig.at("file")).unwrap(),
+            "ended, and more"
+        );
+    }
+}
+
+/// A program is in the middle of a save, and another one sets the size of the file by its name.
+#[test]
+fn p5_a_truncation_by_name_does_not_save_half_a_document() {
+    let Some(rig) = Rig::new() else { return };
+    let path = rig.at("document");
+    fs::write(&path, b"the old version").unwrap();
+    let saves = || {
+        let log = rig.audit();
+        log.iter().filter(|row| row.entry.act == Act::Save).count()
+    };
+    let before = saves();
+    let mut file = update(&path);
+    file.write_all(b"half").unwrap();
+    python(&path, "os.truncate(path, 8)");
+    assert_eq!(fs::metadata(&path).unwrap().len(), 8);
+    assert_eq!(saves(), before, "half a document was saved");
+    close(file).unwrap();
+    assert_eq!(saves(), before + 1);
+    assert_eq!(fs::read(&path).unwrap(), b"halfold ");
+    // Nobody is changing it: it is saved at once, although somebody has it open.
+    let reader = File::open(&path).unwrap();
+    python(&path, "os.truncate(path, 4)");
+    assert_eq!(saves(), before + 2);
+    drop(reader);
+    assert_eq!(fs::read(&path).unwrap(), b"half");
+}

@@ -524,3 +524,42 @@ fn with_open_device(test: &str) {
         .unwrap();
     assert!(status.success(), "see above");
 }
+
+/// Two programs have written through one descriptor. While the close of the first waits for servers, the second closes too.
+#[test]
+fn p5_whoever_closes_while_the_same_changes_are_being_saved_hears_what_becomes_of_them() {
+    let Some(rig) = Rig::new() else { return };
+    for faults in &rig.faults {
+        faults.set(State::Hung);
+    }
+    let script = "import os, sys, time
+file = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
+def close():
+    try:
+        os.close(file)
+        return 0
+    except OSError as error:
+        return error.errno
+os.write(file, b'parent')
+(heard, tell) = os.pipe()
+child = os.fork()
+if child == 0:
+    os.write(file, b'child')
+    os.write(tell, b'written')
+    time.sleep(0.5)
+    os._exit(close())
+os.read(heard, 7)
+mine = close()
+theirs = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+print(mine, theirs)";
+    let output = Command::new("python3")
+        .args(["-c", script])
+        .arg(rig.at("file"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(said.trim(), format!("{0} {0}", libc::EIO), "{output:?}");
+    for faults in &rig.faults {
+        faults.heal();
+    }
+}

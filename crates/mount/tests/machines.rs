@@ -10,7 +10,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rig::{Machine, Rig, close, errno, noise};
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock};
 
 /// Longer than anything here takes on the slowest machine. What is waited for comes much sooner, or never.
 const EVER: Duration = Duration::from_secs(60);
@@ -424,4 +424,92 @@ fn p8_two_drives_that_save_the_same_file_both_keep_their_work() {
     assert!(names[0].starts_with("list (conflict "), "{names:?}");
     assert_eq!(fs::read_to_string(there.at(&names[0])).unwrap(), "mine");
     assert_eq!(fs::read_to_string(rig.at("list.xlsx")).unwrap(), "them");
+}
+
+/// A machine sleeps past its lease, and another one gets the lock: no way of changing the file is left to the first.
+#[test]
+fn p8_a_lost_lock_stops_every_change() {
+    if !rig::can_mount() {
+        return;
+    }
+    let mut options = rig::options();
+    options.session_lease = Duration::from_secs(2);
+    options.catalog_patience = Duration::ZERO;
+    let mut rig = Rig::with(options);
+    rig.mount(|_| {}).unwrap();
+    let (there, line) = rig.machine_on_a_line("there");
+    fs::write(rig.at("f"), "not to be changed").unwrap();
+    until("the file", || there.at("f").exists());
+    let file = open(&there.at("f"));
+    lock(&file, "flock", libc::F_WRLCK, ALL, false).unwrap();
+    line.cut_off(true);
+    let mine = open(&rig.at("f"));
+    until("the other lease ends", || {
+        lock(&mine, "flock", libc::F_WRLCK, ALL, false).is_ok()
+    });
+    line.cut_off(false);
+    let path = there.at("f");
+    until("the lock is known to be lost", || {
+        file.write_at(b"x", 0).is_err()
+    });
+    assert_eq!(errno(file.write_at(b"x", 0)), libc::EIO);
+    assert_eq!(errno(file.set_len(0)), libc::EIO, "ftruncate");
+    let longer = fallocate(&file, FallocateFlags::empty(), 0, 1000);
+    assert_eq!(longer, Err(rustix::io::Errno::IO), "fallocate");
+    let truncated = OpenOptions::new().write(true).truncate(true).open(&path);
+    assert_eq!(errno(truncated), libc::EIO, "O_TRUNC");
+    let truncated = nix::unistd::truncate(&path, 3);
+    assert_eq!(truncated, Err(nix::errno::Errno::EIO), "truncate");
+    drop(file);
+    drop(mine);
+    drop(there);
+    assert_eq!(
+        fs::read_to_string(rig.at("f")).unwrap(),
+        "not to be changed"
+    );
+    assert_eq!(fs::read_dir(rig.drive()).unwrap().count(), 1);
+}
+
+/// Nothing is heard of what the other machine saves: the changes of a mapping are of what was mapped all the same.
+#[test]
+fn p8_an_open_does_not_put_mapped_changes_upon_a_version_that_they_were_not_made_to() {
+    let Some(rig) = Rig::new() else { return };
+    fs::write(rig.at("f"), "first version").unwrap();
+    let (there, line) = rig.machine_on_a_line("there");
+    let script = "import mmap, os, sys
+file = os.open(sys.argv[1], os.O_RDWR)
+map = mmap.mmap(file, 13)
+map[0:5] = b'MINE!'
+print('CHANGED', flush=True)
+sys.stdin.read()
+os._exit(0)";
+    let mut program = Command::new("python3")
+        .args(["-c", script])
+        .arg(there.at("f"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(program.stdout.take().unwrap());
+    assert!(said.by_ref().lines().any(|line| line.unwrap() == "CHANGED"));
+    line.deaf(true);
+    fs::write(rig.at("f"), "second, which is longer").unwrap();
+    // Somebody looks at it.
+    let _ = fs::read(there.at("f")).unwrap();
+    drop(program.stdin.take());
+    program.wait().unwrap();
+    until("the copy", || {
+        fs::read_dir(rig.drive()).unwrap().count() == 2
+    });
+    assert_eq!(
+        fs::read_to_string(rig.at("f")).unwrap(),
+        "second, which is longer"
+    );
+    let copy = fs::read_dir(rig.drive())
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let copy = copy
+        .into_iter()
+        .find(|path| path.to_string_lossy().contains("conflict"));
+    assert_eq!(fs::read_to_string(copy.unwrap()).unwrap(), "MINE! version");
 }

@@ -246,7 +246,57 @@ impl From<CatalogError> for VaultError {
     }
 }
 
+/// An error's facts without names of files: what may be logged.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'a>(&'a VaultError);
+
+impl fmt::Display for Facts<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let faults = match self.0 {
+            VaultError::TooFewShares {
+                needed,
+                got,
+                faults,
+                version,
+                ..
+            } => {
+                write!(
+                    f,
+                    "version {version} cannot be read now: {needed} good shares are needed and {got} could be had"
+                )?;
+                faults
+            }
+            VaultError::NotStored {
+                needed,
+                got,
+                faults,
+                ..
+            } => {
+                write!(
+                    f,
+                    "not saved: {needed} servers must take their share and {got} did"
+                )?;
+                faults
+            }
+            // What is damaged may be told by its path.
+            VaultError::Damaged { .. } => {
+                return f.write_str("what was stored does not fit together");
+            }
+            other => return other.fmt(f),
+        };
+        faults
+            .iter()
+            .try_for_each(|fault| write!(f, "; {}: {}", fault.server, fault.fault))
+    }
+}
+
 impl VaultError {
+    /// What may be logged of it: which servers, and how many shares; never which file.
+    #[must_use]
+    pub const fn facts(&self) -> Facts<'_> {
+        Facts(self)
+    }
+
     /// What can be told where the error itself is kept for somebody else: the facts without names and servers.
     pub(crate) fn without_names(&self) -> Self {
         match self {

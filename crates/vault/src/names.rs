@@ -363,15 +363,19 @@ impl Vault {
         Ok(self.inner.with_open(attr).await)
     }
 
-    /// Sets a file's size. Saves at once when nobody has the file open.
+    /// Sets a file's size. Saves at once, but for a file that somebody is in the middle of changing: whoever that is saves both.
     ///
     /// # Errors
     /// As for [`FileHandle::write`] and [`FileHandle::flush`].
     pub async fn truncate(&self, ctx: &Context, node: NodeId, size: u64) -> Result<Attr> {
         let handle = self.open(ctx, node, Access::READ_WRITE).await?;
         let changed = async {
+            let halfway = handle.file().state.read().await.needs_saving();
             handle.set_size(ctx, size).await?;
-            handle.flush(ctx).await
+            match halfway {
+                true => Ok(()),
+                false => handle.flush(ctx).await,
+            }
         }
         .await;
         let released = handle.release(ctx).await;

@@ -67,6 +67,9 @@ pub async fn run(args: args::Mount) -> Done {
         return background(wish).await;
     }
     if args.foreground {
+        if !crate::quiet() {
+            crate::log::to_stderr();
+        }
         let served = serve(wish, |dir| {
             // Heard by systemd where a unit of type notify started this, and by nobody otherwise.
             let _ = sd_notify::notify(&[NotifyState::Ready]);

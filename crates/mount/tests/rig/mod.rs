@@ -12,6 +12,7 @@ use tokio::runtime::Runtime;
 use warifu_catalog::SqliteCatalog;
 use warifu_core::ids::{ShareIndex, Threshold};
 use warifu_mount::{Caching, Ended, Mount, MountError, MountOptions, Mounted};
+use warifu_testkit::catalogs::CrashingCatalog;
 use warifu_testkit::stores::{Faults, FaultyStore, MemoryStore};
 use warifu_testkit::world::World;
 use warifu_vault::keys::{Candidate, Expected, Founded, found, unlock};
@@ -200,6 +201,36 @@ impl Rig {
         }
     }
 
+    /// Another machine that can be cut off from the catalogue.
+    pub fn machine_on_a_line(&self, name: &str) -> (Machine, CrashingCatalog) {
+        let catalog_key = self.founded.key.catalog_key(self.founded.vault);
+        let catalog =
+            SqliteCatalog::open(&self.dir.path().join("catalog.db"), catalog_key).unwrap();
+        let line = CrashingCatalog::new(Arc::new(catalog), World::new(0));
+        let vault = start_on(
+            &self.runtime,
+            Arc::new(line.clone()),
+            &self.candidates,
+            &self.founded,
+            self.options.clone(),
+        );
+        let dir = self.dir.path().join(name);
+        std::fs::create_dir(&dir).unwrap();
+        let mut options = MountOptions::new(&dir);
+        options.allow_other = true;
+        let handle = self.runtime.handle().clone();
+        let mounted = self
+            .runtime
+            .block_on(Mount::new(vault.clone(), options, handle))
+            .unwrap();
+        let machine = Machine {
+            dir,
+            vault,
+            mounted: Some(mounted),
+        };
+        (machine, line)
+    }
+
     /// The whole audit log.
     pub fn audit(&self) -> Vec<AuditRow> {
         self.runtime
@@ -245,6 +276,20 @@ fn start(
     founded: &Founded,
     options: Options,
 ) -> (Vault, Arc<dyn Catalog>) {
+    let catalog_key = founded.key.catalog_key(founded.vault);
+    let catalog: Arc<dyn Catalog> =
+        Arc::new(SqliteCatalog::open(&dir.join("catalog.db"), catalog_key).unwrap());
+    let vault = start_on(runtime, Arc::clone(&catalog), candidates, founded, options);
+    (vault, catalog)
+}
+
+fn start_on(
+    runtime: &Runtime,
+    catalog: Arc<dyn Catalog>,
+    candidates: &[Candidate],
+    founded: &Founded,
+    options: Options,
+) -> Vault {
     let threshold = Threshold::new(2, 3).unwrap();
     let seats: Vec<_> = founded
         .servers
@@ -258,9 +303,6 @@ fn start(
         seats: seats.clone(),
     };
     let key = runtime.block_on(unlock(candidates, &expected)).unwrap().key;
-    let catalog_key = key.catalog_key(founded.vault);
-    let catalog: Arc<dyn Catalog> =
-        Arc::new(SqliteCatalog::open(&dir.join("catalog.db"), catalog_key).unwrap());
     let servers = candidates
         .iter()
         .zip(seats)
@@ -278,8 +320,8 @@ fn start(
         servers,
         options,
     };
-    let started = Vault::start(config, key, Arc::clone(&catalog), Arc::new(SystemClock));
-    (runtime.block_on(started).unwrap(), catalog)
+    let started = Vault::start(config, key, catalog, Arc::new(SystemClock));
+    runtime.block_on(started).unwrap()
 }
 
 impl Drop for Rig {

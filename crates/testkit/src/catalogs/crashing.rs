@@ -47,6 +47,8 @@ struct Script {
     faults: Mutex<BTreeMap<u64, CatalogFault>>,
     always: Mutex<Option<CatalogFault>>,
     silent: AtomicBool,
+    deaf: AtomicBool,
+    late: Mutex<Duration>,
     storm: Mutex<Option<(World, u8)>>,
     calls: AtomicU64,
 }
@@ -92,6 +94,29 @@ impl CrashingCatalog {
         self.script.silent.store(cut, Ordering::SeqCst);
     }
 
+    /// From now on each call takes so long before anything is done.
+    pub fn answer_after(&self, late: Duration) {
+        *self
+            .script
+            .late
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = late;
+    }
+
+    /// From now on, or (with `false`) no longer, nothing is heard of what other sessions change.
+    pub fn deaf(&self, deaf: bool) {
+        self.script.deaf.store(deaf, Ordering::SeqCst);
+    }
+
+    pub(super) fn is_deaf(&self) -> Result<(), CatalogError> {
+        match self.script.deaf.load(Ordering::SeqCst) {
+            true => Err(CatalogError::NoAnswer {
+                detail: "notices do not come".into(),
+            }),
+            false => Ok(()),
+        }
+    }
+
     /// From now on each call takes its time, drawn from a world, and so many writes in a hundred get no answer: half of them are done
     /// all the same.
     pub fn storm(&self, world: World, percent: u8) {
@@ -110,7 +135,12 @@ impl CrashingCatalog {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let Some((world, percent)) = &*storm else {
-            return (Duration::ZERO, Duration::ZERO, None);
+            let late = self
+                .script
+                .late
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            return (*late, Duration::ZERO, None);
         };
         let call = self.script.calls.fetch_add(1, Ordering::SeqCst);
         let draw = |what: &[u8]| world.draw(&[what, &call.to_le_bytes()]);

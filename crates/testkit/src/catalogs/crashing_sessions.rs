@@ -49,6 +49,7 @@ impl Sessions for CrashingCatalog {
     }
 
     async fn notices(&self, after: u64, limit: usize) -> Result<Notices, CatalogError> {
+        self.is_deaf()?;
         self.read(self.shared()?.notices(after, limit)).await
     }
 

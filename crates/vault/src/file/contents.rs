@@ -18,6 +18,26 @@ use crate::joining;
 use crate::seam::clock::Timestamp;
 use crate::vault::{Inner, lock};
 
+/// Where a write goes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Place {
+    /// To an offset.
+    At(u64),
+    /// To the end, wherever that is at the moment of the write.
+    End,
+}
+
+impl Place {
+    /// The offset, and whether so many bytes can be written there.
+    fn find(self, state: &FileState, len: usize) -> Result<u64> {
+        let offset = match self {
+            Self::At(offset) => offset,
+            Self::End => state.size,
+        };
+        fits(offset, len).map(|()| offset)
+    }
+}
+
 /// The part of an extent that a stretch of the file covers.
 #[derive(Clone, Copy, Debug)]
 struct Stretch {
@@ -315,21 +335,23 @@ impl Inner {
         }
     }
 
-    /// Writes `data` at `offset`; the file grows as needed, with zeros between its old end and `offset`.
+    /// Writes `data`; the file grows as needed, with zeros between its old end and where they go.
     pub(crate) async fn write(
         self: &Arc<Self>,
         file: &Arc<OpenFile>,
-        offset: u64,
+        place: Place,
         data: &[u8],
         now: Timestamp,
     ) -> Result<()> {
-        fits(offset, data.len())?;
-        if data.is_empty() {
-            return Ok(());
-        }
+        // Before, so that what is refused takes no room: a program may go on and on.
+        self.make_room(file).await?;
         let full = loop {
             let missing = {
                 let mut state = file.state.write().await;
+                let offset = place.find(&state, data.len())?;
+                if data.is_empty() {
+                    return Ok(());
+                }
                 match needed_first(&state, offset, data.len()) {
                     None => break self.copy_in(file, &mut state, offset, data, now),
                     Some(number) => number,
@@ -340,7 +362,9 @@ impl Inner {
         for number in full {
             self.send_early(file, number);
         }
-        self.make_room(file).await
+        // It is taken, whatever becomes of this; the next write finds out.
+        let _ = self.make_room(file).await;
+        Ok(())
     }
 
     /// As [`write`](Self::write) where nothing has to be fetched, sent or waited for; `None` where something has, and then
@@ -348,13 +372,10 @@ impl Inner {
     pub(crate) fn write_at_once(
         self: &Arc<Self>,
         file: &Arc<OpenFile>,
-        offset: u64,
+        place: Place,
         data: &[u8],
         now: Timestamp,
     ) -> Option<Result<()>> {
-        if let Err(error) = fits(offset, data.len()) {
-            return Some(Err(error));
-        }
         // A buffer that grows takes twice as much.
         let most = data.len().saturating_mul(2).max(EXTENT as usize);
         if self.ledger.held().saturating_add(most) > self.options.memory_limit {
@@ -362,6 +383,10 @@ impl Inner {
         }
         let full = {
             let mut state = file.state.try_write().ok()?;
+            let offset = match place.find(&state, data.len()) {
+                Ok(offset) => offset,
+                Err(error) => return Some(Err(error)),
+            };
             if needed_first(&state, offset, data.len()).is_some() {
                 return None;
             }
@@ -439,6 +464,17 @@ impl Inner {
             }
             self.load(file, boundary).await?;
         }
+    }
+
+    /// Lets the file grow to `size` with zeros, if it is shorter.
+    pub(crate) async fn grow_to(&self, file: &OpenFile, size: u64, now: Timestamp) -> Result<()> {
+        fits(size, 0)?;
+        let mut state = file.state.write().await;
+        if size > state.size {
+            state.size = size;
+            state.touch(now);
+        }
+        Ok(())
     }
 
     /// Makes a stretch of the file zeros; its size stays.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::contents::Place;
 use super::plain::Contents;
 use super::state::{FileState, OpenFile};
 use super::waiting::is_silence;
@@ -46,11 +47,16 @@ impl Access {
     };
 }
 
-/// What is to become of a handle that is the last one of its file.
+/// What is to become of a handle, above all of the last one of its file.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Last {
+    /// It stays, the last one or not.
+    AllStay,
+    /// It stays, if it is the last one.
     Stays,
+    /// The last one ends, if nothing is left to save.
     EndsSaved,
+    /// The last one ends.
     Ends,
 }
 
@@ -78,6 +84,8 @@ pub struct FileHandle {
     held: Option<Held>,
     /// The attributes that the file was opened with.
     opened: Option<Attr>,
+    /// On whose behalf it is being opened, until it has been.
+    opening: Option<Context>,
 }
 
 impl Vault {
@@ -92,11 +100,13 @@ impl Vault {
             inner.writable()?;
         }
         let mut handle = inner.handle(node, access);
+        handle.opening = Some(ctx.clone());
         handle.opened = Some(inner.open_audited(ctx, &handle).await?);
         handle.hold(ctx);
         if access.truncate {
             inner.set_size(&handle.file, 0, inner.clock.now()).await?;
         }
+        handle.opening = None;
         Ok(handle)
     }
 
@@ -138,6 +148,7 @@ impl Vault {
             released: AtomicBool::new(false),
             held: None,
             opened: None,
+            opening: None,
         })
     }
 
@@ -173,6 +184,7 @@ impl Inner {
             released: AtomicBool::new(false),
             held: None,
             opened: None,
+            opening: None,
         }
     }
 
@@ -181,11 +193,14 @@ impl Inner {
     fn end_handle(&self, file: &OpenFile, last: Last) -> Ended {
         let mut registry = self.registry();
         if file.handles.load(Ordering::Acquire) > 1 {
+            if last == Last::AllStay {
+                return Ended::Not;
+            }
             file.handles.fetch_sub(1, Ordering::AcqRel);
             return Ended::NotLast;
         }
         let may_end = match last {
-            Last::Stays => false,
+            Last::AllStay | Last::Stays => false,
             Last::EndsSaved => file
                 .state
                 .try_read()
@@ -231,6 +246,7 @@ impl Inner {
         let opened = self.catalog.open(file.node, entry, Durability::Soon).await;
         let (attr, version) = need_file(opened)?;
         // Kept for somebody on another machine who has it open. Here only a name that the kernel still believes in can lead to it.
+        // What was left behind of it here stays so, and is saved as a copy.
         if attr.nlink == 0 && file.handles.load(Ordering::Acquire) == 1 {
             return Err(VaultError::Stale);
         }
@@ -268,6 +284,12 @@ impl FileHandle {
         self.file.node
     }
 
+    /// Whether the file was opened for writing.
+    #[must_use]
+    pub const fn is_for_writing(&self) -> bool {
+        self.access.write
+    }
+
     /// Lets others see who has the file open for writing.
     pub(crate) fn hold(&mut self, ctx: &Context) {
         if self.access.write {
@@ -294,7 +316,9 @@ impl FileHandle {
             }
         };
         let state = self.file.state.read().await;
-        Ok(live(attr, &state, self.file.frozen))
+        // What is read through the handle stays as it is when somebody else saves the file.
+        let own = self.file.frozen || state.head != attr.head;
+        Ok(live(attr, &state, own))
     }
 
     /// Reads up to `len` bytes from `offset`; fewer at the end of the file.
@@ -322,9 +346,22 @@ impl FileHandle {
     /// [`VaultError::TooLarge`]; [`VaultError::TooFewShares`] when the bytes around cannot be read;
     /// [`VaultError::NotStored`] when RAM is short and the servers do not take what is in it.
     pub async fn write(&self, _ctx: &Context, offset: u64, data: &[u8]) -> Result<usize> {
+        self.write_to(Place::At(offset), data).await
+    }
+
+    /// Writes `data` at the end of what this handle reads, which is not the end of what somebody else has saved meanwhile. Returns how
+    /// many bytes were taken: all of them.
+    ///
+    /// # Errors
+    /// As for [`write`](Self::write).
+    pub async fn append(&self, _ctx: &Context, data: &[u8]) -> Result<usize> {
+        self.write_to(Place::End, data).await
+    }
+
+    async fn write_to(&self, place: Place, data: &[u8]) -> Result<usize> {
         self.for_writing()?;
         self.inner
-            .write(&self.file, offset, data, self.inner.clock.now())
+            .write(&self.file, place, data, self.inner.clock.now())
             .await?;
         Ok(data.len())
     }
@@ -332,12 +369,26 @@ impl FileHandle {
     /// As [`write`](Self::write), where nothing has to be waited for; `None` where something has, and then nothing was done. On a
     /// tokio runtime, since what is written may be sent on.
     pub fn write_at_once(&self, offset: u64, data: &[u8]) -> Option<Result<usize>> {
+        self.write_to_at_once(Place::At(offset), data)
+    }
+
+    /// As [`append`](Self::append), where nothing has to be waited for; otherwise as [`write_at_once`](Self::write_at_once).
+    pub fn append_at_once(&self, data: &[u8]) -> Option<Result<usize>> {
+        self.write_to_at_once(Place::End, data)
+    }
+
+    fn write_to_at_once(&self, place: Place, data: &[u8]) -> Option<Result<usize>> {
         if let Err(error) = self.for_writing() {
             return Some(Err(error));
         }
         let now = self.inner.clock.now();
-        let written = self.inner.write_at_once(&self.file, offset, data, now)?;
+        let written = self.inner.write_at_once(&self.file, place, data, now)?;
         Some(written.map(|()| data.len()))
+    }
+
+    /// How long what this handle reads is, in bytes. Asks nobody.
+    pub async fn size(&self) -> u64 {
+        self.file.state.read().await.size
     }
 
     /// Cuts the file off at `size`, or lets it grow to it with zeros.
@@ -348,6 +399,17 @@ impl FileHandle {
         self.for_writing()?;
         self.inner
             .set_size(&self.file, size, self.inner.clock.now())
+            .await
+    }
+
+    /// Lets the file grow to `size` with zeros, if it is shorter.
+    ///
+    /// # Errors
+    /// As for [`write`](Self::write).
+    pub async fn grow_to(&self, _ctx: &Context, size: u64) -> Result<()> {
+        self.for_writing()?;
+        self.inner
+            .grow_to(&self.file, size, self.inner.clock.now())
             .await
     }
 
@@ -398,6 +460,21 @@ impl FileHandle {
     /// As for [`flush`](Self::flush); what could not be saved is lost then, and named at
     /// [`Vault::shutdown`](crate::vault::Vault::shutdown).
     pub async fn release(&self, ctx: &Context) -> Result<()> {
+        self.end(ctx, Last::Stays).await
+    }
+
+    /// As [`release`](Self::release), and saves before it also where others have the file open: for a handle through which something was
+    /// changed after its program had closed it.
+    ///
+    /// # Errors
+    /// As for [`release`](Self::release); as long as others have the file open, they have the changes.
+    pub async fn release_saved(&self, ctx: &Context) -> Result<()> {
+        let all = self.access.write && !self.inner.options.read_only;
+        self.end(ctx, if all { Last::AllStay } else { Last::Stays })
+            .await
+    }
+
+    async fn end(&self, ctx: &Context, mut last: Last) -> Result<()> {
         if self.released.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
@@ -414,7 +491,6 @@ impl FileHandle {
         let (inner, file) = (&self.inner, &self.file);
         // Whoever opens the file meanwhile waits at the gate: what they are about to write is not for this save.
         let _gate = file.gate.lock().await;
-        let mut last = Last::Stays;
         loop {
             match inner.end_handle(file, last) {
                 Ended::NotLast => return Ok(()),
@@ -458,7 +534,12 @@ impl Drop for FileHandle {
         if *self.released.get_mut() || self.file.frozen {
             return;
         }
-        if self.inner.end_handle(&self.file, Last::Ends) != Ended::Last {
+        // An open that failed must not take along what somebody else has left behind, or leaves while it waits.
+        if self
+            .inner
+            .stays_left_behind(&self.file, self.opening.take())
+            || self.inner.end_handle(&self.file, Last::Ends) != Ended::Last
+        {
             return;
         }
         // Without a runtime the process is ending, and its RAM with it.
@@ -469,9 +550,10 @@ impl Drop for FileHandle {
     }
 }
 
-/// Attributes with what is not saved yet.
+/// Attributes with what is not saved yet. What was read of the catalogue before a save of this process may be older than the state.
 pub(crate) fn live(mut attr: Attr, state: &FileState, frozen: bool) -> Attr {
-    if frozen || state.dirty {
+    let newer = state.document == attr.document && state.version > attr.version;
+    if frozen || state.dirty || newer {
         attr.size = state.size;
         attr.mtime = state.mtime;
         attr.ctime = attr.ctime.max(state.mtime);

@@ -10,8 +10,10 @@
 //! to 3 for one extent), and the save sends what is left.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use futures_util::{TryStreamExt, stream};
+use tokio::sync::OwnedRwLockReadGuard;
 use warifu_core::format::ExtentKind;
 use warifu_core::head::{Content, Head};
 use warifu_core::ids::{ExtentId, Generation, VersionNo};
@@ -23,12 +25,15 @@ use crate::context::Context;
 use crate::dealing::{self, Purpose, Put};
 use crate::error::{Result, ServerFault, VaultError};
 use crate::node::Attr;
-use crate::seam::catalog::{Durability, Intent, SaveId};
+use crate::seam::catalog::{About, Durability, Intent, SaveId};
 use crate::seam::clock::Timestamp;
 use crate::vault::Inner;
 
 /// How many changed extents a save deals at one moment. More than these are sent before, a few at a time.
 const AT_ONCE: usize = 4;
+
+/// How often a save asks for what it needs without holding up who writes.
+const ROUNDS: u32 = 3;
 
 /// How many extents of a file are sent at the same time.
 const IN_FLIGHT: usize = 3;
@@ -79,27 +84,18 @@ impl Inner {
             self.settle_what_stays(file).await?;
         }
         self.send_surplus(file).await?;
-        let guard = loop {
-            match moment(file).await {
-                Moment::Clean if durability == Durability::Now => {
-                    let head = file.state.read().await.head;
-                    return self.settle_head(head).await;
-                }
-                Moment::Clean => return Ok(()),
-                Moment::Missing(number) => self.load(file, number).await?,
-                Moment::Ready(guard) => break guard,
-            }
-        };
-        let (document, version) = (guard.document, VersionNo(guard.version.0.saturating_add(1)));
-        let has_fresh = !guard.fresh.is_empty();
         let now = self.clock.now();
-        // The intent is written down while the head's metadata is asked for; no object is put before both are there.
-        let extents = fresh_extents(&guard)?;
-        let (head, ()) = futures_util::future::try_join(
-            self.head_of(ctx, file, &guard, version, now),
-            self.announce(file, &extents),
-        )
-        .await?;
+        let Some((guard, head, extents)) = self.prepared(ctx, file, now).await? else {
+            return match durability {
+                Durability::Now => {
+                    let head = file.state.read().await.head;
+                    self.settle_head(head).await
+                }
+                Durability::Soon => Ok(()),
+            };
+        };
+        let (document, version) = (guard.document, head.version);
+        let has_fresh = !guard.fresh.is_empty();
         let purpose = Purpose {
             vault: self.vault,
             document,
@@ -164,6 +160,55 @@ impl Inner {
         Ok(())
     }
 
+    /// A moment at which everything is ready for the contents to be dealt: nobody can change them until the guard goes. With the head's
+    /// metadata and the numbers of the extents to be dealt, which are announced; `None` where there is nothing to save.
+    async fn prepared(
+        &self,
+        ctx: &Context,
+        file: &OpenFile,
+        now: Timestamp,
+    ) -> Result<Option<(OwnedRwLockReadGuard<FileState>, Head, Vec<ExtentId>)>> {
+        let mut extents = Vec::new();
+        let mut about = None;
+        let mut rounds = 0;
+        loop {
+            let guard = match moment(file).await {
+                Moment::Clean => return Ok(None),
+                Moment::Missing(number) => {
+                    self.load(file, number).await?;
+                    continue;
+                }
+                Moment::Ready(guard) => guard,
+            };
+            let more = fresh_extents(&guard, extents.len())?;
+            if let (Some(about), true) = (about.take(), more.is_empty()) {
+                let head = head_of(ctx, file, &guard, about, now);
+                return Ok(Some((guard, head, extents)));
+            }
+            // While the catalogue is asked, who reads or writes must not wait for it; but a program that writes more and more must not keep
+            // this going for ever.
+            let target = guard.target;
+            let held = (rounds >= ROUNDS).then_some(guard);
+            rounds += 1;
+            // The intent is written down while the metadata is asked for; no object is put before both are there.
+            let (answer, ()) = futures_util::future::try_join(
+                async { Ok(self.catalog.about(target).await?) },
+                self.announce(file, &more),
+            )
+            .await?;
+            extents.extend(more);
+            let nameless = answer.as_ref().is_some_and(|about| about.attr.nlink == 0);
+            file.nameless.store(nameless, Ordering::Release);
+            match held {
+                Some(guard) => {
+                    let head = head_of(ctx, file, &guard, answer, now);
+                    return Ok(Some((guard, head, extents)));
+                }
+                None => about = Some(answer),
+            }
+        }
+    }
+
     /// What a durable save leaves as it is must be as safe as what it stores.
     async fn settle_what_stays(self: &Arc<Self>, file: &OpenFile) -> Result<()> {
         let base = {
@@ -209,7 +254,7 @@ impl Inner {
             let _slot = inner.early.acquire().await;
             let _shared = file.saving.read().await;
             if let Err(error) = inner.send(&file, number).await {
-                tracing::debug!(%error, "an extent could not be sent early");
+                tracing::debug!(error = %error.facts(), "an extent could not be sent early");
             }
             file.state.write().await.sending.remove(&number);
         });
@@ -359,40 +404,6 @@ impl Inner {
         }
     }
 
-    /// The head's metadata; its list of extents is filled in when the contents are dealt.
-    async fn head_of(
-        &self,
-        ctx: &Context,
-        file: &OpenFile,
-        state: &FileState,
-        version: VersionNo,
-        now: Timestamp,
-    ) -> Result<Head> {
-        let (attr, path, xattrs) = match self.catalog.about(state.target).await? {
-            Some(about) => (about.attr, about.path, about.xattrs),
-            // Removed elsewhere meanwhile: the save will find that out, and keeps a copy.
-            None => (Attr::unknown(file.node, now), Vec::new(), Vec::new()),
-        };
-        Ok(Head {
-            path: path.iter().map(|name| name.as_bytes().to_vec()).collect(),
-            mode: attr.mode,
-            uid: attr.uid,
-            gid: attr.gid,
-            atime: attr.atime,
-            mtime: state.mtime,
-            ctime: now,
-            btime: attr.btime,
-            size: state.size,
-            version,
-            base: state.head,
-            author: ctx.actor.clone(),
-            host: ctx.host.clone(),
-            saved_at: now,
-            xattrs,
-            content: Content::Inline,
-        })
-    }
-
     /// After a lapse, what was sent may have been swept: as far as it can still be had, it is sent once more.
     pub(crate) async fn forget_sent(self: &Arc<Self>, file: &Arc<OpenFile>) {
         *file.attempt.lock().await = None;
@@ -430,7 +441,7 @@ impl Inner {
                 }
                 drop(state);
                 if let Err(error) = inner.pay(extent, paid).await {
-                    tracing::debug!(%error, "a late answer could not be noted");
+                    tracing::debug!(error = %error.facts(), "a late answer could not be noted");
                 }
             });
         }
@@ -445,5 +456,38 @@ impl Inner {
         // A switch in doubt may have been made: then its objects are in use, and the intent is gone.
         let inner = Arc::clone(self);
         self.tidy_up(async move { inner.discard_save(attempt.save).await });
+    }
+}
+
+/// The head's metadata, with what the catalogue said about the file; the list of extents is filled in when the contents are dealt.
+fn head_of(
+    ctx: &Context,
+    file: &OpenFile,
+    state: &FileState,
+    about: Option<About>,
+    now: Timestamp,
+) -> Head {
+    let (attr, path, xattrs) = match about {
+        Some(about) => (about.attr, about.path, about.xattrs),
+        // Removed elsewhere meanwhile: the save will find that out, and keeps a copy.
+        None => (Attr::unknown(file.node, now), Vec::new(), Vec::new()),
+    };
+    Head {
+        path: path.iter().map(|name| name.as_bytes().to_vec()).collect(),
+        mode: attr.mode,
+        uid: attr.uid,
+        gid: attr.gid,
+        atime: attr.atime,
+        mtime: state.mtime,
+        ctime: now,
+        btime: attr.btime,
+        size: state.size,
+        version: VersionNo(state.version.0.saturating_add(1)),
+        base: state.head,
+        author: ctx.actor.clone(),
+        host: ctx.host.clone(),
+        saved_at: now,
+        xattrs,
+        content: Content::Inline,
     }
 }

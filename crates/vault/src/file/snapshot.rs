@@ -85,8 +85,9 @@ fn padded(len: usize) -> Result<usize> {
     })
 }
 
-/// Numbers for the extents that a save of this state deals: one for each changed buffer that is not all zeros, and the head's.
-pub(crate) fn fresh_extents(state: &FileState) -> Result<Vec<ExtentId>> {
+/// Numbers for the extents that a save of this state deals beside those drawn before: one for each changed buffer that is not all zeros, and
+/// the head's.
+pub(crate) fn fresh_extents(state: &FileState, drawn: usize) -> Result<Vec<ExtentId>> {
     if state.size == 0 {
         return Ok(Vec::new());
     }
@@ -95,7 +96,7 @@ pub(crate) fn fresh_extents(state: &FileState) -> Result<Vec<ExtentId>> {
         .iter()
         .filter(|(number, plain)| is_dealt(state, **number, plain) && !plain.is_zero());
     let data = if is_inline(state) { 0 } else { data.count() };
-    let fresh = (0..=data).map(|_| ExtentId::fresh());
+    let fresh = (drawn..=data).map(|_| ExtentId::fresh());
     Ok(fresh.collect::<std::result::Result<_, _>>()?)
 }
 

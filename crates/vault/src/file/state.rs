@@ -1,7 +1,7 @@
 //! What all handles of an open file share.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::RwLock;
@@ -96,7 +96,8 @@ impl FileState {
 
     /// Takes the version that the catalogue calls current as the base, unless there are changes to save.
     pub(crate) fn catch_up(&mut self, attr: &Attr, version: Option<&Version>) {
-        self.unlinked |= attr.nlink == 0;
+        // Removed elsewhere, it takes no changes along: they are kept as a copy. Here it has been noted already.
+        self.unlinked |= attr.nlink == 0 && !self.dirty;
         if self.dirty || !self.fresh.is_empty() || self.target != attr.node {
             return;
         }
@@ -225,7 +226,7 @@ pub(crate) struct OpenFile {
     pub(crate) handles: AtomicU32,
     /// What the catalogue last said of it, for when it says nothing.
     pub(crate) known: Mutex<Option<Attr>>,
-    /// Whoever closed it last while the catalogue did not answer: then it is kept without a handle until it is saved.
+    /// Whoever closed it while the catalogue did not answer: without a handle it is kept until it is saved.
     pub(crate) left_by: Mutex<Option<Context>>,
     /// By what reading in order is seen.
     pub(crate) order: Order,
@@ -233,6 +234,9 @@ pub(crate) struct OpenFile {
     pub(crate) parts: Mutex<Parts>,
     /// Whether this is an old version, which is read and never saved.
     pub(crate) frozen: bool,
+    /// Whether the catalogue said, when a save last asked, that the node has no name any more. It keeps such a one for whoever removed it, and
+    /// nobody else would ever see what is saved to it.
+    pub(crate) nameless: AtomicBool,
 }
 
 impl OpenFile {
@@ -251,6 +255,7 @@ impl OpenFile {
             order: Order::default(),
             parts: Mutex::default(),
             frozen,
+            nameless: AtomicBool::new(false),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use warifu_core::ids::{ExtentId, FileId, Generation, VersionNo};
 
@@ -112,8 +113,10 @@ impl Inner {
             now,
         );
         let write = Write { audit, durability };
+        // Removed elsewhere, and kept there as long as it is open.
+        let nameless = file.nameless.load(Ordering::Acquire) && !file.state.read().await.unlinked;
         // Under locks that ended meanwhile the file is no longer this machine's to change: whoever has them now is first.
-        if target == file.node && !self.locks_hold(file.node).await? {
+        if nameless || (target == file.node && !self.locks_hold(file.node).await?) {
             return self
                 .keep_copy(ctx, file, commit, durability, now)
                 .await

@@ -77,7 +77,7 @@ impl Inner {
                 let mut silence = lock(&self.silence);
                 if silence.since.is_none() {
                     silence.since = Some(self.clock.now());
-                    tracing::warn!(%error, "the catalogue does not answer: saves wait for it");
+                    tracing::warn!(error = %error.facts(), "the catalogue does not answer: saves wait for it");
                 }
                 let end = began + self.options.catalog_patience;
                 silence.end.map_or(end, |together| end.min(together))
@@ -102,20 +102,15 @@ impl Inner {
         lock(&self.silence).end.get_or_insert(end);
     }
 
-    /// Whether there are changes that nobody has open any more.
+    /// Whether there are changes of programs that have closed their file.
     pub(crate) fn has_left_behind(&self) -> bool {
         let registry = self.registry();
-        registry
-            .values()
-            .any(|file| file.handles.load(Ordering::Acquire) == 0)
+        registry.values().any(|file| lock(&file.left_by).is_some())
     }
 
     /// Tries once more to save what was closed while the catalogue did not answer.
     pub(crate) async fn save_left_behind(self: &Arc<Self>) {
         for file in self.open_files() {
-            if file.handles.load(Ordering::Acquire) > 0 {
-                continue;
-            }
             let Some(ctx) = lock(&file.left_by).clone() else {
                 continue;
             };
@@ -127,10 +122,13 @@ impl Inner {
                         self.put_away(&file).await;
                     }
                 }
-                // Servers may be away as well as the catalogue. What is left when the vault is shut down is named then.
+                // Servers may be away as well as the catalogue, or what this file needs is damaged. What is left when the vault is shut
+                // down is named then.
                 Err(error) => {
-                    tracing::debug!(%error, "what was closed while the catalogue was silent could not be saved yet; trying again");
-                    return;
+                    tracing::debug!(error = %error.facts(), "what was closed while the catalogue was silent could not be saved yet; trying again");
+                    if is_silence(&error) {
+                        return;
+                    }
                 }
             }
         }
@@ -147,13 +145,33 @@ impl Inner {
         true
     }
 
-    /// Keeps the changes of a file whose last handle ends. Returns whether that was the last one.
-    pub(crate) fn leave_behind(&self, ctx: &Context, file: &OpenFile) -> bool {
+    /// Ends a handle of a file whose changes could not be saved, and keeps them: also when it is not the last one, since the others may
+    /// be of programs that have not opened it yet, and never will.
+    pub(crate) fn leave_behind(&self, ctx: &Context, file: &OpenFile) {
         let _registry = self.registry();
-        let last = file.handles.fetch_sub(1, Ordering::AcqRel) == 1;
-        if last {
-            *lock(&file.left_by) = Some(ctx.clone());
+        file.handles.fetch_sub(1, Ordering::AcqRel);
+        *lock(&file.left_by) = Some(ctx.clone());
+    }
+
+    /// Whether a handle that is dropped leaves changes of others behind, and then ends it: when it is the last one, and came to be by
+    /// an open that has failed, or after somebody else had left them.
+    pub(crate) fn stays_left_behind(&self, file: &OpenFile, opener: Option<Context>) -> bool {
+        let _registry = self.registry();
+        if self.options.read_only || file.handles.load(Ordering::Acquire) > 1 {
+            return false;
         }
-        last
+        let saved = file
+            .state
+            .try_read()
+            .is_ok_and(|state| !state.needs_saving());
+        let mut left_by = lock(&file.left_by);
+        if saved || (left_by.is_none() && opener.is_none()) {
+            return false;
+        }
+        if left_by.is_none() {
+            *left_by = opener;
+        }
+        file.handles.store(0, Ordering::Release);
+        true
     }
 }

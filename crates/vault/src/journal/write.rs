@@ -67,7 +67,7 @@ impl Inner {
                 *lock(&self.journal.behind_since) = None;
             }
             Err(error) => {
-                tracing::warn!(%error, "the journal could not be written yet; trying again");
+                tracing::warn!(error = %error.facts(), "the journal could not be written yet; trying again");
                 let pause = Duration::from_secs(1 << progress.failures.min(6)).min(RETRY_MOST);
                 progress.failures = progress.failures.saturating_add(1);
                 progress.retry_at = Some(Instant::now() + pause);
@@ -274,7 +274,7 @@ impl Inner {
             let extent = put.record.extent;
             let paid = put.late().await;
             if let Err(error) = inner.pay(extent, paid).await {
-                tracing::debug!(%error, "a late answer could not be noted");
+                tracing::debug!(error = %error.facts(), "a late answer could not be noted");
             }
         });
     }

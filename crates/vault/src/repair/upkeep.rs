@@ -78,7 +78,7 @@ pub(crate) async fn upkeep(vault: Weak<Inner>) {
                 Ok(Paid::Nothing | Paid::Some) => every,
                 Ok(Paid::Vain) => (pause * 2).min(at_most),
                 Err(error) => {
-                    tracing::warn!(%error, "owed shares could not be made yet; trying again");
+                    tracing::warn!(error = %error.facts(), "owed shares could not be made yet; trying again");
                     (pause * 2).min(at_most)
                 }
             };
@@ -88,7 +88,7 @@ pub(crate) async fn upkeep(vault: Weak<Inner>) {
         if Instant::now() >= sweep_due {
             sweep_due = Instant::now() + sweep_every;
             if let Err(error) = inner.sweep_in_background().await {
-                tracing::warn!(%error, "orphans could not be swept yet; trying again");
+                tracing::warn!(error = %error.facts(), "orphans could not be swept yet; trying again");
             }
         }
     }

@@ -240,7 +240,7 @@ impl Inner {
             && let Err(error) = self.save_once(ctx, &file, Durability::Soon).await
         {
             // The changes stay, and whoever closes the file hears of it.
-            tracing::warn!(%error, "what was written under a lock could not be saved when it was taken away");
+            tracing::warn!(error = %error.facts(), "what was written under a lock could not be saved when it was taken away");
         }
         joined.locks.change(|book| {
             if let Some(lost) = book.lost.get_mut(&node) {

@@ -202,7 +202,7 @@ async fn keep_alive(vault: Weak<Inner>, joined: Arc<Joined>) {
         pause = match inner.renew(&joined, sessions).await {
             Ok(()) => joined.lease / 3,
             Err(error) => {
-                tracing::warn!(%error, "this drive could not show itself to the others; trying again");
+                tracing::warn!(error = %error.facts(), "this drive could not show itself to the others; trying again");
                 AGAIN.min(joined.lease / 3)
             }
         };

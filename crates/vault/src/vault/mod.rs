@@ -300,12 +300,12 @@ impl Vault {
         }
         unsaved.append(&mut lock(&inner.losses));
         if let Err(error) = inner.sync_all(Occasion::End).await {
-            tracing::warn!(%error, "the last versions could not be made safe from a power cut; they are checked at the next start");
+            tracing::warn!(error = %error.facts(), "the last versions could not be made safe from a power cut; they are checked at the next start");
         }
         // After the last save, so that nobody gets a lock before what was written under it is there.
         inner.left.store(true, Ordering::Release);
         if let Err(error) = inner.leave().await {
-            tracing::warn!(%error, "this drive could not take its leave of the others: its locks end with its lease");
+            tracing::warn!(error = %error.facts(), "this drive could not take its leave of the others: its locks end with its lease");
         }
         let mut tidying = std::mem::take(&mut *lock(&inner.tidying));
         let tidied = async { while tidying.join_next().await.is_some() {} };
@@ -420,13 +420,13 @@ async fn housekeeping(vault: Weak<Inner>) {
             });
         }
         if let Err(error) = inner.sync_all(Occasion::Tick).await {
-            tracing::warn!(%error, "what was saved could not be made safe from a power cut yet; trying again");
+            tracing::warn!(error = %error.facts(), "what was saved could not be made safe from a power cut yet; trying again");
         }
         since_recheck += pause;
         if since_recheck >= RECHECK_EVERY {
             since_recheck = Duration::ZERO;
             if let Err(error) = inner.recheck().await {
-                tracing::warn!(%error, "versions of an earlier run could not be checked yet; trying again");
+                tracing::warn!(error = %error.facts(), "versions of an earlier run could not be checked yet; trying again");
             }
         }
         since_sweep += pause;
@@ -434,7 +434,7 @@ async fn housekeeping(vault: Weak<Inner>) {
             since_sweep = Duration::ZERO;
             inner.renew_leases().await;
             if let Err(error) = inner.sweep().await {
-                tracing::warn!(%error, "what unfinished saves left could not be swept yet; trying again");
+                tracing::warn!(error = %error.facts(), "what unfinished saves left could not be swept yet; trying again");
             }
         }
     }

@@ -104,14 +104,14 @@ impl Inner {
             Result::Ok(())
         };
         if let Err(error) = removed.await {
-            tracing::debug!(%error, "extents of no use stay until a sweep");
+            tracing::debug!(error = %error.facts(), "extents of no use stay until a sweep");
         }
     }
 
     /// Removes the objects of an intent that names nothing but what is of no use, and the intent.
     pub(crate) async fn remove_waste(&self, intent: Intent) {
         if let Err(error) = self.remove_objects(intent).await {
-            tracing::debug!(%error, "extents of no use stay until a sweep");
+            tracing::debug!(error = %error.facts(), "extents of no use stay until a sweep");
         }
     }
 
@@ -122,7 +122,7 @@ impl Inner {
             return;
         }
         if let Err(error) = self.intend(vec![(extent, generation)]).await {
-            tracing::debug!(%error, "an extent of no use stays until orphans are swept");
+            tracing::debug!(error = %error.facts(), "an extent of no use stays until orphans are swept");
         }
     }
 

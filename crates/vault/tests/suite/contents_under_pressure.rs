@@ -1,6 +1,7 @@
 //! Contents when memory is short, beside bytes in RAM, and while saves are under way.
 
 use warifu_core::ids::VersionNo;
+use warifu_testkit::stores::State;
 
 use warifu_vault::node::NodeId;
 
@@ -311,4 +312,34 @@ async fn p8_what_is_written_while_a_save_is_under_way_belongs_to_the_next() {
             "the next moment",
         );
     }
+}
+
+/// A program that does not look at errors goes on and on, while no server takes anything.
+#[tokio::test(start_paused = true)]
+async fn what_is_refused_for_want_of_room_takes_none() {
+    let mut lab = Lab::new(2, 3).await;
+    lab.options.memory_limit = 0;
+    let vault = lab.start().await;
+    put(&vault, "log", b"begun").await.unwrap();
+    let handle = open(&vault, "log").await.unwrap();
+    for faults in &lab.faults {
+        faults.set(State::Gone);
+    }
+    let line = noise(3, 1 << 20);
+    let mut taken = 5;
+    let mut refused = 0;
+    for _ in 0..128 {
+        match handle.append(&ctx(), &line).await {
+            Ok(_) => taken += line.len() as u64,
+            Err(_) => refused += 1,
+        }
+        let memory = vault.memory_in_use();
+        assert!(memory.bytes <= 72 << 20, "{memory:?}");
+    }
+    assert!(refused > 0);
+    assert_eq!(handle.size().await, taken, "what was refused is not there");
+    lab.heal();
+    handle.release(&ctx()).await.unwrap();
+    let saved = get(&lab.start().await, "log").await.unwrap();
+    assert_eq!(saved.len() as u64, taken);
 }

@@ -399,3 +399,68 @@ async fn a_file_renamed_over_by_its_own_machine_while_both_are_open() {
     lab.assert_tidy("after the rename").await;
     assert_eq!(version(&here, "list.xlsx").await.0, 3);
 }
+
+/// A log that both append to. What is appended goes to the end of what it is appended to, whatever the other has saved.
+#[tokio::test(start_paused = true)]
+async fn p8_an_append_goes_to_the_end_of_what_is_appended_to() {
+    for theirs in [&b"one\ntwo\n"[..], b"2\n"] {
+        let lab = Lab::new(2, 3).await;
+        let (here, there) = (lab.start().await, lab.start().await);
+        put(&here, "log", b"one\n").await.unwrap();
+        let mine = open(&here, "log").await.unwrap();
+        put(&there, "log", theirs).await.unwrap();
+        mine.append(&ctx(), b"three\n").await.unwrap();
+        mine.fsync(&ctx()).await.unwrap();
+        // Now it is of the copy.
+        mine.append(&ctx(), b"four\n").await.unwrap();
+        assert_eq!(mine.append_at_once(b"five\n").unwrap().unwrap(), 5);
+        mine.release(&ctx()).await.unwrap();
+        assert_eq!(get(&there, "log").await.unwrap(), theirs);
+        let copy = get(&there, &the_copy(&there).await).await.unwrap();
+        assert_eq!(copy, b"one\nthree\nfour\nfive\n");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handle_is_as_long_as_what_is_read_through_it() {
+    for theirs in [10, 1000] {
+        let (_lab, here, there) = two(100).await;
+        let mine = open(&here, "list.xlsx").await.unwrap();
+        put(&there, "list.xlsx", &noise(1, theirs)).await.unwrap();
+        assert_eq!(
+            (mine.size().await, mine.attr().await.unwrap().size),
+            (100, 100)
+        );
+        assert_eq!(stat(&here, "list.xlsx").await.size, theirs as u64);
+        // To grow it never cuts it off.
+        mine.grow_to(&ctx(), 50).await.unwrap();
+        same(&read_all(&mine).await.unwrap(), &noise(0, 100), "as it was");
+        mine.flush(&ctx()).await.unwrap();
+        assert_eq!(names(&here).await, ["list.xlsx"], "nothing has changed");
+        mine.grow_to(&ctx(), 120).await.unwrap();
+        let mut expected = noise(0, 100);
+        expected.resize(120, 0);
+        same(&read_all(&mine).await.unwrap(), &expected, "with zeros");
+        mine.release(&ctx()).await.unwrap();
+    }
+}
+
+/// The catalogue keeps it for the others, and here somebody opens it once more by the name that the kernel still believes in.
+#[tokio::test(start_paused = true)]
+async fn p8_changes_to_a_file_removed_elsewhere_are_kept_also_when_it_is_opened_again() {
+    let (_lab, here, there) = two(100).await;
+    let node = stat(&here, "list.xlsx").await.node;
+    let mine = open(&here, "list.xlsx").await.unwrap();
+    let theirs = open(&there, "list.xlsx").await.unwrap();
+    mine.write(&ctx(), 0, b"mine").await.unwrap();
+    there
+        .remove(&ctx(), NodeId::ROOT, &name("list.xlsx"))
+        .await
+        .unwrap();
+    let again = here.open(&ctx(), node, Access::READ).await.unwrap();
+    mine.release(&ctx()).await.unwrap();
+    again.release(&ctx()).await.unwrap();
+    theirs.release(&ctx()).await.unwrap();
+    let kept = the_copy(&here).await;
+    assert_eq!(get(&there, &kept).await.unwrap()[..4], *b"mine");
+}
