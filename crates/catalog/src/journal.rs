@@ -14,7 +14,7 @@ use crate::readers::View;
 use crate::rows::{self, extent_columns, node_columns, number};
 use crate::versions::{self, version_columns};
 use crate::writer::Tx;
-use crate::{audit, read, saves, xattrs};
+use crate::{audit, past, read, saves, xattrs};
 
 pub(crate) fn state(view: View<'_>) -> Outcome<JournalState> {
     let mut statement = view.conn.prepare_cached(
@@ -94,6 +94,7 @@ fn key_of(row: &SqlRow<'_>) -> Outcome<RowKey> {
             VersionNo(number(row, 4)?),
         ),
         7 => RowKey::Extent(ExtentId::from_bytes(bytes(2)?)),
+        8 => RowKey::Past(number(row, 2)?),
         other => {
             return Err(damaged(format!(
                 "a row of kind {other} changed, which does not exist"
@@ -109,7 +110,7 @@ fn one(view: View<'_>, key: RowKey) -> Outcome<Option<Row>> {
         RowKey::Node(node) => Ok(read::attr(view, node)?.map(Row::Node)),
         RowKey::Entry(parent, tag) => conn
             .prepare_cached(
-                "SELECT parent, tag, sealed, node FROM entry WHERE parent = ?1 AND tag = ?2",
+                "SELECT parent, tag, sealed, node, since, since_ns FROM entry WHERE parent = ?1 AND tag = ?2",
             )?
             .query(params![sql(parent.0)?, tag])?
             .next()?
@@ -147,6 +148,7 @@ fn one(view: View<'_>, key: RowKey) -> Outcome<Option<Row>> {
             .map(layout)
             .transpose(),
         RowKey::Extent(extent) => Ok(read::extent(view, extent)?.map(Row::Extent)),
+        RowKey::Past(id) => Ok(past::one(view, id)?.map(|name| Row::Past(Box::new(name)))),
     }
 }
 
@@ -158,6 +160,7 @@ fn entry(view: View<'_>, row: &SqlRow<'_>) -> Outcome<Row> {
         tag,
         name: read::open_name(view, parent, &tag, sealed)?,
         node: NodeId(number(row, 3)?),
+        since: rows::time(row, 4)?,
     })
 }
 
@@ -211,8 +214,9 @@ pub(crate) fn rows(view: View<'_>, after: Option<RowKey>, limit: i64) -> Outcome
             Some(RowKey::Version(..)) => 4,
             Some(RowKey::Layout(..)) => 5,
             Some(RowKey::Extent(_)) => 6,
+            Some(RowKey::Past(_)) => 7,
         };
-        for table in first..7 {
+        for table in first..8 {
             let page = page(view, table, after, limit)?;
             if !page.is_empty() {
                 return Ok(page);
@@ -239,6 +243,7 @@ fn page(view: View<'_>, table: u8, after: Option<RowKey>, limit: i64) -> Outcome
             (second, third) = (sql(place)?, sql(from.0)?);
         }
         (6, Some(RowKey::Extent(extent))) => bytes = extent.as_bytes().to_vec(),
+        (7, Some(RowKey::Past(id))) => number = sql(id)?,
         _ => {}
     }
     let conn = view.conn;
@@ -257,7 +262,7 @@ fn page(view: View<'_>, table: u8, after: Option<RowKey>, limit: i64) -> Outcome
         }
         1 => {
             let mut statement = conn.prepare_cached(
-                "SELECT parent, tag, sealed, node FROM entry WHERE (parent, tag) > (?1, ?2) ORDER BY parent, tag LIMIT ?3",
+                "SELECT parent, tag, sealed, node, since, since_ns FROM entry WHERE (parent, tag) > (?1, ?2) ORDER BY parent, tag LIMIT ?3",
             )?;
             let mut found = statement.query(params![number, bytes, limit])?;
             while let Some(row) = found.next()? {
@@ -301,6 +306,10 @@ fn page(view: View<'_>, table: u8, after: Option<RowKey>, limit: i64) -> Outcome
             while let Some(row) = found.next()? {
                 list.push(layout(row)?);
             }
+        }
+        7 => {
+            let found = past::ended(view, u64::try_from(number).unwrap_or(0), limit)?;
+            list.extend(found.into_iter().map(|name| Row::Past(Box::new(name))));
         }
         _ => {
             let mut statement = conn.prepare_cached(concat!(

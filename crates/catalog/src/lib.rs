@@ -53,6 +53,7 @@ mod layout;
 mod moving;
 mod names;
 mod notices;
+mod past;
 mod postgres;
 mod read;
 mod readers;

@@ -9,12 +9,14 @@ use crate::error::{Outcome, misuse};
 use crate::readers::View;
 
 /// What every change does, and no reading.
-const REFUSED: [(&str, &str); 5] = [
+const REFUSED: [(&str, &str); 7] = [
     ("audit", "INSERT"),
     ("intent", "INSERT"),
     ("version", "UPDATE"),
     ("extent", "UPDATE"),
     ("node", "UPDATE"),
+    ("past", "INSERT"),
+    ("position", "INSERT"),
 ];
 
 /// Which run of a move it is: fresh for each. Whoever goes on with a move that was cut off takes it over, and then whoever began it has no say any more.

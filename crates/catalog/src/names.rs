@@ -6,11 +6,12 @@ use warifu_core::ids::{FileId, VersionNo};
 use warifu_core::keys::{CatalogKey, Field};
 use warifu_vault::node::{Attr, AttrChange, Name, NodeId, NodeKind};
 use warifu_vault::seam::catalog::{CatalogError, NewNode, Write};
+use warifu_vault::seam::past::End;
 
 use crate::codec::{kind_code, sql};
 use crate::error::{Outcome, damaged, missing};
 use crate::writer::Tx;
-use crate::{audit, notices, read};
+use crate::{audit, notices, past, read};
 
 /// The tag under which an entry is found.
 pub(crate) fn tag(key: &CatalogKey, parent: NodeId, name: &Name) -> [u8; 16] {
@@ -103,13 +104,14 @@ pub(crate) fn insert_entry(
     name: &Name,
     tag: &[u8; 16],
     node: NodeId,
+    since: Timestamp,
 ) -> Outcome<()> {
     let sealed = tx
         .key()
         .seal(Field::Name, &entry_row(parent, tag), name.as_bytes())?;
     tx.run(
-        "INSERT INTO entry (parent, tag, sealed, node) VALUES (?1, ?2, ?3, ?4)",
-        params![sql(parent.0)?, tag, sealed, sql(node.0)?],
+        "INSERT INTO entry (parent, tag, sealed, node, since, since_ns) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        params![sql(parent.0)?, tag, sealed, sql(node.0)?, since.secs, since.nanos],
     )?;
     notices::entry(tx, parent, tag, None)
 }
@@ -180,7 +182,8 @@ pub(crate) fn make(
             params![id, sealed],
         )?;
     }
-    insert_entry(tx, parent, name, &tag, node)?;
+    let since = past::not_before(tx, (parent, &tag), at)?;
+    insert_entry(tx, parent, name, &tag, node, since)?;
     touch(tx, parent, at, i64::from(is_dir))?;
     Ok(Attr {
         node,
@@ -239,7 +242,8 @@ pub(crate) fn link(
         .ok_or(CatalogError::TooManyLinks)?;
     attr.ctime = at;
     store(tx, &attr)?;
-    insert_entry(tx, parent, name, &tag, id)?;
+    let since = past::not_before(tx, (parent, &tag), at)?;
+    insert_entry(tx, parent, name, &tag, id, since)?;
     touch(tx, parent, at, 0)?;
     audit::record(tx, &write.audit)?;
     Ok(attr)
@@ -257,6 +261,8 @@ pub(crate) fn unlink(
     if attr.kind == NodeKind::Dir {
         return Err(CatalogError::IsDir.into());
     }
+    let until = past::not_before(tx, (parent, &tag), write.audit.at)?;
+    past::end(tx, parent, &tag, &attr, until, End::Removed)?;
     delete_entry(tx, parent, &tag, only_name(&attr))?;
     drop_name(tx, &mut attr, keep, write.audit.at)?;
     touch(tx, parent, write.audit.at, 0)?;
@@ -273,6 +279,8 @@ pub(crate) fn rmdir(tx: &Tx<'_>, parent: NodeId, name: &Name, write: &Write) -> 
     if !is_empty(tx, attr.node)? {
         return Err(CatalogError::NotEmpty.into());
     }
+    let until = past::not_before(tx, (parent, &tag), write.audit.at)?;
+    past::end(tx, parent, &tag, &attr, until, End::Removed)?;
     delete_entry(tx, parent, &tag, only_name(&attr))?;
     drop_name(tx, &mut attr, false, write.audit.at)?;
     touch(tx, parent, write.audit.at, -1)?;

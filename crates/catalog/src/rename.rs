@@ -1,8 +1,10 @@
 //! Renaming, as POSIX has it, and the take-over of a replaced file's document.
 
 use rusqlite::params;
+use warifu_core::head::Timestamp;
 use warifu_vault::node::{Attr, Name, NodeId, NodeKind};
 use warifu_vault::seam::catalog::{CatalogError, RenameMode, Renamed, Write};
+use warifu_vault::seam::past::End;
 
 use crate::codec::sql;
 use crate::error::{Outcome, damaged, missing};
@@ -11,7 +13,7 @@ use crate::names::{
 };
 use crate::succession::go_on_in;
 use crate::writer::Tx;
-use crate::{audit, notices, read};
+use crate::{audit, notices, past, read};
 
 /// Deeper than any path that can be used; a chain of folders that is longer goes round in a circle.
 pub(crate) const DEPTH: usize = 1 << 20;
@@ -44,6 +46,8 @@ pub(crate) fn rename(
         .as_ref()
         .map_or(0, |other| i64::from(other.kind == NodeKind::Dir));
     moved.ctime = at;
+    let then = past::not_before(tx, (from.0, &from_tag), at)?;
+    let then = past::not_before(tx, (to.0, &to_tag), then)?;
 
     let other = match (mode, other) {
         (RenameMode::Exchange, Some(mut other)) => {
@@ -51,8 +55,10 @@ pub(crate) fn rename(
                 return Err(CatalogError::Loop.into());
             }
             other.ctime = at;
-            point(tx, from.0, &from_tag, other.node, None)?;
-            point(tx, to.0, &to_tag, moved.node, None)?;
+            past::end(tx, from.0, &from_tag, &moved, then, End::Moved)?;
+            past::end(tx, to.0, &to_tag, &other, then, End::Moved)?;
+            point(tx, (from.0, &from_tag), other.node, then, None)?;
+            point(tx, (to.0, &to_tag), moved.node, then, None)?;
             store(tx, &other)?;
             touch_both(
                 tx,
@@ -64,15 +70,18 @@ pub(crate) fn rename(
         }
         (_, Some(mut other)) => {
             may_replace(tx, &moved, &other)?;
-            if moved.kind == NodeKind::File
+            let goes_on = moved.kind == NodeKind::File
                 && other.kind == NodeKind::File
                 && other.nlink == 1
-                && other.version.0 > 0
-            {
+                && other.version.0 > 0;
+            past::end(tx, from.0, &from_tag, &moved, then, End::Moved)?;
+            let end = if goes_on { End::Replaced } else { End::Removed };
+            past::end(tx, to.0, &to_tag, &other, then, end)?;
+            delete_entry(tx, from.0, &from_tag, None)?;
+            if goes_on {
                 go_on_in(tx, &mut moved, (other.document, other.version), write)?;
             }
-            delete_entry(tx, from.0, &from_tag, None)?;
-            point(tx, to.0, &to_tag, moved.node, only_name(&other))?;
+            point(tx, (to.0, &to_tag), moved.node, then, only_name(&other))?;
             drop_name(tx, &mut other, keep, at)?;
             touch_both(
                 tx,
@@ -83,8 +92,9 @@ pub(crate) fn rename(
             Some(other)
         }
         (_, None) => {
+            past::end(tx, from.0, &from_tag, &moved, then, End::Moved)?;
             delete_entry(tx, from.0, &from_tag, None)?;
-            insert_entry(tx, to.0, to.1, &to_tag, moved.node)?;
+            insert_entry(tx, to.0, to.1, &to_tag, moved.node, then)?;
             touch_both(tx, (from.0, -moved_dirs), (to.0, moved_dirs), write)?;
             None
         }
@@ -123,15 +133,15 @@ fn is_within(tx: &Tx<'_>, dir: NodeId, ancestor: NodeId) -> Outcome<bool> {
 /// Makes an existing name stand for another node; `removed` is the one before, if it has no other name.
 fn point(
     tx: &Tx<'_>,
-    parent: NodeId,
-    tag: &[u8; 16],
+    (parent, tag): (NodeId, &[u8; 16]),
     node: NodeId,
+    since: Timestamp,
     removed: Option<NodeId>,
 ) -> Outcome<()> {
     notices::entry(tx, parent, tag, removed)?;
     tx.run(
-        "UPDATE entry SET node = ?3 WHERE parent = ?1 AND tag = ?2",
-        params![sql(parent.0)?, tag, sql(node.0)?],
+        "UPDATE entry SET node = ?3, since = ?4, since_ns = ?5 WHERE parent = ?1 AND tag = ?2",
+        params![sql(parent.0)?, tag, sql(node.0)?, since.secs, since.nanos],
     )?;
     Ok(())
 }

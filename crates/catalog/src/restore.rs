@@ -12,7 +12,7 @@ use crate::error::Outcome;
 use crate::names::{entry_row, insert_entry, tag};
 use crate::schema::{no_triggers, triggers};
 use crate::writer::Tx;
-use crate::{journal, versions, xattrs};
+use crate::{journal, past, versions, xattrs};
 
 pub(crate) fn restore(
     tx: &Tx<'_>,
@@ -32,6 +32,7 @@ pub(crate) fn restore(
                 audited = audited.max(row.seq);
                 log(tx, &row)?;
             }
+            Restored::Position(what, at) => past::set_position(tx, &what, at)?,
         }
     }
     tx.run("DELETE FROM changed", [])?;
@@ -59,11 +60,16 @@ fn insert(tx: &Tx<'_>, row: Row) -> Outcome<()> {
     match row {
         Row::Node(attr) => node(tx, &attr),
         Row::Entry {
-            parent, name, node, ..
+            parent,
+            name,
+            node,
+            since,
+            ..
         } => {
             let tag = tag(tx.key(), parent, &name);
-            insert_entry(tx, parent, &name, &tag, node)
+            insert_entry(tx, parent, &name, &tag, node, since)
         }
+        Row::Past(name) => past::insert(tx, &name),
         Row::Link { node, target } => {
             let sealed = tx
                 .key()

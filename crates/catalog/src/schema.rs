@@ -14,7 +14,7 @@ use crate::error::{Fail, Outcome, damaged};
 use crate::sessions;
 
 /// The newest schema that this warifu knows.
-pub(crate) const SCHEMA: u32 = 4;
+pub(crate) const SCHEMA: u32 = 5;
 
 /// What a right key opens.
 pub(crate) const WITNESS: &[u8] = b"the key of this catalogue";
@@ -97,9 +97,26 @@ ALTER TABLE journal ADD COLUMN tip BLOB;
 ALTER TABLE journal ADD COLUMN undecided BIGINT NOT NULL DEFAULT 0;
 ";
 
+/// What schema 5 has more than schema 4: since when each name is there (zero: as long as its node), the names that ended, and how far
+/// somebody outside has followed the log.
+const PAST: &str = "
+ALTER TABLE entry ADD COLUMN since BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE entry ADD COLUMN since_ns BIGINT NOT NULL DEFAULT 0;
+CREATE TABLE past (
+  id INTEGER PRIMARY KEY,
+  parent BIGINT NOT NULL, tag BLOB NOT NULL, sealed BLOB NOT NULL, node BIGINT NOT NULL,
+  kind BIGINT NOT NULL, mode BIGINT NOT NULL, uid BIGINT NOT NULL, gid BIGINT NOT NULL, rdev BIGINT NOT NULL,
+  document BLOB, version BIGINT NOT NULL, link BLOB,
+  since BIGINT NOT NULL, since_ns BIGINT NOT NULL, until BIGINT NOT NULL, until_ns BIGINT NOT NULL, how BIGINT NOT NULL);
+CREATE INDEX past_name ON past (parent, tag, until, until_ns);
+CREATE INDEX past_node ON past (node);
+CREATE INDEX past_document ON past (document) WHERE document IS NOT NULL;
+CREATE TABLE position (what TEXT PRIMARY KEY, at BIGINT NOT NULL);
+";
+
 /// The tables that are journalled: the code of their rows' kind, and what tells a row apart. Fewer than three columns are
 /// filled up with zeros.
-pub(crate) const JOURNALLED: [(&str, i64, [&str; 3]); 7] = [
+pub(crate) const JOURNALLED: [(&str, i64, [&str; 3]); 8] = [
     ("node", 1, ["id", "", ""]),
     ("entry", 2, ["parent", "tag", ""]),
     ("link", 3, ["node", "", ""]),
@@ -107,6 +124,7 @@ pub(crate) const JOURNALLED: [(&str, i64, [&str; 3]); 7] = [
     ("version", 5, ["document", "number", ""]),
     ("layout", 6, ["document", "no", "from_version"]),
     ("extent", 7, ["id", "", ""]),
+    ("past", 8, ["id", "", ""]),
 ];
 
 /// All columns of an extent but `owed`.
@@ -119,8 +137,12 @@ const EXTENT_CHANGES: &str =
 /// shares of an extent are owed is no change of it: a rebuild finds that out from what is on the servers, and each late answer
 /// and each repair would call for a segment.
 pub(crate) fn triggers() -> String {
+    triggers_of(|_| true)
+}
+
+fn triggers_of(wanted: impl Fn(&str) -> bool) -> String {
     let mut text = String::new();
-    for (table, kind, columns) in JOURNALLED {
+    for (table, kind, columns) in JOURNALLED.into_iter().filter(|(table, ..)| wanted(table)) {
         for (event, row) in [("INSERT", "NEW"), ("UPDATE", "NEW"), ("DELETE", "OLD")] {
             let [a, b, c] = columns.map(|column| match column {
                 "" => "0".to_owned(),
@@ -166,6 +188,7 @@ pub(crate) fn create(conn: &Connection, key: &CatalogKey, now: Timestamp) -> Out
     tx.execute_batch(JOURNAL_TABLES)?;
     tx.execute_batch(TIP)?;
     tx.execute_batch(sessions::TABLES)?;
+    tx.execute_batch(PAST)?;
     tx.execute_batch(&triggers())?;
     tx.execute(
         "INSERT INTO journal (id, next, audited, archived, whole) VALUES (1, 1, 0, 0, 1)",
@@ -194,7 +217,7 @@ pub(crate) fn upgrade(conn: &Connection) -> Outcome<()> {
     })?;
     if found == 1 {
         tx.execute_batch(JOURNAL_TABLES)?;
-        tx.execute_batch(&triggers())?;
+        tx.execute_batch(&triggers_of(|table| table != "past"))?;
         tx.execute(
             "INSERT INTO journal (id, next, audited, archived, whole) VALUES (1, 1, 0, 0, 0)",
             [],
@@ -203,8 +226,12 @@ pub(crate) fn upgrade(conn: &Connection) -> Outcome<()> {
     if found < 3 {
         tx.execute_batch(TIP)?;
     }
-    if found < SCHEMA {
+    if found < 4 {
         tx.execute_batch(sessions::TABLES)?;
+    }
+    if found < SCHEMA {
+        tx.execute_batch(PAST)?;
+        tx.execute_batch(&triggers_of(|table| table == "past"))?;
         tx.execute("UPDATE vault SET schema = ?1 WHERE id = 1", [SCHEMA])?;
     }
     tx.commit()?;

@@ -8,7 +8,7 @@ use warifu_vault::seam::catalog::Write;
 use crate::error::{Outcome, damaged};
 use crate::names::{node, set_document, store};
 use crate::writer::Tx;
-use crate::{audit, layout, read, versions};
+use crate::{audit, layout, past, read, versions};
 
 pub(crate) fn succeed(
     tx: &Tx<'_>,
@@ -68,6 +68,7 @@ pub(crate) fn go_on_in(
             )));
         }
     };
+    past::renew(tx, file, write.audit.at)?;
     version.document = document;
     version.number = VersionNo(
         last.0

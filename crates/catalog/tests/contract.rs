@@ -4,11 +4,19 @@ mod common;
 
 use std::sync::Arc;
 
-use common::{key, new_catalog};
+use common::{key, make, name, new_catalog, write};
+use rusqlite::Connection;
 use warifu_catalog::{SqliteCatalog, chain_after};
+use warifu_core::head::Timestamp;
 use warifu_testkit::catalogs::contract::{self, Pair, Subject};
 use warifu_testkit::catalogs::{MemoryCatalog, model};
 use warifu_testkit::world::World;
+use warifu_vault::node::NodeId;
+use warifu_vault::seam::catalog::{Catalog, Durability, RenameMode};
+use warifu_vault::seam::journal::RowKey;
+use warifu_vault::seam::past::Past;
+
+const ROOT: NodeId = NodeId::ROOT;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_sqlite_catalogue_keeps_the_contract() {
@@ -65,5 +73,55 @@ async fn what_was_lived_is_there_after_reopening() {
     assert_eq!(
         contract::picture(&twin).await,
         contract::picture(&catalog).await
+    );
+}
+
+/// A catalogue from before names had times: each name is as old as what it stands for, and from now on they are told.
+#[tokio::test]
+async fn p7_a_catalogue_of_schema_4_is_brought_up_to_date() {
+    let (dir, catalog) = new_catalog();
+    let node = make(&catalog, "x", Durability::Now).await.unwrap();
+    let made = catalog.attr(node).await.unwrap().unwrap().btime;
+    drop(catalog);
+    let path = dir.path().join("catalog.db");
+    let conn = Connection::open(&path).unwrap();
+    conn.execute_batch(common::WITHOUT_PAST).unwrap();
+    conn.execute("UPDATE vault SET schema = 4", []).unwrap();
+    drop(conn);
+    for _ in 0..2 {
+        let catalog = SqliteCatalog::open(&path, key(1)).unwrap();
+        let names = catalog.list_at(ROOT, made).await.unwrap();
+        let [there] = &names[..] else {
+            panic!("one name: {names:?}");
+        };
+        assert_eq!((there.node, there.since, there.until), (node, made, None));
+        let before = Timestamp {
+            secs: made.secs - 1,
+            ..made
+        };
+        assert!(catalog.list_at(ROOT, before).await.unwrap().is_empty());
+    }
+    let catalog = SqliteCatalog::open(&path, key(1)).unwrap();
+    let waiting = catalog.journal().await.unwrap().waiting;
+    let (from, to) = (name("x"), name("y"));
+    catalog
+        .rename(
+            (ROOT, &from),
+            (ROOT, &to),
+            RenameMode::Replace,
+            false,
+            write("moved", Durability::Now),
+        )
+        .await
+        .unwrap();
+    let ended = catalog.ended(0, 9).await.unwrap();
+    assert_eq!(ended.len(), 1);
+    assert_eq!(ended[0].since, made);
+    let state = catalog.journal().await.unwrap();
+    assert!(state.waiting > waiting, "and the journal hears of it");
+    let told = catalog.changes(100).await.unwrap().rows;
+    assert!(
+        told.iter()
+            .any(|(key, _)| *key == RowKey::Past(ended[0].id))
     );
 }

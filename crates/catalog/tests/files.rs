@@ -100,7 +100,7 @@ async fn a_newer_catalogue_is_refused_and_left_alone() {
     let before = std::fs::read(&path).unwrap();
     assert!(matches!(
         SqliteCatalog::open(&path, key(1)),
-        Err(CatalogError::Newer { found: 7, known: 4 })
+        Err(CatalogError::Newer { found: 7, known: 5 })
     ));
     assert_eq!(std::fs::read(&path).unwrap(), before);
 }
@@ -127,7 +127,7 @@ async fn p7_a_catalogue_of_schema_1_is_brought_up_to_date() {
     }
     drop(rows);
     drop(statement);
-    assert_eq!(triggers.len(), 21);
+    assert_eq!(triggers.len(), 24);
     for trigger in triggers {
         conn.execute_batch(&format!("DROP TRIGGER {trigger}"))
             .unwrap();
@@ -137,6 +137,7 @@ async fn p7_a_catalogue_of_schema_1_is_brought_up_to_date() {
         "DROP TABLE journal; DROP TABLE changed; DROP INDEX extent_journal; UPDATE vault SET schema = 1;",
     )
     .unwrap();
+    conn.execute_batch(common::WITHOUT_PAST).unwrap();
     drop(conn);
     for _ in 0..2 {
         let catalog = SqliteCatalog::open(&path, key(1)).unwrap();
@@ -177,6 +178,9 @@ async fn p7_a_catalogue_of_schema_2_is_brought_up_to_date() {
     ] {
         Connection::open(&path).unwrap().execute_batch(sql).unwrap();
     }
+    let conn = Connection::open(&path).unwrap();
+    conn.execute_batch(common::WITHOUT_PAST).unwrap();
+    drop(conn);
     for _ in 0..2 {
         let catalog = SqliteCatalog::open(&path, key(1)).unwrap();
         let found = catalog.lookup(ROOT, &name("x")).await.unwrap();
@@ -196,6 +200,7 @@ async fn a_catalogue_of_schema_3_is_brought_up_to_date() {
     let path = dir.path().join("catalog.db");
     let conn = Connection::open(&path).unwrap();
     conn.execute_batch(NO_SESSIONS).unwrap();
+    conn.execute_batch(common::WITHOUT_PAST).unwrap();
     conn.execute_batch("UPDATE vault SET schema = 3").unwrap();
     drop(conn);
     for _ in 0..2 {

@@ -3,6 +3,7 @@
 //! English help stands here; Japanese help lies in `words/help.ja.ftl` and is laid over it by [`command`].
 
 mod catalog;
+mod past;
 mod run;
 mod upkeep;
 
@@ -16,6 +17,7 @@ use clap::{
 use clap_complete::Shell;
 
 pub use self::catalog::{Catalog, CatalogCommand, CatalogMove};
+pub use self::past::{Audit, AuditCommand, AuditList, AuditVerify, History, Restore};
 pub use self::run::Run;
 pub use self::upkeep::{Server, ServerCommand, ServerList, ServerReplace, Verify};
 use crate::exit::Exit;
@@ -66,8 +68,12 @@ pub enum Command {
     Mv(Mv),
     /// Make folders in the vault.
     Mkdir(Mkdir),
-    /// List the versions of a file.
+    /// List the versions of a file, and the names that it had.
     History(History),
+    /// Bring back a file, a folder or everything as it was.
+    Restore(Restore),
+    /// The audit log: who did what; and whether it is whole.
+    Audit(Audit),
     /// Tell how the servers and the files are.
     Status(Status),
     /// Check the shares on every server and name what is wrong.
@@ -167,6 +173,9 @@ pub struct Mount {
     /// Mount for reading only.
     #[arg(long)]
     pub read_only: bool,
+    /// Show everything as it was at this time, for reading only.
+    #[arg(long, value_name = "TIME")]
+    pub at: Option<String>,
     /// Stay in the foreground; Ctrl-C unmounts.
     #[arg(long)]
     pub foreground: bool,
@@ -227,6 +236,9 @@ pub struct Get {
     /// An older version of the file; `history` lists them.
     #[arg(long = "version", value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub number: Option<u64>,
+    /// As it was at this time.
+    #[arg(long, value_name = "TIME")]
+    pub at: Option<String>,
     /// Print the result as JSON.
     #[arg(long)]
     pub json: bool,
@@ -245,6 +257,9 @@ pub struct Ls {
     /// Folders within folders too.
     #[arg(short = 'R', long)]
     pub recursive: bool,
+    /// As it was at this time.
+    #[arg(long, value_name = "TIME")]
+    pub at: Option<String>,
     /// Print the result as JSON.
     #[arg(long)]
     pub json: bool,
@@ -260,6 +275,9 @@ pub struct Cat {
     /// An older version of the file; `history` lists them.
     #[arg(long = "version", value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub number: Option<u64>,
+    /// As it was at this time.
+    #[arg(long, value_name = "TIME")]
+    pub at: Option<String>,
 }
 
 #[derive(Args, Debug)]
@@ -302,17 +320,6 @@ pub struct Mkdir {
     /// Missing parents too; what exists is no error.
     #[arg(short, long)]
     pub parents: bool,
-}
-
-#[derive(Args, Debug)]
-pub struct History {
-    /// The vault file.
-    pub vault: PathBuf,
-    /// A file in the vault.
-    pub path: OsString,
-    /// Print the result as JSON.
-    #[arg(long)]
-    pub json: bool,
 }
 
 #[derive(Args, Debug)]
@@ -417,6 +424,7 @@ fn examples(command: &str) -> &'static [&'static str] {
             "warifu mount office.toml ~/office",
             "warifu mount office.toml /srv/office --allow-other --foreground",
             "warifu mount office.toml ~/office --memory-limit 256",
+            "warifu mount office.toml ~/yesterday --at yesterday",
         ],
         "umount" => &["warifu umount ~/office"],
         "run" => &[
@@ -437,6 +445,7 @@ fn examples(command: &str) -> &'static [&'static str] {
             "warifu ls office.toml",
             "warifu ls office.toml -l -R /reports",
             "warifu ls office.toml --json",
+            "warifu ls office.toml -R --at 2026-11-27",
         ],
         "cat" => &[
             "warifu cat office.toml /reports/notes.txt",
@@ -452,6 +461,17 @@ fn examples(command: &str) -> &'static [&'static str] {
         ],
         "mkdir" => &["warifu mkdir office.toml -p /reports/2026/11"],
         "history" => &["warifu history office.toml /reports/report.docx"],
+        "restore" => &[
+            "warifu restore office.toml /reports/report.docx --version 3",
+            "warifu restore office.toml /reports --at yesterday --to /reports-of-yesterday",
+            "warifu restore office.toml / --at 2026-11-27T14:00 --exact --yes",
+        ],
+        "audit" => &[
+            "warifu audit list office.toml --person suzuki --since yesterday",
+            "warifu audit list office.toml --file /reports/report.docx --json",
+            "warifu audit verify office.toml",
+            "warifu audit verify office.toml --against audit.log",
+        ],
         "status" => &[
             "warifu status office.toml",
             "warifu status office.toml --json",

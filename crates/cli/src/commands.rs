@@ -1,9 +1,11 @@
 //! What each command does.
 
+pub mod audit;
 pub mod catalog;
 pub mod copy;
 pub mod doctor;
 pub mod files;
+pub mod history;
 pub mod init;
 pub mod loose;
 pub mod manpages;
@@ -12,6 +14,7 @@ pub mod open_files;
 pub mod quickstart;
 pub mod rebuild;
 pub mod repair;
+pub mod restore;
 pub mod run;
 pub mod server;
 pub mod status;
@@ -91,6 +94,12 @@ where
         return Err(Failure::lost(&unsaved));
     }
     done
+}
+
+/// Opened for reading, as it is or as it was.
+pub fn reading(at: Option<&String>) -> Result<OpenOptions, Failure> {
+    let at = crate::when::parse_some(at)?;
+    Ok(OpenOptions::new("warifu").read_only(true).at(at))
 }
 
 /// Opens a vault, and tells of servers that are away.

@@ -9,6 +9,7 @@ mod log;
 mod output;
 mod samples;
 mod stop;
+mod when;
 mod words;
 
 use std::ffi::OsString;
@@ -22,8 +23,8 @@ use clap::error::ErrorKind;
 
 use crate::args::{Cli, Command};
 use crate::commands::{
-    catalog, copy, doctor, files, init, loose, manpages, mount, quickstart, rebuild, run, server,
-    status, verify,
+    audit, catalog, copy, doctor, files, history, init, loose, manpages, mount, quickstart,
+    rebuild, restore, run, server, status, verify,
 };
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -108,7 +109,9 @@ async fn do_it(command: Command) -> Result<ExitCode, Failure> {
         Command::Rm(args) => files::rm(args).await,
         Command::Mv(args) => files::mv(args).await,
         Command::Mkdir(args) => files::mkdir(args).await,
-        Command::History(args) => files::history(args).await,
+        Command::History(args) => history::run(args).await,
+        Command::Restore(args) => restore::run(args).await,
+        Command::Audit(args) => audit::run(args).await,
         Command::Status(args) => status::status(args).await,
         Command::Verify(args) => verify::run(args).await,
         Command::Server(args) => server::run(args).await,

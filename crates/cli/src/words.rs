@@ -66,9 +66,18 @@ impl Lang {
     }
 }
 
-const EN: &str = include_str!("words/en.ftl");
-const JA: &str = include_str!("words/ja.ftl");
-const HELP_JA: &str = include_str!("words/help.ja.ftl");
+const EN: &str = concat!(
+    include_str!("words/en.ftl"),
+    include_str!("words/past.en.ftl")
+);
+const JA: &str = concat!(
+    include_str!("words/ja.ftl"),
+    include_str!("words/past.ja.ftl")
+);
+const HELP_JA: &str = concat!(
+    include_str!("words/help.ja.ftl"),
+    include_str!("words/past.help.ja.ftl"),
+);
 
 /// One language's words.
 pub struct Words {

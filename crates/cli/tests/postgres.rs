@@ -4,6 +4,11 @@ mod common;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use common::{World, noise};
 use warifu_testkit::servers::{Postgres, PostgresOptions, SharedPostgres, fresh_schema};
@@ -41,6 +46,51 @@ fn check(world: &World) {
     let first = world.ok(["cat", "office.toml", "--version", "1", "/note"]);
     assert_eq!(first, "first");
     world.ok(["verify", "office.toml"]);
+    // What was is there too, and the servers know the log from its first line on.
+    let history = world.ok(["history", "office.toml", "/archive/large.bin"]);
+    assert!(history.contains("was called large.bin until"), "{history}");
+    let history = world.ok(["history", "office.toml", "/gone"]);
+    assert!(history.contains("was removed at"), "{history}");
+}
+
+/// A syslog server on this machine.
+struct Receiver {
+    thread: std::thread::JoinHandle<Vec<u64>>,
+    done: Arc<AtomicBool>,
+}
+
+impl Receiver {
+    fn begin(socket: &Path) -> Self {
+        let receiver = UnixDatagram::bind(socket).unwrap();
+        let pause = Duration::from_millis(50);
+        receiver.set_read_timeout(Some(pause)).unwrap();
+        let done = Arc::new(AtomicBool::new(false));
+        let ended = Arc::clone(&done);
+        let thread = std::thread::spawn(move || {
+            let (mut seqs, mut buffer) = (Vec::new(), vec![0; 65_536]);
+            loop {
+                let Ok(len) = receiver.recv(&mut buffer) else {
+                    if ended.load(Ordering::Relaxed) {
+                        return seqs;
+                    }
+                    continue;
+                };
+                let line = String::from_utf8_lossy(&buffer[..len]).into_owned();
+                let (_, seq) = line
+                    .split_once(" seq=\"")
+                    .or(line.split_once("[warifu@32473 seq=\""))
+                    .unwrap();
+                seqs.push(seq.split('"').next().unwrap().parse().unwrap());
+            }
+        });
+        Self { thread, done }
+    }
+
+    /// The numbers of the lines that came.
+    fn end(self) -> Vec<u64> {
+        self.done.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap()
+    }
 }
 
 fn tree(world: &World) -> serde_json::Value {
@@ -101,6 +151,15 @@ fn a_catalogue_moves_to_a_database_and_back() {
     };
     let world = World::new();
     furnish(&world);
+    // Who follows the log from outside hears each line once, wherever the catalogue is.
+    let socket = world.path("log.sock");
+    let receiver = Receiver::begin(&socket);
+    let line = format!("syslog = \"unixgram:{}\"", socket.display());
+    let file = String::from_utf8(world.read("office.toml")).unwrap();
+    world.write(
+        "office.toml",
+        file.replace("# syslog = \"unixgram:/dev/log\"", &line),
+    );
     let before = tree(&world);
     let url = server.url(&fresh_schema());
     let to = |url: &str| ["catalog", "move", "office.toml", "--to", url].map(String::from);
@@ -140,6 +199,14 @@ fn a_catalogue_moves_to_a_database_and_back() {
     assert_eq!(tree(&world), before);
     check(&world);
     world.ok(["mkdir", "office.toml", "/made in the file"]);
+    let lines = receiver.end();
+    let last = lines.len() as u64;
+    assert_eq!(lines, (1..=last).collect::<Vec<_>>(), "each once, in order");
+    assert!(
+        world
+            .ok(["audit", "verify", "office.toml"])
+            .contains("same lines")
+    );
     // The journal on the servers goes on through both moves.
     for end in ["", "-wal", "-shm"] {
         let _gone = fs::remove_file(world.path(format!("back.db{end}")));

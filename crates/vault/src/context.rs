@@ -59,6 +59,8 @@ pub enum Act {
     Repair,
     /// The catalogue was made anew from what the servers hold.
     Rebuild,
+    /// What was at an earlier time was brought back.
+    Restore,
 }
 
 impl Act {
@@ -81,12 +83,13 @@ impl Act {
             | Self::SetAttr
             | Self::SetXattr
             | Self::Revert
-            | Self::Rebuild => true,
+            | Self::Rebuild
+            | Self::Restore => true,
         }
     }
 
     /// Every act. One that is not listed here cannot be read back from the log.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Init,
         Self::Attach,
         Self::Open,
@@ -104,6 +107,7 @@ impl Act {
         Self::Verify,
         Self::Repair,
         Self::Rebuild,
+        Self::Restore,
     ];
 
     /// The act of this name; `None` where this version of warifu knows none.
@@ -133,6 +137,7 @@ impl Act {
             Self::Verify => "verify",
             Self::Repair => "repair",
             Self::Rebuild => "rebuild",
+            Self::Restore => "restore",
         }
     }
 }

@@ -71,6 +71,7 @@ pub mod error;
 pub mod file;
 pub mod keys;
 pub mod node;
+pub mod past;
 pub mod rebuild;
 pub mod repair;
 pub mod seam;

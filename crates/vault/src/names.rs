@@ -1,7 +1,7 @@
 //! Names: looking up, making, removing, renaming. The catalogue does the work in one transaction each; what is here knows
 //! about open files.
 
-use warifu_core::ids::FileId;
+use warifu_core::ids::{ExtentId, FileId};
 
 use crate::context::{Act, Context};
 use crate::error::{Result, VaultError};
@@ -281,6 +281,23 @@ impl Vault {
             .ok_or(VaultError::NotFound { what: "file" })?;
         let keep = self.inner.open_file(attr.node).is_some();
         let gone = self.inner.catalog.unlink(parent, name, keep, write).await?;
+        self.inner.left_without_name(&gone, keep).await?;
+        self.inner.file_went(ctx, parent, name, &gone).await;
+        Ok(())
+    }
+
+    /// Removes a name as [`remove`](Self::remove) does, provided that it still stands for this node with this head.
+    pub(crate) async fn remove_if(
+        &self,
+        ctx: &Context,
+        parent: NodeId,
+        name: &Name,
+        what: (NodeId, Option<ExtentId>),
+    ) -> Result<()> {
+        let write = self.write(ctx, Act::Remove, Some(parent), name)?;
+        let keep = self.inner.open_file(what.0).is_some();
+        let catalog = &self.inner.catalog;
+        let gone = catalog.unlink_if(parent, name, what, keep, write).await?;
         self.inner.left_without_name(&gone, keep).await?;
         self.inner.file_went(ctx, parent, name, &gone).await;
         Ok(())

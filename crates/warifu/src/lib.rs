@@ -22,6 +22,7 @@
 //! vault can do is told by [`Vault`]; [`Warifu`] adds the short ways for files by their paths. Everything runs on the
 //! caller's tokio runtime (multi-threaded, with its time driver).
 
+mod audit_log;
 mod catalog;
 mod checkpoint;
 mod context;
@@ -36,8 +37,10 @@ mod rebuild;
 mod relocate;
 mod replace;
 mod rewrite;
+mod syslog;
 mod vault_file;
 
+pub use audit_log::{CopyCheck, CopyDifference, LogCheck, LogFault, LogFilter, OfFile};
 pub use context::{group_name, process_context, user_name};
 pub use error::Error;
 pub use files::{BLOCK, FileMeta, Walk};
@@ -46,6 +49,7 @@ pub use path::VaultPath;
 pub use rebuild::Rebuilt;
 pub use relocate::{Relocated, RelocationPlan, RelocationProgress};
 pub use replace::ReplacePlan;
+pub use syslog::SyslogTarget;
 pub use vault_file::{
     FORMAT, MemoryRule, Problem, Retention, SaveDurability, ServerEntry, VaultFile, VaultFileError,
 };
@@ -58,18 +62,20 @@ pub use warifu_core::ids::{
     BadThreshold, FileId, ServerId, ShareIndex, Threshold, VaultId, VersionNo,
 };
 pub use warifu_core::secret::SecretBytes;
-pub use warifu_vault::context::Context;
+pub use warifu_vault::context::{Act, AuditEntry, Context};
 pub use warifu_vault::error::{Fault, ServerFault, VaultError};
 pub use warifu_vault::node::{Attr, AttrChange, BadName, Name, NodeId, NodeKind};
+pub use warifu_vault::past::{RestoreFailure, RestorePlan, RestoreReport, RestoreStep, Restoring};
 pub use warifu_vault::rebuild::{
-    Adopted, AdoptedAs, JournalFound, LostVersion, OtherTimeline, RebuildProgress, RebuildReport,
-    ServerFound, Stage, UnreadObjects,
+    Adopted, AdoptedAs, JournalFound, LogCompared, LogDifference, LostVersion, OtherTimeline,
+    RebuildError, RebuildProgress, RebuildReport, ServerFound, Stage, UnreadObjects,
 };
 pub use warifu_vault::repair::{
     Orphans, RepairOptions, RepairPlan, RepairProgress, RepairReport, Upkeep, Work,
 };
-pub use warifu_vault::seam::catalog::{CatalogError, RenameMode, Version};
+pub use warifu_vault::seam::catalog::{AuditRow, CatalogError, RenameMode, Version};
 pub use warifu_vault::seam::locks::{Lock, LockKind, LockMode};
+pub use warifu_vault::seam::past::{End, PastName};
 pub use warifu_vault::seam::sessions::{Hold, Session, SessionId, SessionInfo};
 pub use warifu_vault::status::{
     Breaker, Condition, ServerState, ServerStatus, Status, Weak, WeakFile,

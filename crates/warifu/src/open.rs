@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use warifu_catalog::PostgresUrl;
 use warifu_core::format::Scheme;
+use warifu_core::head::Timestamp;
 use warifu_core::ids::{Generation, Threshold};
-use warifu_core::keys::VaultKey;
+use warifu_core::keys::{CatalogKey, VaultKey};
 use warifu_store::{
     Credentials, SpecError, StoreSpec, StoreUrl, attach_store, create_store, probe,
 };
@@ -15,6 +16,7 @@ use warifu_vault::context::{Act, AuditEntry, Context};
 use warifu_vault::error::{Fault, ServerFault};
 use warifu_vault::keys::{Candidate, Expected, FoundError, UnlockError, Unlocked, found, unlock};
 use warifu_vault::node::{AttrChange, NodeId};
+use warifu_vault::past::AsOf;
 use warifu_vault::seam::catalog::{Catalog, CatalogError, Write};
 use warifu_vault::seam::clock::{Clock, SystemClock};
 use warifu_vault::seam::store::{Durability, ObjectKey, ShareStore};
@@ -26,6 +28,7 @@ use crate::error::Error;
 use crate::foreign::ForeignStore;
 use crate::place::{Place, Watch};
 use crate::rebuild::MISSING;
+use crate::syslog::Sender;
 use crate::vault_file::{
     MemoryRule, Retention, SaveDurability, ServerEntry, VaultFile, VaultFileError, folder_of,
 };
@@ -103,6 +106,7 @@ impl InitOptions {
 pub struct OpenOptions {
     program: String,
     vault: Options,
+    at: Option<Timestamp>,
 }
 
 impl OpenOptions {
@@ -112,6 +116,7 @@ impl OpenOptions {
         Self {
             program: program.into(),
             vault: Options::default(),
+            at: None,
         }
     }
 
@@ -119,6 +124,14 @@ impl OpenOptions {
     #[must_use]
     pub fn read_only(mut self, read_only: bool) -> Self {
         self.vault.read_only = read_only;
+        self
+    }
+
+    /// Shows the vault as it was at a time, for reading only: names, folders and contents.
+    #[must_use]
+    pub fn at(mut self, at: Option<Timestamp>) -> Self {
+        self.vault.read_only |= at.is_some();
+        self.at = at;
         self
     }
 
@@ -158,6 +171,8 @@ pub struct Warifu {
     path: PathBuf,
     context: Context,
     faults: Vec<ServerFault>,
+    catalog_key: CatalogKey,
+    syslog: Option<Sender>,
     /// Servers' places may change while the vault is open.
     _watch: Watch,
 }
@@ -250,6 +265,7 @@ impl Warifu {
             durability: options.durability,
             retention: Retention::All,
             memory: MemoryRule::default(),
+            syslog: None,
             catalog,
             catalog_credentials,
             servers: servers.collect(),
@@ -321,11 +337,22 @@ impl Warifu {
             servers: seats.collect(),
             options: vault,
         };
-        let clock = Arc::new(SystemClock);
-        let vault = Vault::start(config, unlocked.key, catalog, clock).await?;
+        let log = Arc::clone(&catalog);
+        let (catalog, detail) = match options.at {
+            None => (catalog, options.program.clone()),
+            Some(at) => (
+                Arc::new(AsOf::new(catalog, at)) as Arc<dyn Catalog>,
+                format!("{}, as of {} s", options.program, at.secs),
+            ),
+        };
+        let catalog_key = unlocked.key.catalog_key(file.vault);
+        let vault = Vault::start(config, unlocked.key, catalog, Arc::new(SystemClock)).await?;
         vault.learn(&unlocked.answers);
         let context = process_context(&options.program);
-        vault.attach(&context, &options.program).await?;
+        vault.attach(&context, &detail).await?;
+        // A catalogue about which somebody has to decide first is left as it is.
+        let target = file.syslog.clone().filter(|_| !vault.is_undecided());
+        let syslog = target.map(|target| Sender::begin(log, target));
         let watch = Watch::begin(&path, file.vault, file.servers.iter().cloned().zip(places));
         Ok(Self {
             _watch: watch,
@@ -334,6 +361,8 @@ impl Warifu {
             path,
             context,
             faults: unlocked.faults,
+            catalog_key,
+            syslog,
         })
     }
 
@@ -361,6 +390,10 @@ impl Warifu {
         &self.context
     }
 
+    pub(crate) fn catalog_key(&self) -> &CatalogKey {
+        &self.catalog_key
+    }
+
     /// What was wrong with servers when the vault was opened.
     #[must_use]
     pub fn faults(&self) -> &[ServerFault] {
@@ -369,7 +402,11 @@ impl Warifu {
 
     /// Saves what is open and changed, waits until everything is on the servers' disks, and stops. Returns what is lost.
     pub async fn close(&self) -> Vec<Unsaved> {
-        self.vault.shutdown(&self.context).await
+        let unsaved = self.vault.shutdown(&self.context).await;
+        if let Some(syslog) = &self.syslog {
+            syslog.finish().await;
+        }
+        unsaved
     }
 }
 

@@ -328,6 +328,13 @@ async fn read_all(
         after = last.seq;
         give(page.into_iter().map(Restored::Audit).collect()).await;
     }
+    let positions = old.positions().await?.into_iter();
+    give(
+        positions
+            .map(|(what, at)| Restored::Position(what, at))
+            .collect(),
+    )
+    .await;
     Ok(())
 }
 
@@ -423,6 +430,9 @@ async fn compare(
     );
     if (here.next, here.tip, here.undecided) != (there.next, there.tip, there.undecided) {
         return Err(differs("how far the journal has come".into()));
+    }
+    if old.positions().await.map_err(wrong)? != new.positions().await.map_err(wrong)? {
+        return Err(differs("how far the log was sent elsewhere".into()));
     }
     Ok(done)
 }

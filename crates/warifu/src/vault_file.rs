@@ -18,6 +18,8 @@ use warifu_core::format::Scheme;
 use warifu_core::ids::{ServerId, ShareIndex, Threshold, VaultId};
 use warifu_store::{BadOption, Credentials};
 
+use crate::syslog::SyslogTarget;
+
 /// The format of vault files that this warifu writes, and the newest it reads.
 pub const FORMAT: u32 = 1;
 
@@ -36,6 +38,8 @@ pub struct VaultFile {
     pub retention: Retention,
     /// What a machine must be like for a drive to be mounted there.
     pub memory: MemoryRule,
+    /// Where a copy of the audit log is sent, if anywhere.
+    pub syslog: Option<SyslogTarget>,
     /// Where the catalogue is: `sqlite:PATH`, the path relative to the vault file, or `postgres://USER@HOST/DATABASE`.
     pub catalog: String,
     /// How a database is logged in to: `password` and `ca`, paths relative to the vault file.
@@ -237,6 +241,8 @@ struct Raw {
     retention: Option<Spanned<String>>,
     #[serde(default)]
     memory: Option<Spanned<String>>,
+    #[serde(default)]
+    syslog: Option<Spanned<String>>,
     threshold: Spanned<RawThreshold>,
     catalog: RawCatalog,
     server: Vec<Spanned<RawServer>>,
@@ -443,6 +449,13 @@ impl VaultFile {
                 _ => return Err(bad(word, "memory", "\"guarded\", \"locked\" or \"any\"")),
             },
         };
+        let syslog = match &raw.syslog {
+            None => None,
+            Some(word) => Some(SyslogTarget::parse(word.get_ref()).ok_or_else(|| {
+                let allowed = "\"unixgram:/dev/log\", \"udp://HOST:PORT\" or \"tcp://HOST:PORT\"";
+                bad(word, "syslog", allowed)
+            })?),
+        };
         let RawThreshold { k, n } = *raw.threshold.get_ref();
         let threshold = Threshold::new(k, n).map_err(|_| {
             let allowed = "k and n with 1 ≤ k ≤ n ≤ 255";
@@ -555,6 +568,7 @@ impl VaultFile {
             durability,
             retention,
             memory,
+            syslog,
             catalog,
             catalog_credentials,
             servers,
@@ -584,6 +598,9 @@ impl VaultFile {
              # Where a drive may be mounted: \"guarded\" (where no swap is on that is not encrypted), \"locked\" (where memory can be\n\
              # locked, too) or \"any\" (anywhere; what is wrong is written into the audit log). メモリの内容がディスクに出ない計算機だけで使うか。\n\
              memory = {memory}\n\
+             # A copy of the audit log for a syslog server, names of files included: \"unixgram:/dev/log\", \"udp://HOST:514\" or\n\
+             # \"tcp://HOST:601\". 監査記録の写しを送る syslog サーバ（ファイル名も含みます）。\n\
+             {syslog}\n\
              \n\
              # Any k of the n servers give a file back; fewer say nothing about it.\n\
              # n 台のうち k 台があれば復元でき、k 台未満では何もわかりません。\n\
@@ -602,6 +619,10 @@ impl VaultFile {
             durability = quoted(self.durability.as_str()),
             retention = quoted(self.retention.as_str()),
             memory = quoted(self.memory.as_str()),
+            syslog = match &self.syslog {
+                Some(target) => format!("syslog = {}", quoted(&target.to_string())),
+                None => "# syslog = \"unixgram:/dev/log\"".to_owned(),
+            },
             catalog = quoted(&self.catalog),
         );
         for (field, value) in self.catalog_credentials.entries() {

@@ -7,7 +7,7 @@ use std::path::Path;
 use warifu::store::Credentials;
 use warifu::{
     MemoryRule, Problem, Retention, SaveDurability, Scheme, ServerEntry, ServerId, ShareIndex,
-    Threshold, VaultFile, VaultFileError, VaultId,
+    SyslogTarget, Threshold, VaultFile, VaultFileError, VaultId,
 };
 
 fn sample() -> VaultFile {
@@ -27,6 +27,7 @@ fn sample() -> VaultFile {
         durability: SaveDurability::Strict,
         retention: Retention::All,
         memory: MemoryRule::Guarded,
+        syslog: None,
         catalog: "sqlite:office.db".into(),
         catalog_credentials: Credentials::default(),
         servers,
@@ -43,6 +44,29 @@ fn problem(text: &str) -> (usize, Problem) {
 /// The number of the first line that has `text` in it.
 fn line(whole: &str, text: &str) -> usize {
     whole.lines().position(|line| line.contains(text)).unwrap() + 1
+}
+
+#[test]
+fn where_the_log_is_sent_is_read_and_checked() {
+    let path = Path::new("office.toml");
+    let syslog = SyslogTarget::parse("tcp://log.example.jp:6514");
+    assert!(syslog.is_some());
+    let file = VaultFile { syslog, ..sample() };
+    let text = file.render();
+    assert_eq!(VaultFile::parse(&text, path).unwrap(), file);
+    let bad = text.replace("tcp://log.example.jp:6514", "https://log.example.jp");
+    let (at, problem) = problem(&bad);
+    assert_eq!(at, line(&bad, "https://"));
+    assert!(
+        matches!(
+            problem,
+            Problem::Value {
+                field: "syslog",
+                ..
+            }
+        ),
+        "{problem:?}"
+    );
 }
 
 #[test]

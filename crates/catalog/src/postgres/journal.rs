@@ -12,6 +12,7 @@ use warifu_vault::seam::journal::{
 
 use super::PostgresCatalog;
 use super::audit::Turn;
+use super::past::{past_columns, past_name};
 use super::pool::{ANSWER, Call, Session, Value};
 use super::read::{open_name, open_target, open_xattr};
 use super::rows::{
@@ -59,7 +60,7 @@ const NODES: &str = concat!(
     node_columns!(),
     " FROM node n WHERE n.id = ANY ($1)"
 );
-const ENTRIES: &str = "SELECT e.parent, e.tag, e.sealed, e.node FROM unnest($1::bigint[], $2::bytea[]) AS u (parent, tag)
+const ENTRIES: &str = "SELECT e.parent, e.tag, e.sealed, e.node, e.since, e.since_ns FROM unnest($1::bigint[], $2::bytea[]) AS u (parent, tag)
    JOIN entry e ON e.parent = u.parent AND e.tag = u.tag";
 const LINKS: &str = "SELECT node, sealed FROM link WHERE node = ANY ($1)";
 const XATTRS: &str =
@@ -79,6 +80,12 @@ const EXTENTS: &str = concat!(
     " FROM extent e WHERE e.id = ANY ($1)"
 );
 
+const PAST: &str = concat!(
+    "SELECT ",
+    past_columns!(),
+    " FROM past p WHERE p.id = ANY ($1)"
+);
+
 /// How a row of one table is read.
 type Read = fn(&PostgresCatalog, &SqlRow) -> Outcome<Row>;
 
@@ -92,6 +99,7 @@ struct Keys {
     versions: (Vec<Vec<u8>>, Vec<i64>),
     layouts: (Vec<Vec<u8>>, Vec<i64>, Vec<i64>),
     extents: Vec<Vec<u8>>,
+    past: Vec<i64>,
 }
 
 impl Keys {
@@ -117,6 +125,7 @@ impl Keys {
                 self.layouts.2.push(key(from.0));
             }
             RowKey::Extent(extent) => self.extents.push(extent.as_bytes().to_vec()),
+            RowKey::Past(id) => self.past.push(key(id)),
         }
     }
 }
@@ -133,6 +142,7 @@ fn key_of(row: &SqlRow) -> Outcome<RowKey> {
         5 => RowKey::Version(document()?, version()?),
         6 => RowKey::Layout(document()?, number(row, 4)?, version()?),
         7 => RowKey::Extent(ExtentId::from_bytes(id(row, 3)?)),
+        8 => RowKey::Past(number(row, 2)?),
         other => {
             return Err(damaged(format!(
                 "a row of kind {other} changed, which does not exist"
@@ -241,8 +251,8 @@ impl PostgresCatalog {
         session: &mut Session<'_>,
         keys: &Keys,
     ) -> Outcome<HashMap<RowKey, Row>> {
-        let (nodes, links, extents): ([Value<'_>; 1], [Value<'_>; 1], [Value<'_>; 1]) =
-            ([&keys.nodes], [&keys.links], [&keys.extents]);
+        let [nodes, links, extents, past]: [[Value<'_>; 1]; 4] =
+            [[&keys.nodes], [&keys.links], [&keys.extents], [&keys.past]];
         let entries: [Value<'_>; 2] = [&keys.entries.0, &keys.entries.1];
         let xattrs: [Value<'_>; 2] = [&keys.xattrs.0, &keys.xattrs.1];
         let versions: [Value<'_>; 2] = [&keys.versions.0, &keys.versions.1];
@@ -262,6 +272,7 @@ impl PostgresCatalog {
             ),
             (keys.layouts.0.len(), LAYOUTS, &layouts, Self::layout_row),
             (keys.extents.len(), EXTENTS, &extents, Self::extent_row),
+            (keys.past.len(), PAST, &past, Self::past_row),
         ] {
             if wanted > 0 {
                 calls.push((sql, values));
@@ -289,6 +300,7 @@ impl PostgresCatalog {
             tag,
             name: open_name(&self.key, parent, &tag, row.try_get(2)?)?,
             node: NodeId(number(row, 3)?),
+            since: rows::time(row, 4)?,
         })
     }
 
@@ -330,6 +342,11 @@ impl PostgresCatalog {
         rows::extent(row, 0).map(Row::Extent)
     }
 
+    fn past_row(&self, row: &SqlRow) -> Outcome<Row> {
+        let name = past_name(&self.key, row)?;
+        Ok(Row::Past(Box::new(name)))
+    }
+
     /// A page of all rows: of one table, the next where that has no more.
     pub(super) async fn read_rows(&self, after: Option<RowKey>, most: usize) -> Outcome<Vec<Row>> {
         let first = match after {
@@ -340,8 +357,9 @@ impl PostgresCatalog {
             Some(RowKey::Version(..)) => 4,
             Some(RowKey::Layout(..)) => 5,
             Some(RowKey::Extent(_)) => 6,
+            Some(RowKey::Past(_)) => 7,
         };
-        for table in first..7_u8 {
+        for table in first..8_u8 {
             let page = self.page(table, after, limit(most)).await?;
             if !page.is_empty() {
                 return Ok(page);
@@ -367,6 +385,7 @@ impl PostgresCatalog {
                 (second, third) = (key(place), key(from.0));
             }
             (6, Some(RowKey::Extent(extent))) => bytes = extent.as_bytes().to_vec(),
+            (7, Some(RowKey::Past(id))) => first = key(id),
             _ => {}
         }
         let (sql, values, read): (&str, Vec<Value<'_>>, Read) =
@@ -381,7 +400,7 @@ impl PostgresCatalog {
                     Self::node_row,
                 ),
                 1 => (
-                    "SELECT parent, tag, sealed, node FROM entry WHERE (parent, tag) > ($1, $2) ORDER BY parent, tag LIMIT $3",
+                    "SELECT parent, tag, sealed, node, since, since_ns FROM entry WHERE (parent, tag) > ($1, $2) ORDER BY parent, tag LIMIT $3",
                     vec![&first, &bytes, &limit],
                     Self::entry_row,
                 ),
@@ -409,6 +428,15 @@ impl PostgresCatalog {
                      WHERE (document, no, from_version) > ($1, $2, $3) ORDER BY document, no, from_version LIMIT $4",
                     vec![&bytes, &second, &third, &limit],
                     Self::layout_row,
+                ),
+                7 => (
+                    concat!(
+                        "SELECT ",
+                        past_columns!(),
+                        " FROM past p WHERE p.id > $1 ORDER BY p.id LIMIT $2"
+                    ),
+                    vec![&first, &limit],
+                    Self::past_row,
                 ),
                 _ => (
                     concat!(

@@ -18,6 +18,7 @@ mod moving;
 mod notices;
 mod options;
 mod part;
+mod past;
 mod pool;
 mod read;
 mod restore;

@@ -8,12 +8,14 @@ use crate::error::{damaged, misuse};
 use crate::moving::{GIVEN_UP, MoveId};
 
 /// What every change does, and no reading.
-const REFUSED: [(&str, &str); 5] = [
+const REFUSED: [(&str, &str); 7] = [
     ("arrived", "INSERT"),
     ("intent", "INSERT"),
     ("version", "UPDATE"),
     ("extent", "UPDATE"),
     ("node", "UPDATE"),
+    ("past", "INSERT"),
+    ("position", "INSERT"),
 ];
 
 impl PostgresCatalog {

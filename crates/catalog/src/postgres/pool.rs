@@ -248,6 +248,19 @@ impl Pool {
         }
     }
 
+    /// Several statements that change nothing, one after the other in one round trip: made once more as [`read`](Self::read) is.
+    pub(super) async fn read_all(&self, calls: &[Call<'_>]) -> Outcome<Vec<Vec<Row>>> {
+        let once = || {
+            self.within(ANSWER, async {
+                self.session().await?.query_all(calls).await
+            })
+        };
+        match once().await {
+            Err(fail) if fail.fate == Fate::Broken => once().await,
+            other => other,
+        }
+    }
+
     /// One statement that is a transaction of its own. It is made again where the database took it back, and not where the connection
     /// broke: it may have been done.
     pub(super) async fn write(&self, sql: &'static str, values: &[Value<'_>]) -> Outcome<Vec<Row>> {

@@ -9,6 +9,7 @@ use warifu_vault::seam::catalog::{AuditRow, CatalogError, ExtentRecord, Version}
 use warifu_vault::seam::journal::{Restored, Resume, Row};
 
 use super::PostgresCatalog;
+use super::past::PastBatch;
 use super::pool::{Call, Session, Value};
 use super::rows::seal_author;
 use super::saving::Extents;
@@ -30,8 +31,8 @@ const LOOK: Duration = Duration::from_secs(600);
 const TOLD: [&str; 2] = ["node", "entry"];
 
 /// The tables whose changes are marked.
-const MARKED: [&str; 7] = [
-    "node", "entry", "link", "xattr", "version", "layout", "extent",
+const MARKED: [&str; 8] = [
+    "node", "entry", "link", "xattr", "version", "layout", "extent", "past",
 ];
 
 /// A column of bytes.
@@ -49,7 +50,8 @@ struct Batch {
     nodes: [Numbers; 17],
     documents: MaybeBytes,
     heads: MaybeBytes,
-    entries: (Numbers, Bytes, Bytes, Numbers),
+    /// Folder, tag, name, node, since.
+    entries: (Numbers, Bytes, Bytes, Numbers, Numbers, Numbers),
     links: (Numbers, Bytes),
     xattrs: (Numbers, Bytes, Bytes),
     /// Number, size, two times, extents, settled.
@@ -59,6 +61,8 @@ struct Batch {
     layouts: (Numbers, Numbers, Vec<Option<i64>>),
     layout_bytes: (Bytes, Bytes),
     extents: Vec<ExtentRecord>,
+    past: PastBatch,
+    positions: (Vec<String>, Numbers),
     lines: (Numbers, Bytes, Bytes, Bytes),
     /// The last line of the log.
     tail: Option<(i64, Vec<u8>)>,
@@ -73,7 +77,11 @@ impl Batch {
             Restored::Audit(row) => self.add_line(key, &row),
             Restored::Row(Row::Node(attr)) => self.add_node(&attr),
             Restored::Row(Row::Entry {
-                parent, name, node, ..
+                parent,
+                name,
+                node,
+                since,
+                ..
             }) => {
                 let tag = tag(key, parent, &name);
                 let sealed = key.seal(Field::Name, &entry_row(parent, &tag), name.as_bytes())?;
@@ -81,6 +89,8 @@ impl Batch {
                 self.entries.1.push(tag.to_vec());
                 self.entries.2.push(sealed);
                 self.entries.3.push(sql(node.0)?);
+                self.entries.4.push(since.secs);
+                self.entries.5.push(i64::from(since.nanos));
                 Ok(())
             }
             Restored::Row(Row::Link { node, target }) => {
@@ -119,6 +129,12 @@ impl Batch {
             }
             Restored::Row(Row::Extent(record)) => {
                 self.extents.push(record);
+                Ok(())
+            }
+            Restored::Row(Row::Past(name)) => self.past.add(key, &name),
+            Restored::Position(what, at) => {
+                self.positions.0.push(what);
+                self.positions.1.push(sql(at)?);
                 Ok(())
             }
         }
@@ -262,7 +278,7 @@ impl Batch {
         let (numbers, ids) = (&self.layouts, &self.layout_bytes);
         let records = Extents::of(&self.extents)?;
         let a = &self.lines;
-        let calls: [Call<'_>; 7] = [
+        let calls: [Call<'_>; 8] = [
             (
                 "INSERT INTO node SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[],
                    $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[],
@@ -270,8 +286,9 @@ impl Batch {
                 &nodes,
             ),
             (
-                "INSERT INTO entry (parent, tag, sealed, node) SELECT * FROM unnest($1::bigint[], $2::bytea[], $3::bytea[], $4::bigint[])",
-                &[&e.0, &e.1, &e.2, &e.3],
+                "INSERT INTO entry (parent, tag, sealed, node, since, since_ns)
+                 SELECT * FROM unnest($1::bigint[], $2::bytea[], $3::bytea[], $4::bigint[], $5::bigint[], $6::bigint[])",
+                &[&e.0, &e.1, &e.2, &e.3, &e.4, &e.5],
             ),
             (
                 "INSERT INTO link (node, sealed) SELECT * FROM unnest($1::bigint[], $2::bytea[])",
@@ -298,11 +315,15 @@ impl Batch {
                 "INSERT INTO audit (seq, line, sealed, chain) SELECT * FROM unnest($1::bigint[], $2::bytea[], $3::bytea[], $4::bytea[])",
                 &[&a.0, &a.1, &a.2, &a.3],
             ),
+            (
+                "INSERT INTO position (what, at) SELECT * FROM unnest($1::text[], $2::bigint[])",
+                &[&self.positions.0, &self.positions.1],
+            ),
         ];
         session.query_all(&calls).await?;
         let text = "SELECT insert_extents($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
         session.query(text, &records.values()).await?;
-        Ok(())
+        self.past.send(session).await
     }
 }
 
@@ -322,7 +343,7 @@ impl PostgresCatalog {
         // database looks at its tables by itself, later.
         let look = async {
             let mut session = self.pool.begin().await?;
-            let text = "SET LOCAL statement_timeout = 0; ANALYZE node, entry, link, xattr, version, layout, extent, audit";
+            let text = "SET LOCAL statement_timeout = 0; ANALYZE node, entry, link, xattr, version, layout, extent, past, audit";
             let outcome = session.run(text).await;
             session.end(outcome).await
         };
@@ -375,7 +396,7 @@ impl PostgresCatalog {
         let tip = resume.tip.map(|tip| tip.as_bytes().to_vec());
         let archived = sql(resume.archived)?.min(audited);
         let (next, last) = (sql(resume.next)?, sql(resume.last_node.0)?);
-        let calls: [Call<'_>; 4] = [
+        let calls: [Call<'_>; 5] = [
             ("DELETE FROM changed", &[]),
             (
                 "UPDATE journal SET next = $1, audited = $2, archived = $3, whole = 0, tip = $4, undecided = $5 WHERE id = 1",
@@ -394,6 +415,10 @@ impl PostgresCatalog {
             (
                 "SELECT setval(pg_get_serial_sequence('node', 'id'), GREATEST($1, (SELECT max(id) FROM node), 1))",
                 &[&last],
+            ),
+            (
+                "SELECT setval(pg_get_serial_sequence('past', 'id'), max(id)) FROM past HAVING max(id) IS NOT NULL",
+                &[],
             ),
         ];
         session.query_all(&calls).await.map(drop)

@@ -14,6 +14,7 @@ use warifu_vault::seam::catalog::{Catalog, CatalogError, Durability};
 use warifu_vault::seam::sessions::SessionInfo;
 
 use crate::common::{key, make, name};
+use crate::past::WITHOUT_PAST;
 use crate::{login, new_catalog};
 
 #[tokio::test]
@@ -34,11 +35,11 @@ async fn p10_what_is_no_catalogue_of_ours_is_refused() {
     let foreign = open(&url, 2).await.unwrap_err();
     assert!(matches!(foreign, CatalogError::Damaged { .. }), "{foreign}");
 
-    raise_schema(&server, &url, 99).await;
+    command(&server, &url, "UPDATE vault SET schema = 99").await;
     let newer = open(&url, 1).await.unwrap_err();
     let expected = CatalogError::Newer {
         found: 99,
-        known: 2,
+        known: 3,
     };
     assert_eq!(newer.to_string(), expected.to_string());
     drop(catalog);
@@ -60,7 +61,8 @@ async fn a_catalogue_of_schema_1_is_brought_up_to_date() {
     let (url, catalog) = new_catalog(&server).await;
     make(&catalog, "a", Durability::Now).await.unwrap();
     drop(catalog);
-    on_schema(&server, &url, SCHEMA_1).await;
+    command(&server, &url, WITHOUT_PAST).await;
+    command(&server, &url, SCHEMA_1).await;
     // Two find it at the same moment.
     let open = || PostgresCatalog::open(login(&url), key(1));
     let (one, other) = tokio::join!(open(), open());
@@ -88,11 +90,8 @@ async fn a_catalogue_of_schema_1_is_brought_up_to_date() {
     assert_eq!(one.list(NodeId::ROOT, None, 10).await.unwrap().len(), 2);
 }
 
-async fn raise_schema(server: &SharedPostgres, url: &str, to: i64) {
-    on_schema(server, url, &format!("UPDATE vault SET schema = {to}")).await;
-}
-
-async fn on_schema(server: &SharedPostgres, url: &str, text: &str) {
+/// Does something in the schema of a catalogue, past the catalogue.
+pub(crate) async fn command(server: &SharedPostgres, url: &str, text: &str) {
     let schema = url.rsplit('=').next().unwrap();
     let config = format!(
         "host=127.0.0.1 port={} user=warifu dbname=postgres",

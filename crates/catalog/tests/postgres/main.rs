@@ -9,6 +9,7 @@ mod lives;
 mod many;
 #[path = "../common/office.rs"]
 mod office;
+mod past;
 mod secrets;
 mod sharing;
 

@@ -1,4 +1,4 @@
-//! `ls`, `rm`, `mv`, `mkdir`, `history`: names in the vault.
+//! `ls`, `rm`, `mv`, `mkdir`: names in the vault.
 
 use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
@@ -6,8 +6,8 @@ use std::os::unix::ffi::OsStrExt as _;
 use serde::Serialize;
 use warifu::{Attr, NodeKind, RenameMode, VaultError, VaultPath, Warifu};
 
-use super::{Done, vault_path, with_vault};
-use crate::args::{History, Ls, Mkdir, Mv, Rm};
+use super::{Done, vault_path, with_vault, with_vault_opened};
+use crate::args::{Ls, Mkdir, Mv, Rm};
 use crate::exit::Exit;
 use crate::failure::{About as _, Failure};
 use crate::output::{JsonName, json, local_time, print, shown, shown_text, size, utc_time};
@@ -39,7 +39,8 @@ struct Entry {
 pub async fn ls(args: Ls) -> Done {
     set_vault(&args.vault);
     let vault = args.vault.clone();
-    with_vault(&vault, true, |warifu| async move {
+    let options = super::reading(args.at.as_ref())?;
+    with_vault_opened(&vault, options, |warifu| async move {
         let paths = if args.paths.is_empty() {
             vec![VaultPath::ROOT]
         } else {
@@ -350,77 +351,6 @@ pub async fn mkdir(args: Mkdir) -> Done {
                 .make_dir(warifu.context(), parent.node, name, 0o755)
                 .await
                 .about(&path)?;
-        }
-        Ok(Exit::Ok)
-    })
-    .await
-}
-
-#[derive(Serialize)]
-struct JsonVersion {
-    version: u64,
-    current: bool,
-    size: u64,
-    mtime: String,
-    saved_at: String,
-    author: String,
-    host: String,
-    settled: bool,
-}
-
-pub async fn history(args: History) -> Done {
-    set_vault(&args.vault);
-    let vault = args.vault.clone();
-    with_vault(&vault, true, |warifu| async move {
-        let path = vault_path(&args.path)?;
-        let attr = warifu.stat(&path).await.about(&path)?;
-        if attr.kind != NodeKind::File {
-            return Err(VaultError::IsDir).about(&path);
-        }
-        let versions = warifu
-            .vault()
-            .history(warifu.context(), attr.node)
-            .await
-            .about(&path)?;
-        if args.json {
-            let list: Vec<JsonVersion> = versions
-                .iter()
-                .map(|version| JsonVersion {
-                    version: version.number.0,
-                    current: version.number == attr.version,
-                    size: version.size,
-                    mtime: utc_time(version.mtime),
-                    saved_at: utc_time(version.saved_at),
-                    author: version.author.clone(),
-                    host: version.host.clone(),
-                    settled: version.settled,
-                })
-                .collect();
-            json(&list)?;
-            return Ok(Exit::Ok);
-        }
-        if versions.is_empty() {
-            print(&format!(
-                "{}\n",
-                say!("history-empty", subject = shown(&path.to_bytes()))
-            ))?;
-        }
-        for version in versions.iter().rev() {
-            let line = say!(
-                "history-line",
-                version = version.number.0,
-                time = local_time(version.saved_at),
-                size = size(version.size),
-                author = shown_text(&version.author),
-                host = shown_text(&version.host),
-            );
-            let current = if version.number == attr.version {
-                say!("history-current")
-            } else {
-                String::new()
-            };
-            print(format!("{line}  {current}").trim_end())?;
-            print("\n")?;
         }
         Ok(Exit::Ok)
     })

@@ -14,7 +14,7 @@ use std::process::{Command, Stdio};
 use sd_notify::NotifyState;
 use serde::{Deserialize, Serialize};
 use warifu::store::StoreUrl;
-use warifu::{OpenOptions, VaultFile, Warifu};
+use warifu::{OpenOptions, Timestamp, VaultFile, Warifu};
 use warifu_mount::{Ended, Mount, MountError, MountOptions, Mounted, UmountError};
 
 use self::control::{Control, LostFile, Report};
@@ -23,7 +23,8 @@ use super::{Done, open_with};
 use crate::args;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::output::{JsonName, json, note, print, shell_word, shown_path, shown_text};
+use crate::output::{JsonName, json, note, print, shell_word, shown_path, shown_text, utc_time};
+use crate::when;
 use crate::words::{say, set_vault, words};
 
 /// How many MiB a process needs beside the contents of files: shares on their way, the kernel's requests, the program itself.
@@ -35,6 +36,8 @@ pub struct Wish {
     pub dir: PathBuf,
     pub allow_other: bool,
     pub read_only: bool,
+    /// As it was at this time.
+    pub at: Option<Timestamp>,
     /// Whether plain swap is no reason to refuse.
     pub allow_swap: bool,
     /// How many MiB of RAM the process may use.
@@ -59,7 +62,8 @@ pub async fn run(args: args::Mount) -> Done {
         vault: args.vault,
         dir: args.dir,
         allow_other: args.allow_other,
-        read_only: args.read_only,
+        read_only: args.read_only || args.at.is_some(),
+        at: when::parse_some(args.at.as_ref())?,
         allow_swap: args.allow_swap,
         memory_limit: args.memory_limit,
     };
@@ -126,6 +130,10 @@ pub async fn start(wish: Wish) -> Result<PathBuf, Failure> {
         }
         if wish.read_only {
             command.arg("--read-only");
+        }
+        if let Some(at) = wish.at {
+            // To the nanosecond: "2 hours ago" would be another time for the other process.
+            command.args(["--at", &utc_time(at)]);
         }
         if wish.allow_swap {
             command.arg("--allow-swap");
@@ -239,7 +247,9 @@ pub async fn attach(wish: Wish, dir: &Path) -> Result<Served, Failure> {
     // What is wrong with the vault file is told when it is opened.
     let rule = VaultFile::read(&wish.vault).map_or_else(|_| Default::default(), |file| file.memory);
     let overridden = exposure.judge(rule, wish.allow_swap)?;
-    let mut opening = OpenOptions::new("warifu").read_only(wish.read_only);
+    let mut opening = OpenOptions::new("warifu")
+        .read_only(wish.read_only)
+        .at(wish.at);
     if let Some(limit) = wish.memory_limit {
         let contents = usize::try_from(limit.saturating_sub(BESIDE)).unwrap_or(usize::MAX);
         opening = opening.memory_limit(contents.saturating_mul(1 << 20));

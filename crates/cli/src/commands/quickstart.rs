@@ -180,6 +180,7 @@ async fn mount_drive(tour: &Tour) -> Result<Drive, Failure> {
         dir: tour.drive.clone(),
         allow_other: false,
         read_only: false,
+        at: None,
         // These documents are samples, and nobody's secret.
         allow_swap: true,
         memory_limit: None,

@@ -102,6 +102,7 @@ pub async fn run(args: args::Run) -> Result<ExitCode, Failure> {
         dir: dir.path().to_owned(),
         allow_other: false,
         read_only: args.read_only,
+        at: None,
         allow_swap: args.allow_swap,
         memory_limit: args.memory_limit,
     };

@@ -179,11 +179,6 @@ skipped = left out: { $path }: { $why }
 skip-special = a pipe, socket or device
 put-degraded = note: not every server has its share yet, because one is away or full. The files can be read; see { $warifu } status { $vault }
 
-# History
-history-line = version { $version }  { $time }  { $size }  { $author }@{ $host }
-history-current = (current)
-history-empty = { $subject } has never been saved.
-
 # Status and verify
 status-threshold = { $k } of { $n } servers are needed to read.
 status-compact = New files are shared by the scheme compact: 1/{ $k } of their size on each server, secret as long as the cipher is not broken.

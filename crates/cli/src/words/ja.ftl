@@ -170,11 +170,6 @@ skipped = 除きました: { $path }: { $why }
 skip-special = パイプ、ソケット、またはデバイスです
 put-degraded = 注意: 応答しないか空きのないサーバがあり、まだ割符を置けていません。ファイルは読めます: { $warifu } status { $vault }
 
-# 版
-history-line = 版 { $version }  { $time }  { $size }  { $author }@{ $host }
-history-current = （現在の版）
-history-empty = { $subject } はまだ保存されていません。
-
 # 状態と検査
 status-threshold = { $n } 台のうち { $k } 台あれば読めます。
 status-compact = 新しいファイルの分散の方式は compact です。各サーバの割符はファイルの { $k } 分の 1 で、秘密は暗号が破られないかぎり守られます。

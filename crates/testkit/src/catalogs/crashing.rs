@@ -163,6 +163,10 @@ impl CrashingCatalog {
         Ok(())
     }
 
+    pub(super) fn inner(&self) -> &dyn Catalog {
+        &*self.inner
+    }
+
     pub(super) async fn read<T>(
         &self,
         act: impl Future<Output = Result<T, CatalogError>>,

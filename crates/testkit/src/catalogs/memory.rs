@@ -87,11 +87,11 @@ impl MemoryCatalog {
         self.clock.now()
     }
 
-    fn read<T>(&self, read: impl FnOnce(&State) -> T) -> T {
+    pub(super) fn read<T>(&self, read: impl FnOnce(&State) -> T) -> T {
         read(&self.lock().now)
     }
 
-    fn write<T>(
+    pub(super) fn write<T>(
         &self,
         durability: Durability,
         write: impl FnOnce(&mut State) -> Result<T, CatalogError>,

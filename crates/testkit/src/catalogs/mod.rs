@@ -5,6 +5,7 @@ mod crashing;
 mod crashing_sessions;
 mod memory;
 pub mod model;
+mod past;
 mod sessions;
 mod state;
 

@@ -12,6 +12,8 @@ use warifu_vault::seam::catalog::{
     Write, XattrMode,
 };
 
+use warifu_vault::seam::past::{PastName, Reinstate};
+
 use super::contract::{Replay, picture};
 use crate::world::World;
 
@@ -156,6 +158,19 @@ impl Dice<'_> {
         }
     }
 
+    /// Now and then by a machine whose clock is behind.
+    fn told_at(&self) -> Timestamp {
+        let behind = if self.roll("clock", 8) == 0 {
+            self.roll("behind", 40)
+        } else {
+            0
+        };
+        Timestamp {
+            secs: self.at().secs - behind as i64,
+            ..self.at()
+        }
+    }
+
     fn write(&self) -> Write {
         let context = Context {
             actor: "tester".into(),
@@ -167,7 +182,7 @@ impl Dice<'_> {
         };
         let act = Act::ALL[self.roll("act", 16) as usize];
         let audit = AuditEntry {
-            at: self.at(),
+            at: self.told_at(),
             context,
             act,
             node: Some(self.node("audit")),
@@ -216,7 +231,7 @@ async fn act(catalog: &dyn Catalog, dice: Dice<'_>) -> String {
     match if dice.step == 0 {
         0
     } else {
-        dice.roll("what", 26)
+        dice.roll("what", 29)
     } {
         0..=3 => format!(
             "create {:?}",
@@ -295,6 +310,27 @@ async fn act(catalog: &dyn Catalog, dice: Dice<'_>) -> String {
         }
         16 => format!("forget {:?}", catalog.forget(node).await),
         17..=20 => save(catalog, dice, write).await,
+        26 | 27 => reinstate(catalog, dice, write).await,
+        28 => {
+            let at = Timestamp {
+                secs: dice.at().secs - dice.roll("ago", 30) as i64,
+                nanos: 7,
+            };
+            let listed = catalog.list_at(parent, at).await.expect("it is listed");
+            let mut names: Vec<String> = listed
+                .into_iter()
+                .map(without_number)
+                .map(|name| format!("{} {name:?}", name.name.as_bytes().escape_ascii()))
+                .collect();
+            names.sort();
+            let last = catalog.last(parent, &name).await;
+            let last = last.map(|name| name.map(without_number));
+            let of_node = catalog.names_of_node(node).await;
+            let mut of_node = of_node.expect("names are read");
+            of_node.sort_by_key(order);
+            let of_node: Vec<_> = of_node.into_iter().map(without_number).collect();
+            format!("past {names:?} {last:?} {of_node:?}")
+        }
         21 => {
             let open = catalog.unsettled(3).await.expect("versions are read");
             let versions: Vec<_> = open
@@ -338,6 +374,50 @@ async fn act(catalog: &dyn Catalog, dice: Dice<'_>) -> String {
             format!("owed {:?} {user:?}", catalog.change_owed(&[change]).await)
         }
     }
+}
+
+/// The order in which names ended, but for those that ended at once: their numbers are each catalogue's own.
+fn order(name: &PastName) -> impl Ord + use<> {
+    let until = name.until.map(|(until, _)| until);
+    let place = (name.parent, name.name.clone());
+    (until.is_none(), until, name.since, place)
+}
+
+fn without_number(name: PastName) -> PastName {
+    PastName { id: 0, ..name }
+}
+
+/// Makes some earlier version current again: of a file that is there, of one that is not any more, or one that never was.
+async fn reinstate(catalog: &dyn Catalog, dice: Dice<'_>, write: Write) -> String {
+    let ended = catalog.ended(0, 1000).await.expect("names are read");
+    let mut files: Vec<&PastName> = ended
+        .iter()
+        .filter(|name| name.kind == NodeKind::File)
+        .collect();
+    files.sort_by_key(|name| order(name));
+    let document = files
+        .get(dice.roll("ended", files.len().max(1) as u64) as usize)
+        .map_or(FileId::from_bytes(dice.id("document")), |name| {
+            name.document
+        });
+    let node = dice.node("reinstated");
+    let current = catalog.current(node).await.ok();
+    let from = match &current {
+        Some((attr, _)) if dice.roll("own", 2) == 0 => attr.document,
+        _ => document,
+    };
+    let from = (from, VersionNo(dice.roll("which", 4)));
+    let to = if dice.roll("to", 2) == 0 {
+        let new = NewNode {
+            kind: NodeKind::File,
+            document,
+            ..dice.new_node()
+        };
+        Reinstate::New(dice.dir("parent"), dice.name("name"), new)
+    } else {
+        Reinstate::Next(node, current.and_then(|(attr, _)| attr.head))
+    };
+    format!("reinstate {:?}", catalog.reinstate(to, from, write).await)
 }
 
 async fn save(catalog: &dyn Catalog, dice: Dice<'_>, write: Write) -> String {

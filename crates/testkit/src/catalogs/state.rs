@@ -16,6 +16,7 @@ use warifu_vault::seam::catalog::{
 mod journal;
 mod names;
 mod notices;
+mod past;
 mod saves;
 mod succession;
 
@@ -44,6 +45,7 @@ pub(super) struct State {
     /// How many writes there were.
     pub(super) edits: u64,
     journal: journal::Journal,
+    past: past::Past,
 }
 
 /// The chain value of the in-memory catalogue's log after the one before it. Not cryptographic, unlike the real one.
@@ -111,6 +113,7 @@ impl State {
             commits: 0,
             edits: 0,
             journal: journal::Journal::new(),
+            past: past::Past::default(),
         }
     }
 

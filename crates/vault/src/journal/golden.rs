@@ -9,6 +9,7 @@ use crate::context::{Act, AuditEntry, Context};
 use crate::node::{Attr, Name, NodeId, NodeKind};
 use crate::seam::catalog::{AuditRow, ExtentRecord, Version};
 use crate::seam::journal::{Row, RowKey, SegmentClass};
+use crate::seam::past::{End, PastName};
 
 fn time(secs: i64) -> Timestamp {
     Timestamp { secs, nanos: 9 }
@@ -88,6 +89,7 @@ fn all() -> Vec<Record> {
             tag: [0x46; 16],
             name: Name::new("予算書.xlsx".as_bytes()).unwrap(),
             node: NodeId(5),
+            since: Timestamp::default(),
         }),
         Record::Row(Row::Link {
             node: NodeId(6),
@@ -215,6 +217,78 @@ fn p7_links_stand_where_there_were_zeros() {
         assert_eq!(linked[at.clone()], [8, 7, 6, 5, 4, 3, 2, 1]);
         linked[at].fill(0);
         assert_eq!(linked, of(class, part, mark, 0));
+    }
+}
+
+/// Records that came later: an entry with the time at which it began, and a name that ended.
+#[test]
+fn p7_names_in_time_come_back_and_keep_their_bytes() {
+    let entry = Record::Row(Row::Entry {
+        parent: NodeId(1),
+        tag: [0x46; 16],
+        name: Name::new(b"a").unwrap(),
+        node: NodeId(5),
+        since: time(7),
+    });
+    let past = Record::Row(Row::Past(Box::new(PastName {
+        id: 12,
+        parent: NodeId(1),
+        tag: [0x46; 16],
+        name: Name::new(b"b").unwrap(),
+        node: NodeId(5),
+        kind: NodeKind::Symlink,
+        mode: 0o777,
+        uid: 1000,
+        gid: 100,
+        rdev: 0,
+        document: FileId::from_bytes([0x44; 16]),
+        version: VersionNo(3),
+        target: b"c".to_vec(),
+        since: time(1),
+        until: Some((time(2), End::Moved)),
+    })));
+    let gone = Record::Gone(RowKey::Past(12));
+    let hex = |record: &Record| -> String {
+        let bytes = record.to_bytes();
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    };
+    assert_eq!(
+        hex(&entry),
+        concat!(
+            "0a31000000",
+            "0100000000000000",
+            "46464646464646464646464646464646",
+            "0500000000000000",
+            "0100000061",
+            "070000000000000009000000"
+        )
+    );
+    assert_eq!(
+        hex(&past),
+        concat!(
+            "0b74000000",
+            "0c00000000000000",
+            "0100000000000000",
+            "46464646464646464646464646464646",
+            "0500000000000000",
+            "03",
+            "ff010000e80300006400000000000000",
+            "44444444444444444444444444444444",
+            "0300000000000000",
+            "010000000000000009000000",
+            "020000000000000009000000",
+            "01",
+            "0100000062",
+            "0100000063"
+        )
+    );
+    assert_eq!(hex(&gone), "8b080000000c00000000000000");
+    let records = vec![entry, past, gone];
+    let bytes = segment(records.clone());
+    assert_eq!(parse(&bytes).unwrap().1, records);
+    let len = 56 + u32::from_le_bytes(bytes[52..56].try_into().unwrap()) as usize;
+    for cut in 0..len {
+        assert!(parse(&bytes[..cut]).is_err(), "cut at {cut}");
     }
 }
 

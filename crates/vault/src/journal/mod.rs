@@ -14,6 +14,7 @@ mod bytes;
 mod checkpoint;
 #[cfg(test)]
 mod golden;
+mod past;
 pub(crate) mod records;
 mod write;
 

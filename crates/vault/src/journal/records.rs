@@ -6,6 +6,7 @@ use warifu_core::ids::{ExtentId, FileId, Generation, ServerId, ShareIndex, Thres
 use warifu_core::secret::SecretBytes;
 
 use super::bytes::{Reader, Writer};
+use super::past;
 use crate::context::{Act, AuditEntry, Context};
 use crate::node::{Attr, Name, NodeId, NodeKind};
 use crate::seam::catalog::{AuditRow, ExtentRecord, IndexSet, Version};
@@ -91,7 +92,7 @@ pub(crate) enum SegmentError {
     Malformed(&'static str),
 }
 
-type Outcome<T> = Result<T, SegmentError>;
+pub(super) type Outcome<T> = Result<T, SegmentError>;
 
 /// The most bytes in a segment that holds more than one record.
 pub(crate) const SEGMENT: usize = 4 << 20;
@@ -213,6 +214,9 @@ mod kind {
     pub(super) const EXTENT: u8 = 7;
     pub(super) const AUDIT: u8 = 8;
     pub(super) const SERVER: u8 = 9;
+    /// An entry with the time at which it began; one of which that is not known is an [`ENTRY`].
+    pub(super) const ENTRY_SINCE: u8 = 10;
+    pub(super) const PAST: u8 = 11;
 }
 
 impl Record {
@@ -238,6 +242,9 @@ impl Record {
 
     fn write(&self, to: &mut Writer<'_>) {
         let kind = match self {
+            Self::Row(Row::Entry { since, .. }) if *since != Timestamp::default() => {
+                kind::ENTRY_SINCE
+            }
             Self::Row(row) => kind_of(&row.key()),
             Self::Gone(key) => kind_of(key) | GONE,
             Self::Audit(_) => kind::AUDIT,
@@ -277,7 +284,11 @@ impl Record {
             kind if kind & GONE != 0 => Self::Gone(key(kind & !GONE, from)?),
             kind => {
                 let key = key(kind, from)?;
-                Self::Row(row(key, from)?)
+                let mut row = row(key, from)?;
+                if let (kind::ENTRY_SINCE, Row::Entry { since, .. }) = (kind, &mut row) {
+                    *since = from.time()?;
+                }
+                Self::Row(row)
             }
         };
         if from.0.is_empty() {
@@ -297,6 +308,7 @@ const fn kind_of(key: &RowKey) -> u8 {
         RowKey::Version(..) => kind::VERSION,
         RowKey::Layout(..) => kind::LAYOUT,
         RowKey::Extent(_) => kind::EXTENT,
+        RowKey::Past(_) => kind::PAST,
     }
 }
 
@@ -317,23 +329,29 @@ fn key_body(to: &mut Writer<'_>, key: &RowKey) {
             to.u64(from.0);
         }
         RowKey::Extent(extent) => to.bytes(extent.as_bytes()),
+        RowKey::Past(number) => to.u64(*number),
     }
 }
 
 fn key(kind: u8, from: &mut Reader<'_>) -> Outcome<RowKey> {
     Ok(match kind {
         kind::NODE => RowKey::Node(NodeId(from.u64()?)),
-        kind::ENTRY => RowKey::Entry(NodeId(from.u64()?), from.array()?),
+        kind::ENTRY | kind::ENTRY_SINCE => RowKey::Entry(NodeId(from.u64()?), from.array()?),
         kind::LINK => RowKey::Link(NodeId(from.u64()?)),
         kind::XATTR => RowKey::Xattr(NodeId(from.u64()?), from.array()?),
         kind::VERSION => RowKey::Version(document(from)?, VersionNo(from.u64()?)),
         kind::LAYOUT => RowKey::Layout(document(from)?, from.u64()?, VersionNo(from.u64()?)),
         kind::EXTENT => RowKey::Extent(ExtentId::from_bytes(from.array()?)),
+        kind::PAST => RowKey::Past(from.u64()?),
         newer => return Err(SegmentError::NewerKind(newer)),
     })
 }
 
-fn document(from: &mut Reader<'_>) -> Outcome<FileId> {
+pub(super) fn name(from: &mut Reader<'_>) -> Outcome<Name> {
+    Name::new(from.sized()?).map_err(|_| SegmentError::Malformed("an impossible name"))
+}
+
+pub(super) fn document(from: &mut Reader<'_>) -> Outcome<FileId> {
     from.array().map(FileId::from_bytes)
 }
 
@@ -372,9 +390,14 @@ fn row_body(to: &mut Writer<'_>, row: &Row) {
             to.u64(attr.version.0);
             to.bytes(attr.head.unwrap_or(ExtentId::NIL).as_bytes());
         }
-        Row::Entry { name, node, .. } => {
+        Row::Entry {
+            name, node, since, ..
+        } => {
             to.u64(node.0);
             to.sized(name.as_bytes());
+            if *since != Timestamp::default() {
+                to.time(*since);
+            }
         }
         Row::Link { target, .. } => to.sized(target),
         Row::Xattr { name, value, .. } => {
@@ -407,6 +430,7 @@ fn row_body(to: &mut Writer<'_>, row: &Row) {
             to.u64(record.version.0);
             to.bytes(&record.owed.to_bytes());
         }
+        Row::Past(name) => past::write(to, name),
     }
 }
 
@@ -433,9 +457,10 @@ fn row(key: RowKey, from: &mut Reader<'_>) -> Outcome<Row> {
             parent,
             tag,
             node: NodeId(from.u64()?),
-            name: Name::new(from.sized()?)
-                .map_err(|_| SegmentError::Malformed("an impossible name"))?,
+            name: name(from)?,
+            since: Timestamp::default(),
         },
+        RowKey::Past(id) => Row::Past(Box::new(past::read(id, from)?)),
         RowKey::Link(node) => Row::Link {
             node,
             target: from.sized()?.to_vec(),
@@ -542,7 +567,7 @@ fn audit(from: &mut Reader<'_>) -> Outcome<AuditRow> {
     Ok(AuditRow { seq, entry, chain })
 }
 
-const fn node_kind_code(kind: NodeKind) -> u8 {
+pub(super) const fn node_kind_code(kind: NodeKind) -> u8 {
     match kind {
         NodeKind::File => 1,
         NodeKind::Dir => 2,
@@ -554,7 +579,7 @@ const fn node_kind_code(kind: NodeKind) -> u8 {
     }
 }
 
-fn node_kind(code: u8) -> Outcome<NodeKind> {
+pub(super) fn node_kind(code: u8) -> Outcome<NodeKind> {
     Ok(match code {
         1 => NodeKind::File,
         2 => NodeKind::Dir,

@@ -7,7 +7,9 @@ use warifu_core::ids::{ExtentId, FileId, ServerId, ShareIndex, VersionNo};
 use crate::journal::records::Record;
 use crate::node::{Attr, Name, NodeId, NodeKind};
 use crate::seam::catalog::{ExtentRecord, Version};
+use crate::seam::clock::Timestamp;
 use crate::seam::journal::{Restored, Row, RowKey};
+use crate::seam::past::PastName;
 
 type Tag = [u8; 16];
 
@@ -16,6 +18,10 @@ type Tag = [u8; 16];
 pub(super) struct Book {
     pub(super) nodes: BTreeMap<NodeId, Attr>,
     pub(super) entries: BTreeMap<(NodeId, Tag), (Name, NodeId)>,
+    /// Since when entries are there, as far as it was told.
+    since: BTreeMap<(NodeId, Tag), Timestamp>,
+    /// Names that ended.
+    past: BTreeMap<u64, PastName>,
     pub(super) links: BTreeMap<NodeId, Vec<u8>>,
     pub(super) xattrs: BTreeMap<(NodeId, Tag), (Vec<u8>, Vec<u8>)>,
     pub(super) versions: BTreeMap<(FileId, VersionNo), (Version, u64)>,
@@ -80,7 +86,18 @@ impl Book {
                 tag,
                 name,
                 node,
-            } => drop(self.entries.insert((parent, tag), (name, node))),
+                since,
+            } => {
+                self.since.insert((parent, tag), since);
+                self.entries.insert((parent, tag), (name, node));
+            }
+            Row::Past(name) => {
+                self.last_node = self.last_node.max(name.node.0);
+                if name.kind == NodeKind::File {
+                    self.with_node.insert(name.document);
+                }
+                self.past.insert(name.id, *name);
+            }
             Row::Link { node, target } => drop(self.links.insert(node, target)),
             Row::Xattr {
                 node,
@@ -120,6 +137,7 @@ impl Book {
                 self.layouts.remove(&(document, place, from));
             }
             RowKey::Extent(extent) => drop(self.extents.remove(&extent)),
+            RowKey::Past(number) => drop(self.past.remove(&number)),
         }
     }
 
@@ -199,15 +217,21 @@ impl Book {
         let mut versions: Vec<(Version, u64)> = self.versions.into_values().collect();
         versions.sort_by_key(|(version, _)| (version.saved_at, version.number));
         let nodes = self.nodes.into_values().map(Row::Node);
+        let since = self.since;
         let entries = self
             .entries
             .into_iter()
-            .map(|((parent, tag), (name, node))| Row::Entry {
+            .map(move |((parent, tag), (name, node))| Row::Entry {
                 parent,
                 tag,
                 name,
                 node,
+                since: since.get(&(parent, tag)).copied().unwrap_or_default(),
             });
+        let past = self
+            .past
+            .into_values()
+            .map(|name| Row::Past(Box::new(name)));
         let links = self
             .links
             .into_iter()
@@ -250,6 +274,7 @@ impl Book {
             .chain(versions)
             .chain(layouts)
             .chain(extents)
+            .chain(past)
             .map(Restored::Row)
             .chain(audit)
     }

@@ -16,6 +16,7 @@ mod book;
 mod chain;
 mod gather;
 mod layouts;
+mod log;
 mod mend;
 mod replay;
 mod report;
@@ -42,6 +43,7 @@ use crate::servers::{ServerSeat, Servers};
 
 use book::Book;
 pub use gather::{Gathered, gather};
+pub use log::{LogCompared, LogDifference};
 pub use report::{
     Adopted, AdoptedAs, JournalFound, LostVersion, OtherTimeline, RebuildError, RebuildOptions,
     RebuildProgress, RebuildReport, ServerFound, Stage, UnreadObjects,

@@ -22,16 +22,16 @@ const HEADERS: usize = 16;
 
 /// A segment of which at least the beginning can be read.
 #[derive(Clone, Copy, Debug)]
-struct Segment {
-    extent: ExtentId,
-    header: Header,
+pub(super) struct Segment {
+    pub(super) extent: ExtentId,
+    pub(super) header: Header,
 }
 
 /// A segment that cannot be read.
-struct Bad {
-    number: u64,
-    class: SegmentClass,
-    detail: String,
+pub(super) struct Bad {
+    pub(super) number: u64,
+    pub(super) class: SegmentClass,
+    pub(super) detail: String,
 }
 
 /// What the journal gives.
@@ -120,7 +120,7 @@ impl Work<'_> {
     }
 
     /// The segments of which the beginning can be read, and the others.
-    async fn headers(&self, survey: &Survey) -> (Vec<Segment>, Vec<Bad>) {
+    pub(super) async fn headers(&self, survey: &Survey) -> (Vec<Segment>, Vec<Bad>) {
         let of_journal = survey
             .extents
             .iter()
@@ -220,7 +220,11 @@ impl Work<'_> {
         applied
     }
 
-    async fn segment(&self, survey: &Survey, segment: &Segment) -> Result<Vec<Record>, String> {
+    pub(super) async fn segment(
+        &self,
+        survey: &Survey,
+        segment: &Segment,
+    ) -> Result<Vec<Record>, String> {
         let seen = survey.extents.get(&segment.extent).ok_or("it is gone")?;
         let chunks = seen.len.div_ceil(CHUNK);
         let bytes = self.fetch_start(segment.extent, seen, chunks).await?;

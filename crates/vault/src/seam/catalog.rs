@@ -15,6 +15,7 @@ use warifu_core::ids::{ExtentId, FileId, Generation, ShareIndex, Threshold, Vers
 use crate::context::AuditEntry;
 use crate::node::{Attr, AttrChange, Name, NodeId, NodeKind};
 use crate::seam::journal::{Changes, JournalState, Restored, Resume, Row, RowKey, Segments, Waste};
+use crate::seam::past::Past;
 use crate::seam::sessions::Sessions;
 pub use crate::seam::store::Durability;
 
@@ -437,7 +438,7 @@ pub enum CatalogError {
 /// - Node numbers are never used again. The root (node 1, mode 0755) exists from the start.
 /// - `ctime` of every node touched, and `mtime`/`ctime` of every folder whose entries change, become the write's time.
 #[async_trait]
-pub trait Catalog: Send + Sync + fmt::Debug {
+pub trait Catalog: Past + Send + Sync + fmt::Debug {
     // Reading
 
     /// A node's attributes. Nodes without a name exist until they are forgotten.

@@ -11,6 +11,8 @@ use std::time::Duration;
 use warifu_core::ids::{ExtentId, FileId, VersionNo};
 
 use super::catalog::{AuditRow, ExtentRecord, Intent, SaveId, Version};
+use super::clock::Timestamp;
+use super::past::PastName;
 use crate::node::{Attr, Name, NodeId};
 
 /// The document to which the extents of the journal belong. Their versions are the numbers of its segments.
@@ -70,6 +72,8 @@ pub enum RowKey {
     Layout(FileId, u64, VersionNo),
     /// An extent.
     Extent(ExtentId),
+    /// A name that ended, by its number.
+    Past(u64),
 }
 
 /// A row of the catalogue. Silent: it holds names.
@@ -87,6 +91,8 @@ pub enum Row {
         name: Name,
         /// What it stands for.
         node: NodeId,
+        /// Since when; the zero time where that is not known.
+        since: Timestamp,
     },
     /// Where a symbolic link points.
     Link {
@@ -123,6 +129,8 @@ pub enum Row {
     },
     /// An extent. Those of the journal itself are never among the rows.
     Extent(ExtentRecord),
+    /// A name that ended.
+    Past(Box<PastName>),
 }
 
 impl Row {
@@ -142,6 +150,7 @@ impl Row {
                 ..
             } => RowKey::Layout(*document, *place, *from),
             Self::Extent(record) => RowKey::Extent(record.extent),
+            Self::Past(name) => RowKey::Past(name.id),
         }
     }
 }
@@ -239,6 +248,8 @@ pub enum Restored {
     Row(Row),
     /// A line of the audit log, in order, with the chain value it had.
     Audit(AuditRow),
+    /// How far somebody outside has followed the log. A rebuild knows of none.
+    Position(String, u64),
 }
 
 /// Where a rebuilt catalogue goes on.

@@ -7,5 +7,6 @@ pub mod catalog;
 pub mod clock;
 pub mod journal;
 pub mod locks;
+pub mod past;
 pub mod sessions;
 pub mod store;

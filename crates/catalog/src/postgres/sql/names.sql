@@ -78,7 +78,7 @@ BEGIN
     document, version, head)
   VALUES (p_kind, p_mode, p_uid, p_gid, 1 + v_folders, p_rdev, p_size, p_at, p_ns, p_at, p_ns, p_at, p_ns, p_at, p_ns,
     p_document, 0, NULL) RETURNING * INTO r;
-  INSERT INTO entry (parent, tag, sealed, node) VALUES (p_parent, p_tag, p_name, r.id);
+  PERFORM begin_name(p_parent, p_tag, p_name, r.id, p_at, p_ns);
   PERFORM touch(p_parent, p_at, p_ns, v_folders);
   RETURN r;
 END $$;
@@ -111,7 +111,7 @@ BEGIN
   IF EXISTS (SELECT 1 FROM entry WHERE parent = p_parent AND tag = p_tag) THEN RAISE EXCEPTION 'taken' USING ERRCODE = 'WF002'; END IF;
   IF r.nlink >= 4294967295 THEN RAISE EXCEPTION 'too many names' USING ERRCODE = 'WF007'; END IF;
   UPDATE node SET nlink = nlink + 1, ctime = p_at, ctime_ns = p_ns WHERE id = p_node RETURNING * INTO r;
-  INSERT INTO entry (parent, tag, sealed, node) VALUES (p_parent, p_tag, p_name, p_node);
+  PERFORM begin_name(p_parent, p_tag, p_name, p_node, p_at, p_ns);
   PERFORM touch(p_parent, p_at, p_ns, 0);
   PERFORM line(p_line, p_audit);
   RETURN r;
@@ -124,7 +124,7 @@ BEGIN
   PERFORM lock_folder(p_parent);
   r := lock_named(p_parent, p_tag);
   IF r.kind = 2 THEN RAISE EXCEPTION 'a folder' USING ERRCODE = 'WF005'; END IF;
-  DELETE FROM entry WHERE parent = p_parent AND tag = p_tag;
+  PERFORM remove_name(p_parent, p_tag, r, p_at, p_ns);
   r := drop_name(r, p_keep, p_at, p_ns);
   PERFORM touch(p_parent, p_at, p_ns, 0);
   PERFORM line(p_line, p_audit);
@@ -139,7 +139,7 @@ BEGIN
   r := lock_named(p_parent, p_tag);
   IF r.kind <> 2 THEN RAISE EXCEPTION 'not a folder' USING ERRCODE = 'WF004'; END IF;
   IF EXISTS (SELECT 1 FROM entry WHERE parent = r.id) THEN RAISE EXCEPTION 'not empty' USING ERRCODE = 'WF003'; END IF;
-  DELETE FROM entry WHERE parent = p_parent AND tag = p_tag;
+  PERFORM remove_name(p_parent, p_tag, r, p_at, p_ns);
   r := drop_name(r, FALSE, p_at, p_ns);
   PERFORM touch(p_parent, p_at, p_ns, -1);
   PERFORM line(p_line, p_audit);
@@ -164,6 +164,7 @@ CREATE OR REPLACE FUNCTION go_on_in(p_file node, p_document BYTEA, p_last BIGINT
 LANGUAGE plpgsql AS $$
 DECLARE r node := p_file; v_next BIGINT := p_last + 1;
 BEGIN
+  PERFORM renew_names(p_file, p_at, p_ns);
   IF p_file.version = 0 THEN
     INSERT INTO version (document, number, size, mtime, mtime_ns, saved, saved_ns, sealed, head, extents, settled)
     VALUES (p_document, v_next, 0, p_file.mtime, p_file.mtime_ns, p_at, p_ns, p_author, NULL, 0, 1);
@@ -209,7 +210,8 @@ END $$;
 -- 1 refuse, 2 exchange.
 CREATE OR REPLACE FUNCTION rename_node(p_from BIGINT, p_from_tag BYTEA, p_to BIGINT, p_to_tag BYTEA, p_to_name BYTEA, p_mode BIGINT,
   p_keep BOOLEAN, p_at BIGINT, p_ns BIGINT, p_author BYTEA, p_line BYTEA, p_audit BYTEA) RETURNS SETOF node LANGUAGE plpgsql AS $$
-DECLARE m node; o node; v_moved BIGINT; v_other BIGINT; v_m BIGINT; v_o BIGINT; v_held BOOLEAN := FALSE;
+DECLARE m node; o node; v_moved BIGINT; v_other BIGINT; v_m BIGINT; v_o BIGINT; v_held BOOLEAN := FALSE; v_goes_on BOOLEAN;
+  t BIGINT; t_ns BIGINT;
 BEGIN
   -- Before any other row, so that two who move folders do not wait for each other.
   IF p_from <> p_to AND EXISTS (SELECT 1 FROM entry e JOIN node n ON n.id = e.node
@@ -236,26 +238,32 @@ BEGIN
   IF p_from <> p_to AND v_m + v_o > 0 AND NOT v_held THEN PERFORM 1 FROM moves WHERE id = 1 FOR UPDATE; END IF;
   IF v_m = 1 AND is_within(p_to, m.id) THEN RAISE EXCEPTION 'loop' USING ERRCODE = 'WF006'; END IF;
   m.ctime := p_at; m.ctime_ns := p_ns;
+  SELECT * INTO t, t_ns FROM not_before(p_from, p_from_tag, p_at, p_ns);
+  SELECT * INTO t, t_ns FROM not_before(p_to, p_to_tag, t, t_ns);
+  PERFORM end_name(p_from, p_from_tag, m, t, t_ns, 1);
 
   IF p_mode = 2 THEN
     IF v_o = 1 AND is_within(p_from, o.id) THEN RAISE EXCEPTION 'loop' USING ERRCODE = 'WF006'; END IF;
     o.ctime := p_at; o.ctime_ns := p_ns;
-    UPDATE entry SET node = o.id WHERE parent = p_from AND tag = p_from_tag;
-    UPDATE entry SET node = m.id WHERE parent = p_to AND tag = p_to_tag;
+    PERFORM end_name(p_to, p_to_tag, o, t, t_ns, 1);
+    UPDATE entry SET node = o.id, since = t, since_ns = t_ns WHERE parent = p_from AND tag = p_from_tag;
+    UPDATE entry SET node = m.id, since = t, since_ns = t_ns WHERE parent = p_to AND tag = p_to_tag;
     UPDATE node SET ctime = p_at, ctime_ns = p_ns WHERE id = o.id;
     PERFORM touch_both(p_from, v_o - v_m, p_to, v_m - v_o, p_at, p_ns);
   ELSIF v_other IS NOT NULL THEN
     IF v_m = 1 AND v_o = 0 THEN RAISE EXCEPTION 'not a folder' USING ERRCODE = 'WF004'; END IF;
     IF v_m = 0 AND v_o = 1 THEN RAISE EXCEPTION 'a folder' USING ERRCODE = 'WF005'; END IF;
     IF v_o = 1 AND EXISTS (SELECT 1 FROM entry WHERE parent = o.id) THEN RAISE EXCEPTION 'not empty' USING ERRCODE = 'WF003'; END IF;
-    IF m.kind = 1 AND o.kind = 1 AND o.nlink = 1 AND o.version > 0 THEN m := go_on_in(m, o.document, o.version, p_at, p_ns, p_author); END IF;
+    v_goes_on := m.kind = 1 AND o.kind = 1 AND o.nlink = 1 AND o.version > 0;
+    PERFORM end_name(p_to, p_to_tag, o, t, t_ns, CASE WHEN v_goes_on THEN 3 ELSE 2 END);
     DELETE FROM entry WHERE parent = p_from AND tag = p_from_tag;
-    UPDATE entry SET node = m.id WHERE parent = p_to AND tag = p_to_tag;
+    IF v_goes_on THEN m := go_on_in(m, o.document, o.version, p_at, p_ns, p_author); END IF;
+    UPDATE entry SET node = m.id, since = t, since_ns = t_ns WHERE parent = p_to AND tag = p_to_tag;
     o := drop_name(o, p_keep, p_at, p_ns);
     PERFORM touch_both(p_from, -v_m, p_to, v_m - v_o, p_at, p_ns);
   ELSE
     DELETE FROM entry WHERE parent = p_from AND tag = p_from_tag;
-    INSERT INTO entry (parent, tag, sealed, node) VALUES (p_to, p_to_tag, p_to_name, m.id);
+    INSERT INTO entry (parent, tag, sealed, node, since, since_ns) VALUES (p_to, p_to_tag, p_to_name, m.id, t, t_ns);
     PERFORM touch_both(p_from, -v_m, p_to, v_m, p_at, p_ns);
   END IF;
   UPDATE node SET ctime = m.ctime, ctime_ns = m.ctime_ns, document = m.document, version = m.version WHERE id = m.id;

@@ -76,7 +76,7 @@ CREATE TABLE changed (
   PRIMARY KEY (kind, node, id, place, version));
 CREATE UNIQUE INDEX changed_order ON changed (seq);
 
--- Whoever moves a folder to another folder holds its one row, so that no two moves make a circle.
+-- Whoever moves a folder to another folder holds its one row, so that no two moves make a circle; and whoever brings a removed document back.
 CREATE TABLE moves (id BIGINT PRIMARY KEY);
 INSERT INTO moves (id) VALUES (1);
 INSERT INTO tail (id, seq, chain) VALUES (1, 0, decode(repeat('00', 32), 'hex'));

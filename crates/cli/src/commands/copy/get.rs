@@ -14,7 +14,7 @@ use warifu::{Attr, NodeKind, Timestamp, VaultError, VaultPath, VersionNo, Warifu
 
 use super::{AT_ONCE, Tally, settle};
 use crate::args::{Cat, Get};
-use crate::commands::{Done, vault_path, with_vault};
+use crate::commands::{Done, reading, vault_path, with_vault_opened};
 use crate::exit::Exit;
 use crate::failure::{About as _, At as _, Failure};
 use crate::output::Progress;
@@ -30,7 +30,8 @@ struct Item {
 pub async fn get(args: Get) -> Done {
     set_vault(&args.vault);
     let vault = args.vault.clone();
-    with_vault(&vault, true, |warifu| get_all(warifu, args)).await
+    let options = reading(args.at.as_ref())?;
+    with_vault_opened(&vault, options, |warifu| get_all(warifu, args)).await
 }
 
 async fn get_all(warifu: Arc<Warifu>, args: Get) -> Done {
@@ -236,7 +237,8 @@ fn times(time: Timestamp) -> FileTimes {
 pub async fn cat(args: Cat) -> Done {
     set_vault(&args.vault);
     let vault = args.vault.clone();
-    with_vault(&vault, true, |warifu| async move {
+    let options = reading(args.at.as_ref())?;
+    with_vault_opened(&vault, options, |warifu| async move {
         let mut out = tokio::io::stdout();
         for path in &args.paths {
             let path = vault_path(path)?;

@@ -14,6 +14,7 @@ use warifu_vault::seam::catalog::{
 use warifu_vault::seam::journal::{
     Finished, JOURNAL, Restored, Resume, Row, RowKey, SegmentClass, Segments,
 };
+use warifu_vault::seam::past::PastName;
 
 use super::lab::{Lab, dir, file, fresh, name, symlink, time};
 
@@ -98,8 +99,22 @@ impl Replay {
                 }
                 Row::Node(attr) => format!("{attr:?}"),
                 Row::Entry {
-                    parent, name, node, ..
-                } => format!("{parent} {:?} {node}", name.as_bytes()),
+                    parent,
+                    name,
+                    node,
+                    since,
+                    ..
+                } => format!("{parent} {:?} {node} {since:?}", name.as_bytes()),
+                Row::Past(past) => {
+                    // Of names that end at once, each catalogue chooses which has the lower number.
+                    let past = without_number(past);
+                    let owner = (past.mode, past.uid, past.gid, past.rdev, past.document);
+                    let name = past.name.as_bytes();
+                    format!(
+                        "{name:?} {past:?} {:?} {owner:?} {:?}",
+                        past.kind, past.target
+                    )
+                }
                 Row::Link { node, target } => format!("{node} to {target:?}"),
                 Row::Xattr {
                     node, name, value, ..
@@ -125,6 +140,14 @@ impl Replay {
             writeln!(text, "{line}").expect("text can be written");
             text
         })
+    }
+}
+
+/// A name that ended, but for its number.
+pub(super) fn without_number(name: &PastName) -> PastName {
+    PastName {
+        id: 0,
+        ..name.clone()
     }
 }
 
@@ -219,6 +242,14 @@ async fn furnish(lab: &Lab) {
             .unlink(offices, &name("gone"), false, lab.write()),
     )
     .await;
+    lab.make(offices, "old", symlink(b"before")).await;
+    let moved = lab.rename(
+        (offices, "old"),
+        (ROOT, "elsewhere"),
+        RenameMode::Replace,
+        false,
+    );
+    moved.await.expect("it is moved");
 }
 
 async fn p7_changes_tell_everything(lab: Lab) {

@@ -18,6 +18,8 @@ use warifu_vault::seam::catalog::{
     RenameMode, Renamed, SaveId, Write,
 };
 
+use super::journal::without_number;
+
 /// How a catalogue's chain is computed: from the value before, the line's number and the entry.
 pub type Chain = Box<dyn Fn(&[u8; 32], u64, &AuditEntry) -> [u8; 32] + Send + Sync>;
 
@@ -427,6 +429,20 @@ pub async fn picture(catalog: &dyn Catalog) -> String {
         catalog.intents().await.expect("intents are read")
     )
     .expect("text");
+    let ended = catalog
+        .ended(0, 100_000)
+        .await
+        .expect("names that ended are read");
+    let mut ended: Vec<String> = ended
+        .iter()
+        .map(|name| {
+            let text_of = name.name.as_bytes().escape_ascii();
+            let target = name.target.escape_ascii();
+            format!("ended {text_of} {:?} {target}", without_number(name))
+        })
+        .collect();
+    ended.sort();
+    writeln!(text, "{}", ended.join("\n")).expect("text");
     let log = catalog.audit(0, 100_000).await.expect("the log is read");
     writeln!(
         text,

@@ -5,6 +5,8 @@ mod lab;
 mod listing;
 mod log;
 mod opening;
+mod past;
+mod reinstate;
 mod rename;
 mod saves;
 mod sessions;
@@ -29,4 +31,6 @@ pub async fn catalog(make: impl Fn() -> Subject) {
     opening::run(&fresh).await;
     listing::run(&fresh).await;
     journal::run(&fresh).await;
+    past::run(&fresh).await;
+    reinstate::run(&fresh).await;
 }

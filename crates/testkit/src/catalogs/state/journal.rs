@@ -76,8 +76,10 @@ impl State {
                 tag: cursor.0,
                 name: name.clone(),
                 node: *node,
+                since: self.since(*parent, *cursor),
             });
         }
+        rows.extend(self.past_rows());
         let mut before: Option<FileId> = None;
         let mut open: BTreeMap<u64, (ExtentId, VersionNo)> = BTreeMap::new();
         let row = |document, place, (extent, from), until| Row::Layout {
@@ -280,6 +282,7 @@ impl State {
         for row in rows {
             match row {
                 Restored::Audit(row) => self.log.push(row),
+                Restored::Position(what, at) => self.restore_position(what, at),
                 Restored::Row(Row::Node(attr)) => {
                     self.last_node = self.last_node.max(attr.node);
                     let node = super::Node {
@@ -291,8 +294,13 @@ impl State {
                     self.nodes.insert(attr.node, node);
                 }
                 Restored::Row(Row::Entry {
-                    parent, name, node, ..
-                }) => entries.push((parent, name, node)),
+                    parent,
+                    name,
+                    node,
+                    since,
+                    ..
+                }) => entries.push((parent, name, node, since)),
+                Restored::Row(Row::Past(name)) => self.restore_past(*name),
                 Restored::Row(Row::Link { node, target }) => links.push((node, target)),
                 Restored::Row(Row::Xattr {
                     node, name, value, ..
@@ -309,8 +317,9 @@ impl State {
                 }
             }
         }
-        for (parent, name, node) in entries {
+        for (parent, name, node, since) in entries {
             let cursor = place(parent, &name);
+            self.begin_name(parent, cursor, since);
             self.entries.insert((parent, cursor), (name, node));
             let named = self.nodes.get_mut(&node).ok_or(missing("node"))?;
             named.names.insert((parent, cursor));

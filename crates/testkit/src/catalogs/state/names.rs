@@ -10,6 +10,8 @@ use warifu_vault::seam::catalog::{
     AuditRow, CatalogError, NewNode, RenameMode, Renamed, Version, Write, XattrMode,
 };
 
+use warifu_vault::seam::past::End;
+
 use super::{Node, Outcome, State, chain_after, missing, place};
 
 impl State {
@@ -34,9 +36,17 @@ impl State {
         node.attr.clone()
     }
 
-    fn enter(&mut self, parent: NodeId, name: &Name, node: NodeId, at: Timestamp) {
+    /// Gives a node a name, from `then` on, by a change that was made `at` a time.
+    fn enter(
+        &mut self,
+        (parent, name): (NodeId, &Name),
+        node: NodeId,
+        at: Timestamp,
+        then: Timestamp,
+    ) {
         let cursor = place(parent, name);
         self.entries.insert((parent, cursor), (name.clone(), node));
+        self.begin_name(parent, cursor, then);
         self.nodes
             .get_mut(&node)
             .expect("the node was looked up before")
@@ -45,9 +55,10 @@ impl State {
         self.touch(parent, node, at, 1);
     }
 
-    /// Takes a name away; the node stays.
-    fn leave(&mut self, parent: NodeId, name: &Name, at: Timestamp) {
+    /// Takes a name away, from `then` on; the node stays.
+    fn leave(&mut self, (parent, name): (NodeId, &Name), at: Timestamp, then: Timestamp, end: End) {
         let cursor = place(parent, name);
+        self.end_name(parent, cursor, then, end);
         let (_, node) = self
             .entries
             .remove(&(parent, cursor))
@@ -128,7 +139,8 @@ impl State {
             names: BTreeSet::new(),
         };
         self.nodes.insert(attr.node, node);
-        self.enter(parent, name, attr.node, at);
+        let then = self.not_before(parent, place(parent, name), at);
+        self.enter((parent, name), attr.node, at, then);
         attr
     }
 
@@ -160,7 +172,9 @@ impl State {
             return Err(missing("node"));
         }
         self.free(parent, name)?;
-        self.enter(parent, name, node, write.audit.at);
+        let at = write.audit.at;
+        let then = self.not_before(parent, place(parent, name), at);
+        self.enter((parent, name), node, at, then);
         self.record(&write.audit);
         Ok(self.change(node, |attr| {
             attr.nlink += 1;
@@ -179,7 +193,9 @@ impl State {
         if attr.kind == NodeKind::Dir {
             return Err(CatalogError::IsDir);
         }
-        self.leave(parent, name, write.audit.at);
+        let at = write.audit.at;
+        let then = self.not_before(parent, place(parent, name), at);
+        self.leave((parent, name), at, then, End::Removed);
         self.record(&write.audit);
         Ok(self.drop_name(attr.node, keep, write.audit.at))
     }
@@ -197,7 +213,9 @@ impl State {
         if !self.list(attr.node, None, 1)?.is_empty() {
             return Err(CatalogError::NotEmpty);
         }
-        self.leave(parent, name, write.audit.at);
+        let at = write.audit.at;
+        let then = self.not_before(parent, place(parent, name), at);
+        self.leave((parent, name), at, then, End::Removed);
         self.drop_name(attr.node, false, write.audit.at);
         self.record(&write.audit);
         Ok(())
@@ -243,21 +261,23 @@ impl State {
                 .as_ref()
                 .is_some_and(|other| other.kind == NodeKind::Dir),
         );
+        let then = self.not_before(from, place(from, from_name), at);
+        let then = self.not_before(to, place(to, to_name), then);
         if moved_dir && self.is_within(to, moved.node) {
             return Err(CatalogError::Loop);
         }
         let other = match other {
             None => {
-                self.leave(from, from_name, at);
+                self.leave((from, from_name), at, then, End::Moved);
                 None
             }
             Some(other) if mode == RenameMode::Exchange => {
                 if other_dir && self.is_within(from, other.node) {
                     return Err(CatalogError::Loop);
                 }
-                self.leave(from, from_name, at);
-                self.leave(to, to_name, at);
-                self.enter(from, from_name, other.node, at);
+                self.leave((from, from_name), at, then, End::Moved);
+                self.leave((to, to_name), at, then, End::Moved);
+                self.enter((from, from_name), other.node, at, then);
                 Some(self.change(other.node, |other| other.ctime = at))
             }
             Some(other) => {
@@ -269,19 +289,20 @@ impl State {
                     }
                     _ => {}
                 }
-                if moved.kind == NodeKind::File
+                self.leave((from, from_name), at, then, End::Moved);
+                let goes_on = moved.kind == NodeKind::File
                     && other.kind == NodeKind::File
                     && other.nlink == 1
-                    && other.version.0 > 0
-                {
+                    && other.version.0 > 0;
+                let end = if goes_on { End::Replaced } else { End::Removed };
+                self.leave((to, to_name), at, then, end);
+                if goes_on {
                     self.go_on_in(&moved, (other.document, other.version), write);
                 }
-                self.leave(from, from_name, at);
-                self.leave(to, to_name, at);
                 Some(self.drop_name(other.node, keep, at))
             }
         };
-        self.enter(to, to_name, moved.node, at);
+        self.enter((to, to_name), moved.node, at, then);
         let moved = self.change(moved.node, |moved| moved.ctime = at);
         self.record(&write.audit);
         Ok(Renamed { moved, other })

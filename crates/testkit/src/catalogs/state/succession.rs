@@ -56,6 +56,7 @@ impl State {
                 settled: true,
                 layout: Vec::new(),
             });
+        self.renew_names(file.node, write.audit.at);
         version.document = document;
         version.number = VersionNo(last.0 + 1);
         let number = version.number;

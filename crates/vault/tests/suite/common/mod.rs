@@ -3,6 +3,7 @@
 pub mod dice;
 pub mod jitter;
 pub mod lab;
+pub mod tree;
 
 use warifu_core::ids::VersionNo;
 use warifu_vault::node::{Attr, Name, NodeId};
@@ -10,6 +11,7 @@ use warifu_vault::{Access, Context, FileHandle, Vault, VaultError};
 
 pub use dice::Dice;
 pub use lab::{Lab, Machine, live};
+pub use tree::{Held, alike, tree};
 
 /// The length of an extent of contents.
 pub const EXTENT: usize = 4 << 20;
