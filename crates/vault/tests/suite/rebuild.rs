@@ -42,7 +42,7 @@ pub(crate) async fn try_from(
 ) -> Result<(MemoryCatalog, RebuildReport), RebuildError> {
     let gathered = gather(&candidates).await.unwrap();
     assert_eq!(gathered.vault, lab.vault);
-    let catalog = MemoryCatalog::new();
+    let catalog = MemoryCatalog::with_clock(lab.clock.clone());
     let report = rebuild(
         gathered,
         &catalog,
