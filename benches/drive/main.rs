@@ -3,7 +3,8 @@
 //! As root (to drop the kernel's caches), with Debian's gocryptfs, bindfs and fuse3. Rounds go over all file systems in turn, so that a
 //! machine that is slow for a while is slow for all; what is printed are medians, and ratios of medians.
 //!
-//! `ROUNDS=5`, `SCRATCH=DIR`, `PARTS=documents,large,small,tree,last,many`, `PLACES=gocryptfs,warifu` and `WARIFU=PROGRAM` may be set.
+//! `ROUNDS=5`, `SCRATCH=DIR`, `PARTS=documents,large,small,tree,last,many`, `PLACES=gocryptfs,warifu`, `WARIFU=PROGRAM` and `SCHEME=compact` may be
+//! set.
 
 mod crowd;
 mod parts;

@@ -54,6 +54,40 @@ fn read(path: &Path, size: usize, place: &Place) -> Outcome<()> {
     }
 }
 
+/// Whether a place is the disk without a file system of ours or a peer's on it: where the yardsticks are measured.
+fn is_the_disk(place: &Place) -> bool {
+    place.name == "the disk itself"
+}
+
+/// Reads two files to their ends at the same time, whole or by extents of 4 MiB, as two servers on one disk are read.
+fn read_two(paths: [&Path; 2], size: usize) -> Outcome<()> {
+    let read = |path: &Path| -> std::io::Result<usize> {
+        let mut file = File::open(path)?;
+        let all = std::num::NonZeroU64::new(size as u64);
+        rustix::fs::fadvise(&file, 0, all, rustix::fs::Advice::WillNeed)?;
+        let mut buffer = vec![0; size.min(4 * BLOCK)];
+        let mut done = 0;
+        loop {
+            match file.read(&mut buffer)? {
+                0 => return Ok(done),
+                read => done += read,
+            }
+        }
+    };
+    let [one, other] = std::thread::scope(|scope| {
+        paths
+            .map(|path| scope.spawn(move || read(path)))
+            .map(std::thread::ScopedJoinHandle::join)
+    });
+    for read in [one, other] {
+        let read = read.map_err(|_| "a reader panicked")??;
+        if read != size {
+            return Err(format!("read {read} bytes of {size}").into());
+        }
+    }
+    Ok(())
+}
+
 pub(crate) fn documents(times: &mut Times, place: &Place, round: usize) -> Outcome<()> {
     for (number, (label, size)) in DOCUMENTS.iter().enumerate() {
         let row = |letter, what| format!("1{number}{letter} {what}, {label}");
@@ -72,6 +106,13 @@ pub(crate) fn documents(times: &mut Times, place: &Place, round: usize) -> Outco
             times.measure(&durable, place.name, || save(path, &contents, true))?;
             let contents = bytes(2);
             times.measure(&word, place.name, || save_like_word(path, &contents))?;
+        }
+        if is_the_disk(place) {
+            drop_caches()?;
+            let two = row('z', "yardstick: two such files read at the same time");
+            for pair in paths.as_chunks::<2>().0 {
+                times.measure(&two, place.name, || read_two([&pair[0], &pair[1]], *size))?;
+            }
         }
         drop_caches()?;
         for path in &paths {
@@ -112,6 +153,14 @@ pub(crate) fn large(times: &mut Times, place: &Place) -> Outcome<()> {
             }
             Ok(())
         })?;
+    }
+    if is_the_disk(place) {
+        let other = place.dir.join("other");
+        fs::copy(&path, &other)?;
+        drop_caches()?;
+        let two = "2z yardstick: two such files read at the same time";
+        times.measure(two, place.name, || read_two([&path, &other], LARGE))?;
+        fs::remove_file(&other)?;
     }
     drop_caches()?;
     times.measure(

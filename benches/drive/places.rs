@@ -134,7 +134,15 @@ fn vault(name: &'static str, scratch: &Path) -> Outcome<Place> {
     let servers: Vec<PathBuf> = (1..=3)
         .map(|n| scratch.join(format!("server-{n}")))
         .collect();
-    let mut arguments = vec!["init", text(&vault), "--threshold", "2"];
+    let scheme = std::env::var("SCHEME").unwrap_or_else(|_| "shamir".to_owned());
+    let mut arguments = vec![
+        "init",
+        text(&vault),
+        "--threshold",
+        "2",
+        "--scheme",
+        &scheme,
+    ];
     arguments.extend(servers.iter().map(|server| text(server)));
     run(text(&warifu), &arguments)?;
     run(text(&warifu), &["mount", text(&vault), text(&dir)])?;

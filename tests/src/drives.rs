@@ -54,7 +54,11 @@ impl Drive {
     }
 
     /// The process that serves it.
-    fn process(&self) -> String {
+    ///
+    /// # Panics
+    /// When there is none.
+    #[must_use]
+    pub fn process(&self) -> String {
         let wanted = [self.vault.as_os_str(), self.dir.as_os_str()];
         let serves = |line: &[u8]| {
             let arguments: Vec<_> = line.split(|byte| *byte == 0).collect();

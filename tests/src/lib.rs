@@ -15,6 +15,9 @@ pub mod drives;
 pub mod office;
 pub mod scan;
 pub mod servers;
+mod work;
+
+pub use work::work;
 
 /// The top of the source tree.
 #[must_use]

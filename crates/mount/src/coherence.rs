@@ -10,7 +10,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use fuser::{FileAttr, Notifier};
 use warifu_vault::node::NodeId;
@@ -26,6 +26,12 @@ const SHARDS: usize = 16;
 
 /// How much a part remembers. A listing of a million files must not be kept.
 const KEPT: usize = 4096;
+
+/// From how much on a part looks for what the kernel has forgotten by itself.
+const FEW: usize = 64;
+
+/// How long a part that has looked for it does not look again: with very much to remember, each look takes long.
+const LOOKED: Duration = Duration::from_millis(250);
 
 /// What the kernel keeps of a file, as far as others can change it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +62,30 @@ struct Shard {
     seen: HashMap<u64, (Instant, Seen)>,
     /// Something that the kernel may still believe was not remembered: the last time.
     dropped: Option<Instant>,
+    /// When it was last gone through, and what of it was left then, twice.
+    looked: Option<(Instant, usize)>,
+}
+
+impl Shard {
+    /// Forgets what the kernel has forgotten, now and then: so it holds about as much as the kernel is told in a second, and not as
+    /// much as it ever was.
+    fn tidy(&mut self, now: Instant) {
+        let (at, enough) = match self.looked {
+            Some((at, enough)) => (Some(at), enough),
+            None => (None, FEW),
+        };
+        let just_looked = at.is_some_and(|at| now.duration_since(at) < LOOKED);
+        if self.seen.len() < enough || just_looked {
+            return;
+        }
+        self.seen
+            .retain(|_, (at, _)| now.duration_since(*at) < BELIEVED);
+        let enough = (self.seen.len() * 2).clamp(FEW, KEPT);
+        self.looked = Some((now, enough));
+        if self.seen.capacity() / 4 > enough {
+            self.seen.shrink_to(enough);
+        }
+    }
 }
 
 /// What the kernel was last told of each file and may still believe.
@@ -75,10 +105,8 @@ impl Told {
         };
         let now = Instant::now();
         let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-        if shard.seen.len() >= KEPT && !shard.seen.contains_key(&attr.ino.0) {
-            shard
-                .seen
-                .retain(|_, (at, _)| now.duration_since(*at) < BELIEVED);
+        if !shard.seen.contains_key(&attr.ino.0) {
+            shard.tidy(now);
             if shard.seen.len() >= KEPT {
                 shard.dropped = Some(now);
                 return;
@@ -203,6 +231,30 @@ mod tests {
         assert!(told.differs(&attr(7, 2)));
         told.note(&attr(7, 2));
         assert!(!told.differs(&attr(7, 2)));
+    }
+
+    #[test]
+    fn what_the_kernel_has_forgotten_is_forgotten() {
+        let mut shard = Shard::default();
+        let begin = Instant::now();
+        let mut most = 0;
+        // A thousand a second, for a hundred seconds.
+        for number in 0..100_000_u32 {
+            let now = begin + Duration::from_millis(number.into());
+            shard.tidy(now);
+            let seen = Seen::of(&attr(number.into(), 1));
+            shard.seen.insert(number.into(), (now, seen));
+            most = most.max(shard.seen.len());
+        }
+        assert!(most < 3_000, "{most} are remembered");
+        let now = begin + Duration::from_secs(200);
+        for number in 0..KEPT as u64 {
+            let seen = Seen::of(&attr(number, 2));
+            shard.seen.insert(number, (now, seen));
+        }
+        let room = shard.seen.capacity();
+        shard.tidy(now + BELIEVED);
+        assert!(shard.seen.is_empty() && shard.seen.capacity() < room / 4);
     }
 
     #[test]

@@ -63,8 +63,8 @@ impl ShareStore for Place {
         self.now().get(name, range).await
     }
 
-    fn expect(&self, name: &ObjectKey) {
-        self.now().expect(name);
+    fn expect(&self, name: &ObjectKey) -> bool {
+        self.now().expect(name)
     }
 
     async fn stat(&self, name: &ObjectKey) -> Result<ObjectStat, StoreError> {

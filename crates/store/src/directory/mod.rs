@@ -356,21 +356,22 @@ impl ShareStore for DirectoryStore {
     }
 
     /// The disk is asked while the program goes on; on a network mount that could be a transfer that nobody needs.
-    fn expect(&self, name: &ObjectKey) {
+    fn expect(&self, name: &ObjectKey) -> bool {
         let Some(root) = self.shared.held().filter(|root| root.local) else {
-            return;
+            return false;
         };
         if cached::is_there(&root, name) {
-            return;
+            return true;
         }
         let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
-            return;
+            return false;
         };
         let name = name.clone();
         tokio::task::spawn_blocking(move || {
             let _permit = permit;
             read::expect(&root, &name);
         });
+        false
     }
 
     async fn stat(&self, name: &ObjectKey) -> Result<ObjectStat, StoreError> {

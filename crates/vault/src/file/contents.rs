@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use futures_util::FutureExt;
 use warifu_core::format::{Plan, bucket};
 use warifu_core::head::{Content, Head};
 use warifu_core::ids::ExtentId;
@@ -78,6 +79,9 @@ pub(crate) fn span(size: u64, number: u64) -> usize {
 /// How many bytes are gathered at a time: what a read asks for at once must fit into RAM beside everything else.
 const GATHER: usize = 16 << 20;
 
+/// What is no longer than this is fetched when it is opened to be read, where that takes no waiting.
+const SHORT: usize = 128 << 10;
+
 /// How many extents are fetched before a program that reads in order asks for them.
 const AHEAD: u64 = 2;
 
@@ -116,26 +120,40 @@ impl Inner {
     }
 
     /// Tells the servers what a program will most likely read that has just opened a file to read it: all of it, where that is
-    /// one object. Of a large file it may want the end.
-    pub(crate) fn expect_reading(&self, file: &OpenFile) {
-        let Ok(state) = file.state.try_read() else {
-            return;
+    /// one object. Of a large file it may want the end. What is short and comes without waiting is fetched here and now, while the program
+    /// is still being told that the file is open. Never waits.
+    pub(crate) fn expect_reading(self: &Arc<Self>, file: &OpenFile) {
+        let (head, len) = {
+            let Ok(state) = file.state.try_read() else {
+                return;
+            };
+            match (state.slot(0), state.head, state.buffers.contains_key(&0)) {
+                (Slot::InHead, Some(head), false) => (head, span(state.size, 0)),
+                _ => return,
+            }
         };
-        if let (Slot::InHead, Some(head), false) =
-            (state.slot(0), state.head, state.buffers.contains_key(&0))
-        {
-            self.expect(head, span(state.size, 0));
+        if self.expect(head, len) && len <= SHORT && self.room() > SHORT {
+            // Where something had to be waited for after all, this is broken off, and done when the program reads.
+            let _ = self.load(file, 0).now_or_never();
         }
     }
 
-    /// Tells those servers that would be asked first that an extent of about this length will be read next.
-    fn expect(&self, extent: ExtentId, len: usize) {
+    /// Tells those servers that would be asked first that an extent of about this length will be read next. Returns whether all of them
+    /// have it at hand.
+    fn expect(&self, extent: ExtentId, len: usize) -> bool {
         let servers = &self.servers;
         let k = usize::from(servers.threshold.k());
-        for server in servers.by_speed(len as u64).iter().take(k) {
+        let asked = servers.by_speed(len as u64);
+        let asked = asked.iter().take(k).filter(|server| {
             let name = servers.object_key(server, extent, servers.generation);
-            server.seat.store.expect(&name);
-        }
+            server.seat.store.expect(&name)
+        });
+        asked.count() == k
+    }
+
+    /// How many bytes of contents may be taken into RAM before something has to go.
+    fn room(&self) -> usize {
+        self.options.memory_limit.saturating_sub(self.ledger.held())
     }
 
     async fn gather(
@@ -184,7 +202,7 @@ impl Inner {
             if let Some(extent) = extent {
                 parts_left -= 1;
                 if self
-                    .load_part(file, extent, stretch.at, stretch.len)
+                    .load_part(file, (stretch.number, extent), stretch.at, stretch.len)
                     .await?
                 {
                     continue;
@@ -263,24 +281,26 @@ impl Inner {
     /// Fetches the next extents while a program that reads in order is busy with this one.
     fn read_ahead(self: &Arc<Self>, file: &Arc<OpenFile>, state: &FileState, reached: u64) {
         for next in reached + 1..=reached + AHEAD {
-            let room = self.options.memory_limit.saturating_sub(self.ledger.held());
-            if next >= state.extents()
-                || room as u64 <= AHEAD * EXTENT
-                || state.buffers.contains_key(&next)
-                || state.slot(next) == Slot::Hole
+            if next < state.extents()
+                && !state.buffers.contains_key(&next)
+                && state.slot(next) != Slot::Hole
             {
-                continue;
+                self.load_ahead(file, next);
             }
-            // One at a time: whoever holds the lock is fetching it already.
-            if file.fetch_lock(next).try_lock().is_err() {
-                continue;
-            }
-            let (inner, file) = (Arc::clone(self), Arc::clone(file));
-            tokio::spawn(async move {
-                // A failure shows when the extent is read for its own sake.
-                let _ = inner.load(&file, next).await;
-            });
         }
+    }
+
+    /// Fetches an extent while a program is busy with another, if there is room for it.
+    pub(super) fn load_ahead(self: &Arc<Self>, file: &Arc<OpenFile>, number: u64) {
+        // One at a time: whoever holds the lock is fetching it already.
+        if self.room() as u64 <= AHEAD * EXTENT || file.fetch_lock(number).try_lock().is_err() {
+            return;
+        }
+        let (inner, file) = (Arc::clone(self), Arc::clone(file));
+        tokio::spawn(async move {
+            // A failure shows when the extent is read for its own sake.
+            let _ = inner.load(&file, number).await;
+        });
     }
 
     /// Brings an extent into RAM, if it is not there.

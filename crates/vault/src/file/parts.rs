@@ -33,7 +33,8 @@ const CHUNKS: usize = 64;
 /// How many extents of a file are known by the beginnings of their shares.
 const KNOWN: usize = 64;
 
-/// An extent of which so many parts were fetched is fetched in whole next time.
+/// An extent of which so many parts were fetched is fetched in whole, while further parts are: whoever reads here and there does not wait
+/// for all of it.
 const PARTS: u32 = 8;
 
 /// What is in RAM of extents that are not.
@@ -108,11 +109,13 @@ impl Parts {
         }
     }
 
-    fn learn(&mut self, extent: ExtentId, mut known: Known) {
+    /// Keeps what is known of an extent of which a part was fetched; gives whether all of it should be.
+    fn learn(&mut self, extent: ExtentId, mut known: Known) -> bool {
         self.ticks += 1;
         known.used = self.ticks;
         let before = self.known.get(&extent).map_or(0, |known| known.fetched);
         known.fetched = before.saturating_add(1);
+        let often = known.fetched.is_multiple_of(PARTS);
         self.known.insert(extent, known);
         if self.known.len() > KNOWN {
             let oldest = self.known.iter().min_by_key(|(_, known)| known.used);
@@ -120,6 +123,7 @@ impl Parts {
                 self.known.remove(&oldest);
             }
         }
+        often
     }
 }
 
@@ -151,15 +155,14 @@ impl Inner {
     /// Fetches the chunks of a stretch of an extent. Returns whether it has: where it is better to fetch the whole extent, nothing is
     /// done.
     pub(crate) async fn load_part(
-        &self,
-        file: &OpenFile,
-        extent: ExtentId,
+        self: &Arc<Self>,
+        file: &Arc<OpenFile>,
+        (number, extent): (u64, ExtentId),
         at: usize,
         len: usize,
     ) -> Result<bool> {
         let known = lock(&file.parts).known.get(&extent).cloned();
         let mut known = match known {
-            Some(known) if known.fetched >= PARTS => return Ok(false),
             Some(known) => known,
             None => match self.catalog.extent(extent).await? {
                 Some(record) => Known {
@@ -197,9 +200,14 @@ impl Inner {
             Err(unreadable) => return Err(self.too_few(file, unreadable).await),
         };
         known.prefixes.extend(prefixes);
-        let mut parts = lock(&file.parts);
-        parts.keep(extent, wanted.start, &secret, &self.ledger);
-        parts.learn(extent, known);
+        let often = {
+            let mut parts = lock(&file.parts);
+            parts.keep(extent, wanted.start, &secret, &self.ledger);
+            parts.learn(extent, known)
+        };
+        if often {
+            self.load_ahead(file, number);
+        }
         Ok(true)
     }
 

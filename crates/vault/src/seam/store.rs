@@ -189,8 +189,11 @@ pub trait ShareStore: Send + Sync + fmt::Debug {
     async fn get(&self, name: &ObjectKey, range: Option<Range<u64>>) -> Result<Bytes, StoreError>;
 
     /// Says that an object will probably be read next. A store that can begin to fetch it at no cost to anybody does; nobody is
-    /// told what becomes of it. Never waits. Called on a tokio runtime.
-    fn expect(&self, _name: &ObjectKey) {}
+    /// told what becomes of it. Never waits. Returns whether a small object, got now, would most likely come without any waiting.
+    /// Called on a tokio runtime.
+    fn expect(&self, _name: &ObjectKey) -> bool {
+        false
+    }
 
     /// Says whether an object is there and how large it is.
     ///
