@@ -168,6 +168,10 @@ pub(crate) fn commit_save(
     if current != attr.version {
         return Err(CatalogError::Conflict { current }.into());
     }
+    // Kept for somebody who has it open. It goes with its last handle, and would take the version along.
+    if attr.nlink == 0 {
+        return Err(missing("node"));
+    }
     install(tx, &mut attr, commit)?;
     audit::record(tx, &write.audit)?;
     Ok(attr)

@@ -274,7 +274,7 @@ impl PostgresCatalog {
                     &line.id.as_slice(),
                     &line.sealed,
                 ];
-                self.pool.write(text, &values).await?
+                self.pool.change(text, &values).await?
             }
             Reinstate::New(parent, name, new) => {
                 let tag = tag(&self.key, *parent, name);
@@ -302,7 +302,7 @@ impl PostgresCatalog {
                     &line.id.as_slice(),
                     &line.sealed,
                 ];
-                self.pool.write(text, &values).await?
+                self.pool.change(text, &values).await?
             }
         };
         rows::attr(only(&found)?, 0)
@@ -334,7 +334,7 @@ impl PostgresCatalog {
             &line.id.as_slice(),
             &line.sealed,
         ];
-        rows::attr(only(&self.pool.write(text, &values).await?)?, 0)
+        rows::attr(only(&self.pool.change(text, &values).await?)?, 0)
     }
 
     async fn read_positions(&self) -> Outcome<Vec<(String, u64)>> {

@@ -243,6 +243,8 @@ impl Inner {
             Act::Open
         };
         let entry = ctx.entry(act, Some(file.node), "", self.clock.now());
+        // Before the state is caught up: whether a lock that ended in a sleep can be had again is seen by what has changed since.
+        self.locks_hold(file.node).await?;
         let opened = self.catalog.open(file.node, entry, Durability::Soon).await;
         let (attr, version) = need_file(opened)?;
         // Kept for somebody on another machine who has it open. Here only a name that the kernel still believes in can lead to it.
@@ -501,8 +503,12 @@ impl FileHandle {
                 // Somebody may have opened the file, changed it and closed it again while it was being saved.
                 Ended::Not => {}
             }
+            // What somebody else has left behind is saved in their name, and stays left behind whatever the reason.
+            let author = lock(&file.left_by).clone();
+            let left = author.is_some();
+            let ctx = author.as_ref().unwrap_or(ctx);
             if let Err(error) = inner.save(ctx, file, durability).await {
-                if is_silence(&error) && !inner.is_closing() {
+                if (left || is_silence(&error)) && !inner.is_closing() {
                     inner.leave_behind(ctx, file);
                     return Err(error);
                 }

@@ -30,6 +30,8 @@ struct Book {
     lost: HashMap<NodeId, Vec<Lock>>,
     /// Whose locks were to be taken away, by requests that got no answer: to be asked for again.
     unanswered: HashSet<(NodeId, u64)>,
+    /// What a session that is being begun anew has still to have again.
+    again: HashMap<NodeId, Vec<Lock>>,
 }
 
 impl Locks {
@@ -52,18 +54,31 @@ impl Locks {
         self.nodes.load(Ordering::Acquire) == 0
     }
 
-    /// Everything is lost until it is had again.
+    /// Everything is lost until it is had again. Returns what is to be had again: what was held, and what a beginning that was cut off
+    /// did not come to. What was lost for good before stays so.
     pub(super) fn lose_all(&self) -> Vec<(NodeId, Vec<Lock>)> {
         self.change(|book| {
-            let held: Vec<_> = book.held.drain().collect();
-            for (node, locks) in &held {
-                book.lost
-                    .entry(*node)
-                    .or_default()
-                    .extend(locks.iter().cloned());
+            for (node, locks) in book.held.drain() {
+                let lost = book.lost.entry(node).or_default();
+                lost.extend(locks.iter().cloned());
+                let again = book.again.entry(node).or_default();
+                again.retain(|lock| !locks.contains(lock));
+                again.extend(locks);
             }
-            held
+            book.again.retain(|node, again| {
+                // What was unlocked since is not had again.
+                let lost = book.lost.get(node);
+                again.retain(|lock| lost.is_some_and(|lost| lost.contains(lock)));
+                !again.is_empty()
+            });
+            let again = book.again.iter();
+            again.map(|(node, locks)| (*node, locks.clone())).collect()
         })
+    }
+
+    /// A beginning has come to its end: what was not had again is lost for good.
+    pub(super) fn begun(&self) {
+        self.change(|book| book.again.clear());
     }
 }
 

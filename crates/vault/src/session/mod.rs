@@ -46,6 +46,8 @@ pub(crate) struct Joined {
     position: AtomicU64,
     /// Whether the session was begun anew, so that notices were missed.
     begun_anew: AtomicBool,
+    /// Whether a session that was to be begun anew has not been yet, with all that belongs to it.
+    unfinished: AtomicBool,
     /// Tells that a lock of this session was taken away.
     unlocked: Notify,
 }
@@ -87,6 +89,7 @@ impl Vault {
             holds: Holds::default(),
             position: AtomicU64::new(position),
             begun_anew: AtomicBool::new(false),
+            unfinished: AtomicBool::new(false),
             unlocked: Notify::new(),
         });
         if inner.session.set(Arc::clone(&joined)).is_ok() {
@@ -161,7 +164,7 @@ impl Inner {
         let renewed = sessions.renew_session(joined.lease).await?;
         joined.others.store(renewed.others, Ordering::Release);
         joined.first.store(renewed.first, Ordering::Release);
-        if renewed.kept {
+        if renewed.kept && !joined.unfinished.load(Ordering::Acquire) {
             *lock(&joined.renewed) = sent;
             return self.take_away(joined, sessions).await;
         }
@@ -173,7 +176,9 @@ impl Inner {
 
     /// The lease had ended: begins a session once more, with what nobody has taken meanwhile.
     async fn begin_anew(&self, joined: &Joined, sessions: &dyn Sessions) -> Result<()> {
-        // Before anything else: from here on nobody trusts a lock that is not had again.
+        // Before anything else: from here on nobody trusts a lock that is not had again. A beginning that was made and got no answer is
+        // made once more.
+        joined.unfinished.store(true, Ordering::Release);
         let before = joined.locks.lose_all();
         let sent = self.clock.uptime();
         let position = sessions.begin_session(&joined.info, joined.lease).await?;
@@ -184,6 +189,8 @@ impl Inner {
         for (node, locks) in before {
             self.have_again(joined, sessions, node, locks).await?;
         }
+        joined.locks.begun();
+        joined.unfinished.store(false, Ordering::Release);
         Ok(())
     }
 }

@@ -291,6 +291,9 @@ impl Vault {
         inner.end_patience();
         let mut unsaved = Vec::new();
         for file in inner.open_files() {
+            // In the name of whoever left it behind, where somebody did.
+            let author = lock(&file.left_by).clone();
+            let ctx = author.as_ref().unwrap_or(ctx);
             if let Err(error) = inner.save(ctx, &file, Durability::Now).await {
                 unsaved.push(Unsaved {
                     path: inner.path_text(file.node).await,

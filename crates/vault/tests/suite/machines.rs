@@ -238,6 +238,33 @@ async fn p8_changes_to_a_file_removed_elsewhere_are_kept() {
     assert!(names(&here).await.is_empty());
 }
 
+/// Between the puts of a save and its switch, and kept there by somebody who has it open.
+#[tokio::test(start_paused = true)]
+async fn p8_a_save_of_a_file_that_loses_its_name_meanwhile_is_kept() {
+    let (lab, here, there) = two(100).await;
+    let reader = open(&there, "list.xlsx").await.unwrap();
+    let handle = open(&here, "list.xlsx").await.unwrap();
+    handle.write(&ctx(), 0, b"mine").await.unwrap();
+    for server in &lab.faults {
+        server.set_delay(Duration::from_secs(2));
+    }
+    let remove = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let list = name("list.xlsx");
+        there.remove(&ctx(), NodeId::ROOT, &list).await.unwrap();
+    };
+    let me = ctx();
+    let (saved, ()) = tokio::join!(handle.release(&me), remove);
+    saved.unwrap();
+    lab.heal();
+    reader.release(&ctx()).await.unwrap();
+    let kept = the_copy(&here).await;
+    let mut expected = noise(0, 100);
+    expected[..4].copy_from_slice(b"mine");
+    let found = get(&lab.start().await, &kept).await.unwrap();
+    same(&found, &expected, "kept");
+}
+
 #[tokio::test(start_paused = true)]
 async fn p8_changes_follow_a_file_renamed_elsewhere() {
     let (_lab, here, there) = two(100).await;

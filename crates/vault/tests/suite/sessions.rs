@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use warifu_testkit::catalogs::CatalogFault;
 use warifu_testkit::clock::ManualClock;
 use warifu_vault::node::NodeId;
 use warifu_vault::seam::catalog::{Catalog, Intent, SaveId};
@@ -173,6 +174,43 @@ async fn locks_that_nobody_missed_are_had_again() {
         assert_eq!(there.lock(node, 7).await.unwrap(), changed);
         file.release(&here.ctx).await.unwrap();
     }
+}
+
+/// It wakes, and before it has asked for its locks something on it opens the file and so sees what others have made of it.
+#[tokio::test(start_paused = true)]
+async fn p8_an_open_after_a_sleep_brings_no_lock_back_on_a_file_that_was_changed() {
+    let (_lab, here, there, node) = two().await;
+    let file = open(&here.vault, "f").await.unwrap();
+    assert!(here.lock(node, 1).await.unwrap());
+    assert_eq!(read_all(&file).await.unwrap(), b"begun");
+    here.line.cut_off(true);
+    tokio::time::sleep(LEASE * 2).await;
+    put(&there.vault, "f", b"changed meanwhile").await.unwrap();
+    here.line.cut_off(false);
+    let other = here.vault.open(&here.ctx, node, Access::READ).await;
+    let other = other.unwrap();
+    tokio::time::sleep(LEASE).await;
+    assert!(here.vault.trust_locks(node).await.is_err());
+    for handle in [other, file] {
+        handle.release(&here.ctx).await.unwrap();
+    }
+}
+
+/// The network is only just coming up when a machine wakes.
+#[tokio::test(start_paused = true)]
+async fn p8_locks_are_had_again_also_when_the_new_beginning_got_no_answer() {
+    let (_lab, here, there, node) = two().await;
+    let file = open(&here.vault, "f").await.unwrap();
+    assert!(here.lock(node, 1).await.unwrap());
+    here.line.cut_off(true);
+    tokio::time::sleep(LEASE * 2).await;
+    here.line.cut_off(false);
+    // The renewal is answered: the session has ended. The beginning is made, and its answer lost.
+    here.line.fail_write(2, CatalogFault::LostReply);
+    tokio::time::sleep(LEASE).await;
+    here.vault.trust_locks(node).await.unwrap();
+    assert!(!there.lock(node, 7).await.unwrap());
+    file.release(&here.ctx).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

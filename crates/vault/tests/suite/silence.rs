@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use warifu_testkit::catalogs::CatalogFault;
 use warifu_testkit::clock::ManualClock;
+use warifu_testkit::stores::State;
 use warifu_vault::node::NodeId;
-use warifu_vault::seam::catalog::CatalogError;
+use warifu_vault::seam::catalog::{Catalog, CatalogError};
 use warifu_vault::{Access, Options, VaultError};
 
 use crate::common::{EXTENT, Lab, Machine, ctx, get, name, names, open, put, read_all, same, stat};
@@ -236,6 +237,31 @@ async fn p8_what_was_left_behind_of_a_file_removed_meanwhile_is_kept_as_a_copy()
     let kept = names(&there.vault).await;
     assert_eq!(kept.len(), 1, "{kept:?}");
     assert_eq!(get(&there.vault, &kept[0]).await.unwrap(), b"minecontents");
+}
+
+/// The catalogue is back before the servers are, and somebody looks at the file.
+#[tokio::test(start_paused = true)]
+async fn p5_what_was_left_behind_outlasts_whoever_opens_the_file_meanwhile() {
+    let (lab, here) = one().await;
+    let node = stat(&here.vault, "f").await.node;
+    let file = open(&here.vault, "f").await.unwrap();
+    file.write(&here.ctx, 0, b"new").await.unwrap();
+    here.line.cut_off(true);
+    assert!(is_silence(&file.release(&here.ctx).await.unwrap_err()));
+    for server in &lab.faults {
+        server.set(State::Gone);
+    }
+    here.line.cut_off(false);
+    let reader = here.vault.open(&ctx(), node, Access::READ).await.unwrap();
+    let error = reader.release(&ctx()).await.unwrap_err();
+    assert!(!is_silence(&error), "{error}");
+    lab.heal();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(get(&lab.start().await, "f").await.unwrap(), b"new contents");
+    let (_, version) = lab.memory.current(node).await.unwrap();
+    assert_eq!(version.unwrap().host, here.ctx.host, "saved as whose it is");
+    assert_eq!(here.vault.memory_in_use().files, 0);
+    assert!(here.vault.shutdown(&ctx()).await.is_empty());
 }
 
 /// Whoever reads it may do so all day.

@@ -100,6 +100,8 @@ BEGIN
   -- A file that was replaced while it was open still shows its old version, but the document went on without it.
   v_newest := newest(r.document);
   IF v_newest <> r.version THEN RAISE EXCEPTION '%', v_newest USING ERRCODE = 'WF008'; END IF;
+  -- Kept for somebody who has it open. It goes with its last handle, and would take the version along.
+  IF r.nlink = 0 THEN RAISE EXCEPTION 'node' USING ERRCODE = 'WF001'; END IF;
   r := install(r, p_size, p_mtime, p_mtime_ns, p_saved, p_saved_ns, p_author, p_head, p_extents, p_settled, p_places, p_layout,
     p_ids, p_kinds, p_numbers, p_lens, p_ks, p_ns, p_schemes, p_generations, p_documents, p_versions, p_owed);
   PERFORM line(p_line, p_audit);

@@ -4,7 +4,7 @@ use warifu_core::ids::VersionNo;
 use warifu_vault::node::{AttrChange, Name, NodeId, NodeKind};
 use warifu_vault::seam::catalog::{CatalogError, XattrMode};
 
-use super::lab::{Lab, dir, file, name, symlink, time};
+use super::lab::{Lab, commit, dir, file, name, symlink, time};
 
 const ROOT: NodeId = NodeId::ROOT;
 const NOWHERE: NodeId = NodeId(4_000_000);
@@ -311,6 +311,8 @@ async fn kept_nodes_live_until_forgotten(lab: Lab) {
     let first = lab.make(ROOT, "first", file()).await;
     let second = lab.make(ROOT, "second", symlink(b"there")).await;
     let named = lab.make(ROOT, "named", file()).await;
+    let save = lab.begin(&[]).await;
+    let late = commit(save, &first, lab.now(), 5, &[], &[]);
     for text in ["first", "second"] {
         lab.done(lab.catalog.unlink(ROOT, &name(text), true, lab.write()))
             .await;
@@ -322,12 +324,12 @@ async fn kept_nodes_live_until_forgotten(lab: Lab) {
         1,
         "only what has a name counts"
     );
-    let saved = lab.save(first.node, 5).await;
-    assert_eq!(
-        lab.catalog.current(first.node).await.unwrap().0,
-        saved,
-        "an open file can be saved without a name"
-    );
+    // A save that began while it had its name: nobody would ever find what it commits.
+    assert!(matches!(
+        lab.refused(lab.catalog.commit_save(first.node, None, late, lab.write()))
+            .await,
+        CatalogError::NotFound { .. }
+    ));
     let changed = AttrChange {
         mode: Some(0o600),
         ..AttrChange::default()

@@ -136,6 +136,9 @@ impl State {
         if current != attr.version {
             return Err(CatalogError::Conflict { current });
         }
+        if attr.nlink == 0 {
+            return Err(CatalogError::NotFound { what: "node" });
+        }
         self.check_extents(&commit)?;
         Ok(self.install(node, commit, write))
     }
