@@ -8,6 +8,7 @@ use warifu_core::head::Timestamp;
 use warifu_core::keys::{CatalogKey, Field};
 use warifu_vault::node::{NodeId, NodeKind};
 use warifu_vault::seam::catalog::CatalogError;
+use warifu_vault::seam::past::KNOWN_SINCE;
 
 use crate::codec::kind_code;
 use crate::error::{Fail, Outcome, damaged};
@@ -229,9 +230,14 @@ pub(crate) fn upgrade(conn: &Connection) -> Outcome<()> {
     if found < 4 {
         tx.execute_batch(sessions::TABLES)?;
     }
-    if found < SCHEMA {
+    if found < 5 {
         tx.execute_batch(PAST)?;
         tx.execute_batch(&triggers_of(|table| table == "past"))?;
+        // Whatever ended before left nothing.
+        tx.execute(
+            "INSERT INTO position (what, at) VALUES (?1, CAST(strftime('%s', 'now') AS INTEGER) + 1)",
+            [KNOWN_SINCE],
+        )?;
         tx.execute("UPDATE vault SET schema = ?1 WHERE id = 1", [SCHEMA])?;
     }
     tx.commit()?;

@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use common::{key, make, name, new_catalog, write};
@@ -14,7 +15,7 @@ use warifu_testkit::world::World;
 use warifu_vault::node::NodeId;
 use warifu_vault::seam::catalog::{Catalog, Durability, RenameMode};
 use warifu_vault::seam::journal::RowKey;
-use warifu_vault::seam::past::Past;
+use warifu_vault::seam::past::{KNOWN_SINCE, Past};
 
 const ROOT: NodeId = NodeId::ROOT;
 
@@ -88,8 +89,10 @@ async fn p7_a_catalogue_of_schema_4_is_brought_up_to_date() {
     conn.execute_batch(common::WITHOUT_PAST).unwrap();
     conn.execute("UPDATE vault SET schema = 4", []).unwrap();
     drop(conn);
+    let mut known = HashSet::new();
     for _ in 0..2 {
         let catalog = SqliteCatalog::open(&path, key(1)).unwrap();
+        known.insert(catalog.position(KNOWN_SINCE).await.unwrap());
         let names = catalog.list_at(ROOT, made).await.unwrap();
         let [there] = &names[..] else {
             panic!("one name: {names:?}");
@@ -101,6 +104,10 @@ async fn p7_a_catalogue_of_schema_4_is_brought_up_to_date() {
         };
         assert!(catalog.list_at(ROOT, before).await.unwrap().is_empty());
     }
+    // From when on is kept once, by the clock of the upgrade.
+    assert!(known.len() == 1 && !known.contains(&0), "{known:?}");
+    let (_other, fresh) = new_catalog();
+    assert_eq!(fresh.position(KNOWN_SINCE).await.unwrap(), 0);
     let catalog = SqliteCatalog::open(&path, key(1)).unwrap();
     let waiting = catalog.journal().await.unwrap().waiting;
     let (from, to) = (name("x"), name("y"));

@@ -28,11 +28,11 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use warifu::{OpenOptions, VaultPath, Warifu};
+use warifu::{OpenOptions, Timestamp, VaultPath, Warifu};
 
 use crate::exit::Exit;
 use crate::failure::{Failure, server_fault};
-use crate::output::{note, shown};
+use crate::output::{local_time, note, shown};
 use crate::stop;
 use crate::words::say;
 
@@ -98,8 +98,21 @@ where
 
 /// Opened for reading, as it is or as it was.
 pub fn reading(at: Option<&String>) -> Result<OpenOptions, Failure> {
-    let at = crate::when::parse_some(at)?;
+    let at = crate::when::past(at)?;
     Ok(OpenOptions::new("warifu").read_only(true).at(at))
+}
+
+/// Says so where the vault is looked at as of a time of which not everything was kept.
+pub async fn warn_unknown(warifu: &Warifu, at: Timestamp) -> Result<(), Failure> {
+    let since = warifu.vault().past_since(warifu.context()).await;
+    let since = since.map_err(|error| Failure::vault(&error, &say!("the-vault")))?;
+    if let Some(since) = since.filter(|since| at < *since)
+        && !crate::quiet()
+    {
+        let (since, time) = (local_time(since), local_time(at));
+        note(&say!("past-unknown", since = since, time = time));
+    }
+    Ok(())
 }
 
 /// Opens a vault, and tells of servers that are away.
@@ -109,7 +122,7 @@ pub async fn open(path: &Path, read_only: bool) -> Result<Arc<Warifu>, Failure> 
 
 /// As [`open`].
 pub async fn open_with(path: &Path, options: OpenOptions) -> Result<Arc<Warifu>, Failure> {
-    let read_only = options.is_read_only();
+    let (read_only, at) = (options.is_read_only(), options.as_of());
     let warifu = Warifu::open(path, options)
         .await
         .map_err(Failure::opening)?;
@@ -123,6 +136,9 @@ pub async fn open_with(path: &Path, options: OpenOptions) -> Result<Arc<Warifu>,
             let next = say!("undecided-next", catalog = say!("the-catalogue"));
             note(&say!("next", next = next));
         }
+    }
+    if let Some(at) = at {
+        warn_unknown(&warifu, at).await?;
     }
     Ok(Arc::new(warifu))
 }

@@ -152,6 +152,14 @@ impl Failure {
             VaultError::ReadOnly => {
                 Self::new(Exit::Failed, say!("read-only"), say!("read-only-next"))
             }
+            VaultError::PastUnknown { since } => Self::new(
+                Exit::Failed,
+                say!(
+                    "past-unknown-exact",
+                    since = crate::output::local_time(*since)
+                ),
+                say!("past-unknown-exact-next"),
+            ),
             VaultError::Undecided => Self::new(
                 Exit::Failed,
                 say!("undecided"),

@@ -7,10 +7,10 @@ use warifu::Timestamp;
 
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::output::shown_text;
+use crate::output::{local_time, shown_text};
 use crate::words::say;
 
-/// Reads a time of the past from the command line.
+/// Reads a time from the command line.
 pub fn parse(text: &str) -> Result<Timestamp, Failure> {
     at(text, &Zoned::now()).ok_or_else(|| {
         Failure::new(
@@ -24,6 +24,24 @@ pub fn parse(text: &str) -> Result<Timestamp, Failure> {
 /// As [`parse`], where a time may be missing.
 pub fn parse_some(text: Option<&String>) -> Result<Option<Timestamp>, Failure> {
     text.map(|text| parse(text)).transpose()
+}
+
+/// As [`parse_some`], of a time at which the vault is looked at: what is still to come has not been anything yet.
+pub fn past(text: Option<&String>) -> Result<Option<Timestamp>, Failure> {
+    let Some(text) = text else { return Ok(None) };
+    let at = parse(text)?;
+    if at > stamp(jiff::Timestamp::now()) {
+        return Err(Failure::new(
+            Exit::Usage,
+            say!(
+                "time-to-come",
+                text = shown_text(text),
+                time = local_time(at)
+            ),
+            say!("time-to-come-next"),
+        ));
+    }
+    Ok(Some(at))
 }
 
 fn at(text: &str, now: &Zoned) -> Option<Timestamp> {

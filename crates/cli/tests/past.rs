@@ -208,6 +208,26 @@ fn p9_a_line_that_was_altered_is_named() {
     let told = world.run(["audit", "verify", "office.toml"]);
     assert_eq!(told.status.code(), Some(9));
     assert!(text(&told.stdout).contains("BROKEN at line 3"));
+    // Beside a copy as well, which has the line.
+    world.write("copy.log", &list);
+    let args = [
+        "audit",
+        "verify",
+        "office.toml",
+        "--local",
+        "--json",
+        "--against",
+        "copy.log",
+    ];
+    let found = world.json(9, args);
+    assert_eq!(found["fault"]["seq"].as_u64(), Some(3), "{found}");
+    assert_eq!(found["copy"]["differs_at"].as_u64(), Some(3));
+    let same = list.lines().count() as u64 - 1;
+    assert_eq!(found["copy"]["same"].as_u64(), Some(same));
+    let args = ["audit", "verify", "office.toml", "--against", "missing.log"];
+    let told = world.run(args);
+    assert!(text(&told.stderr).contains("missing.log"));
+    assert!(text(&told.stdout).is_empty(), "{}", text(&told.stdout));
 }
 
 #[test]
@@ -456,4 +476,28 @@ fn p9_a_syslog_server_gets_every_line() {
         Some(world_lines.len() as u64)
     );
     assert_eq!(checked["copy"]["first"].as_u64(), Some(1));
+}
+
+#[test]
+fn a_time_that_is_still_to_come_is_refused() {
+    let world = furnished();
+    let year = jiff::Zoned::now().year() + 1;
+    let at = format!("{year}-12-31 14:05");
+    for args in [
+        &["ls", "office.toml", "--at", &at][..],
+        &["get", "office.toml", "--at", &at, "/", "seen"],
+        &["cat", "office.toml", "--at", &at, "/notes.txt"],
+        &["restore", "office.toml", "/", "--at", &at],
+        &["mount", "office.toml", "drive", "--at", &at],
+    ] {
+        let out = world.run(args);
+        assert_eq!(out.status.code(), Some(2), "{args:?}");
+        let told = text(&out.stderr);
+        assert!(
+            told.contains("still to come") && told.contains("yesterday 14:00"),
+            "{told}"
+        );
+    }
+    world.ok(["ls", "office.toml", "--at", "now"]);
+    assert!(lines(&world, &["--until", &at]).len() > 3);
 }

@@ -71,7 +71,9 @@ pub(crate) fn errno(error: &VaultError) -> Errno {
         VaultError::TooManyLinks => Errno::EMLINK,
         VaultError::NoXattr => Errno::ENODATA,
         VaultError::BadName(BadName::TooLong { .. }) => Errno::ENAMETOOLONG,
-        VaultError::BadName(BadName::Impossible) | VaultError::Invalid { .. } => Errno::EINVAL,
+        VaultError::BadName(BadName::Impossible)
+        | VaultError::Invalid { .. }
+        | VaultError::PastUnknown { .. } => Errno::EINVAL,
         VaultError::ReadOnly | VaultError::Undecided => Errno::EROFS,
         VaultError::NotOpenForThis => Errno::EBADF,
         VaultError::TooLarge { .. } => Errno::EFBIG,

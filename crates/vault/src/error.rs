@@ -162,6 +162,12 @@ pub enum VaultError {
     /// The vault was opened for reading only.
     #[error("the vault was opened for reading only")]
     ReadOnly,
+    /// What was at that time was not kept: names that ended before this moment left nothing.
+    #[error("what was before second {} since 1970 was not kept", .since.secs)]
+    PastUnknown {
+        /// From when on it was.
+        since: crate::seam::clock::Timestamp,
+    },
     /// The catalogue was rebuilt, something of the journal is not in it, and nobody has decided yet to go on without.
     #[error(
         "the catalogue was rebuilt with something missing, and nobody has decided to go on without"

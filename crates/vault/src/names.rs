@@ -280,8 +280,10 @@ impl Vault {
             .await?
             .ok_or(VaultError::NotFound { what: "file" })?;
         let keep = self.inner.open_file(attr.node).is_some();
+        let unnaming = self.inner.unnaming.read().await;
         let gone = self.inner.catalog.unlink(parent, name, keep, write).await?;
         self.inner.left_without_name(&gone, keep).await?;
+        drop(unnaming);
         self.inner.file_went(ctx, parent, name, &gone).await;
         Ok(())
     }
@@ -297,8 +299,10 @@ impl Vault {
         let write = self.write(ctx, Act::Remove, Some(parent), name)?;
         let keep = self.inner.open_file(what.0).is_some();
         let catalog = &self.inner.catalog;
+        let unnaming = self.inner.unnaming.read().await;
         let gone = catalog.unlink_if(parent, name, what, keep, write).await?;
         self.inner.left_without_name(&gone, keep).await?;
+        drop(unnaming);
         self.inner.file_went(ctx, parent, name, &gone).await;
         Ok(())
     }
@@ -331,6 +335,7 @@ impl Vault {
             .as_ref()
             .is_some_and(|attr| self.inner.open_file(attr.node).is_some());
         let leaves = self.inner.becomes_backup(from, to).await?;
+        let unnaming = self.inner.unnaming.read().await;
         let renamed = self
             .inner
             .catalog
@@ -339,6 +344,7 @@ impl Vault {
         if let (Some(other), RenameMode::Replace) = (&renamed.other, mode) {
             self.inner.left_without_name(other, keep).await?;
         }
+        drop(unnaming);
         self.inner.renumber(&renamed.moved).await;
         if mode != RenameMode::Exchange {
             let over = renamed.other.is_some();

@@ -266,8 +266,34 @@ impl Warifu {
         }
     }
 
+    /// Up to a page of lines after a number; those that cannot be opened are left out.
+    async fn lines_after(&self, after: u64) -> Result<Vec<AuditRow>, VaultError> {
+        match self.vault().audit(after, PAGE).await {
+            Err(VaultError::Catalog(CatalogError::Damaged { .. })) => {}
+            other => return other,
+        }
+        let mut lines = Vec::new();
+        for at in (after..).take(PAGE) {
+            match self.vault().audit(at, 1).await {
+                Ok(one) => lines.extend(one.into_iter().filter(|row| row.seq == at + 1)),
+                Err(VaultError::Catalog(CatalogError::Damaged { .. })) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(lines)
+    }
+
+    /// Whether there is a line of this number that cannot be opened.
+    async fn is_unopened(&self, seq: u64) -> Result<bool, VaultError> {
+        match self.vault().audit(seq.saturating_sub(1), 1).await {
+            Err(VaultError::Catalog(CatalogError::Damaged { .. })) => Ok(true),
+            other => other.map(|_| false),
+        }
+    }
+
     /// Compares a copy of the log with the catalogue's: lines as `audit list --json` prints them, or as they were sent to a syslog server. Of
     /// each line number and chain value are compared: the value stands for the line and all before it.
+    /// A line of the catalogue that cannot be opened is a difference.
     ///
     /// # Errors
     /// When the copy cannot be read; errors of the catalogue.
@@ -301,7 +327,7 @@ impl Warifu {
             check.span = Some((low.min(seq), high.max(seq)));
             let mut place = known.binary_search_by_key(&seq, |row| row.seq);
             if place.is_err() {
-                known = self.vault().audit(seq.saturating_sub(1), PAGE).await?;
+                known = self.lines_after(seq.saturating_sub(1)).await?;
                 place = known.binary_search_by_key(&seq, |row| row.seq);
             }
             let mine = place.ok().and_then(|place| known.get(place));
@@ -309,10 +335,8 @@ impl Warifu {
                 check.same += 1;
                 continue;
             }
-            let difference = CopyDifference {
-                seq,
-                known: mine.is_some(),
-            };
+            let known = mine.is_some() || self.is_unopened(seq).await?;
+            let difference = CopyDifference { seq, known };
             match &check.difference {
                 Some(before) if before.seq <= seq => {}
                 _ => check.difference = Some(difference),

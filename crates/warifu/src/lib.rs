@@ -65,7 +65,9 @@ pub use warifu_core::secret::SecretBytes;
 pub use warifu_vault::context::{Act, AuditEntry, Context};
 pub use warifu_vault::error::{Fault, ServerFault, VaultError};
 pub use warifu_vault::node::{Attr, AttrChange, BadName, Name, NodeId, NodeKind};
-pub use warifu_vault::past::{RestoreFailure, RestorePlan, RestoreReport, RestoreStep, Restoring};
+pub use warifu_vault::past::{
+    Doubt, LeftOut, RestoreFailure, RestorePlan, RestoreReport, RestoreStep, RestoreWish, Restoring,
+};
 pub use warifu_vault::rebuild::{
     Adopted, AdoptedAs, JournalFound, LogCompared, LogDifference, LostVersion, OtherTimeline,
     RebuildError, RebuildProgress, RebuildReport, ServerFound, Stage, UnreadObjects,

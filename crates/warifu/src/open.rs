@@ -135,6 +135,12 @@ impl OpenOptions {
         self
     }
 
+    /// The time at which the vault is shown; `None` for the present.
+    #[must_use]
+    pub fn as_of(&self) -> Option<Timestamp> {
+        self.at
+    }
+
     /// Whether the vault is opened for reading only.
     #[must_use]
     pub fn is_read_only(&self) -> bool {

@@ -3,6 +3,7 @@
 use warifu_core::head::Timestamp;
 use warifu_core::keys::{CatalogKey, Field};
 use warifu_vault::seam::catalog::CatalogError;
+use warifu_vault::seam::past::KNOWN_SINCE;
 
 use super::pool::{ANSWER, Pool};
 use super::rows::number;
@@ -11,6 +12,9 @@ use crate::schema::{WITNESS, WITNESS_ROW};
 
 /// The newest schema in PostgreSQL that this warifu knows. It counts for itself: SQLite's has another history.
 pub(super) const SCHEMA: i64 = 3;
+
+/// The first schema that has names in time.
+const PAST: usize = 3;
 
 /// Tables of each schema, from 1 on: what it has more than the one before.
 const TABLES: [&str; SCHEMA as usize] = [
@@ -161,6 +165,11 @@ async fn upgrade(pool: &Pool) -> Outcome<()> {
                 session.run(tables).await?;
             }
             session.run(FUNCTIONS).await?;
+            if found < PAST {
+                // Whatever ended before left nothing.
+                let known = "INSERT INTO position (what, at) VALUES ($1, 1 + extract(epoch FROM clock_timestamp())::bigint)";
+                session.query(known, &[&KNOWN_SINCE]).await?;
+            }
             session
                 .query("UPDATE vault SET schema = $1 WHERE id = 1", &[&SCHEMA])
                 .await

@@ -7,7 +7,7 @@ use warifu_testkit::servers::SharedPostgres;
 use warifu_vault::node::NodeId;
 use warifu_vault::seam::catalog::{Catalog, Durability, RenameMode};
 use warifu_vault::seam::journal::RowKey;
-use warifu_vault::seam::past::Past;
+use warifu_vault::seam::past::{KNOWN_SINCE, Past};
 
 use crate::common::{key, make, name, write};
 use crate::failing::command;
@@ -27,6 +27,7 @@ async fn p7_a_catalogue_of_schema_2_is_brought_up_to_date() {
         return;
     };
     let (url, catalog) = new_catalog(&server).await;
+    assert_eq!(catalog.position(KNOWN_SINCE).await.unwrap(), 0);
     let node = make(&catalog, "x", Durability::Now).await.unwrap();
     let made = catalog.attr(node).await.unwrap().unwrap().btime;
     drop(catalog);
@@ -40,6 +41,7 @@ async fn p7_a_catalogue_of_schema_2_is_brought_up_to_date() {
         assert_eq!((there.node, there.since, there.until), (node, made, None));
     }
     let catalog = PostgresCatalog::open(login(&url), key(1)).await.unwrap();
+    assert!(catalog.position(KNOWN_SINCE).await.unwrap() > 0);
     let (from, to) = (name("x"), name("y"));
     catalog
         .rename(

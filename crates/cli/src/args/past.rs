@@ -91,6 +91,10 @@ pub struct Restore {
     /// Remove what was not there then, and give files back the names that they had: the folder is exactly as it was.
     #[arg(long, requires = "at")]
     pub exact: bool,
+    /// Deal also with names of which it is not certain what they were, because the clock of a machine that changed them was ahead, or
+    /// because they would be empty.
+    #[arg(long, requires = "at")]
+    pub doubtful: bool,
     /// Apply the plan.
     #[arg(long)]
     pub yes: bool,

@@ -236,6 +236,12 @@ struct JsonCopy {
 async fn verify(args: AuditVerify) -> Done {
     set_vault(&args.vault);
     let vault = args.vault.clone();
+    // First: a mistyped name should not show when all servers have been looked through.
+    let against = args.against.as_ref().map(|path| match File::open(path) {
+        Ok(file) => Ok((path.clone(), file)),
+        Err(error) => Err(Failure::local(path, &error)),
+    });
+    let against = against.transpose()?;
     with_vault(&vault, true, |warifu| async move {
         let progress = Progress::counter(crate::quiet() || args.json);
         let check = warifu.check_log(&|lines| progress.set(lines)).await;
@@ -249,15 +255,14 @@ async fn verify(args: AuditVerify) -> Done {
                 Err(failure) => return Err(failure),
             }
         }
-        let copy = match &args.against {
+        let copy = match against {
             None => None,
-            Some(path) => {
-                let file = File::open(path).map_err(|error| Failure::local(path, &error))?;
+            Some((path, file)) => {
                 let mut copy = BufReader::new(file);
                 let seen = |lines| progress.set(lines);
                 let compared = warifu.compare_copy(&mut copy, &seen).await;
                 Some(compared.map_err(|error| match error {
-                    warifu::Error::Stream(error) => Failure::local(path, &error),
+                    warifu::Error::Stream(error) => Failure::local(&path, &error),
                     other => Failure::opening(other),
                 })?)
             }

@@ -63,7 +63,7 @@ pub async fn run(args: args::Mount) -> Done {
         dir: args.dir,
         allow_other: args.allow_other,
         read_only: args.read_only || args.at.is_some(),
-        at: when::parse_some(args.at.as_ref())?,
+        at: when::past(args.at.as_ref())?,
         allow_swap: args.allow_swap,
         memory_limit: args.memory_limit,
     };

@@ -2,11 +2,11 @@
 
 use serde::Serialize;
 use warifu::{
-    CatalogError, NodeKind, RestorePlan, RestoreReport, RestoreStep, Restoring, VaultError,
-    VaultPath, VersionNo, Warifu,
+    CatalogError, Doubt, LeftOut, NodeKind, RestorePlan, RestoreReport, RestoreStep, RestoreWish,
+    Restoring, VaultError, VaultPath, VersionNo, Warifu,
 };
 
-use super::{Done, vault_path, with_vault};
+use super::{Done, vault_path, warn_unknown, with_vault};
 use crate::args::Restore;
 use crate::exit::Exit;
 use crate::failure::{About as _, Failure};
@@ -20,7 +20,7 @@ const SHOWN: usize = 20;
 pub async fn run(args: Restore) -> Done {
     set_vault(&args.vault);
     let vault = args.vault.clone();
-    let at = when::parse_some(args.at.as_ref())?;
+    let at = when::past(args.at.as_ref())?;
     // A version of one file takes nothing away, so it is brought back at once.
     let applies = args.yes || args.number.is_some();
     with_vault(&vault, !applies, |warifu| async move {
@@ -33,10 +33,15 @@ pub async fn run(args: Restore) -> Done {
             (None, Some(at)) => {
                 let (vault, me) = (warifu.vault(), warifu.context());
                 let target = to.as_ref().map(VaultPath::names);
+                let wish = RestoreWish {
+                    exact: args.exact,
+                    doubtful: args.doubtful,
+                };
                 let plan = vault
-                    .plan_restore(me, path.names(), target, at, args.exact)
+                    .plan_restore(me, path.names(), target, at, wish)
                     .await
                     .about(&path)?;
+                warn_unknown(&warifu, at).await?;
                 carry_out(&warifu, &args, &path, &plan).await
             }
             // The command line asks for one of both.
@@ -76,7 +81,8 @@ async fn restore_version(
         let (folder, name) = target.split().ok_or(VaultError::IsDir).about(target)?;
         let version = (last.document, number);
         let place = (folder.names(), name);
-        vault.restore_as(me, place, version, last.mode).await
+        let rights = (last.mode, (last.uid, last.gid));
+        vault.restore_as(me, place, version, rights).await
     };
     let attr = attr.about(target)?;
     if args.json {
@@ -117,6 +123,13 @@ struct JsonFailed {
 }
 
 #[derive(Serialize)]
+struct JsonLeftOut {
+    #[serde(flatten)]
+    name: JsonName,
+    why: &'static str,
+}
+
+#[derive(Serialize)]
 struct JsonRestore {
     at: String,
     applied: bool,
@@ -124,6 +137,8 @@ struct JsonRestore {
     same: u64,
     /// Names that were not there then and stay.
     newer: u64,
+    /// Names that are left as they are, because it is not certain what they stood for.
+    left_out: Vec<JsonLeftOut>,
     steps: Vec<JsonStep>,
     failed: Vec<JsonFailed>,
 }
@@ -135,6 +150,16 @@ fn path_bytes(path: &[warifu::Name]) -> Vec<u8> {
         bytes.extend_from_slice(name.as_bytes());
     }
     bytes
+}
+
+fn json_left_out(left: &LeftOut) -> JsonLeftOut {
+    JsonLeftOut {
+        name: JsonName::new(&path_bytes(&left.path)),
+        why: match left.doubt {
+            Doubt::Ahead => "ahead",
+            Doubt::Empty => "empty",
+        },
+    }
 }
 
 fn json_step(step: &RestoreStep) -> JsonStep {
@@ -217,6 +242,7 @@ async fn carry_out(warifu: &Warifu, args: &Restore, path: &VaultPath, plan: &Res
             applied,
             same: plan.same,
             newer: plan.newer,
+            left_out: plan.left_out.iter().map(json_left_out).collect(),
             steps: plan.steps.iter().map(json_step).collect(),
             failed: failed.collect(),
         })?;
@@ -232,14 +258,18 @@ async fn carry_out(warifu: &Warifu, args: &Restore, path: &VaultPath, plan: &Res
         }
         return Ok(Exit::Care);
     }
-    if applied {
-        if !args.json && !crate::quiet() {
-            note(&say!("restore-done", steps = report.done));
-        }
-        return Ok(Exit::Ok);
+    if applied && !args.json && !crate::quiet() {
+        note(&say!("restore-done", steps = report.done));
     }
-    Ok(if plan.steps.is_empty() {
-        Exit::Ok
+    if !plan.left_out.is_empty() && !args.json {
+        note(&say!("next", next = say!("restore-left-next")));
+    }
+    Ok(if applied || plan.steps.is_empty() {
+        if plan.left_out.is_empty() {
+            Exit::Ok
+        } else {
+            Exit::Care
+        }
     } else {
         if !args.json {
             note(&say!("next", next = say!("restore-yes-next")));
@@ -260,7 +290,11 @@ fn show(plan: &RestorePlan) -> Result<(), Failure> {
     let mut text = String::new();
     let time = local_time(plan.at);
     if plan.steps.is_empty() {
-        text += &say!("restore-nothing", time = time, same = plan.same);
+        text += &if plan.left_out.is_empty() {
+            say!("restore-nothing", time = time, same = plan.same)
+        } else {
+            say!("restore-left-alone", time = time, same = plan.same)
+        };
     } else {
         text += &say!(
             "restore-plan",
@@ -282,6 +316,17 @@ fn show(plan: &RestorePlan) -> Result<(), Failure> {
             "  {}\n",
             say!("restore-more", more = plan.steps.len() - SHOWN)
         );
+    }
+    for left in plan.left_out.iter().take(SHOWN) {
+        let path = shown(&path_bytes(&left.path));
+        text += &match left.doubt {
+            Doubt::Ahead => format!("  {}\n", say!("restore-left-ahead", path = path)),
+            Doubt::Empty => format!("  {}\n", say!("restore-left-empty", path = path)),
+        };
+    }
+    if plan.left_out.len() > SHOWN {
+        let more = plan.left_out.len() - SHOWN;
+        text += &format!("  {}\n", say!("restore-more", more = more));
     }
     if plan.newer > 0 {
         text += &format!("{}\n", say!("restore-newer", newer = plan.newer));

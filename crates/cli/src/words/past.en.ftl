@@ -2,6 +2,11 @@
 # Times
 bad-time = "{ $text }" is no time that warifu can read.
 bad-time-next = write it like 2026-11-27 14:00, 14:00, yesterday, "yesterday 14:00" or "2 hours ago".
+time-to-come = "{ $text }" is { $time }, and that is still to come.
+time-to-come-next = give a time of the past, such as "yesterday 14:00" or "2 hours ago".
+past-unknown = What was before { $since } was not kept: at { $time } the vault may have looked otherwise. Names that were removed or replaced before { $since } are not shown.
+past-unknown-exact = What was before { $since } was not kept, so nothing can be made exactly as it was before that.
+past-unknown-exact-next = leave out --exact: what is found comes back, and nothing is removed.
 
 # History
 history-line = version { $version }  { $time }  { $size }  { $author }@{ $host }
@@ -14,6 +19,10 @@ history-removed = { $name } was removed at { $time }
 restored-version = { $subject } is as it was in version { $version } ({ $size }). What it was before is kept as a version.
 restore-plan = As of { $time }: { $versions } files get an earlier version, { $files } files and { $folders } folders come back, { $back } get their old names back, { $removes } names are removed; { $same } are as they were.
 restore-nothing = Nothing to be done: all { $same } are as they were at { $time }.
+restore-left-alone = Nothing to be done but for what is left out: { $same } are as they were at { $time }.
+restore-left-ahead = { $path }: left as it is, because it was changed by a machine whose clock was ahead
+restore-left-empty = { $path }: left as it is, because it would be empty: nothing was saved in it by then
+restore-left-next = look at what was left out with history, and bring versions back with --version; --doubtful does what the written times say.
 restore-aside = { $path }: what is in the way is called { $name } from then on
 restore-folder = { $path }: the folder comes back
 restore-back = { $path }: comes back from { $from }
@@ -50,5 +59,5 @@ audit-no-servers = too few servers can be looked through to compare the log.
 audit-no-servers-next = bring them back and try again, or check the chain alone with --local.
 audit-copy-agrees = { $path } says the same: { $lines } lines, from { $first } to { $last }.
 audit-copy-empty = { $path } has no line of this log.
-audit-copy-differs = DIFFERENT: line { $seq } of { $path } is not the catalogue's.
+audit-copy-differs = DIFFERENT: line { $seq } of { $path } is not the catalogue's. Where the catalogue was rebuilt after the copy was made, lines that the servers had not got yet were numbered anew: { $warifu } audit list { $vault } --act rebuild tells whether it was.
 audit-copy-other = { $lines } lines of the copy are something else, and were passed over.

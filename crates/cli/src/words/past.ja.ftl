@@ -2,6 +2,11 @@
 # 時刻
 bad-time = 「{ $text }」は時刻として読めません。
 bad-time-next = 2026-11-27 14:00、14:00、昨日、「昨日 14:00」、「2時間前」のように書いてください。
+time-to-come = 「{ $text }」は { $time } のことで、まだ来ていません。
+time-to-come-next = 「昨日 14:00」や「2時間前」のように、過去の時刻を指定してください。
+past-unknown = { $since } より前の様子は記録されていません。{ $time } の保管庫は、実際には違っていたかもしれません。{ $since } より前に削除または置き換えられた名前は表示されません。
+past-unknown-exact = { $since } より前の様子は記録されていないので、それより前とまったく同じ状態にはできません。
+past-unknown-exact-next = --exact を外してください。見つかったものだけが戻り、何も削除されません。
 
 # 履歴
 history-line = 版 { $version }  { $time }  { $size }  { $author }@{ $host }
@@ -14,6 +19,10 @@ history-removed = { $name } は { $time } に削除されました
 restored-version = { $subject } を版 { $version }（{ $size }）の内容に戻しました。直前の内容も版として残っています。
 restore-plan = { $time } の状態へ: { $versions } 個のファイルを前の版に戻し、ファイル { $files } 個とフォルダ { $folders } 個を復活させ、{ $back } 個を元の名前に戻し、{ $removes } 個の名前を削除します。{ $same } 個は当時のままです。
 restore-nothing = することはありません。{ $same } 個すべてが { $time } のままです。
+restore-left-alone = 対象外としたもの以外に、することはありません。{ $same } 個は { $time } のままです。
+restore-left-ahead = { $path }: 時計の進んだ端末で変更されているため、そのままにします
+restore-left-empty = { $path }: 当時はまだ何も保存されておらず空になってしまうため、そのままにします
+restore-left-next = 対象外としたものは history で確かめ、--version で版を戻してください。記録された時刻のとおりに戻すには --doubtful を付けます。
 restore-aside = { $path }: 同じ場所にあるものの名前を { $name } に変えます
 restore-folder = { $path }: フォルダを復活させます
 restore-back = { $path }: { $from } から戻します
@@ -50,5 +59,5 @@ audit-no-servers = 調べられる割符サーバが足りず、記録を比べ�
 audit-no-servers-next = 復旧してからやり直すか、--local で連鎖だけを検査してください。
 audit-copy-agrees = { $path } は同じ内容です（{ $lines } 行、{ $first } 行目から { $last } 行目まで）。
 audit-copy-empty = { $path } にこの記録の行はありません。
-audit-copy-differs = 相違: { $path } の { $seq } 行目が目録と違います。
+audit-copy-differs = 相違: { $path } の { $seq } 行目が目録と違います。写しを取った後に目録を作り直した場合は、サーバにまだ届いていなかった行の番号が付け直されています。作り直したかどうかは { $warifu } audit list { $vault } --act rebuild で分かります。
 audit-copy-other = 写しのうち { $lines } 行は別のもので、比べていません。

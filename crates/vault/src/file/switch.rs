@@ -122,11 +122,15 @@ impl Inner {
                 .await
                 .map(Some);
         }
-        match self
+        let switched = self
             .catalog
             .commit_save(target, base, commit.clone(), write)
-            .await
-        {
+            .await;
+        if let Err(CatalogError::NotFound { .. }) = switched {
+            // Whoever removes it here has perhaps not come to say so to the open file.
+            drop(self.unnaming.write().await);
+        }
+        match switched {
             Ok(attr) => Ok(Some(attr)),
             // Removed here while it was being saved: nobody will read it.
             Err(CatalogError::NotFound { .. }) if file.state.read().await.unlinked => Ok(None),

@@ -8,7 +8,7 @@ mod plan;
 mod restore;
 
 pub use as_of::AsOf;
-pub use plan::{RestorePlan, RestoreStep, Restoring};
+pub use plan::{Doubt, LeftOut, RestorePlan, RestoreStep, RestoreWish, Restoring};
 pub use restore::{RestoreFailure, RestoreReport};
 
 use warifu_core::ids::{FileId, VersionNo};
@@ -18,7 +18,7 @@ use crate::error::{Result, VaultError};
 use crate::node::{Name, NodeId};
 use crate::seam::catalog::Version;
 use crate::seam::clock::Timestamp;
-use crate::seam::past::{PastName, version_at};
+use crate::seam::past::{KNOWN_SINCE, PastName, version_at};
 use crate::vault::Vault;
 
 const NOTHING: VaultError = VaultError::NotFound {
@@ -40,6 +40,19 @@ impl Vault {
     /// Errors of the catalogue.
     pub async fn names_of_node(&self, _ctx: &Context, node: NodeId) -> Result<Vec<PastName>> {
         Ok(self.inner.catalog.names_of_node(node).await?)
+    }
+
+    /// From when on the names that ended were kept; `None` where they were from the beginning. A tree of before may have been another one than is
+    /// shown.
+    ///
+    /// # Errors
+    /// Errors of the catalogue.
+    pub async fn past_since(&self, _ctx: &Context) -> Result<Option<Timestamp>> {
+        let since = self.inner.catalog.position(KNOWN_SINCE).await?;
+        Ok((since > 0).then(|| Timestamp {
+            secs: i64::try_from(since).unwrap_or(i64::MAX),
+            nanos: 0,
+        }))
     }
 
     /// What a path stood for at a time.
@@ -96,13 +109,22 @@ impl Vault {
     /// Which version a name showed at a time; 0 for a file in which nothing had been saved by then.
     pub(crate) async fn version_then(&self, name: &PastName, at: Timestamp) -> Result<VersionThen> {
         let versions = self.inner.catalog.history(name.document).await?;
-        Ok(match version_at(&versions, name, at) {
+        let shown = version_at(&versions, name, at);
+        let number = shown.map_or(VersionNo(0), |version| version.number);
+        let hidden = versions
+            .iter()
+            .filter(|version| version.number > number && version.number <= name.version)
+            .map(|version| version.saved_at)
+            .max();
+        Ok(match shown {
             Some(version) => VersionThen {
+                hidden,
                 number: version.number,
                 size: version.size,
                 head: version.head,
             },
             None => VersionThen {
+                hidden,
                 number: VersionNo(0),
                 size: 0,
                 head: None,
@@ -113,6 +135,8 @@ impl Vault {
 
 /// A version that a name showed.
 pub(crate) struct VersionThen {
+    /// When the last of the versions says that it was saved that came after this one under the same name.
+    pub(crate) hidden: Option<Timestamp>,
     pub(crate) number: VersionNo,
     pub(crate) size: u64,
     pub(crate) head: Option<warifu_core::ids::ExtentId>,

@@ -1,6 +1,6 @@
 //! What has to be done so that a tree is again as it was.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use warifu_core::ids::{ExtentId, FileId, VersionNo};
@@ -14,6 +14,40 @@ use crate::vault::Vault;
 
 /// How many entries of a folder are read at a time.
 const PAGE: usize = 1024;
+
+/// What a restore may do beside bringing back what was.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RestoreWish {
+    /// What was not there then is removed, and a file that has another name by now gets its old one back.
+    pub exact: bool,
+    /// Names are dealt with also where the times that were written down do not tell what was ([`Doubt`]).
+    pub doubtful: bool,
+}
+
+/// Why it is not certain what a name stood for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doubt {
+    /// It was changed by a machine whose clock was ahead: by what is written down, the change is still to come.
+    Ahead,
+    /// By what is written down nothing was saved in the file yet, but it has versions: an empty file would take their place.
+    Empty,
+}
+
+/// A name that a plan leaves as it is, because it is not certain what it stood for. Silent: paths are secret.
+#[derive(Clone, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Where, from the root.
+    pub path: Vec<Name>,
+    /// Why.
+    pub doubt: Doubt,
+    document: FileId,
+}
+
+impl fmt::Debug for LeftOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LeftOut({:?}, ..)", self.doubt)
+    }
+}
 
 /// What is done at a path.
 #[derive(Clone, PartialEq, Eq)]
@@ -107,6 +141,8 @@ pub struct RestorePlan {
     pub same: u64,
     /// Names that were not there then and stay, because nobody asked for their removal.
     pub newer: u64,
+    /// Names that are left as they are, because it is not certain what they stood for.
+    pub left_out: Vec<LeftOut>,
 }
 
 impl RestorePlan {
@@ -123,8 +159,12 @@ struct Extra {
     attr: Attr,
 }
 
-#[derive(Default)]
 struct Draft {
+    at: Timestamp,
+    /// What this machine's clock says.
+    now: Timestamp,
+    wish: RestoreWish,
+    left_out: Vec<LeftOut>,
     asides: Vec<RestoreStep>,
     folders: Vec<RestoreStep>,
     files: Vec<RestoreStep>,
@@ -132,25 +172,57 @@ struct Draft {
     same: u64,
 }
 
+impl Draft {
+    /// Nothing is done yet.
+    fn new(at: Timestamp, now: Timestamp, wish: RestoreWish) -> Self {
+        Self {
+            at,
+            now,
+            wish,
+            left_out: Vec::new(),
+            asides: Vec::new(),
+            folders: Vec::new(),
+            files: Vec::new(),
+            extras: Vec::new(),
+            same: 0,
+        }
+    }
+
+    fn leave(&mut self, path: Vec<Name>, doubt: Doubt, document: FileId) {
+        self.left_out.push(LeftOut {
+            path,
+            doubt,
+            document,
+        });
+    }
+}
+
 impl Vault {
     /// Finds out what it takes to bring back what a path stood for at a time: a file, or a folder with all that was in it.
     /// It comes to `to` where that is given, and to its own path otherwise.
     ///
-    /// With `exact`, what was not there then is removed, and a file that has another name by now gets its old one back;
-    /// without, both stay.
+    /// Unless `wish` says otherwise, what was not there then stays, and so does what the times that were written down do not tell for
+    /// certain, since a machine's clock may have been ahead.
     ///
     /// # Errors
-    /// [`VaultError::NotFound`] when there was nothing of this path at that time; errors of the catalogue.
+    /// [`VaultError::NotFound`] when there was nothing of this path at that time, [`VaultError::PastUnknown`] when all is to be exactly as it was at
+    /// a time of which that was not kept; errors of the catalogue.
     pub async fn plan_restore(
         &self,
         ctx: &Context,
         path: &[Name],
         to: Option<&[Name]>,
         at: Timestamp,
-        exact: bool,
+        wish: RestoreWish,
     ) -> Result<RestorePlan> {
+        if wish.exact
+            && let Some(since) = self.past_since(ctx).await?
+            && at < since
+        {
+            return Err(VaultError::PastUnknown { since });
+        }
         let to = to.unwrap_or(path);
-        let mut draft = Draft::default();
+        let mut draft = Draft::new(at, self.inner.clock.now(), wish);
         let now = match self.resolve_names(to).await {
             Ok(attr) => Some(attr),
             Err(VaultError::NotFound { .. } | VaultError::NotDir) => None,
@@ -160,7 +232,7 @@ impl Vault {
         if path.is_empty() {
             let dir = now.filter(|attr| attr.kind == NodeKind::Dir);
             if dir.is_none() {
-                self.draft_parents(to, &mut draft).await?;
+                self.draft_parents(ctx, (path, to), &mut draft).await?;
                 draft
                     .folders
                     .push(folder(to.to_vec(), 0o755, (ctx.uid, ctx.gid)));
@@ -168,11 +240,8 @@ impl Vault {
             waiting.push((NodeId::ROOT, dir.map(|attr| attr.node), to.to_vec()));
         } else {
             let then = self.name_at(ctx, path, at).await?;
-            self.draft_parents(to, &mut draft).await?;
-            waiting.extend(
-                self.draft_one(&then, now, to.to_vec(), at, &mut draft)
-                    .await?,
-            );
+            self.draft_parents(ctx, (path, to), &mut draft).await?;
+            waiting.extend(self.draft_one(&then, now, to.to_vec(), &mut draft).await?);
         }
         while let Some((then, now, path)) = waiting.pop() {
             let mut there = HashMap::new();
@@ -185,7 +254,7 @@ impl Vault {
                 let now = there.remove(&name.name);
                 let mut below = path.clone();
                 below.push(name.name.clone());
-                waiting.extend(self.draft_one(&name, now, below, at, &mut draft).await?);
+                waiting.extend(self.draft_one(&name, now, below, &mut draft).await?);
             }
             for (name, attr) in there {
                 let mut below = path.clone();
@@ -193,11 +262,16 @@ impl Vault {
                 draft.extras.push(Extra { path: below, attr });
             }
         }
-        self.finish(draft, at, exact).await
+        self.finish(draft).await
     }
 
-    /// The folders on the way to a path that are missing.
-    async fn draft_parents(&self, to: &[Name], draft: &mut Draft) -> Result<()> {
+    /// The folders on the way to a path that are missing: as they were then, or where that is not known the caller's alone.
+    async fn draft_parents(
+        &self,
+        ctx: &Context,
+        (from, to): (&[Name], &[Name]),
+        draft: &mut Draft,
+    ) -> Result<()> {
         let (mut dir, mut missing) = (NodeId::ROOT, false);
         let parents = to.len().saturating_sub(1);
         for (depth, name) in to.iter().take(parents).enumerate() {
@@ -211,8 +285,19 @@ impl Vault {
                     None => missing = true,
                 }
             }
-            let path = to.iter().take(depth + 1).cloned().collect();
-            draft.folders.push(folder(path, 0o755, (0, 0)));
+            let path: Vec<Name> = to.iter().take(depth + 1).cloned().collect();
+            let was = match from.starts_with(&path) {
+                true => match self.name_at(ctx, &path, draft.at).await {
+                    Ok(name) => (name.kind == NodeKind::Dir).then_some(name),
+                    Err(VaultError::NotFound { .. }) => None,
+                    Err(error) => return Err(error),
+                },
+                false => None,
+            };
+            let (mode, owner) = was.map_or((0o700, (ctx.uid, ctx.gid)), |was| {
+                (was.mode, (was.uid, was.gid))
+            });
+            draft.folders.push(folder(path, mode, owner));
         }
         Ok(())
     }
@@ -223,7 +308,6 @@ impl Vault {
         then: &PastName,
         mut now: Option<Attr>,
         path: Vec<Name>,
-        at: Timestamp,
         draft: &mut Draft,
     ) -> Result<Option<(NodeId, Option<NodeId>, Vec<Name>)>> {
         let owner = (then.uid, then.gid);
@@ -235,6 +319,16 @@ impl Vault {
             }
             Some(_) => false,
         };
+        // What is there now took the name at a time that is still to come, if clocks are to be believed.
+        let ahead = !draft.wish.doubtful && then.until.is_some_and(|(until, _)| until > draft.now);
+        if in_the_way
+            && !draft.wish.doubtful
+            && let Some(attr) = &now
+            && (ahead || self.is_ahead(attr, draft.now).await?)
+        {
+            draft.leave(path, Doubt::Ahead, then.document);
+            return Ok(None);
+        }
         if in_the_way && let Some(attr) = now.take() {
             let aside = self.aside(&path).await?;
             let mut there = path.clone();
@@ -248,19 +342,43 @@ impl Vault {
         }
         match (then.kind, now) {
             (NodeKind::Dir, now) => {
+                if now.is_none() && ahead {
+                    draft.leave(path, Doubt::Ahead, then.document);
+                    return Ok(None);
+                }
                 if now.is_none() {
                     draft.folders.push(folder(path.clone(), then.mode, owner));
                 }
                 return Ok(Some((then.node, now.map(|attr| attr.node), path)));
             }
             (NodeKind::File, now) => {
-                let version = self.version_then(then, at).await?;
+                let version = self.version_then(then, draft.at).await?;
                 let of = (then.document, version.number);
-                let what = match now {
-                    Some(attr) if attr.head == version.head && attr.size == version.size => {
-                        draft.same += 1;
+                let same = now
+                    .as_ref()
+                    .is_some_and(|attr| attr.head == version.head && attr.size == version.size);
+                if same {
+                    draft.same += 1;
+                    return Ok(None);
+                }
+                if !draft.wish.doubtful {
+                    let ahead = ahead
+                        || version.hidden.is_some_and(|saved| saved > draft.now)
+                        || match &now {
+                            Some(attr) => self.is_ahead(attr, draft.now).await?,
+                            None => false,
+                        };
+                    let doubt = match (ahead, version.number, version.hidden) {
+                        (true, ..) => Some(Doubt::Ahead),
+                        (false, VersionNo(0), Some(_)) => Some(Doubt::Empty),
+                        _ => None,
+                    };
+                    if let Some(doubt) = doubt {
+                        draft.leave(path, doubt, then.document);
                         return Ok(None);
                     }
+                }
+                let what = match now {
                     Some(attr) => Restoring::Version {
                         version: of,
                         size: version.size,
@@ -277,6 +395,7 @@ impl Vault {
                 draft.files.push(RestoreStep { path, what });
             }
             (_, Some(_)) => draft.same += 1,
+            (_, None) if ahead => draft.leave(path, Doubt::Ahead, then.document),
             (kind, None) => draft.files.push(RestoreStep {
                 path,
                 what: Restoring::Special {
@@ -291,11 +410,62 @@ impl Vault {
         Ok(None)
     }
 
+    /// Whether something got its name, or was saved, at a time that is still to come.
+    async fn is_ahead(&self, attr: &Attr, now: Timestamp) -> Result<bool> {
+        let names = self.inner.catalog.names_of_node(attr.node).await?;
+        if names
+            .iter()
+            .any(|name| name.until.is_none() && name.since > now)
+        {
+            return Ok(true);
+        }
+        if attr.kind != NodeKind::File {
+            return Ok(false);
+        }
+        let versions = self.inner.catalog.history(attr.document).await?;
+        Ok(versions.iter().any(|version| version.saved_at > now))
+    }
+
+    /// Takes out of what is to be removed, or to get its old name back, what nobody can be certain of, and the folders in which it is. Says how many stay.
+    async fn leave_extras(
+        &self,
+        extras: &mut Vec<Extra>,
+        now: Timestamp,
+        left_out: &mut Vec<LeftOut>,
+    ) -> Result<u64> {
+        // What has the document of a name that is left out may be just that, under another name.
+        let documents: HashSet<FileId> = left_out.iter().map(|left| left.document).collect();
+        let (mut stay, mut newer, mut go) = (HashSet::new(), 0, Vec::new());
+        for extra in extras.drain(..) {
+            let is_file = extra.attr.kind == NodeKind::File;
+            if is_file && documents.contains(&extra.attr.document) {
+                newer += 1;
+            } else if self.is_ahead(&extra.attr, now).await? {
+                left_out.push(LeftOut {
+                    path: extra.path.clone(),
+                    doubt: Doubt::Ahead,
+                    document: extra.attr.document,
+                });
+            } else {
+                go.push(extra);
+                continue;
+            }
+            for depth in 1..extra.path.len() {
+                stay.extend(extra.path.get(..depth).map(<[Name]>::to_vec));
+            }
+        }
+        let all = go.len();
+        go.retain(|extra| !stay.contains(&extra.path));
+        newer += (all - go.len()) as u64;
+        *extras = go;
+        Ok(newer)
+    }
+
     /// Puts the steps into an order in which each can be done.
-    async fn finish(&self, draft: Draft, at: Timestamp, exact: bool) -> Result<RestorePlan> {
+    async fn finish(&self, mut draft: Draft) -> Result<RestorePlan> {
         let mut newer = draft.extras.len() as u64;
         let (mut backs, mut files, mut removes) = (Vec::new(), draft.files, Vec::new());
-        if exact {
+        if draft.wish.exact {
             newer = 0;
             let mut extras = draft.extras;
             // What is in a folder that was not there then was not there either.
@@ -311,6 +481,11 @@ impl Vault {
                     below.push(name);
                     extras.push(Extra { path: below, attr });
                 }
+            }
+            if !draft.wish.doubtful {
+                newer = self
+                    .leave_extras(&mut extras, draft.now, &mut draft.left_out)
+                    .await?;
             }
             let mut moved: HashMap<FileId, Extra> = HashMap::new();
             for extra in extras {
@@ -360,10 +535,11 @@ impl Vault {
         });
         let steps = draft.asides.into_iter().chain(draft.folders);
         Ok(RestorePlan {
-            at,
+            at: draft.at,
             steps: steps.chain(backs).chain(files).chain(removes).collect(),
             same: draft.same,
             newer,
+            left_out: draft.left_out,
         })
     }
 

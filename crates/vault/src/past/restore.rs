@@ -220,7 +220,7 @@ impl Vault {
         Ok(self.inner.catalog.reinstate(to, from, write).await?)
     }
 
-    /// Makes a new file of a version of a document, under a free name.
+    /// Makes a new file of a version of a document, under a free name, with these permission bits, owner and group.
     ///
     /// # Errors
     /// [`VaultError::NotFound`] when the version is not kept or there is no such folder, [`VaultError::Exists`] when the name is taken; errors of
@@ -230,11 +230,10 @@ impl Vault {
         ctx: &Context,
         (parent, name): (&[Name], &Name),
         version: (FileId, VersionNo),
-        mode: u32,
+        (mode, owner): (u32, (u32, u32)),
     ) -> Result<Attr> {
         self.inner.writable()?;
         let dir = self.resolve_names(parent).await?.node;
-        let owner = (ctx.uid, ctx.gid);
         let made = self
             .restore_file(ctx, (dir, name), version, mode, owner)
             .await?;

@@ -212,6 +212,11 @@ impl Book {
         paths
     }
 
+    /// Whether of some name nobody knows since when it is there: it is older than the journal's times, or was found by its head.
+    pub(super) fn is_past_unknown(&self) -> bool {
+        self.entries.keys().any(|key| !self.since.contains_key(key))
+    }
+
     /// Everything, in the order in which a catalogue takes it.
     pub(super) fn into_rows(self) -> impl Iterator<Item = Restored> + Send {
         let mut versions: Vec<(Version, u64)> = self.versions.into_values().collect();

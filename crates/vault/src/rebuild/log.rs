@@ -55,12 +55,29 @@ impl Vault {
     /// Compares the lines of the audit log that the journal on the servers has with those of the catalogue. Looks into every object on a
     /// server, since a catalogue that was replaced does not know which of them are the journal's. Memory does not grow with the log.
     ///
+    /// What somebody puts on the servers, or lets go, while they are looked through is no accusation: where something seems to be missing,
+    /// they are looked through once more.
+    ///
     /// # Errors
     /// [`RebuildError`]: too few servers can be looked through, one stopped answering, or the catalogue failed.
     pub async fn compare_log(
         &self,
         progress: &(dyn Fn(RebuildProgress) + Send + Sync),
     ) -> Result<LogCompared, RebuildError> {
+        let compared = self.compare_once(progress).await?;
+        // A checkpoint may have let segments go between the listing and the reading, and others may have come.
+        if compared.unread.is_empty() && compared.missing.is_empty() {
+            return Ok(compared);
+        }
+        self.compare_once(progress).await
+    }
+
+    async fn compare_once(
+        &self,
+        progress: &(dyn Fn(RebuildProgress) + Send + Sync),
+    ) -> Result<LogCompared, RebuildError> {
+        // Before the servers: what is put there from now on may be missed by the listing.
+        let before = self.inner.catalog.journal().await?;
         let servers = Arc::clone(&self.inner.servers);
         let threshold = servers.threshold;
         let work = Work {
@@ -119,7 +136,7 @@ impl Vault {
         compared.ahead = newest.filter(|newest| *newest > state.next);
         compared.known = self.last_line(compared.last.max(state.audited)).await?;
         compared.audited = state.audited;
-        compared.missing = gaps(&covered, compared.last.max(state.audited));
+        compared.missing = gaps(&covered, compared.last.max(before.audited));
         Ok(compared)
     }
 

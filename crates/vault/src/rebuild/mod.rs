@@ -36,6 +36,7 @@ use crate::node::{NodeId, NodeKind};
 use crate::seam::catalog::{Catalog, Durability, ExtentRecord, IndexSet};
 use crate::seam::clock::Clock;
 use crate::seam::journal::{Restored, Resume, Row};
+use crate::seam::past::KNOWN_SINCE;
 use crate::seam::store::{
     ObjectKey, ObjectStat, Page, ShareStore, Space, StoreError, StoreErrorKind,
 };
@@ -160,7 +161,14 @@ pub async fn rebuild(
             }
         })
         .collect();
+    let unknown = book.is_past_unknown();
     work.fill(survey, book, tip, &mut report, catalog).await?;
+    if unknown {
+        let since = u64::try_from(clock.now().secs).unwrap_or(0);
+        catalog
+            .advance(KNOWN_SINCE, 0, since.saturating_add(1))
+            .await?;
+    }
     let detail = format!(
         "{} files from {} of {} servers",
         report.files,

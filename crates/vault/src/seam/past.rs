@@ -13,6 +13,10 @@ use super::catalog::{CatalogError, NewNode, Version, Write};
 use super::clock::Timestamp;
 use crate::node::{Attr, Name, NodeId, NodeKind};
 
+/// The [position](Past::position) that says from when on a catalogue knows what was, in seconds since 1970: names that ended before left no row. 0 where it
+/// knows all that ever was.
+pub const KNOWN_SINCE: &str = "past";
+
 /// How a name ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum End {
@@ -115,7 +119,7 @@ pub enum Reinstate {
 /// # Contract
 /// - A name that ends leaves a row, in the transaction of the change that ends it; its time is the end of the interval. A name that is
 ///   made begins at the time of the change that makes it. A name that was there before a catalogue kept times began when its
-///   node was made.
+///   node was made; such a catalogue says from when on it knows ([`KNOWN_SINCE`]).
 /// - The times of one name never go back, whatever the clocks of the machines: a change that says it was made before the name's last one
 ///   counts as made just then. So no interval ends before it begins, and no two of one name in one folder lie across one another.
 /// - A file that goes on with another document begins anew under each of its names: each shows the old document up to then.

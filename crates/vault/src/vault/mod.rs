@@ -148,6 +148,8 @@ pub(crate) struct Inner {
     pub(crate) session: OnceLock<Arc<Joined>>,
     left: AtomicBool,
     pub(crate) silence: Mutex<Silence>,
+    /// Shared by those who take names away, until the open file knows that it has none left.
+    pub(crate) unnaming: tokio::sync::RwLock<()>,
     /// Held by whoever saves what was closed while the catalogue was silent.
     leftover: Arc<tokio::sync::Mutex<()>>,
     /// Old versions that are open: not in `open`, since nobody shares them.
@@ -209,6 +211,7 @@ impl Vault {
             session: OnceLock::new(),
             left: AtomicBool::new(false),
             silence: Mutex::default(),
+            unnaming: tokio::sync::RwLock::default(),
             leftover: Arc::default(),
             frozen: Mutex::default(),
         });

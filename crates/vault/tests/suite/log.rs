@@ -1,6 +1,9 @@
 //! The audit log as the servers have it, beside a catalogue that was replaced, and where lines are gone from both.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use warifu_testkit::stores::State;
+use warifu_vault::rebuild::{RebuildProgress, Stage};
 use warifu_vault::seam::catalog::Catalog;
 
 use crate::common::{Lab, ctx, put, who};
@@ -88,4 +91,33 @@ async fn p9_lines_that_nobody_has_any_more_are_missed() {
     assert_eq!((compared.lines, compared.difference.clone()), (0, None));
     assert_eq!(compared.missing, [1..=last]);
     assert!(!compared.is_complete());
+}
+
+/// Somebody saves while the servers are looked through: what came after the listing is not missing.
+#[tokio::test(flavor = "multi_thread")]
+async fn p9_a_vault_in_use_is_not_accused() {
+    let lab = Lab::with_journal(2, 3).await;
+    let vault = lab.start().await;
+    put(&vault, "f", b"first").await.unwrap();
+    vault.sync().await.unwrap();
+    let before = lab.memory.journal().await.unwrap().audited;
+    let saved = AtomicBool::new(false);
+    let save = || {
+        tokio::runtime::Handle::current().block_on(async {
+            put(&vault, "f", b"second").await.unwrap();
+            vault.sync().await.unwrap();
+        });
+    };
+    let seen = |at: RebuildProgress| {
+        // Each time that they are.
+        if at.stage == Stage::Journal && at.done == 1 {
+            saved.store(true, Ordering::SeqCst);
+            tokio::task::block_in_place(save);
+        }
+    };
+    let compared = vault.compare_log(&seen).await.unwrap();
+    assert!(saved.load(Ordering::SeqCst), "after the listing");
+    assert!(lab.memory.journal().await.unwrap().audited > before);
+    assert!(compared.is_complete(), "{compared:?}");
+    assert_eq!(compared.difference, None);
 }

@@ -25,6 +25,7 @@ mod newer;
 mod orphans;
 mod parts;
 mod past;
+mod past_uncertain;
 mod patience;
 mod rebuild;
 mod rebuild_gaps;

@@ -8,7 +8,7 @@ use warifu_testkit::stores::Method;
 use warifu_testkit::world::Death;
 use warifu_vault::context::Act;
 use warifu_vault::node::{Name, NodeId, NodeKind};
-use warifu_vault::past::{AsOf, Restoring};
+use warifu_vault::past::{AsOf, RestoreWish, Restoring};
 use warifu_vault::seam::catalog::{Catalog, CatalogError, RenameMode};
 use warifu_vault::seam::clock::{Clock, Timestamp};
 use warifu_vault::{Access, Vault, VaultConfig, VaultError};
@@ -20,6 +20,18 @@ use crate::common::{
 use crate::rebuild::from_servers;
 
 const ROOT: NodeId = NodeId::ROOT;
+
+/// What is certain, exactly.
+pub(crate) const EXACT: RestoreWish = RestoreWish {
+    exact: true,
+    doubtful: false,
+};
+
+/// Exactly what the times say that were written down: these machines' clocks are right.
+pub(crate) const AS_WRITTEN: RestoreWish = RestoreWish {
+    exact: true,
+    doubtful: true,
+};
 
 /// The vault as it was at a time, as another process sees it.
 async fn as_of(lab: &Lab, at: Timestamp) -> Vault {
@@ -39,13 +51,13 @@ async fn as_of(lab: &Lab, at: Timestamp) -> Vault {
         .unwrap()
 }
 
-fn later(lab: &Lab) -> Timestamp {
+pub(crate) fn later(lab: &Lab) -> Timestamp {
     let now = lab.clock.now();
     lab.clock.advance(Duration::from_secs(60));
     now
 }
 
-async fn put_in(vault: &Vault, dir: NodeId, file: &str, bytes: &[u8]) {
+pub(crate) async fn put_in(vault: &Vault, dir: NodeId, file: &str, bytes: &[u8]) {
     let me = ctx();
     let (_, handle) = vault
         .create_file(&me, dir, &name(file), 0o640, Access::READ_WRITE)
@@ -56,7 +68,7 @@ async fn put_in(vault: &Vault, dir: NodeId, file: &str, bytes: &[u8]) {
 }
 
 /// Saves as office programs do: under another name, which is then renamed over the old one.
-async fn put_over(vault: &Vault, file: &str, bytes: &[u8]) {
+pub(crate) async fn put_over(vault: &Vault, file: &str, bytes: &[u8]) {
     put(vault, "~working", bytes).await.unwrap();
     let (from, to) = (name("~working"), name(file));
     vault
@@ -136,7 +148,7 @@ async fn ransom(lab: &Lab, vault: &Vault) {
 
 async fn restore_all(vault: &Vault, at: Timestamp) {
     let plan = vault
-        .plan_restore(&ctx(), &[], None, at, true)
+        .plan_restore(&ctx(), &[], None, at, AS_WRITTEN)
         .await
         .unwrap();
     let report = vault
@@ -159,7 +171,7 @@ async fn p8_everything_comes_back_after_ransomware_and_costs_no_bytes() {
     lab.servers.iter().for_each(|server| server.reset_calls());
 
     let plan = vault
-        .plan_restore(&ctx(), &[], None, at, true)
+        .plan_restore(&ctx(), &[], None, at, AS_WRITTEN)
         .await
         .unwrap();
     let mut heard = std::sync::Mutex::new(Vec::new());
@@ -182,7 +194,7 @@ async fn p8_everything_comes_back_after_ransomware_and_costs_no_bytes() {
 
     // Nothing is left to be done, and what the script did is not lost either.
     let again = vault
-        .plan_restore(&ctx(), &[], None, at, true)
+        .plan_restore(&ctx(), &[], None, at, AS_WRITTEN)
         .await
         .unwrap();
     assert!(again.steps.is_empty() && again.newer == 0, "{again:?}");
@@ -218,7 +230,16 @@ async fn without_exact_what_is_new_stays() {
     let (before, at) = (tree(&vault).await, later(&lab));
     ransom(&lab, &vault).await;
     let plan = vault
-        .plan_restore(&ctx(), &[], None, at, false)
+        .plan_restore(
+            &ctx(),
+            &[],
+            None,
+            at,
+            RestoreWish {
+                exact: false,
+                ..AS_WRITTEN
+            },
+        )
         .await
         .unwrap();
     assert!(plan.newer >= 3);
@@ -265,7 +286,10 @@ async fn p8_what_was_saved_since_the_plan_is_not_removed() {
         .await
         .unwrap();
     later(&lab);
-    let plan = vault.plan_restore(&me, &[], None, at, true).await.unwrap();
+    let plan = vault
+        .plan_restore(&me, &[], None, at, AS_WRITTEN)
+        .await
+        .unwrap();
     assert_eq!(
         plan.count(|what| matches!(what, Restoring::Remove { .. })),
         4
@@ -312,7 +336,7 @@ async fn a_folder_comes_back_beside_what_is_there() {
     let ruined = tree(&vault).await;
     let (from, to) = ([name("税務")], [name("restored"), name("税務")]);
     let plan = vault
-        .plan_restore(&ctx(), &from, Some(&to), at, false)
+        .plan_restore(&ctx(), &from, Some(&to), at, RestoreWish::default())
         .await
         .unwrap();
     let report = vault
@@ -329,7 +353,7 @@ async fn a_folder_comes_back_beside_what_is_there() {
     }
     alike(&tree(&vault).await, &expected, "beside");
     let nowhere = vault
-        .plan_restore(&ctx(), &[name("never")], None, at, false)
+        .plan_restore(&ctx(), &[name("never")], None, at, RestoreWish::default())
         .await;
     assert!(
         matches!(nowhere, Err(VaultError::NotFound { .. })),
@@ -364,7 +388,7 @@ async fn a_version_comes_back_in_its_place_or_as_a_file_of_its_own() {
     let two = (attr.document, VersionNo(2));
     let (copy, taken): (Name, Name) = (name("copy"), name("f"));
     vault
-        .restore_as(&ctx(), (&[], &copy), two, 0o600)
+        .restore_as(&ctx(), (&[], &copy), two, (0o600, (1000, 100)))
         .await
         .unwrap();
     same(
@@ -372,7 +396,9 @@ async fn a_version_comes_back_in_its_place_or_as_a_file_of_its_own() {
         &noise(2, 5000),
         "version 2",
     );
-    let error = vault.restore_as(&ctx(), (&[], &taken), two, 0o600).await;
+    let error = vault
+        .restore_as(&ctx(), (&[], &taken), two, (0o600, (1000, 100)))
+        .await;
     assert!(matches!(error, Err(VaultError::Exists)), "{error:?}");
     // A removed file, with its history.
     vault.remove(&ctx(), ROOT, &taken).await.unwrap();
@@ -380,7 +406,7 @@ async fn a_version_comes_back_in_its_place_or_as_a_file_of_its_own() {
     assert_eq!(last.document, attr.document);
     let three = (attr.document, VersionNo(3));
     vault
-        .restore_as(&ctx(), (&[], &taken), three, 0o600)
+        .restore_as(&ctx(), (&[], &taken), three, (0o600, (1000, 100)))
         .await
         .unwrap();
     same(

@@ -195,8 +195,12 @@ impl Model {
                     if file.handles == 0 {
                         file.live = file.saved.to_vec();
                     }
+                    // Who is in the middle of changing it saves both: half of their work is nobody's version.
+                    let halfway = file.dirty;
                     file.cut(size);
-                    self.save(number);
+                    if !halfway {
+                        self.save(number);
+                    }
                 }
             }
             Op::Rename { from, to } => self.rename(from, to),
