@@ -14,7 +14,7 @@ use crate::error::{Fail, Outcome, damaged};
 use crate::sessions;
 
 /// The newest schema that this warifu knows.
-pub(crate) const SCHEMA: u32 = 4;
+pub(crate) const SCHEMA: u32 = 5;
 
 /// What a right key opens.
 pub(crate) const WITNESS: &[u8] = b"the key of this catalogue";
@@ -97,6 +97,14 @@ ALTER TABLE journal ADD COLUMN tip BLOB;
 ALTER TABLE journal ADD COLUMN undecided BIGINT NOT NULL DEFAULT 0;
 ";
 
+/// What schema 5 has more than schema 4: where the vault stands with its generations.
+const GENERATIONS: &str = "
+CREATE TABLE generation (
+  id BIGINT PRIMARY KEY, current BIGINT NOT NULL, wanted BIGINT NOT NULL,
+  begun BIGINT, begun_ns BIGINT, ended BIGINT, ended_ns BIGINT);
+INSERT INTO generation (id, current, wanted) VALUES (1, 1, 1);
+";
+
 /// The tables that are journalled: the code of their rows' kind, and what tells a row apart. Fewer than three columns are
 /// filled up with zeros.
 pub(crate) const JOURNALLED: [(&str, i64, [&str; 3]); 7] = [
@@ -166,6 +174,7 @@ pub(crate) fn create(conn: &Connection, key: &CatalogKey, now: Timestamp) -> Out
     tx.execute_batch(JOURNAL_TABLES)?;
     tx.execute_batch(TIP)?;
     tx.execute_batch(sessions::TABLES)?;
+    tx.execute_batch(GENERATIONS)?;
     tx.execute_batch(&triggers())?;
     tx.execute(
         "INSERT INTO journal (id, next, audited, archived, whole) VALUES (1, 1, 0, 0, 1)",
@@ -203,8 +212,13 @@ pub(crate) fn upgrade(conn: &Connection) -> Outcome<()> {
     if found < 3 {
         tx.execute_batch(TIP)?;
     }
-    if found < SCHEMA {
+    if found < 4 {
         tx.execute_batch(sessions::TABLES)?;
+    }
+    if found < 5 {
+        tx.execute_batch(GENERATIONS)?;
+    }
+    if found < SCHEMA {
         tx.execute("UPDATE vault SET schema = ?1 WHERE id = 1", [SCHEMA])?;
     }
     tx.commit()?;

@@ -17,6 +17,7 @@ use warifu_vault::node::{NodeId, NodeKind};
 use warifu_vault::seam::catalog::{
     Catalog, CatalogError, Commit, Durability, ExtentRecord, IndexSet, Intent, NewNode, XattrMode,
 };
+use warifu_vault::seam::generations::Generations;
 
 const ROOT: NodeId = NodeId::ROOT;
 
@@ -100,7 +101,7 @@ async fn a_newer_catalogue_is_refused_and_left_alone() {
     let before = std::fs::read(&path).unwrap();
     assert!(matches!(
         SqliteCatalog::open(&path, key(1)),
-        Err(CatalogError::Newer { found: 7, known: 4 })
+        Err(CatalogError::Newer { found: 7, known: 5 })
     ));
     assert_eq!(std::fs::read(&path).unwrap(), before);
 }
@@ -134,7 +135,7 @@ async fn p7_a_catalogue_of_schema_1_is_brought_up_to_date() {
     }
     conn.execute_batch(NO_SESSIONS).unwrap();
     conn.execute_batch(
-        "DROP TABLE journal; DROP TABLE changed; DROP INDEX extent_journal; UPDATE vault SET schema = 1;",
+        "DROP TABLE generation; DROP TABLE journal; DROP TABLE changed; DROP INDEX extent_journal; UPDATE vault SET schema = 1;",
     )
     .unwrap();
     drop(conn);
@@ -170,6 +171,7 @@ async fn p7_a_catalogue_of_schema_2_is_brought_up_to_date() {
     let path = dir.path().join("catalog.db");
     for sql in [
         NO_SESSIONS,
+        "DROP TABLE generation",
         "ALTER TABLE journal DROP COLUMN tip",
         "ALTER TABLE journal DROP COLUMN undecided",
         "UPDATE journal SET next = 8",
@@ -196,6 +198,7 @@ async fn a_catalogue_of_schema_3_is_brought_up_to_date() {
     let path = dir.path().join("catalog.db");
     let conn = Connection::open(&path).unwrap();
     conn.execute_batch(NO_SESSIONS).unwrap();
+    conn.execute_batch("DROP TABLE generation").unwrap();
     conn.execute_batch("UPDATE vault SET schema = 3").unwrap();
     drop(conn);
     for _ in 0..2 {
@@ -211,6 +214,23 @@ async fn a_catalogue_of_schema_3_is_brought_up_to_date() {
                 .unwrap()
                 .is_empty()
         );
+    }
+}
+
+/// A catalogue from before there were refreshes was never refreshed.
+#[tokio::test]
+async fn p7_a_catalogue_of_schema_4_is_brought_up_to_date() {
+    let (dir, catalog) = new_catalog();
+    make(&catalog, "x", Durability::Now).await.unwrap();
+    drop(catalog);
+    let path = dir.path().join("catalog.db");
+    for sql in ["DROP TABLE generation", "UPDATE vault SET schema = 4"] {
+        Connection::open(&path).unwrap().execute(sql, []).unwrap();
+    }
+    for _ in 0..2 {
+        let catalog = SqliteCatalog::open(&path, key(1)).unwrap();
+        assert_eq!(catalog.generations().await.unwrap(), Generations::FIRST);
+        assert!(catalog.lookup(ROOT, &name("x")).await.unwrap().is_some());
     }
 }
 

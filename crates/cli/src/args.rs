@@ -3,6 +3,7 @@
 //! English help stands here; Japanese help lies in `words/help.ja.ftl` and is laid over it by [`command`].
 
 mod catalog;
+mod refresh;
 mod run;
 mod upkeep;
 
@@ -16,8 +17,9 @@ use clap::{
 use clap_complete::Shell;
 
 pub use self::catalog::{Catalog, CatalogCommand, CatalogMove};
+pub use self::refresh::Refresh;
 pub use self::run::Run;
-pub use self::upkeep::{Server, ServerCommand, ServerList, ServerReplace, Verify};
+pub use self::upkeep::{Server, ServerCommand, ServerList, ServerReplace, ServerTest, Verify};
 use crate::exit::Exit;
 use crate::words::{Lang, Words, say, words};
 
@@ -72,6 +74,8 @@ pub enum Command {
     Status(Status),
     /// Check the shares on every server and name what is wrong.
     Verify(Verify),
+    /// Give all shares a new generation, so that stolen ones are worthless.
+    Refresh(Refresh),
     /// List the servers, or replace a lost one.
     Server(Server),
     /// Move the catalogue to a PostgreSQL database, or back into a file.
@@ -462,9 +466,17 @@ fn examples(command: &str) -> &'static [&'static str] {
             "warifu verify office.toml --deep --json",
             "warifu verify office.toml --repair --yes --limit 20",
         ],
+        "refresh" => &[
+            "warifu refresh office.toml",
+            "warifu refresh office.toml --yes --limit 20",
+            "warifu refresh office.toml --if-due --yes --json",
+        ],
         "server" => &[
             "warifu server list office.toml",
+            "warifu server test /mnt/bunko-2",
+            "warifu server test sftp://warifu@files.example/srv/shares --server-option key=file:/etc/warifu/key",
             "warifu server replace office.toml bunko /mnt/new-disk/bunko --yes",
+            "warifu server retire office.toml bunko sftp://warifu@new.example/srv/shares --yes",
         ],
         "catalog" => &[
             "warifu catalog move office.toml --to postgres://warifu@db.example.jp/office --catalog-option password=file:db.password",

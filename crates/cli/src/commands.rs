@@ -11,9 +11,11 @@ pub mod mount;
 pub mod open_files;
 pub mod quickstart;
 pub mod rebuild;
+pub mod refresh;
 pub mod repair;
 pub mod run;
 pub mod server;
+pub mod server_test;
 pub mod status;
 pub mod verify;
 

@@ -244,6 +244,7 @@ fn the_debian_package_holds_all_that_a_machine_needs() {
         "usr/bin/warifu",
         "usr/sbin/mount.fuse.warifu",
         "lib/systemd/system/warifu@.service",
+        "lib/systemd/system/warifu-refresh@.timer",
         "usr/share/man/man1/warifu.1.gz",
         "usr/share/man/ja/man1/warifu-mount.1.gz",
         "usr/share/bash-completion/completions/warifu",

@@ -295,3 +295,23 @@ fn a_missing_or_foreign_catalogue_is_told() {
     world.write("office.db", noise(10_000));
     world.ends(9, ["ls", "office.toml"]);
 }
+
+#[test]
+fn a_place_is_tried_out_before_a_vault_is_trusted_to_it() {
+    let world = World::new();
+    let said = world.ok(["server", "test", "d"]);
+    for part in ["can keep shares", "64 KiB", "warifu init"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    let json = world.json(0, ["server", "test", "d", "--json"]);
+    assert_eq!(json["fit"], true);
+    assert!(json["put_ms"].as_f64().unwrap() > 0.0, "{json}");
+    // What was tried is removed, and the place can be taken.
+    assert_eq!(world.objects("d"), Vec::<std::path::PathBuf>::new());
+    world.ok(["server", "replace", "office.toml", "bunko", "d", "--yes"]);
+    let said = world.ends(6, ["server", "test", "d"]);
+    assert!(said.contains("server"), "{said}");
+    world.write("e/a letter.txt", "of somebody");
+    let said = world.ends(6, ["server", "test", "e"]);
+    assert!(said.contains("a letter.txt"), "{said}");
+}

@@ -59,6 +59,8 @@ pub enum Act {
     Repair,
     /// The catalogue was made anew from what the servers hold.
     Rebuild,
+    /// Shares of a new generation were made.
+    Refresh,
 }
 
 impl Act {
@@ -70,7 +72,8 @@ impl Act {
             | Self::OpenWrite
             | Self::Sweep
             | Self::Verify
-            | Self::Repair => false,
+            | Self::Repair
+            | Self::Refresh => false,
             Self::Init
             | Self::Save
             | Self::Conflict
@@ -86,7 +89,7 @@ impl Act {
     }
 
     /// Every act. One that is not listed here cannot be read back from the log.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Init,
         Self::Attach,
         Self::Open,
@@ -104,6 +107,7 @@ impl Act {
         Self::Verify,
         Self::Repair,
         Self::Rebuild,
+        Self::Refresh,
     ];
 
     /// The act of this name; `None` where this version of warifu knows none.
@@ -133,6 +137,7 @@ impl Act {
             Self::Verify => "verify",
             Self::Repair => "repair",
             Self::Rebuild => "rebuild",
+            Self::Refresh => "refresh",
         }
     }
 }

@@ -72,6 +72,7 @@ pub mod file;
 pub mod keys;
 pub mod node;
 pub mod rebuild;
+pub mod refresh;
 pub mod repair;
 pub mod seam;
 pub mod session;

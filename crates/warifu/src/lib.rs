@@ -26,6 +26,8 @@ mod catalog;
 mod checkpoint;
 mod context;
 mod error;
+mod every;
+mod fate;
 mod files;
 mod foreign;
 mod open;
@@ -36,16 +38,20 @@ mod rebuild;
 mod relocate;
 mod replace;
 mod rewrite;
+mod tried;
 mod vault_file;
 
 pub use context::{group_name, process_context, user_name};
 pub use error::Error;
+pub use every::Every;
+pub use fate::Shared;
 pub use files::{BLOCK, FileMeta, Walk};
 pub use open::{InitOptions, NewServer, OpenOptions, Warifu};
 pub use path::VaultPath;
 pub use rebuild::Rebuilt;
 pub use relocate::{Relocated, RelocationPlan, RelocationProgress};
 pub use replace::ReplacePlan;
+pub use tried::{TriedPlace, try_place};
 pub use vault_file::{
     FORMAT, MemoryRule, Problem, Retention, SaveDurability, ServerEntry, VaultFile, VaultFileError,
 };
@@ -65,10 +71,14 @@ pub use warifu_vault::rebuild::{
     Adopted, AdoptedAs, JournalFound, LostVersion, OtherTimeline, RebuildProgress, RebuildReport,
     ServerFound, Stage, UnreadObjects,
 };
+pub use warifu_vault::refresh::{
+    GenerationStatus, Holding, RefreshOptions, RefreshPlan, RefreshProgress, RefreshReport,
+};
 pub use warifu_vault::repair::{
     Orphans, RepairOptions, RepairPlan, RepairProgress, RepairReport, Upkeep, Work,
 };
 pub use warifu_vault::seam::catalog::{CatalogError, RenameMode, Version};
+pub use warifu_vault::seam::generations::Generations;
 pub use warifu_vault::seam::locks::{Lock, LockKind, LockMode};
 pub use warifu_vault::seam::sessions::{Hold, Session, SessionId, SessionInfo};
 pub use warifu_vault::status::{

@@ -23,6 +23,7 @@ use warifu_vault::{Options, ServerSeat, Unsaved, Vault, VaultConfig};
 use crate::catalog::{NewCatalog, open_catalog, remove_catalog};
 use crate::context::process_context;
 use crate::error::Error;
+use crate::every::Every;
 use crate::foreign::ForeignStore;
 use crate::place::{Place, Watch};
 use crate::rebuild::MISSING;
@@ -250,6 +251,7 @@ impl Warifu {
             durability: options.durability,
             retention: Retention::All,
             memory: MemoryRule::default(),
+            refresh: None,
             catalog,
             catalog_credentials,
             servers: servers.collect(),
@@ -313,6 +315,7 @@ impl Warifu {
             });
         let mut vault = options.vault;
         vault.scheme = file.scheme;
+        vault.upkeep.refresh_every = file.refresh.map(Every::period);
         vault.strict = file.durability == SaveDurability::Strict;
         let config = VaultConfig {
             vault: file.vault,

@@ -243,6 +243,7 @@ fn file_of(
         durability: SaveDurability::Normal,
         retention: Retention::All,
         memory: MemoryRule::default(),
+        refresh: None,
         catalog: format!("sqlite:{}", catalog_name(path)),
         catalog_credentials: Credentials::default(),
         servers,

@@ -358,6 +358,7 @@ async fn resume_of(old: &dyn Catalog) -> Result<Resume, CatalogError> {
         undecided: state.undecided,
         archived: state.archived,
         last_node,
+        generations: old.generations().await?,
     })
 }
 
@@ -423,6 +424,10 @@ async fn compare(
     );
     if (here.next, here.tip, here.undecided) != (there.next, there.tip, there.undecided) {
         return Err(differs("how far the journal has come".into()));
+    }
+    let (here, there) = (old.generations().await, new.generations().await);
+    if here.map_err(wrong)? != there.map_err(wrong)? {
+        return Err(differs("the generations of shares".into()));
     }
     Ok(done)
 }

@@ -18,6 +18,8 @@ use warifu_core::format::Scheme;
 use warifu_core::ids::{ServerId, ShareIndex, Threshold, VaultId};
 use warifu_store::{BadOption, Credentials};
 
+use crate::every::Every;
+
 /// The format of vault files that this warifu writes, and the newest it reads.
 pub const FORMAT: u32 = 1;
 
@@ -36,6 +38,8 @@ pub struct VaultFile {
     pub retention: Retention,
     /// What a machine must be like for a drive to be mounted there.
     pub memory: MemoryRule,
+    /// How often all shares get a new generation; `None`: only when somebody asks for it.
+    pub refresh: Option<Every>,
     /// Where the catalogue is: `sqlite:PATH`, the path relative to the vault file, or `postgres://USER@HOST/DATABASE`.
     pub catalog: String,
     /// How a database is logged in to: `password` and `ca`, paths relative to the vault file.
@@ -237,6 +241,8 @@ struct Raw {
     retention: Option<Spanned<String>>,
     #[serde(default)]
     memory: Option<Spanned<String>>,
+    #[serde(default)]
+    refresh: Option<Spanned<String>>,
     threshold: Spanned<RawThreshold>,
     catalog: RawCatalog,
     server: Vec<Spanned<RawServer>>,
@@ -443,6 +449,14 @@ impl VaultFile {
                 _ => return Err(bad(word, "memory", "\"guarded\", \"locked\" or \"any\"")),
             },
         };
+        let refresh =
+            match &raw.refresh {
+                None => None,
+                Some(word) if word.get_ref() == "never" => None,
+                Some(word) => Some(Every::parse(word.get_ref()).ok_or_else(|| {
+                    bad(word, "refresh", "\"never\", or such as \"every 7 days\"")
+                })?),
+            };
         let RawThreshold { k, n } = *raw.threshold.get_ref();
         let threshold = Threshold::new(k, n).map_err(|_| {
             let allowed = "k and n with 1 ≤ k ≤ n ≤ 255";
@@ -555,6 +569,7 @@ impl VaultFile {
             durability,
             retention,
             memory,
+            refresh,
             catalog,
             catalog_credentials,
             servers,
@@ -584,6 +599,9 @@ impl VaultFile {
              # Where a drive may be mounted: \"guarded\" (where no swap is on that is not encrypted), \"locked\" (where memory can be\n\
              # locked, too) or \"any\" (anywhere; what is wrong is written into the audit log). メモリの内容がディスクに出ない計算機だけで使うか。\n\
              memory = {memory}\n\
+             # How often all shares are made anew, so that stolen ones are worthless: \"never\" (only by `warifu refresh`) or such as\n\
+             # \"every 7 days\" (by a mounted drive, or a timer with `warifu refresh --if-due`). 割符を新しい世代に作り替える間隔。\n\
+             refresh = {refresh}\n\
              \n\
              # Any k of the n servers give a file back; fewer say nothing about it.\n\
              # n 台のうち k 台があれば復元でき、k 台未満では何もわかりません。\n\
@@ -602,6 +620,11 @@ impl VaultFile {
             durability = quoted(self.durability.as_str()),
             retention = quoted(self.retention.as_str()),
             memory = quoted(self.memory.as_str()),
+            refresh = quoted(
+                &self
+                    .refresh
+                    .map_or_else(|| "never".to_owned(), |every| every.to_string())
+            ),
             catalog = quoted(&self.catalog),
         );
         for (field, value) in self.catalog_credentials.entries() {

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use warifu::store::Credentials;
 use warifu::{
-    MemoryRule, Problem, Retention, SaveDurability, Scheme, ServerEntry, ServerId, ShareIndex,
-    Threshold, VaultFile, VaultFileError, VaultId,
+    Every, MemoryRule, Problem, Retention, SaveDurability, Scheme, ServerEntry, ServerId,
+    ShareIndex, Threshold, VaultFile, VaultFileError, VaultId,
 };
 
 fn sample() -> VaultFile {
@@ -27,6 +27,7 @@ fn sample() -> VaultFile {
         durability: SaveDurability::Strict,
         retention: Retention::All,
         memory: MemoryRule::Guarded,
+        refresh: Some(Every { days: 7 }),
         catalog: "sqlite:office.db".into(),
         catalog_credentials: Credentials::default(),
         servers,

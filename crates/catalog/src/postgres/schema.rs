@@ -10,7 +10,7 @@ use crate::error::{Fail, Outcome, damaged, missing};
 use crate::schema::{WITNESS, WITNESS_ROW};
 
 /// The newest schema in PostgreSQL that this warifu knows. It counts for itself: SQLite's has another history.
-pub(super) const SCHEMA: i64 = 2;
+pub(super) const SCHEMA: i64 = 3;
 
 /// Tables of each schema, from 1 on: what it has more than the one before.
 const TABLES: [&str; SCHEMA as usize] = [
@@ -19,6 +19,7 @@ const TABLES: [&str; SCHEMA as usize] = [
         include_str!("sql/marks.sql")
     ),
     include_str!("sql/sessions.sql"),
+    include_str!("sql/generation.sql"),
 ];
 
 /// The functions as they are in the newest schema. Each replaces the one of its name.

@@ -11,6 +11,7 @@ use warifu_testkit::servers::{
 };
 use warifu_vault::node::NodeId;
 use warifu_vault::seam::catalog::{Catalog, CatalogError, Durability};
+use warifu_vault::seam::generations::Generations;
 use warifu_vault::seam::sessions::SessionInfo;
 
 use crate::common::{key, make, name};
@@ -38,14 +39,14 @@ async fn p10_what_is_no_catalogue_of_ours_is_refused() {
     let newer = open(&url, 1).await.unwrap_err();
     let expected = CatalogError::Newer {
         found: 99,
-        known: 2,
+        known: 3,
     };
     assert_eq!(newer.to_string(), expected.to_string());
     drop(catalog);
 }
 
 /// What the first schema had, with a save under way.
-const SCHEMA_1: &str = "DROP TRIGGER tells ON node; DROP TRIGGER tells ON entry;
+const SCHEMA_1: &str = "DROP TABLE generation; DROP TRIGGER tells ON node; DROP TRIGGER tells ON entry;
     DROP TABLE hold, file_lock, session, notice, notice_floor;
     ALTER TABLE intent DROP COLUMN until, ADD COLUMN lease BIGINT NOT NULL, ADD COLUMN lease_ns BIGINT NOT NULL;
     CREATE INDEX intent_lease ON intent (lease);
@@ -105,6 +106,25 @@ async fn on_schema(server: &SharedPostgres, url: &str, text: &str) {
     let text = format!("SET search_path = \"{schema}\"; {text}");
     client.batch_execute(&text).await.unwrap();
     driver.abort();
+}
+
+/// A catalogue from before there were refreshes was never refreshed.
+#[tokio::test(flavor = "multi_thread")]
+async fn p7_a_catalogue_of_schema_2_is_brought_up_to_date() {
+    let Some(server) = SharedPostgres::take() else {
+        return;
+    };
+    let (url, catalog) = new_catalog(&server).await;
+    make(&catalog, "x", Durability::Now).await.unwrap();
+    drop(catalog);
+    let text = "DROP TABLE generation; UPDATE vault SET schema = 2";
+    on_schema(&server, &url, text).await;
+    for _ in 0..2 {
+        let catalog = PostgresCatalog::open(login(&url), key(1)).await.unwrap();
+        assert_eq!(catalog.generations().await.unwrap(), Generations::FIRST);
+        let found = catalog.lookup(NodeId::ROOT, &name("x")).await.unwrap();
+        assert!(found.is_some());
+    }
 }
 
 #[tokio::test]

@@ -46,6 +46,10 @@ pub enum ServerCommand {
     List(ServerList),
     /// Give a lost server's seat a new, empty place, and fill it.
     Replace(ServerReplace),
+    /// Take a server out of service: its seat moves to a new place, and all shares get a new generation, so that what it holds is worthless.
+    Retire(ServerReplace),
+    /// Try out whether a place is fit for a server, before a vault is trusted to it.
+    Test(ServerTest),
 }
 
 #[derive(Args, Debug)]
@@ -74,6 +78,18 @@ pub struct ServerReplace {
     /// Send at most so many MiB a second to servers.
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..))]
     pub limit: Option<u32>,
+    /// Print the result as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct ServerTest {
+    /// The place: an empty folder or a store URL.
+    pub url: String,
+    /// Where its password or key is: FIELD=VALUE, as for init without the name.
+    #[arg(long, value_name = "FIELD=VALUE")]
+    pub server_option: Vec<String>,
     /// Print the result as JSON.
     #[arg(long)]
     pub json: bool,

@@ -13,6 +13,7 @@ use warifu_vault::seam::catalog::{
     AuditRow, Catalog, CatalogError, Commit, Cursor, Durability, ExtentRecord, IndexSet, Intent,
     Listed, NewNode, OwedChange, RenameMode, Renamed, SaveId, Usage, Version, Write, XattrMode,
 };
+use warifu_vault::seam::generations::{Generations, Regenerated};
 use warifu_vault::seam::journal::{
     Changes, JournalState, Restored, Resume, Row, RowKey, Segments, Waste,
 };
@@ -465,6 +466,32 @@ impl Catalog for CrashingCatalog {
         changes: &[OwedChange],
     ) -> Result<Vec<Option<IndexSet>>, CatalogError> {
         self.write(self.inner.change_owed(changes)).await
+    }
+
+    async fn generations(&self) -> Result<Generations, CatalogError> {
+        self.read(self.inner.generations()).await
+    }
+
+    async fn set_generations(
+        &self,
+        before: Generations,
+        after: Generations,
+        write: Write,
+    ) -> Result<(), CatalogError> {
+        self.write(self.inner.set_generations(before, after, write))
+            .await
+    }
+
+    async fn regenerate(
+        &self,
+        save: SaveId,
+        made: &[Regenerated],
+        waste: SaveId,
+        lease: Duration,
+        write: Write,
+    ) -> Result<Intent, CatalogError> {
+        self.write(self.inner.regenerate(save, made, waste, lease, write))
+            .await
     }
 
     async fn record(

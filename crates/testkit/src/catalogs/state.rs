@@ -12,7 +12,9 @@ use warifu_vault::node::{Attr, Name, NodeId, NodeKind};
 use warifu_vault::seam::catalog::{
     AuditRow, CatalogError, Cursor, ExtentRecord, Intent, Listed, SaveId, Usage, Version,
 };
+use warifu_vault::seam::generations::Generations;
 
+mod generations;
 mod journal;
 mod names;
 mod notices;
@@ -44,6 +46,7 @@ pub(super) struct State {
     /// How many writes there were.
     pub(super) edits: u64,
     journal: journal::Journal,
+    pub(super) generations: Generations,
 }
 
 /// The chain value of the in-memory catalogue's log after the one before it. Not cryptographic, unlike the real one.
@@ -111,6 +114,7 @@ impl State {
             commits: 0,
             edits: 0,
             journal: journal::Journal::new(),
+            generations: Generations::FIRST,
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use warifu_core::format::{Plan, bucket};
 use warifu_core::head::{Content, Head};
-use warifu_core::ids::ExtentId;
+use warifu_core::ids::{ExtentId, Generation};
 use warifu_core::secret::SecretBytes;
 
 use super::parts;
@@ -14,7 +14,8 @@ use super::plain::{Contents, Plain};
 use super::state::{FileState, OpenFile, Slot};
 use super::{EXTENT, FILE_MAX};
 use crate::error::{Result, VaultError};
-use crate::joining;
+use crate::joining::{self, Whole};
+use crate::seam::catalog::ExtentRecord;
 use crate::seam::clock::Timestamp;
 use crate::vault::{Inner, lock};
 
@@ -112,8 +113,9 @@ impl Inner {
     fn expect(&self, extent: ExtentId, len: usize) {
         let servers = &self.servers;
         let k = usize::from(servers.threshold.k());
-        for server in servers.by_speed(len as u64).iter().take(k) {
-            let name = servers.object_key(server, extent, servers.generation);
+        let candidates = servers.by_speed(servers.threshold, len as u64);
+        for server in candidates.iter().take(k) {
+            let name = servers.object_key(server, extent, servers.likely_generation());
             server.seat.store.expect(&name);
         }
     }
@@ -306,13 +308,50 @@ impl Inner {
 
     /// `len` is about how long the extent is.
     async fn fetch(&self, file: &OpenFile, extent: ExtentId, len: usize) -> Result<SecretBytes> {
-        let (servers, generation) = (&self.servers, self.servers.generation);
-        let share_len =
-            Plan::new(self.options.scheme, servers.threshold, bucket(len as u64)).object_len();
-        match joining::fetch(servers, self.vault, extent, generation, share_len).await {
-            Ok(secret) => Ok(secret),
-            Err(unreadable) => Err(self.too_few(file, unreadable).await),
+        let fresh = file.state.read().await.fresh.get(&extent).cloned();
+        let record = match fresh {
+            Some(record) => Some(record),
+            None => self.catalog.extent(extent).await?,
+        };
+        let mut whole = match &record {
+            Some(record) => whole_of(record),
+            // Not committed, or taken back: it may be there all the same.
+            None => Whole {
+                extent,
+                generation: self.servers.generation(),
+                threshold: self.servers.threshold,
+                share_len: Plan::new(
+                    self.options.scheme,
+                    self.servers.threshold,
+                    bucket(len as u64),
+                )
+                .object_len(),
+            },
+        };
+        loop {
+            let unreadable = match joining::fetch(&self.servers, self.vault, whole).await {
+                Ok(secret) => {
+                    self.servers.note_read(whole.generation);
+                    return Ok(secret);
+                }
+                Err(unreadable) => unreadable,
+            };
+            match self.refreshed(extent, whole.generation).await? {
+                Some(record) => whole = whole_of(&record),
+                None => return Err(self.too_few(file, whole.threshold.k(), unreadable).await),
+            }
         }
+    }
+
+    /// What is known of an extent that could not be read, where its shares are of another generation by now: a refresh puts others in
+    /// their place and removes them.
+    pub(super) async fn refreshed(
+        &self,
+        extent: ExtentId,
+        before: Generation,
+    ) -> Result<Option<ExtentRecord>> {
+        let record = self.catalog.extent(extent).await?;
+        Ok(record.filter(|record| record.generation != before))
     }
 
     /// Writes `data` at `offset`; the file grows as needed, with zeros between its old end and `offset`.
@@ -596,4 +635,13 @@ fn inline_contents(secret: &SecretBytes) -> Result<Range<usize>> {
         .ok_or_else(|| VaultError::Damaged {
             what: "the head of a version is shorter than its contents".to_owned(),
         })
+}
+
+fn whole_of(record: &ExtentRecord) -> Whole {
+    Whole {
+        extent: record.extent,
+        generation: record.generation,
+        threshold: record.threshold,
+        share_len: record.plan().object_len(),
+    }
 }

@@ -95,9 +95,12 @@ impl Inner {
         let now = self.clock.now();
         // The intent is written down while the head's metadata is asked for; no object is put before both are there.
         let extents = fresh_extents(&guard)?;
+        // What is announced and what is dealt is of one generation, whatever is learnt meanwhile.
+        let generation = self.servers.generation();
+        let named: Vec<_> = extents.iter().map(|extent| (*extent, generation)).collect();
         let (head, ()) = futures_util::future::try_join(
             self.head_of(ctx, file, &guard, version, now),
-            self.announce(file, &extents),
+            self.announce(file, &named),
         )
         .await?;
         let purpose = Purpose {
@@ -107,6 +110,7 @@ impl Inner {
             kind: ExtentKind::Data,
             number: 0,
             scheme: self.options.scheme,
+            generation,
         };
         let servers = Arc::clone(&self.servers);
         let changed = guard.buffers.values().filter(|plain| plain.dirty);
@@ -229,6 +233,7 @@ impl Inner {
             kind: ExtentKind::Data,
             number,
             scheme: self.options.scheme,
+            generation: self.servers.generation(),
         };
         let servers = Arc::clone(&self.servers);
         let dealt = dealing::deal_off_task(plain.len(), move || match guard.buffers.get(&number) {
@@ -248,8 +253,8 @@ impl Inner {
             }
             return Ok(());
         };
-        let extent = dealt.record.extent;
-        self.announce(file, &[extent]).await?;
+        let (extent, generation) = (dealt.record.extent, dealt.record.generation);
+        self.announce(file, &[(extent, generation)]).await?;
         let put = dealing::put(
             &self.servers,
             dealt,
@@ -275,24 +280,20 @@ impl Inner {
     }
 
     /// Writes down that objects of these extents may appear on servers.
-    async fn announce(&self, file: &OpenFile, extents: &[ExtentId]) -> Result<()> {
+    async fn announce(&self, file: &OpenFile, extents: &[(ExtentId, Generation)]) -> Result<()> {
         if extents.is_empty() {
             return Ok(());
         }
-        let extents: Vec<_> = extents
-            .iter()
-            .map(|extent| (*extent, self.servers.generation))
-            .collect();
         let lease = self.options.save_lease;
         let mut attempt = file.attempt.lock().await;
         if let Some(attempt) = attempt.as_mut() {
             self.catalog
-                .extend_save(attempt.save, &extents, lease)
+                .extend_save(attempt.save, extents, lease)
                 .await?;
-            attempt.announced.extend(extents);
+            attempt.announced.extend_from_slice(extents);
             return Ok(());
         }
-        let intent = self.intend(extents).await?;
+        let intent = self.intend(extents.to_vec()).await?;
         *attempt = Some(Attempt {
             save: intent.save,
             announced: intent.extents,
@@ -419,7 +420,7 @@ impl Inner {
         for put in puts.into_iter().filter(Put::is_pending) {
             let (inner, file) = (Arc::clone(self), Arc::clone(file));
             tokio::spawn(async move {
-                let extent = put.record.extent;
+                let (extent, generation) = (put.record.extent, put.record.generation);
                 let paid = put.late().await;
                 // Not in the middle of a save, which may be about to commit the extent as owed.
                 let _shared = file.saving.read().await;
@@ -429,7 +430,7 @@ impl Inner {
                     return;
                 }
                 drop(state);
-                if let Err(error) = inner.pay(extent, paid).await {
+                if let Err(error) = inner.pay(extent, generation, paid).await {
                     tracing::debug!(%error, "a late answer could not be noted");
                 }
             });

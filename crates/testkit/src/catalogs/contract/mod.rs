@@ -1,5 +1,6 @@
 //! The contract of [`Catalog`](warifu_vault::seam::catalog::Catalog), as checks that every implementation passes.
 
+mod generations;
 mod journal;
 mod lab;
 mod listing;
@@ -29,4 +30,5 @@ pub async fn catalog(make: impl Fn() -> Subject) {
     opening::run(&fresh).await;
     listing::run(&fresh).await;
     journal::run(&fresh).await;
+    generations::run(&fresh).await;
 }
