@@ -5,6 +5,7 @@
 mod catalog;
 mod past;
 mod run;
+mod trash;
 mod upkeep;
 
 use std::ffi::OsString;
@@ -19,6 +20,7 @@ use clap_complete::Shell;
 pub use self::catalog::{Catalog, CatalogCommand, CatalogMove};
 pub use self::past::{Audit, AuditCommand, AuditList, AuditVerify, History, Restore};
 pub use self::run::Run;
+pub use self::trash::{Df, Trash, TrashCommand, TrashList, TrashRestore};
 pub use self::upkeep::{Server, ServerCommand, ServerList, ServerReplace, Verify};
 use crate::exit::Exit;
 use crate::words::{Lang, Words, say, words};
@@ -72,6 +74,10 @@ pub enum Command {
     History(History),
     /// Bring back a file, a folder or everything as it was.
     Restore(Restore),
+    /// List removed files, or bring them back.
+    Trash(Trash),
+    /// Tell how much room everything takes on the servers.
+    Df(Df),
     /// The audit log: who did what; and whether it is whole.
     Audit(Audit),
     /// Tell how the servers and the files are.
@@ -466,6 +472,11 @@ fn examples(command: &str) -> &'static [&'static str] {
             "warifu restore office.toml /reports --at yesterday --to /reports-of-yesterday",
             "warifu restore office.toml / --at 2026-11-27T14:00 --exact --yes",
         ],
+        "trash" => &[
+            "warifu trash list office.toml",
+            "warifu trash restore office.toml /reports/report.docx",
+        ],
+        "df" => &["warifu df office.toml", "warifu df office.toml --json"],
         "audit" => &[
             "warifu audit list office.toml --person suzuki --since yesterday",
             "warifu audit list office.toml --file /reports/report.docx --json",

@@ -17,7 +17,9 @@ pub mod repair;
 pub mod restore;
 pub mod run;
 pub mod server;
+pub mod space;
 pub mod status;
+pub mod trash;
 pub mod verify;
 
 use std::ffi::OsStr;

@@ -24,7 +24,7 @@ use clap::error::ErrorKind;
 use crate::args::{Cli, Command};
 use crate::commands::{
     audit, catalog, copy, doctor, files, history, init, loose, manpages, mount, quickstart,
-    rebuild, restore, run, server, status, verify,
+    rebuild, restore, run, server, space, status, trash, verify,
 };
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -111,6 +111,8 @@ async fn do_it(command: Command) -> Result<ExitCode, Failure> {
         Command::Mkdir(args) => files::mkdir(args).await,
         Command::History(args) => history::run(args).await,
         Command::Restore(args) => restore::run(args).await,
+        Command::Trash(args) => trash::run(args).await,
+        Command::Df(args) => space::df(args).await,
         Command::Audit(args) => audit::run(args).await,
         Command::Status(args) => status::status(args).await,
         Command::Verify(args) => verify::run(args).await,

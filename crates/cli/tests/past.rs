@@ -457,3 +457,79 @@ fn p9_a_syslog_server_gets_every_line() {
     );
     assert_eq!(checked["copy"]["first"].as_u64(), Some(1));
 }
+
+#[test]
+fn removed_files_lie_in_the_trash_and_come_back() {
+    let world = World::new();
+    world.write("in/reports/a.txt", "a");
+    world.write("in/reports/b.txt", "b");
+    world.ok(["put", "office.toml", "in/reports", "/"]);
+    let list = ["trash", "list", "office.toml"];
+    assert!(world.ok(list).contains("The trash is empty"));
+    world.ok(["rm", "office.toml", "-r", "/reports"]);
+    let told = world.ok(list);
+    assert!(told.contains("/reports/a.txt  removed "), "{told}");
+    let trash = world.json(0, ["trash", "list", "office.toml", "--json"]);
+    assert_eq!(trash.as_array().unwrap().len(), 2);
+    assert!(trash[0]["path"].as_str().unwrap().starts_with("/reports/"));
+    world.ok(["trash", "restore", "office.toml", "/reports"]);
+    assert_eq!(world.ok(["cat", "office.toml", "/reports/b.txt"]), "b");
+    let said = world.ends(4, ["trash", "restore", "office.toml", "/reports"]);
+    assert!(said.contains("trash list office.toml"), "{said}");
+    // Its history goes on where it was.
+    world.write("b.txt", "more");
+    world.ok(["put", "office.toml", "b.txt", "/reports/"]);
+    let versions = world.json(0, ["history", "office.toml", "/reports/b.txt", "--json"]);
+    assert_eq!(versions.as_array().unwrap().len(), 2);
+    // What has taken the place of a removed file stays.
+    world.ok(["rm", "office.toml", "/reports/a.txt"]);
+    world.ok(["mkdir", "office.toml", "/reports/a.txt"]);
+    world.ends(6, ["trash", "restore", "office.toml", "/reports/a.txt"]);
+}
+
+#[test]
+fn room_is_told_by_server_folder_and_age() {
+    let world = World::new();
+    for round in 0..2 {
+        world.write("f.bin", noise(20_000 + round));
+        world.ok(["put", "office.toml", "f.bin", "/"]);
+    }
+    world.write("in/reports/large.bin", noise(3_000_000));
+    world.ok(["put", "office.toml", "in/reports", "/"]);
+    let space = world.json(0, ["df", "office.toml", "--json"]);
+    assert_eq!(space["servers"].as_array().unwrap().len(), 3);
+    assert!(space["servers"][0]["bytes"].as_u64() > Some(3_000_000));
+    let folders = space["folders"].as_array().unwrap();
+    let of = |path: &str| {
+        let found = folders.iter().find(|folder| folder["path"] == path);
+        found.unwrap()
+    };
+    assert!(of("/reports")["current"].as_u64() > Some(9_000_000));
+    assert!(of("/")["older"].as_u64() > Some(60_000));
+    assert!(space["as_compact"].as_u64() < space["shamir"].as_u64());
+    let told = world.ok(["df", "office.toml"]);
+    for part in [
+        "honcho: ",
+        "/reports: current ",
+        "less than 1 days ago",
+        "By compact",
+    ] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    // What lies on the servers is what is counted.
+    let lying: u64 = ["a", "b", "c"]
+        .iter()
+        .flat_map(|server| fs::read_dir(world.path(server)).unwrap())
+        .map(|object| object.unwrap())
+        .filter(|object| object.file_name().len() == 64)
+        .map(|object| object.metadata().unwrap().len())
+        .sum();
+    let servers = space["servers"].as_array().unwrap().iter();
+    let told: u64 = servers
+        .map(|server| server["bytes"].as_u64().unwrap())
+        .sum();
+    assert!(
+        told <= lying && lying - told < 300_000,
+        "{told} of {lying}: only the journal grew"
+    );
+}

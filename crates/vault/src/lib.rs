@@ -76,6 +76,7 @@ pub mod rebuild;
 pub mod repair;
 pub mod seam;
 pub mod session;
+pub mod space;
 pub mod status;
 pub mod vault;
 pub mod verify;

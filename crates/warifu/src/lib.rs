@@ -65,7 +65,9 @@ pub use warifu_core::secret::SecretBytes;
 pub use warifu_vault::context::{Act, AuditEntry, Context};
 pub use warifu_vault::error::{Fault, ServerFault, VaultError};
 pub use warifu_vault::node::{Attr, AttrChange, BadName, Name, NodeId, NodeKind};
-pub use warifu_vault::past::{RestoreFailure, RestorePlan, RestoreReport, RestoreStep, Restoring};
+pub use warifu_vault::past::{
+    RestoreFailure, RestorePlan, RestoreReport, RestoreStep, Restoring, Trashed,
+};
 pub use warifu_vault::rebuild::{
     Adopted, AdoptedAs, JournalFound, LogCompared, LogDifference, LostVersion, OtherTimeline,
     RebuildError, RebuildProgress, RebuildReport, ServerFound, Stage, UnreadObjects,
@@ -77,6 +79,7 @@ pub use warifu_vault::seam::catalog::{AuditRow, CatalogError, RenameMode, Versio
 pub use warifu_vault::seam::locks::{Lock, LockKind, LockMode};
 pub use warifu_vault::seam::past::{End, PastName};
 pub use warifu_vault::seam::sessions::{Hold, Session, SessionId, SessionInfo};
+pub use warifu_vault::space::{AGES, Room, SpaceReport};
 pub use warifu_vault::status::{
     Breaker, Condition, ServerState, ServerStatus, Status, Weak, WeakFile,
 };

@@ -52,3 +52,19 @@ audit-copy-agrees = { $path } says the same: { $lines } lines, from { $first } t
 audit-copy-empty = { $path } has no line of this log.
 audit-copy-differs = DIFFERENT: line { $seq } of { $path } is not the catalogue's.
 audit-copy-other = { $lines } lines of the copy are something else, and were passed over.
+
+# The trash and the room
+trash-line = { $path }  removed { $time }  { $size }
+trash-empty = The trash is empty.
+trash-not-found = nothing of { $subject } is in the trash.
+trash-not-found-next = list what is there with: { $warifu } trash list { $vault }
+trash-restored = { $files } files are back.
+df-server = { $server }: { $size } in { $objects } objects
+df-folders = By folder, on all servers together:
+df-folder = { $folder }: current { $current }, older versions { $older }, removed files { $removed }
+df-ages = Older versions and removed files, by age:
+df-age = saved less than { $days } days ago: { $size }
+df-age-rest = older: { $size }
+df-journal = Journal of the catalogue: { $size }
+df-other = Of no file that has or had a name: { $size }
+df-compact = Shared by the scheme shamir: { $shamir }. By compact the same would take { $compact }, { $saved } less; then fewer than k servers say nothing only as long as the cipher is not broken, instead of whatever is computed.

@@ -52,3 +52,19 @@ audit-copy-agrees = { $path } は同じ内容です（{ $lines } 行、{ $first 
 audit-copy-empty = { $path } にこの記録の行はありません。
 audit-copy-differs = 相違: { $path } の { $seq } 行目が目録と違います。
 audit-copy-other = 写しのうち { $lines } 行は別のもので、比べていません。
+
+# ごみ箱と容量
+trash-line = { $path }  { $time } に削除  { $size }
+trash-empty = ごみ箱は空です。
+trash-not-found = { $subject } に当たるものはごみ箱にありません。
+trash-not-found-next = 一覧を確認してください: { $warifu } trash list { $vault }
+trash-restored = { $files } 個のファイルを戻しました。
+df-server = { $server }: { $size }（{ $objects } 個）
+df-folders = フォルダごと（全サーバの合計）:
+df-folder = { $folder }: 現在の版 { $current }、過去の版 { $older }、削除されたファイル { $removed }
+df-ages = 過去の版と削除されたファイルの古さ:
+df-age = 保存から { $days } 日未満: { $size }
+df-age-rest = それより古いもの: { $size }
+df-journal = 目録の変更記録: { $size }
+df-other = 名前を持ったことのないもの: { $size }
+df-compact = 方式 shamir の分: { $shamir }。compact なら { $compact } で、{ $saved } 少なくなります。ただし k 台未満から何もわからないという約束は、暗号が破られないかぎり、という条件付きになります。

@@ -6,10 +6,12 @@
 mod as_of;
 mod plan;
 mod restore;
+mod trash;
 
 pub use as_of::AsOf;
 pub use plan::{RestorePlan, RestoreStep, Restoring};
 pub use restore::{RestoreFailure, RestoreReport};
+pub use trash::Trashed;
 
 use warifu_core::ids::{FileId, VersionNo};
 
