@@ -164,7 +164,7 @@ fn documents(words: &BTreeSet<String>) -> Vec<(String, Vec<u8>)> {
             // More than one extent.
             _ => (
                 "台帳.dat".to_owned(),
-                text.repeat((9 << 20) / text.len()).into_bytes(),
+                text.repeat((5 << 20) / text.len()).into_bytes(),
             ),
         };
         documents.push((name, contents));
