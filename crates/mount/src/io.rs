@@ -30,6 +30,9 @@ const ROOM_KEPT: Duration = Duration::from_secs(2);
 /// How long servers are waited for that have not said how much room they have.
 const ROOM_PATIENCE: Duration = Duration::from_secs(2);
 
+/// The kernel opens a file with this bit to run it. It is its own and not in `libc`.
+const FMODE_EXEC: i32 = 0x20;
+
 /// What an open answers: the handle's number, and how the kernel is to treat it.
 pub(crate) type Opened = (u64, FopenFlags);
 
@@ -70,6 +73,10 @@ impl Drive {
         let context = self.callers.act(caller).await;
         let access = access(flags);
         if access.truncate {
+            // An open to write the kernel refuses itself. Of one that only empties it would find out when that is done.
+            if self.open.node(node).is_some_and(|open| open.is_running()) {
+                return Err(Errno::ETXTBSY.into());
+            }
             self.vault.trust_locks(node).await?;
         }
         self.launder(node).await;
@@ -81,7 +88,8 @@ impl Drive {
         if let Some(attr) = handle.opened() {
             self.catch_up(&file_attr(attr));
         }
-        let (opened, file) = self.keep(handle, context, access);
+        let runs = flags & FMODE_EXEC != 0;
+        let (opened, file) = self.keep((handle, runs), context, access);
         if access.truncate {
             let emptied = self.empty(&file, caller).await;
             self.changed();
@@ -150,7 +158,7 @@ impl Drive {
                         return Err(refusal);
                     }
                 };
-                let (opened, file) = self.keep(handle, context, new);
+                let (opened, file) = self.keep((handle, false), context, new);
                 file.node
                     .set_id
                     .store(has_set_id(attr.mode), Ordering::Relaxed);
@@ -164,8 +172,13 @@ impl Drive {
         }
     }
 
-    fn keep(&self, handle: FileHandle, opener: Context, access: Access) -> (Opened, Arc<OpenFile>) {
-        let (number, file) = self.open.keep_file(handle, opener);
+    fn keep(
+        &self,
+        (handle, runs): (FileHandle, bool),
+        opener: Context,
+        access: Access,
+    ) -> (Opened, Arc<OpenFile>) {
+        let (number, file) = self.open.keep_file(handle, opener, runs);
         let mut flags = FopenFlags::empty();
         if self.direct.load(Ordering::Relaxed) {
             flags |= FopenFlags::FOPEN_DIRECT_IO | FopenFlags::FOPEN_PARALLEL_DIRECT_WRITES;

@@ -22,6 +22,15 @@ pub(crate) struct OpenNode {
     pub(crate) written_back: WrittenBack,
     /// The file may have set-id bits, which the next write of an ordinary user takes away. True until somebody looked.
     pub(crate) set_id: AtomicBool,
+    /// How many programs run from the file.
+    running: AtomicU64,
+}
+
+impl OpenNode {
+    /// Whether a program runs from the file.
+    pub(crate) fn is_running(&self) -> bool {
+        self.running.load(Ordering::Relaxed) > 0
+    }
 }
 
 impl Default for OpenNode {
@@ -31,6 +40,7 @@ impl Default for OpenNode {
             paged: AtomicBool::new(false),
             written_back: WrittenBack::default(),
             set_id: AtomicBool::new(true),
+            running: AtomicU64::new(0),
         }
     }
 }
@@ -47,6 +57,8 @@ pub(crate) struct OpenFile {
     /// Who has locked through this handle. The end of a handle that nothing was written through comes without a flush, and its
     /// locks must go all the same.
     lockers: Mutex<HashSet<u64>>,
+    /// It was opened to run it, and is open for as long as that runs.
+    runs: bool,
     /// On whose behalf it was opened. What the kernel writes back or releases later comes without a name.
     pub(crate) opener: Context,
 }
@@ -93,12 +105,18 @@ impl Open {
         self.next.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// Keeps an open file and gives it its number.
-    pub(crate) fn keep_file(&self, handle: FileHandle, opener: Context) -> (u64, Arc<OpenFile>) {
+    /// Keeps an open file and gives it its number. `runs` tells that it was opened to run it.
+    pub(crate) fn keep_file(
+        &self,
+        handle: FileHandle,
+        opener: Context,
+        runs: bool,
+    ) -> (u64, Arc<OpenFile>) {
         let node = {
             let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
             let node = Arc::clone(nodes.entry(handle.node()).or_default());
             node.handles.fetch_add(1, Ordering::Relaxed);
+            node.running.fetch_add(u64::from(runs), Ordering::Relaxed);
             node
         };
         let file = Arc::new(OpenFile {
@@ -106,6 +124,7 @@ impl Open {
             node,
             changers: Changers::default(),
             lockers: Mutex::default(),
+            runs,
             opener,
         });
         let number = self.number();
@@ -135,6 +154,8 @@ impl Open {
             .remove(&number)
             .ok_or(Errno::EBADF)?;
         let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        let runs = u64::from(file.runs);
+        file.node.running.fetch_sub(runs, Ordering::Relaxed);
         let last = file.node.handles.fetch_sub(1, Ordering::Relaxed) == 1;
         if last {
             nodes.remove(&file.handle.node());

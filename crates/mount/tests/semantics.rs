@@ -399,6 +399,40 @@ fn which(program: &str) -> PathBuf {
 }
 
 #[test]
+fn a_program_that_runs_can_be_neither_written_nor_emptied() {
+    for rig in [Rig::new(), Rig::with_pages()].into_iter().flatten() {
+        let path = rig.at("program");
+        let contents = fs::read(which("sleep")).unwrap();
+        fs::write(&path, &contents).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+        let mut running = Command::new(&path).arg("60").spawn().unwrap();
+        let open = |flags| rustix::fs::open(&path, flags, Mode::empty()).map(drop);
+        for flags in [
+            OFlags::WRONLY,
+            OFlags::RDWR,
+            OFlags::WRONLY | OFlags::TRUNC,
+            // Of this one the kernel asks us first.
+            OFlags::RDONLY | OFlags::TRUNC,
+        ] {
+            assert_eq!(open(flags), Err(rustix::io::Errno::TXTBSY), "{flags:?}");
+        }
+        let whole = fs::read(&path).unwrap() == contents;
+        assert!(whole, "it was emptied all the same");
+        assert!(running.try_wait().unwrap().is_none(), "it still runs");
+        running.kill().unwrap();
+        running.wait().unwrap();
+        // The kernel says that it has ended some time after it has.
+        let mut tries = 0;
+        while open(OFlags::RDONLY | OFlags::TRUNC).is_err() {
+            assert!(tries < 500, "it cannot be emptied after it has ended");
+            tries += 1;
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        assert_eq!(fs::metadata(&path).unwrap().len(), 0);
+    }
+}
+
+#[test]
 fn a_folder_that_is_removed_while_it_is_in_use_takes_nothing_more() {
     let Some(rig) = Rig::new() else { return };
     fs::create_dir(rig.at("dir")).unwrap();
