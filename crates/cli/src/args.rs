@@ -19,7 +19,7 @@ use clap_complete::Shell;
 pub use self::catalog::{Catalog, CatalogCommand, CatalogMove};
 pub use self::past::{Audit, AuditCommand, AuditList, AuditVerify, History, Restore};
 pub use self::run::Run;
-pub use self::upkeep::{Server, ServerCommand, ServerList, ServerReplace, Verify};
+pub use self::upkeep::{Server, ServerCommand, ServerList, ServerReplace, ServerTest, Verify};
 use crate::exit::Exit;
 use crate::words::{Lang, Words, say, words};
 
@@ -485,6 +485,7 @@ fn examples(command: &str) -> &'static [&'static str] {
         "server" => &[
             "warifu server list office.toml",
             "warifu server replace office.toml bunko /mnt/new-disk/bunko --yes",
+            "warifu server test /mnt/server-d nas=webdavs://nas.example.jp/warifu -o nas.password=file:nas.password",
         ],
         "catalog" => &[
             "warifu catalog move office.toml --to postgres://warifu@db.example.jp/office --catalog-option password=file:db.password",

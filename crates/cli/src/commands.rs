@@ -17,6 +17,7 @@ pub mod repair;
 pub mod restore;
 pub mod run;
 pub mod server;
+mod server_test;
 pub mod status;
 pub mod verify;
 

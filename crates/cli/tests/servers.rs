@@ -295,3 +295,54 @@ fn a_missing_or_foreign_catalogue_is_told() {
     world.write("office.db", noise(10_000));
     world.ends(9, ["ls", "office.toml"]);
 }
+
+#[test]
+fn places_are_tried_out_before_a_vault_is_trusted_to_them() {
+    let world = World::new();
+    world.write("full/file.txt", "of somebody else");
+    let link = world.path("again");
+    std::os::unix::fs::symlink(world.path("new"), &link).unwrap();
+    std::fs::create_dir(world.path("new")).unwrap();
+    let tested = world.json(
+        1,
+        [
+            "server",
+            "test",
+            "--json",
+            "fit=new",
+            "taken=full",
+            "--vault",
+            "office.toml",
+        ],
+    );
+    let of = |name: &str| {
+        let all = tested.as_array().unwrap();
+        all.iter().find(|one| one["name"] == name).unwrap().clone()
+    };
+    assert_eq!(of("fit")["fit"], true);
+    assert_eq!(of("fit")["in_use"], false);
+    assert_eq!(of("fit")["durable_sync"], true);
+    assert!(of("fit")["free"].as_u64().unwrap() > 0);
+    assert_eq!(of("taken")["fit"], false);
+    assert!(of("taken")["fault"].as_str().unwrap().contains("file.txt"));
+    assert_eq!(of("shisho")["in_use"], true);
+    // Two ways to one place.
+    let out = world.run(["server", "test", "one=new", "two=again"]);
+    let said = text(&out.stdout);
+    assert_eq!(out.status.code(), Some(3), "{said}");
+    assert!(said.contains("the same place as two"), "{said}");
+    // The servers of the vault hold what they held.
+    world.write("a.txt", "text");
+    world.ok(["put", "office.toml", "a.txt", "/"]);
+    world.ok(["server", "test", "--vault", "office.toml"]);
+    assert_eq!(world.ok(["cat", "office.toml", "/a.txt"]), "text");
+    // The place that was tried out can be a server.
+    world.ok(["server", "replace", "office.toml", "shisho", "new", "--yes"]);
+    let out = world.run(["server", "test", "nobody=sftp://127.0.0.1:1/x"]);
+    let said = text(&out.stdout);
+    assert_eq!(out.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("not fit") && said.contains("Next: "),
+        "{said}"
+    );
+}

@@ -38,6 +38,7 @@ mod relocate;
 mod replace;
 mod rewrite;
 mod syslog;
+mod trial;
 mod vault_file;
 
 pub use audit_log::{CopyCheck, CopyDifference, LogCheck, LogFault, LogFilter, OfFile};
@@ -50,6 +51,7 @@ pub use rebuild::Rebuilt;
 pub use relocate::{Relocated, RelocationPlan, RelocationProgress};
 pub use replace::ReplacePlan;
 pub use syslog::SyslogTarget;
+pub use trial::{Trial, try_place, try_server};
 pub use vault_file::{
     FORMAT, MemoryRule, Problem, Retention, SaveDurability, ServerEntry, VaultFile, VaultFileError,
 };

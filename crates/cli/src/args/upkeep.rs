@@ -46,12 +46,30 @@ pub enum ServerCommand {
     List(ServerList),
     /// Give a lost server's seat a new, empty place, and fill it.
     Replace(ServerReplace),
+    /// Try out whether places are fit to be servers.
+    Test(ServerTest),
 }
 
 #[derive(Args, Debug)]
 pub struct ServerList {
     /// The vault file.
     pub vault: PathBuf,
+    /// Print the result as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct ServerTest {
+    /// The places: folders or store URLs; NAME=URL gives one a name.
+    #[arg(required_unless_present = "vault")]
+    pub servers: Vec<String>,
+    /// Where a password or key is: NAME.FIELD=VALUE, as for init.
+    #[arg(short = 'o', long, value_name = "NAME.FIELD=VALUE")]
+    pub server_option: Vec<String>,
+    /// Try out the servers of this vault, too.
+    #[arg(long, value_name = "VAULT")]
+    pub vault: Option<PathBuf>,
     /// Print the result as JSON.
     #[arg(long)]
     pub json: bool,

@@ -5,6 +5,7 @@ use warifu::{NewServer, OpenOptions, RepairOptions, ReplacePlan, VaultFile};
 
 use super::init::set_option;
 use super::repair::{self, JsonRepair};
+use super::server_test;
 use super::{Done, with_vault, with_vault_opened};
 use crate::args::{Server, ServerCommand, ServerList, ServerReplace};
 use crate::exit::Exit;
@@ -16,6 +17,7 @@ pub async fn run(args: Server) -> Done {
     match args.command {
         ServerCommand::List(args) => list(args).await,
         ServerCommand::Replace(args) => replace(args).await,
+        ServerCommand::Test(args) => server_test::run(args).await,
     }
 }
 

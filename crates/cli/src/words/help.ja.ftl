@@ -73,6 +73,10 @@ help-verify = すべてのサーバの割符を検査し、異常の場所と種
 help-server = 割符サーバを一覧し、失われたサーバを取り替えます
     .command = 割符サーバについてのコマンド
 help-server-list = 割符サーバを一覧します
+help-server-test = 割符サーバに使える場所かどうかを試します
+    .servers = 場所: フォルダまたは URL。名前=URL で名前を付けられます
+    .server_option = パスワードや鍵の場所: 名前.項目=値（init と同じ）
+    .vault = この保管庫の割符サーバも試します
 help-server-replace = 失われたサーバの席に新しい空の場所を与え、割符で満たします
     .name = 保管庫ファイルにあるサーバの名前
     .url = 新しい場所（空のフォルダまたは URL）
