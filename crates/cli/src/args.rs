@@ -329,6 +329,9 @@ pub struct Status {
     /// Instead of the servers, show which drives are mounted, and who has which files open for writing or locked.
     #[arg(long)]
     pub open_files: bool,
+    /// Print numbers in the text format of Prometheus, for node_exporter's textfile collector.
+    #[arg(long, conflicts_with_all = ["open_files", "json"])]
+    pub metrics: bool,
     /// Print the result as JSON.
     #[arg(long)]
     pub json: bool,

@@ -9,6 +9,7 @@ pub mod history;
 pub mod init;
 pub mod loose;
 pub mod manpages;
+mod metrics;
 pub mod mount;
 pub mod open_files;
 pub mod quickstart;

@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::os::unix::net::UnixDatagram;
@@ -9,7 +10,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{WARIFU, World, can_mount, text};
+use common::{WARIFU, World, can_mount, noise, text};
 
 fn project(path: &str) -> String {
     format!("{}/../../{path}", env!("CARGO_MANIFEST_DIR"))
@@ -244,6 +245,8 @@ fn the_debian_package_holds_all_that_a_machine_needs() {
         "usr/bin/warifu",
         "usr/sbin/mount.fuse.warifu",
         "lib/systemd/system/warifu@.service",
+        "lib/systemd/system/warifu-metrics@.service",
+        "lib/systemd/system/warifu-metrics@.timer",
         "usr/share/man/man1/warifu.1.gz",
         "usr/share/man/ja/man1/warifu-mount.1.gz",
         "usr/share/bash-completion/completions/warifu",
@@ -257,4 +260,69 @@ fn the_debian_package_holds_all_that_a_machine_needs() {
         .output()
         .unwrap();
     assert!(version.status.success(), "{}", text(&version.stderr));
+}
+
+#[test]
+fn metrics_are_written_as_the_timer_does_it_and_old_ones_do_not_stay() {
+    let world = World::new();
+    world.away("b");
+    world.write("weak.bin", noise(5000));
+    world.run(["put", "office.toml", "weak.bin", "/"]);
+    let unit = fs::read_to_string(project("dist/systemd/warifu-metrics@.service")).unwrap();
+    let line = unit
+        .lines()
+        .find_map(|line| line.strip_prefix("ExecStart=/bin/sh -c '"));
+    let script = line
+        .and_then(|line| line.strip_suffix('\''))
+        .unwrap()
+        .replace("%i", "office")
+        .replace("${INTO}", world.dir().to_str().unwrap())
+        .replace("/usr/bin/warifu", WARIFU)
+        .replace(
+            "/etc/warifu/office.toml",
+            world.path("office.toml").to_str().unwrap(),
+        );
+    let write = || {
+        Command::new("/bin/sh")
+            .args(["-c", &script])
+            .status()
+            .unwrap()
+            .success()
+    };
+    assert!(write());
+    let page = fs::read_to_string(world.path("warifu-office.prom")).unwrap();
+    let mut told = BTreeMap::new();
+    for line in page.lines().filter(|line| !line.starts_with('#')) {
+        let (what, value) = line.rsplit_once(' ').unwrap();
+        let _: f64 = value.parse().unwrap();
+        let name = what.split('{').next().unwrap();
+        for said in ["# HELP", "# TYPE"] {
+            assert!(
+                page.contains(&format!("{said} {name} ")),
+                "{name} has no {said}"
+            );
+        }
+        assert!(
+            told.insert(what.to_owned(), value.to_owned()).is_none(),
+            "{what} twice"
+        );
+    }
+    let office = |name: &str| told[&format!("warifu_{name}{{vault=\"office\"}}")].clone();
+    assert_eq!(
+        [
+            office("files"),
+            office("spare_servers"),
+            office("weak_files")
+        ],
+        ["1", "0", "1"]
+    );
+    let shisho =
+        |name: &str| told[&format!("warifu_{name}{{vault=\"office\",server=\"shisho\"}}")].clone();
+    assert_eq!(shisho("server_up"), "0");
+    assert!(shisho("server_owed_shares").parse::<f64>().unwrap() > 0.0);
+    assert!(!world.path("warifu-office.prom.part").exists());
+    // With nothing to tell, there is nothing.
+    fs::rename(world.path("office.toml"), world.path("elsewhere.toml")).unwrap();
+    assert!(!write());
+    assert!(!world.path("warifu-office.prom").exists());
 }

@@ -8,7 +8,7 @@ use warifu::{
 };
 
 use super::open_files::open_files;
-use super::{Done, with_vault};
+use super::{Done, metrics, with_vault};
 use crate::args;
 use crate::exit::Exit;
 use crate::failure::{Failure, fault};
@@ -94,14 +94,23 @@ pub async fn status(args: args::Status) -> Done {
         if args.open_files {
             return open_files(&warifu, args.json).await;
         }
-        let names = if args.json { usize::MAX } else { NAMED };
+        let names = match (args.metrics, args.json) {
+            (true, _) => 0,
+            (false, true) => usize::MAX,
+            (false, false) => NAMED,
+        };
         let status = warifu
             .vault()
             .status_with(warifu.context(), names)
             .await
             .map_err(|error| Failure::vault(&error, &say!("the-vault")))?;
         let problems = problems(&status);
-        if args.json {
+        if args.metrics {
+            let name = warifu.path().file_stem().unwrap_or_default();
+            print(&metrics::text(&name.to_string_lossy(), &status))?;
+            // What is wrong is in the numbers.
+            return Ok(Exit::Ok);
+        } else if args.json {
             json(&json_status(&status, &problems))?;
         } else {
             show(&warifu, &status, &problems)?;
