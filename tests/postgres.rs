@@ -6,10 +6,15 @@ use std::io::{Read as _, Seek as _, Write as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use warifu_testkit::proxy::Proxy;
 use warifu_testkit::servers::{Postgres, PostgresOptions};
 use warifu_tests::{Rig, can_mount, must, noise, run, said, wait_until, warifu};
 
 fn rig(server: &Postgres) -> Rig {
+    rig_at(server.url("warifu"))
+}
+
+fn rig_at(url: String) -> Rig {
     let scratch = tempfile::Builder::new()
         .prefix("warifu-journey-")
         .tempdir()
@@ -17,7 +22,7 @@ fn rig(server: &Postgres) -> Rig {
     let servers = (1..=3)
         .map(|number| scratch.path().join(format!("server-{number}")))
         .collect();
-    let catalog = ["--catalog".to_owned(), server.url("warifu")];
+    let catalog = ["--catalog".to_owned(), url];
     Rig::with_arguments(scratch, 2, servers, &catalog)
 }
 
@@ -124,4 +129,70 @@ fn a_database_that_is_away_costs_no_work() {
         ],
     );
     assert!(listed.status.success(), "{}", said(&listed));
+}
+
+/// What takes two round trips takes twice as long as one at least, whatever else the machine does: so the quickest of some rounds tells.
+#[test]
+fn with_a_database_far_away_an_open_waits_for_one_round_trip_and_a_save_for_two() {
+    let Some(server) = start() else { return };
+    let proxy = Proxy::to(server.port());
+    let port = server.port().to_string();
+    let rig = rig_at(
+        server
+            .url("warifu")
+            .replace(&port, &proxy.port().to_string()),
+    );
+    rig.mount();
+    let folder = rig.drive.join("福祉部");
+    fs::create_dir(&folder).unwrap();
+    let path = folder.join("申請書.docx");
+    fs::write(&path, noise(17_003, 1)).unwrap();
+
+    let away = Duration::from_millis(40);
+    proxy.set_delay(away / 2);
+    let (mut opened, mut saved) = (Duration::MAX, Duration::MAX);
+    for round in 0..15 {
+        // The kernel knows the path, as after a click on a folder.
+        fs::metadata(&path).unwrap();
+        let begun = Instant::now();
+        let mut file = fs::File::options().write(true).open(&path).unwrap();
+        opened = opened.min(begun.elapsed());
+        let begun = Instant::now();
+        file.write_all(&noise(17_003, round)).unwrap();
+        drop(file);
+        saved = saved.min(begun.elapsed());
+    }
+    proxy.set_delay(Duration::ZERO);
+    assert!(
+        opened < 2 * away,
+        "an open took {opened:?} of {away:?} each"
+    );
+    assert!(saved < 3 * away, "a save took {saved:?} of {away:?} each");
+    assert!(opened >= away && saved >= away, "the proxy is on the way");
+    assert_eq!(fs::read(&path).unwrap(), noise(17_003, 14));
+    rig.unmount_cleanly();
+}
+
+/// A drive of an older warifu would go on leaving out what is new. Here the catalogue only says that it is of an older schema.
+#[test]
+fn a_catalogue_is_not_brought_up_to_date_under_a_drive() {
+    let Some(server) = start() else { return };
+    let rig = rig(&server);
+    rig.mount();
+    let schema = || server.ask("SELECT schema FROM warifu.vault");
+    let newest = schema();
+    server.ask("UPDATE warifu.vault SET schema = schema - 1");
+    let list = [OsStr::new("ls"), rig.vault.as_os_str()];
+    let refused = run(warifu(), list);
+    assert_eq!(refused.status.code(), Some(1), "{}", said(&refused));
+    let told = said(&refused);
+    let drive = rig.drive.display().to_string();
+    assert!(
+        told.contains("older warifu") && told.contains(&drive),
+        "{told}"
+    );
+    fs::write(rig.drive.join("x"), "the drive goes on").unwrap();
+    rig.unmount_cleanly();
+    must(warifu(), list);
+    assert_eq!(schema(), newest);
 }

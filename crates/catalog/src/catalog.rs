@@ -85,7 +85,7 @@ impl SqliteCatalog {
             let found = schema::check(&conn, &key)?;
             files::use_wal(&conn)?;
             if found < schema::SCHEMA {
-                schema::upgrade(&conn)?;
+                schema::upgrade(&conn, &key)?;
             }
             Self::start(path, conn, key)
         };

@@ -211,11 +211,18 @@ pub(crate) fn create(conn: &Connection, key: &CatalogKey, now: Timestamp) -> Out
 }
 
 /// Makes a catalogue of an older schema one of today. What was in it before there was a journal goes there by a checkpoint.
-pub(crate) fn upgrade(conn: &Connection) -> Outcome<()> {
+pub(crate) fn upgrade(conn: &Connection, key: &CatalogKey) -> Outcome<()> {
     let tx = rusqlite::Transaction::new_unchecked(conn, rusqlite::TransactionBehavior::Immediate)?;
     let found: u32 = tx.query_row("SELECT schema FROM vault WHERE id = 1", [], |row| {
         row.get(0)
     })?;
+    if (4..SCHEMA).contains(&found) {
+        // They are of an older warifu, which would go on leaving out what is new.
+        let drives = sessions::mounted(&tx, key)?;
+        if !drives.is_empty() {
+            return Err(CatalogError::Mounted { drives }.into());
+        }
+    }
     if found == 1 {
         tx.execute_batch(JOURNAL_TABLES)?;
         tx.execute_batch(&triggers_of(|table| table != "past"))?;

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use rusqlite::{Row, params};
+use rusqlite::{Connection, Row, params};
 use warifu_core::head::Timestamp;
 use warifu_core::keys::{CatalogKey, Field};
 use warifu_vault::node::NodeId;
@@ -355,6 +355,21 @@ fn hold(tx: &Tx<'_>, opened: &[Hold], closed: &[u64]) -> Outcome<()> {
         )?;
     }
     Ok(())
+}
+
+/// Where drives are mounted at the moment: machine and folder, the oldest first.
+pub(crate) fn mounted(conn: &Connection, key: &CatalogKey) -> Outcome<Vec<String>> {
+    let Moment { boot, now } = Moment::now()?;
+    let text = "SELECT id, pid, since, since_ns, sealed FROM session WHERE boot = ?1 AND until > ?2 ORDER BY since, since_ns";
+    let mut statement = conn.prepare(text)?;
+    let mut rows = statement.query(params![boot, now])?;
+    let mut drives = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (id, sealed): ([u8; 16], Vec<u8>) = (row.get(0)?, row.get(4)?);
+        let info = open_info(key, &id, row.get(1)?, time(row, 2)?, &sealed)?;
+        drives.push(format!("{}:{}", info.host, info.place));
+    }
+    Ok(drives)
 }
 
 fn info_of(

@@ -17,6 +17,7 @@ use warifu_vault::node::{NodeId, NodeKind};
 use warifu_vault::seam::catalog::{
     Catalog, CatalogError, Commit, Durability, ExtentRecord, IndexSet, Intent, NewNode, XattrMode,
 };
+use warifu_vault::seam::sessions::SessionInfo;
 
 const ROOT: NodeId = NodeId::ROOT;
 
@@ -217,6 +218,39 @@ async fn a_catalogue_of_schema_3_is_brought_up_to_date() {
                 .is_empty()
         );
     }
+}
+
+/// The drives that are mounted are of the older warifu, and would go on leaving out what is new.
+#[tokio::test]
+async fn a_catalogue_in_use_is_not_brought_up_to_date() {
+    let (dir, catalog) = new_catalog();
+    make(&catalog, "x", Durability::Now).await.unwrap();
+    let info = SessionInfo {
+        actor: "佐藤".into(),
+        host: "madoguchi-3".into(),
+        place: "/mnt/office".into(),
+        pid: 1,
+        since: Timestamp { secs: 1, nanos: 0 },
+    };
+    let sessions = catalog.sessions().unwrap();
+    let lease = Duration::from_secs(600);
+    sessions.begin_session(&info, lease).await.unwrap();
+    let path = dir.path().join("catalog.db");
+    let conn = Connection::open(&path).unwrap();
+    conn.execute_batch(common::WITHOUT_PAST).unwrap();
+    conn.execute_batch("UPDATE vault SET schema = 4").unwrap();
+    drop(conn);
+    let refused = SqliteCatalog::open(&path, key(1)).unwrap_err();
+    assert!(
+        matches!(&refused, CatalogError::Mounted { drives } if drives == &["madoguchi-3:/mnt/office"]),
+        "{refused}"
+    );
+    let conn = Connection::open(&path).unwrap();
+    let schema = conn.query_row("SELECT schema FROM vault", [], |row| row.get::<_, i64>(0));
+    assert_eq!(schema.unwrap(), 4, "nothing was done");
+    conn.execute_batch("DELETE FROM session").unwrap();
+    drop(conn);
+    SqliteCatalog::open(&path, key(1)).unwrap();
 }
 
 #[tokio::test]

@@ -187,7 +187,7 @@ fn forget(drive: &Drive, notifier: &Notifier, node: NodeId) -> std::io::Result<(
     let mut from = -1;
     if let Some(open) = drive.open.node(node) {
         // Somebody may have set such a bit elsewhere.
-        open.set_id.store(true, Ordering::Relaxed);
+        open.set_id.doubt();
         if open.paged.load(Ordering::Relaxed) {
             from = 0;
         }

@@ -109,6 +109,7 @@ fn catalog_errno(error: &CatalogError) -> Errno {
         | CatalogError::Conflict { .. }
         | CatalogError::Lapsed
         | CatalogError::Newer { .. }
+        | CatalogError::Mounted { .. }
         | CatalogError::Damaged { .. }
         | CatalogError::Failed { .. } => Errno::EIO,
         _ => Errno::EIO,
@@ -206,6 +207,10 @@ mod tests {
             ),
             (
                 VaultError::Catalog(CatalogError::Newer { found: 2, known: 1 }),
+                libc::EIO,
+            ),
+            (
+                VaultError::Catalog(CatalogError::Mounted { drives: Vec::new() }),
                 libc::EIO,
             ),
             (

@@ -17,7 +17,7 @@ use crate::attrs::{file_attr, has_set_id, ino, without_set_id};
 use crate::caller::Caller;
 use crate::drive::{Answer, Drive};
 use crate::errno::Refusal;
-use crate::open::OpenFile;
+use crate::open::{OpenFile, Opening};
 
 /// The block size in which room is counted.
 pub(crate) const ROOM_BLOCK: u32 = 4096;
@@ -84,12 +84,24 @@ impl Drive {
             truncate: false,
             ..access
         };
-        let handle = self.vault.open(&context, node, kept).await?;
+        let opening = self.open.begin(node);
+        let since = opening.node.set_id.look();
+        let handle = match self.vault.open(&context, node, kept).await {
+            Ok(handle) => handle,
+            Err(error) => {
+                if opening.give_up() {
+                    self.drop_pages(node).await;
+                }
+                return Err(error.into());
+            }
+        };
         if let Some(attr) = handle.opened() {
             self.catch_up(&file_attr(attr));
+            // So the first write need not ask.
+            opening.node.set_id.looked(since, has_set_id(attr.mode));
         }
         let runs = flags & FMODE_EXEC != 0;
-        let (opened, file) = self.keep((handle, runs), context, access);
+        let (opened, file) = self.keep(opening, (handle, runs), context, access);
         if access.truncate {
             let emptied = self.empty(&file, caller).await;
             self.changed();
@@ -119,13 +131,19 @@ impl Drive {
             .open
             .node(node)
             .filter(|open| open.paged.load(Ordering::Relaxed));
-        let (Some(_), Some(notifier)) = (mapped, self.notifier()) else {
+        if mapped.is_some() {
+            self.drop_pages(node).await;
+        }
+    }
+
+    async fn drop_pages(&self, node: NodeId) {
+        let Some(notifier) = self.notifier() else {
             return;
         };
         // The kernel waits for its writes, which come to us.
         let told = tokio::task::spawn_blocking(move || notifier.inval_inode(ino(node), 0, 0)).await;
         if let Ok(Err(error)) = told {
-            tracing::warn!(node = node.0, %error, "the kernel did not write back the pages of a file that is opened again");
+            tracing::warn!(node = node.0, %error, "the kernel did not write back and drop the pages of a file");
         }
     }
 
@@ -158,10 +176,10 @@ impl Drive {
                         return Err(refusal);
                     }
                 };
-                let (opened, file) = self.keep((handle, false), context, new);
-                file.node
-                    .set_id
-                    .store(has_set_id(attr.mode), Ordering::Relaxed);
+                let opening = self.open.begin(attr.node);
+                let bits = &opening.node.set_id;
+                bits.looked(bits.look(), has_set_id(attr.mode));
+                let (opened, _) = self.keep(opening, (handle, false), context, new);
                 self.changed();
                 Ok((attr, opened))
             }
@@ -174,11 +192,12 @@ impl Drive {
 
     fn keep(
         &self,
+        opening: Opening<'_>,
         (handle, runs): (FileHandle, bool),
         opener: Context,
         access: Access,
     ) -> (Opened, Arc<OpenFile>) {
-        let (number, file) = self.open.keep_file(handle, opener, runs);
+        let (number, file) = self.open.keep_file(opening, (handle, runs), opener);
         let mut flags = FopenFlags::empty();
         if self.direct.load(Ordering::Relaxed) {
             flags |= FopenFlags::FOPEN_DIRECT_IO | FopenFlags::FOPEN_PARALLEL_DIRECT_WRITES;
@@ -227,7 +246,7 @@ impl Drive {
         }
         let file = self.open.file(number).ok()?;
         // The kernel asks for it with every write of an ordinary user.
-        if at.kill_set_id && file.node.set_id.load(Ordering::Relaxed) {
+        if at.kill_set_id && file.node.set_id.is_possible() {
             return None;
         }
         // Whether a lock is still good may have to be asked.
@@ -272,9 +291,11 @@ impl Drive {
 
     /// Takes away the set-id bits of a file that somebody changed who may not keep them.
     async fn drop_set_id(&self, file: &OpenFile, caller: Caller) -> Answer<()> {
-        if caller.keeps_set_id() || !file.node.set_id.load(Ordering::Relaxed) {
+        let bits = &file.node.set_id;
+        if caller.keeps_set_id() || !bits.is_possible() {
             return Ok(());
         }
+        let since = bits.look();
         let mut attr = file.handle.attr().await?;
         if let Some(mode) = without_set_id(attr.mode) {
             let change = AttrChange {
@@ -286,9 +307,7 @@ impl Drive {
                 .set_attr(&file.opener, attr.node, &change)
                 .await?;
         }
-        file.node
-            .set_id
-            .store(has_set_id(attr.mode), Ordering::Relaxed);
+        bits.looked(since, has_set_id(attr.mode));
         Ok(())
     }
 

@@ -1,7 +1,5 @@
 //! Names and attributes: what needs the catalogue only.
 
-use std::sync::atomic::Ordering;
-
 use fuser::{Errno, RenameFlags};
 use warifu_vault::node::{Attr, Name, NodeId, NodeKind};
 use warifu_vault::seam::catalog::RenameMode;
@@ -71,8 +69,10 @@ impl Drive {
             if let Some(mode) = change.mode {
                 self.acl_follows(&context, node, mode).await?;
             }
-            if let (Some(open), Some(mode)) = (self.open.node(node), change.mode) {
-                open.set_id.store(has_set_id(mode), Ordering::Relaxed);
+            if let (Some(open), Some(mode)) = (self.open.node(node), change.mode)
+                && has_set_id(mode)
+            {
+                open.set_id.doubt();
             }
             attr = Some(changed);
         }

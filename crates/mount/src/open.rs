@@ -20,8 +20,8 @@ pub(crate) struct OpenNode {
     pub(crate) paged: AtomicBool,
     /// Pages of mappings that the kernel has written back; it may use any handle for that.
     pub(crate) written_back: WrittenBack,
-    /// The file may have set-id bits, which the next write of an ordinary user takes away. True until somebody looked.
-    pub(crate) set_id: AtomicBool,
+    /// Whether it may have set-id bits.
+    pub(crate) set_id: SetId,
     /// How many programs run from the file.
     running: AtomicU64,
 }
@@ -33,14 +33,86 @@ impl OpenNode {
     }
 }
 
+/// Whether a file may have set-id bits, which the next write of an ordinary user takes away. It may until somebody has looked, and again
+/// whenever somebody may have set one since the look *began*: what a look finds may be older than that.
+#[derive(Debug)]
+pub(crate) struct SetId {
+    /// Counts the moments from which on there may be one.
+    doubts: AtomicU64,
+    /// The last of them that a look has cleared away.
+    cleared: AtomicU64,
+}
+
+impl Default for SetId {
+    fn default() -> Self {
+        Self {
+            doubts: AtomicU64::new(1),
+            cleared: AtomicU64::new(0),
+        }
+    }
+}
+
+impl SetId {
+    /// Whether there may be one.
+    pub(crate) fn is_possible(&self) -> bool {
+        self.cleared.load(Ordering::Acquire) != self.doubts.load(Ordering::Acquire)
+    }
+
+    /// From now on there may be one.
+    pub(crate) fn doubt(&self) {
+        self.doubts.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// To be called before the catalogue is asked; what it gives is for [`looked`](Self::looked).
+    pub(crate) fn look(&self) -> u64 {
+        self.doubts.load(Ordering::Acquire)
+    }
+
+    /// What a look has found that began at `since`.
+    pub(crate) fn looked(&self, since: u64, found: bool) {
+        if found {
+            self.doubt();
+        } else {
+            self.cleared.fetch_max(since, Ordering::AcqRel);
+        }
+    }
+}
+
 impl Default for OpenNode {
     fn default() -> Self {
         Self {
             handles: AtomicU64::new(0),
             paged: AtomicBool::new(false),
             written_back: WrittenBack::default(),
-            set_id: AtomicBool::new(true),
+            set_id: SetId::default(),
             running: AtomicU64::new(0),
+        }
+    }
+}
+
+/// A handle that is about to be opened, or was not, when this is dropped. It is counted from before the catalogue is asked, so that whoever
+/// changes the file meanwhile finds it.
+#[derive(Debug)]
+pub(crate) struct Opening<'a> {
+    open: &'a Open,
+    id: NodeId,
+    pub(crate) node: Arc<OpenNode>,
+    kept: bool,
+}
+
+impl Opening<'_> {
+    /// Ends what was not opened. Says whether the pages of the file are to be dropped: it was closed meanwhile, and this was taken for one more
+    /// handle then.
+    pub(crate) fn give_up(mut self) -> bool {
+        self.kept = true;
+        self.open.let_go_of(self.id, &self.node) && self.node.paged.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Opening<'_> {
+    fn drop(&mut self) {
+        if !self.kept {
+            self.open.let_go_of(self.id, &self.node);
         }
     }
 }
@@ -105,23 +177,42 @@ impl Open {
         self.next.fetch_add(1, Ordering::Relaxed) + 1
     }
 
+    /// Counts a handle that is about to be opened.
+    pub(crate) fn begin(&self, id: NodeId) -> Opening<'_> {
+        let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        let node = Arc::clone(nodes.entry(id).or_default());
+        node.handles.fetch_add(1, Ordering::Relaxed);
+        Opening {
+            open: self,
+            id,
+            node,
+            kept: false,
+        }
+    }
+
+    /// Ends the counting of a handle. Says whether it was the last one of its file.
+    fn let_go_of(&self, id: NodeId, node: &OpenNode) -> bool {
+        let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = node.handles.fetch_sub(1, Ordering::Relaxed) == 1;
+        if last {
+            nodes.remove(&id);
+        }
+        last
+    }
+
     /// Keeps an open file and gives it its number. `runs` tells that it was opened to run it.
     pub(crate) fn keep_file(
         &self,
-        handle: FileHandle,
+        mut opening: Opening<'_>,
+        (handle, runs): (FileHandle, bool),
         opener: Context,
-        runs: bool,
     ) -> (u64, Arc<OpenFile>) {
-        let node = {
-            let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
-            let node = Arc::clone(nodes.entry(handle.node()).or_default());
-            node.handles.fetch_add(1, Ordering::Relaxed);
-            node.running.fetch_add(u64::from(runs), Ordering::Relaxed);
-            node
-        };
+        opening.kept = true;
+        let runs_of_it = &opening.node.running;
+        runs_of_it.fetch_add(u64::from(runs), Ordering::Relaxed);
         let file = Arc::new(OpenFile {
             handle,
-            node,
+            node: Arc::clone(&opening.node),
             changers: Changers::default(),
             lockers: Mutex::default(),
             runs,
@@ -153,13 +244,9 @@ impl Open {
             .unwrap_or_else(PoisonError::into_inner)
             .remove(&number)
             .ok_or(Errno::EBADF)?;
-        let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
         let runs = u64::from(file.runs);
         file.node.running.fetch_sub(runs, Ordering::Relaxed);
-        let last = file.node.handles.fetch_sub(1, Ordering::Relaxed) == 1;
-        if last {
-            nodes.remove(&file.handle.node());
-        }
+        let last = self.let_go_of(file.handle.node(), &file.node);
         Ok((file, last))
     }
 
@@ -220,5 +307,36 @@ impl Open {
             .write()
             .unwrap_or_else(PoisonError::into_inner)
             .remove(&number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_look_clears_no_doubt_that_came_after_it_began() {
+        let bits = SetId::default();
+        assert!(bits.is_possible(), "nobody has looked");
+        bits.looked(bits.look(), false);
+        assert!(!bits.is_possible());
+        let since = bits.look();
+        bits.doubt();
+        bits.looked(since, false);
+        assert!(bits.is_possible(), "somebody set one since");
+        bits.looked(bits.look(), true);
+        assert!(bits.is_possible());
+        bits.looked(bits.look(), false);
+        assert!(!bits.is_possible());
+    }
+
+    #[test]
+    fn an_opening_that_fails_leaves_nothing() {
+        let open = Open::default();
+        let (one, other) = (open.begin(NodeId(7)), open.begin(NodeId(7)));
+        drop(one);
+        assert!(open.node(NodeId(7)).is_some());
+        drop(other);
+        assert!(open.node(NodeId(7)).is_none());
     }
 }

@@ -5,6 +5,7 @@ mod rig;
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -512,4 +513,51 @@ os._exit(0)";
         .into_iter()
         .find(|path| path.to_string_lossy().contains("conflict"));
     assert_eq!(fs::read_to_string(copy.unwrap()).unwrap(), "MINE! version");
+}
+
+/// Everybody but root is an ordinary user: each document would be asked for once more when its first byte is written.
+#[test]
+fn the_first_write_of_an_ordinary_user_asks_the_catalogue_nothing() {
+    let Some(rig) = Rig::new() else { return };
+    let (there, line) = rig.machine_on_a_line("there");
+    fs::write(there.at("f"), "x").unwrap();
+    let open_to_all = fs::Permissions::from_mode(0o777);
+    fs::set_permissions(there.at("f"), open_to_all.clone()).unwrap();
+    for folder in [rig.dir.path(), &there.dir] {
+        fs::set_permissions(folder, open_to_all.clone()).unwrap();
+    }
+    // A shell would close a copy of the descriptor after each line, and so save.
+    let script = "import os, sys
+file = os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND)
+print('OPENED', flush=True)
+sys.stdin.readline()
+os.write(file, b'a')
+print('WRITTEN', flush=True)
+sys.stdin.readline()";
+    let mut program = Command::new("python3")
+        .args(["-c", script])
+        .arg(there.at("f"))
+        .uid(65_534)
+        .gid(65_534)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(program.stdout.take().unwrap());
+    let mut heard = |what: &str| {
+        let found = said.by_ref().lines().any(|line| line.unwrap() == what);
+        assert!(found, "{what}");
+    };
+    heard("OPENED");
+    line.answer_after(Duration::from_secs(3));
+    let begun = Instant::now();
+    let mut stdin = program.stdin.take().unwrap();
+    stdin.write_all(b"go\n").unwrap();
+    heard("WRITTEN");
+    let took = begun.elapsed();
+    line.answer_after(Duration::ZERO);
+    assert!(took < Duration::from_secs(2), "it took {took:?}");
+    drop(stdin);
+    assert!(program.wait().unwrap().success());
+    assert_eq!(fs::read(there.at("f")).unwrap(), b"xa");
 }

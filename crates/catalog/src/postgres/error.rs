@@ -4,6 +4,7 @@ use tokio_postgres::error::{DbError, SqlState};
 use warifu_core::ids::VersionNo;
 use warifu_vault::seam::catalog::CatalogError;
 
+use super::schema::SCHEMA;
 use crate::error::{Fail, Fate};
 
 /// What the functions look for, in the words of [`CatalogError::NotFound`].
@@ -117,6 +118,22 @@ fn of_database(error: &DbError) -> CatalogError {
             detail: error.message().to_owned(),
         },
         "WF013" => CatalogError::SessionEnded,
+        "WF014" => match error.message().parse() {
+            Ok(found) => CatalogError::Newer {
+                found,
+                known: SCHEMA as u32,
+            },
+            Err(_) => CatalogError::Failed {
+                detail: said(error),
+            },
+        },
+        // A function, a table, a column or the schema itself.
+        "42883" | "42P01" | "42703" | "3F000" => CatalogError::Failed {
+            detail: format!(
+                "what this warifu needs is not in the database, which another version of warifu may have changed, or somebody by hand: {}",
+                said(error)
+            ),
+        },
         "23505" if matches!(error.constraint(), Some("entry_pkey" | "intent_pkey")) => {
             CatalogError::Exists
         }

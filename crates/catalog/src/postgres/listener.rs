@@ -1,7 +1,8 @@
 //! [`Listener`]: a connection of its own on which the database tells that something changed.
 //!
-//! What changed is read elsewhere: so nothing is lost with this connection but time.
+//! What changed is read elsewhere: so nothing is lost with this connection but time. Having it to itself, a session renews its lease on it.
 
+use std::fmt;
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -9,11 +10,11 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use tokio_postgres::AsyncMessage;
+use tokio_postgres::{AsyncMessage, Client, Row};
 
 use super::error::no_answer;
-use super::pool::Pool;
-use crate::error::{Fail, Outcome};
+use super::pool::{Pool, Value};
+use crate::error::{Fail, Fate, Outcome};
 
 /// When nothing was heard for so long, it is looked all the same.
 const LOOK_ANYWAY: Duration = Duration::from_secs(5);
@@ -35,9 +36,31 @@ const PROBED: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) struct Listener {
     heard: watch::Receiver<Heard>,
+    line: Arc<Line>,
     /// How much of it was waited for, and when that was.
     seen: Mutex<(u64, Option<Instant>)>,
     task: JoinHandle<()>,
+}
+
+/// The connection itself, while there is one.
+#[derive(Default)]
+struct Line(Mutex<Option<Arc<Client>>>);
+
+impl Line {
+    fn set(&self, client: Option<Arc<Client>>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = client;
+    }
+
+    fn get(&self) -> Option<Arc<Client>> {
+        let line = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        line.clone().filter(|client| !client.is_closed())
+    }
+}
+
+impl fmt::Debug for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Line").finish_non_exhaustive()
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -56,19 +79,34 @@ impl Drop for Listener {
 impl Listener {
     pub(super) fn start(pool: Arc<Pool>) -> Self {
         let (told, heard) = watch::channel(Heard::default());
+        let line = Arc::new(Line::default());
+        let for_task = Arc::clone(&line);
         let task = tokio::spawn(async move {
             loop {
-                if let Err(fail) = listen(&pool, &told).await {
+                if let Err(fail) = listen(&pool, &told, &for_task).await {
                     tracing::debug!(error = %fail.error, "the database's notices are not heard at the moment; trying again");
                 }
+                for_task.set(None);
                 told.send_modify(|heard| heard.listening = false);
                 tokio::time::sleep(AGAIN).await;
             }
         });
         Self {
             heard,
+            line,
             seen: Mutex::default(),
             task,
+        }
+    }
+
+    /// Asks something on this connection; `None` where there is none at the moment, or it does not answer.
+    pub(super) async fn ask(&self, sql: &str, values: &[Value<'_>]) -> Option<Outcome<Vec<Row>>> {
+        let client = self.line.get()?;
+        let answer = tokio::time::timeout(PROBED, client.query(sql, values)).await;
+        let answer = answer.ok()?.map_err(Fail::from);
+        match answer {
+            Err(fail) if fail.fate != Fate::Answered => None,
+            answered => Some(answered),
         }
     }
 
@@ -93,8 +131,9 @@ impl Listener {
 }
 
 /// Listens until the connection breaks.
-async fn listen(pool: &Pool, told: &watch::Sender<Heard>) -> Outcome<()> {
+async fn listen(pool: &Pool, told: &watch::Sender<Heard>, line: &Line) -> Outcome<()> {
     let (client, mut connection) = pool.dial().await?;
+    let client = Arc::new(client);
     let hear = async {
         loop {
             match poll_fn(|context| connection.poll_message(context)).await {
@@ -108,9 +147,9 @@ async fn listen(pool: &Pool, told: &watch::Sender<Heard>) -> Outcome<()> {
         }
     };
     let speak = async {
-        client
-            .batch_execute(&format!("LISTEN \"{}\"", pool.schema()))
-            .await?;
+        let setup = format!("{}; LISTEN \"{}\"", pool.setup(), pool.schema());
+        client.batch_execute(&setup).await?;
+        line.set(Some(Arc::clone(&client)));
         // What was told before this is looked for now.
         told.send_modify(|heard| {
             heard.listening = true;

@@ -348,6 +348,15 @@ impl Catalog for PostgresCatalog {
         Ok(self.do_begin(intent, lease).await?)
     }
 
+    async fn begin_save_of(
+        &self,
+        node: NodeId,
+        intent: &Intent,
+        lease: Duration,
+    ) -> Result<Option<About>, CatalogError> {
+        Ok(self.do_begin_of(node, intent, lease).await?)
+    }
+
     async fn extend_save(
         &self,
         save: SaveId,

@@ -1,6 +1,7 @@
 //! [`Pool`]: connections, each used by one at a time.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use warifu_vault::seam::sessions::SessionId;
 
 use super::error::{chain_of, no_answer};
 use super::options::{Encryption, PostgresLogin};
+use super::schema::SCHEMA;
 use super::tls::{Encrypted, Tls};
 use crate::error::{Fail, Fate, Outcome};
 
@@ -36,6 +38,9 @@ const IDLE_MS: u32 = 5_000;
 /// The most connections of one process. A database takes some hundreds from all.
 const MOST: usize = 8;
 
+/// So long is one kept that nothing is asked on, but for the last: hundreds of drives are mounted, and few are busy at a time.
+const SPARE: Duration = Duration::from_secs(20);
+
 /// So often is a transaction tried that the database took back.
 const ATTEMPTS: u32 = 12;
 
@@ -52,6 +57,11 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// look all the same, a little later.
 pub(super) const TELL: &str = "SELECT pg_notify(current_schema(), '')";
 
+/// Removes what was told long ago: so much at a time that those who change something keep up with it, whether drives are mounted or not.
+const TRIM: &str = "SELECT trim_notices(INTERVAL '2 minutes', 1000)";
+/// After so many changes, each of which tells of a handful of rows.
+const TRIM_EVERY: u64 = 64;
+
 /// A value for a statement.
 pub(super) type Value<'a> = &'a (dyn ToSql + Sync);
 
@@ -67,6 +77,8 @@ pub(super) struct Pool {
     idle: Mutex<Vec<Connection>>,
     /// When waiting for the database was last in vain.
     in_vain: Mutex<Option<Instant>>,
+    /// Counts changes. It begins anywhere, so that programs which change little take their turn too.
+    changes: AtomicU64,
 }
 
 /// A connection with what was prepared on it.
@@ -74,6 +86,8 @@ struct Connection {
     client: Client,
     prepared: HashMap<&'static str, Statement>,
     driver: JoinHandle<()>,
+    /// When it was last given back.
+    used: Instant,
 }
 
 impl Drop for Connection {
@@ -96,6 +110,7 @@ impl Pool {
             places: Semaphore::new(MOST),
             idle: Mutex::default(),
             in_vain: Mutex::default(),
+            changes: AtomicU64::new(u64::from(me.0[0])),
         }
     }
 
@@ -165,22 +180,27 @@ impl Pool {
             client,
             prepared: HashMap::new(),
             driver,
+            used: Instant::now(),
         };
+        connection
+            .client
+            .batch_execute(&self.setup())
+            .await
+            .map_err(Fail::from)?;
+        Ok(connection)
+    }
+
+    /// What each connection is told first.
+    pub(super) fn setup(&self) -> String {
         // Every hot query has its index. A plan made while a table was empty would read all of it for as long as it is kept.
-        let setup = format!(
+        format!(
             "SET search_path = \"{}\"; SET statement_timeout = {STATEMENT_MS}; SET lock_timeout = {LOCK_MS};
              SET idle_in_transaction_session_timeout = {IDLE_MS}; SET client_min_messages = warning; SET jit = off;
              SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan;
              SELECT set_config('synchronous_commit', 'on', FALSE) WHERE current_setting('synchronous_commit') = 'off';
-             SELECT set_config('warifu.session', '{}', FALSE)",
+             SELECT set_config('warifu.session', '{}', FALSE), set_config('warifu.schema', '{SCHEMA}', FALSE)",
             self.login.url.schema, self.me
-        );
-        connection
-            .client
-            .batch_execute(&setup)
-            .await
-            .map_err(Fail::from)?;
-        Ok(connection)
+        )
     }
 
     /// A connection of one's own.
@@ -193,7 +213,10 @@ impl Pool {
         let idle = {
             let mut idle = locked(&self.idle);
             idle.retain(|connection| !connection.client.is_closed());
-            idle.pop()
+            // The one that was used last, so that the others are seen to be too many.
+            let last = idle.pop();
+            idle.retain(|connection| connection.used.elapsed() < SPARE);
+            last
         };
         let connection = match idle {
             Some(connection) => connection,
@@ -259,6 +282,15 @@ impl Pool {
             Err(fail) if fail.fate == Fate::Broken => once().await,
             other => other,
         }
+    }
+
+    /// Several statements in one round trip, one after the other, each a transaction of its own. Never made again: one of them may have been
+    /// done.
+    pub(super) async fn write_all(&self, calls: &[Call<'_>]) -> Outcome<Vec<Vec<Row>>> {
+        self.within(ANSWER, async {
+            self.session().await?.query_all(calls).await
+        })
+        .await
     }
 
     /// One statement that is a transaction of its own. It is made again where the database took it back, and not where the connection
@@ -392,10 +424,17 @@ impl Session<'_> {
     ) -> Outcome<Vec<Row>> {
         let before = std::mem::replace(&mut self.unfinished, true);
         let (statement, tell) = (self.prepared(sql).await?, self.prepared(TELL).await?);
+        let changes = self.pool.changes.fetch_add(1, Ordering::Relaxed);
+        let trim = match changes.is_multiple_of(TRIM_EVERY) {
+            true => Some(self.prepared(TRIM).await?),
+            false => None,
+        };
         let client = &self.connection()?.client;
         let tell = async {
-            // It is sent by being asked for; nobody waits for its answer.
-            let _ = client.query(&tell, &[]).now_or_never();
+            // They are sent by being asked for; nobody waits for their answers.
+            for statement in [Some(tell), trim].into_iter().flatten() {
+                let _ = client.query(&statement, &[]).now_or_never();
+            }
         };
         let (answer, ()) = join(client.query(&statement, values), tell).await;
         self.unfinished = before || is_of_standby(&answer);
@@ -417,7 +456,7 @@ impl Session<'_> {
                 .map(|(statement, (_, values))| client.query(statement, values)),
         )
         .await;
-        self.unfinished = before;
+        self.unfinished = before || is_of_standby(&answers);
         Ok(answers?)
     }
 
@@ -455,11 +494,12 @@ impl Session<'_> {
 
 impl Drop for Session<'_> {
     fn drop(&mut self) {
-        if let Some(connection) = self.connection.take()
+        if let Some(mut connection) = self.connection.take()
             && !self.unfinished
             && !connection.client.is_closed()
             && !self.pool.places.is_closed()
         {
+            connection.used = Instant::now();
             locked(&self.pool.idle).push(connection);
         }
     }

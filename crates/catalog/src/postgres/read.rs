@@ -343,7 +343,7 @@ impl PostgresCatalog {
     pub(super) async fn read_intents(&self, lapsed: bool) -> Outcome<Vec<Intent>> {
         let sql = "SELECT i.save, i.extents || COALESCE((SELECT string_agg(m.extents, ''::bytea ORDER BY m.id) FROM intent_more m
                       WHERE m.save = i.save), ''::bytea)
-             FROM intent i WHERE i.until < CASE WHEN $1 THEN clock_timestamp() ELSE 'infinity' END ORDER BY i.save";
+             FROM intent i WHERE i.until < (SELECT CASE WHEN $1 THEN clock_timestamp() ELSE 'infinity' END) ORDER BY i.save";
         let found = self.pool.read(sql, &[&lapsed]).await?;
         let mut intents = Vec::with_capacity(found.len());
         for row in &found {
@@ -412,7 +412,7 @@ const OPEN: &str = concat!(
 );
 
 /// A node with its path from the top and its extended attributes, in arrays.
-const ABOUT: &str = concat!(
+pub(super) const ABOUT: &str = concat!(
     "WITH RECURSIVE up (depth, parent, tag, sealed) AS (
        (SELECT 1, parent, tag, sealed FROM entry WHERE node = $1 ORDER BY parent, tag LIMIT 1)
        UNION ALL
@@ -441,9 +441,12 @@ impl PostgresCatalog {
 
     pub(super) async fn read_about(&self, node: NodeId) -> Outcome<Option<About>> {
         let found = self.pool.read(ABOUT, &[&key(node.0)]).await?;
-        let Some(row) = found.first() else {
-            return Ok(None);
-        };
+        let row = found.first();
+        row.map(|row| self.about_of(node, row)).transpose()
+    }
+
+    /// What a row of [`ABOUT`] tells.
+    pub(super) fn about_of(&self, node: NodeId, row: &Row) -> Outcome<About> {
         let attr = rows::attr(row, 0)?;
         let parents: Vec<i64> = row.try_get(NODE)?;
         let (tags, sealed): (Vec<&[u8]>, Vec<&[u8]>) =
@@ -467,7 +470,7 @@ impl PostgresCatalog {
             let (name, value) = decode_pair(opened.expose())?;
             xattrs.push((name.to_vec(), value.to_vec()));
         }
-        Ok(Some(About { attr, path, xattrs }))
+        Ok(About { attr, path, xattrs })
     }
 }
 

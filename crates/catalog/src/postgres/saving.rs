@@ -6,11 +6,12 @@ use tokio_postgres::types::ToSql;
 use warifu_core::ids::{ExtentId, FileId, Generation, VersionNo};
 use warifu_vault::node::{Attr, Name, NodeId};
 use warifu_vault::seam::catalog::{
-    Commit, ExtentRecord, IndexSet, Intent, NewNode, OwedChange, SaveId, Write,
+    About, Commit, ExtentRecord, IndexSet, Intent, NewNode, OwedChange, SaveId, Write,
 };
 
 use super::PostgresCatalog;
 use super::pool::{ANSWER, Value};
+use super::read::ABOUT;
 use super::rows::{self, id, key, node_columns, owed, seal_author};
 use super::write::{document_bytes, only};
 use crate::codec::{extent_kind_code, extent_list, kind_code, read_extent_list, scheme_code, sql};
@@ -19,6 +20,7 @@ use crate::names::tag;
 use crate::sessions::millis;
 
 pub(super) const BEGIN_SAVE: &str = "SELECT begin_save($1, $2, $3)";
+const BEGIN_SAVE_SOON: &str = "SELECT begin_save_soon($1, $2, $3)";
 
 /// Extents, column by column.
 #[derive(Default)]
@@ -126,7 +128,26 @@ impl PostgresCatalog {
             &millis(lease),
             &extent_list(&intent.extents),
         ];
-        self.pool.write(BEGIN_SAVE, &values).await.map(drop)
+        self.pool.write(BEGIN_SAVE_SOON, &values).await.map(drop)
+    }
+
+    pub(super) async fn do_begin_of(
+        &self,
+        node: NodeId,
+        intent: &Intent,
+        lease: Duration,
+    ) -> Outcome<Option<About>> {
+        let begin: [Value<'_>; 3] = [
+            &intent.save.as_bytes().as_slice(),
+            &millis(lease),
+            &extent_list(&intent.extents),
+        ];
+        let answers = self
+            .pool
+            .write_all(&[(ABOUT, &[&key(node.0)]), (BEGIN_SAVE_SOON, &begin)])
+            .await?;
+        let about = answers.first().and_then(|rows| rows.first());
+        about.map(|row| self.about_of(node, row)).transpose()
     }
 
     pub(super) async fn do_extend(

@@ -5,13 +5,17 @@ use warifu_core::keys::{CatalogKey, Field};
 use warifu_vault::seam::catalog::CatalogError;
 use warifu_vault::seam::past::KNOWN_SINCE;
 
-use super::pool::{ANSWER, Pool};
+use super::pool::{ANSWER, Pool, Session};
 use super::rows::number;
+use super::sessions::info_of;
 use crate::error::{Fail, Outcome, damaged, missing};
 use crate::schema::{WITNESS, WITNESS_ROW};
 
 /// The newest schema in PostgreSQL that this warifu knows. It counts for itself: SQLite's has another history.
-pub(super) const SCHEMA: i64 = 3;
+pub(super) const SCHEMA: i64 = 4;
+
+/// The first schema that has sessions.
+const SESSIONS: usize = 2;
 
 /// The first schema that has names in time.
 const PAST: usize = 3;
@@ -24,10 +28,16 @@ const TABLES: [&str; SCHEMA as usize] = [
     ),
     include_str!("sql/sessions.sql"),
     include_str!("sql/past_tables.sql"),
+    include_str!("sql/guarded.sql"),
 ];
 
 /// The functions as they are in the newest schema. Each replaces the one of its name.
+fn functions() -> String {
+    FUNCTIONS.replace("{SCHEMA}", &SCHEMA.to_string())
+}
+
 const FUNCTIONS: &str = concat!(
+    include_str!("sql/schema.sql"),
     include_str!("sql/names.sql"),
     include_str!("sql/past.sql"),
     include_str!("sql/saves.sql"),
@@ -61,7 +71,7 @@ pub(super) async fn create(pool: &Pool, key: &CatalogKey, now: Timestamp) -> Out
             for tables in TABLES {
                 session.run(tables).await?;
             }
-            session.run(FUNCTIONS).await?;
+            session.run(&functions()).await?;
             session
                 .query(
                     "INSERT INTO vault (id, schema, witness) VALUES (1, $1, $2)",
@@ -140,13 +150,13 @@ pub(super) async fn open(pool: &Pool, key: &CatalogKey) -> Outcome<()> {
         }
     }
     if found < SCHEMA as u64 {
-        upgrade(pool).await?;
+        upgrade(pool, key).await?;
     }
     Ok(())
 }
 
 /// Several processes may find the old schema at the same moment: the first one holds the row, and the others find the new one.
-async fn upgrade(pool: &Pool) -> Outcome<()> {
+async fn upgrade(pool: &Pool, key: &CatalogKey) -> Outcome<()> {
     pool.transaction(ANSWER, || async {
         let mut session = pool.begin().await?;
         let outcome = async {
@@ -161,10 +171,13 @@ async fn upgrade(pool: &Pool) -> Outcome<()> {
             if found >= TABLES.len() {
                 return Ok(());
             }
+            if found >= SESSIONS {
+                need_nobody(&mut session, key).await?;
+            }
             for tables in TABLES.iter().skip(found) {
                 session.run(tables).await?;
             }
-            session.run(FUNCTIONS).await?;
+            session.run(&functions()).await?;
             if found < PAST {
                 // Whatever ended before left nothing.
                 let known = "INSERT INTO position (what, at) VALUES ($1, 1 + extract(epoch FROM clock_timestamp())::bigint)";
@@ -179,6 +192,23 @@ async fn upgrade(pool: &Pool) -> Outcome<()> {
         session.end(outcome).await
     })
     .await
+}
+
+/// Refuses while drives are mounted: they are of an older warifu, which could not save any more. Nobody joins until this is over.
+async fn need_nobody(session: &mut Session<'_>, key: &CatalogKey) -> Outcome<()> {
+    session
+        .run("LOCK TABLE session IN SHARE ROW EXCLUSIVE MODE")
+        .await?;
+    let text = "SELECT id, pid, since, since_ns, sealed FROM session WHERE until > (SELECT clock_timestamp()) ORDER BY since, since_ns";
+    let mut drives = Vec::new();
+    for row in &session.query(text, &[]).await? {
+        let (_, info) = info_of(key, row)?;
+        drives.push(format!("{}:{}", info.host, info.place));
+    }
+    match drives.is_empty() {
+        true => Ok(()),
+        false => Err(CatalogError::Mounted { drives }.into()),
+    }
 }
 
 /// Removes a catalogue, whatever is in it.

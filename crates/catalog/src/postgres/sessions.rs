@@ -16,6 +16,7 @@ use warifu_vault::seam::sessions::{
 use super::PostgresCatalog;
 use super::error::no_answer;
 use super::listener::Listener;
+use super::pool::Value;
 use super::rows::{id, key, number, time};
 use super::write::only;
 use crate::codec::sql;
@@ -37,11 +38,12 @@ macro_rules! lock_columns {
     };
 }
 
-/// Whether this session and others are there, and the locks of a node.
+/// Whether this session and others are there, and the locks of a node. A time that is asked for once can be looked up in an index; one that
+/// is asked for at each row cannot.
 const DECISION: &str = concat!(
     "SELECT ",
     lock_columns!(),
-    ", s.alive, s.others FROM (SELECT bool_or(id = $2) AS alive, bool_or(id <> $2) AS others FROM session WHERE until > clock_timestamp()) s
+    ", s.alive, s.others FROM (SELECT bool_or(id = $2) AS alive, bool_or(id <> $2) AS others FROM session WHERE until > (SELECT clock_timestamp())) s
        LEFT JOIN (file_lock l JOIN session o ON o.id = l.session AND o.until > clock_timestamp()) ON l.node = $1
      ORDER BY l.id"
 );
@@ -79,7 +81,8 @@ fn lock_of(row: &Row) -> Outcome<Lock> {
     })
 }
 
-fn info_of(key: &CatalogKey, row: &Row) -> Outcome<(SessionId, SessionInfo)> {
+/// From the columns id, pid, since, since_ns, sealed.
+pub(super) fn info_of(key: &CatalogKey, row: &Row) -> Outcome<(SessionId, SessionInfo)> {
     let id = session_id(row, 0)?;
     let info = open_info(key, &id.0, pid(row, 1)?, time(row, 2)?, row.try_get(4)?)?;
     Ok((id, info))
@@ -122,7 +125,23 @@ impl PostgresCatalog {
     async fn renew(&self, lease: Duration) -> Outcome<Renewed> {
         let me = self.me.0.as_slice();
         let text = "SELECT kept, others, first FROM renew_session($1, $2)";
-        let rows = self.pool.write(text, &[&me, &millis(lease)]).await?;
+        let lease = millis(lease);
+        let values: [Value<'_>; 2] = [&me, &lease];
+        // On the listener's connection, which nothing else uses: however much others want of the database, a lease must not end for that.
+        let listener = self
+            .listener
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let aside = match listener {
+            Some(listener) => listener.ask(text, &values).await,
+            None => None,
+        };
+        let rows = match aside {
+            Some(answer) => answer?,
+            // To renew it twice does no harm.
+            None => self.pool.write(text, &values).await?,
+        };
         let row = only(&rows)?;
         Ok(Renewed {
             kept: row.try_get(0)?,
@@ -209,7 +228,7 @@ impl PostgresCatalog {
     }
 
     async fn read_present(&self) -> Outcome<Vec<Session>> {
-        let text = "SELECT id, pid, since, since_ns, sealed FROM session WHERE until > clock_timestamp() ORDER BY id";
+        let text = "SELECT id, pid, since, since_ns, sealed FROM session WHERE until > (SELECT clock_timestamp()) ORDER BY id";
         let mut all = Vec::new();
         for row in &self.pool.read(text, &[]).await? {
             let (id, info) = info_of(&self.key, row)?;

@@ -32,6 +32,8 @@ pub struct Desks {
     stores: Vec<Arc<FaultyStore>>,
     faults: Vec<Faults>,
     open: Opening,
+    /// What its machines are started with from now on.
+    pub options: Options,
 }
 
 impl Desks {
@@ -52,6 +54,9 @@ impl Desks {
         }
         let founded = found(&candidates, threshold).await.unwrap();
         let open = make(founded.key.catalog_key(founded.vault)).await;
+        let mut options = Options::default();
+        options.journal = false;
+        options.catalog_patience = Duration::from_millis(200);
         Self {
             threshold,
             founded,
@@ -59,6 +64,7 @@ impl Desks {
             stores,
             faults,
             open,
+            options,
         }
     }
 
@@ -74,16 +80,24 @@ impl Desks {
                 store: Arc::clone(store) as Arc<dyn ShareStore>,
             })
             .collect();
-        let mut options = Options::default();
-        options.journal = false;
-        options.catalog_patience = Duration::from_millis(200);
         VaultConfig {
             vault: self.founded.vault,
             threshold: self.threshold,
             generation: self.founded.generation,
             servers,
-            options,
+            options: self.options.clone(),
         }
+    }
+
+    /// Opens the vault, with what `between` lays between it and the catalogue.
+    pub async fn open(
+        &self,
+        clock: Arc<ManualClock>,
+        between: impl FnOnce(Arc<dyn Catalog>) -> Arc<dyn Catalog>,
+    ) -> Result<Vault, VaultError> {
+        let key = self.key().await;
+        let catalog = (self.open)(key.catalog_key(self.founded.vault)).await?;
+        Vault::start(self.config(), key, between(catalog), clock).await
     }
 
     async fn key(&self) -> VaultKey {
@@ -97,30 +111,38 @@ impl Desks {
     }
 }
 
+/// Whoever works at this machine.
+pub fn context(host: &str) -> Context {
+    Context {
+        actor: "hanako".into(),
+        uid: 1000,
+        gid: 1000,
+        host: host.into(),
+        program: "writer".into(),
+        purpose: String::new(),
+    }
+}
+
 #[async_trait]
 impl Office for Desks {
     async fn machine(&self, host: &str, clock: ManualClock) -> Machine {
-        let ctx = Context {
-            actor: "hanako".into(),
-            uid: 1000,
-            gid: 1000,
-            host: host.into(),
-            program: "writer".into(),
-            purpose: String::new(),
-        };
-        let clock = Arc::new(clock);
+        let (ctx, clock) = (context(host), Arc::new(clock));
         loop {
+            let mut line = None;
             let started = async {
-                let key = self.key().await;
-                let catalog = (self.open)(key.catalog_key(self.founded.vault)).await?;
-                let line = CrashingCatalog::new(catalog, World::new(0));
-                let through = Arc::new(line.clone());
-                let vault = Vault::start(self.config(), key, through, clock.clone()).await?;
+                let cut = |catalog| {
+                    let cut = CrashingCatalog::new(catalog, World::new(0));
+                    Arc::new(line.insert(cut).clone()) as Arc<dyn Catalog>
+                };
+                let vault = self.open(clock.clone(), cut).await?;
                 vault.join(&ctx, "/mnt/office").await?;
-                Ok((vault, line))
+                Ok(vault)
             };
             match started.await {
-                Ok((vault, line)) => return Machine { vault, line, ctx },
+                Ok(vault) => {
+                    let line = line.expect("the vault is open on it");
+                    return Machine { vault, line, ctx };
+                }
                 // Whoever starts a machine while the catalogue is away does so again.
                 Err(VaultError::Catalog(CatalogError::NoAnswer { .. })) => {
                     tokio::time::sleep(Duration::from_millis(20)).await;

@@ -1,21 +1,17 @@
 //! A commit that goes on in the database after its connection broke.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_postgres::{Client, NoTls};
-use warifu_catalog::PostgresCatalog;
 use warifu_testkit::clock::ManualClock;
 use warifu_testkit::histories::Office as _;
 use warifu_testkit::proxy::Proxy;
 use warifu_testkit::servers::{SharedPostgres, fresh_schema};
 use warifu_vault::Access;
 use warifu_vault::node::NodeId;
-use warifu_vault::seam::catalog::Catalog;
 
 use crate::common::name;
-use crate::login;
-use crate::office::{Desks, Opening};
+use crate::desks;
 
 async fn connect(port: u16) -> Client {
     let config = format!("host=127.0.0.1 port={port} user=warifu dbname=postgres");
@@ -37,18 +33,7 @@ async fn p8_a_switch_that_is_made_after_its_connection_broke_makes_no_copy() {
     let url = server.url(&schema);
     let proxy = Proxy::to(server.port());
     let through = url.replace(&server.port().to_string(), &proxy.port().to_string());
-    let desks = Desks::new(|key| async move {
-        drop(PostgresCatalog::create(login(&url), key).await.unwrap());
-        let open: Opening = Box::new(move |key| {
-            let login = login(&through);
-            Box::pin(async move {
-                let catalog = PostgresCatalog::open(login, key).await?;
-                Ok(Arc::new(catalog) as Arc<dyn Catalog>)
-            })
-        });
-        open
-    })
-    .await;
+    let desks = desks(url, through).await;
     let machine = desks.machine("here", ManualClock::default()).await;
     let (vault, ctx) = (&machine.vault, &machine.ctx);
     let (made, handle) = vault

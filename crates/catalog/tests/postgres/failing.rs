@@ -4,13 +4,14 @@ use std::time::{Duration, Instant};
 
 use warifu_catalog::{MoveId, PostgresCatalog, PostgresLogin, PostgresPart, PostgresUrl};
 use warifu_core::head::Timestamp;
+use warifu_core::ids::ExtentId;
 use warifu_core::secret::SecretBytes;
 use warifu_testkit::proxy::{Mode, Proxy};
 use warifu_testkit::servers::{
     Certificates, Postgres, PostgresOptions, SharedPostgres, fresh_schema,
 };
 use warifu_vault::node::NodeId;
-use warifu_vault::seam::catalog::{Catalog, CatalogError, Durability};
+use warifu_vault::seam::catalog::{Catalog, CatalogError, Durability, Intent};
 use warifu_vault::seam::sessions::SessionInfo;
 
 use crate::common::{key, make, name};
@@ -39,7 +40,7 @@ async fn p10_what_is_no_catalogue_of_ours_is_refused() {
     let newer = open(&url, 1).await.unwrap_err();
     let expected = CatalogError::Newer {
         found: 99,
-        known: 3,
+        known: 4,
     };
     assert_eq!(newer.to_string(), expected.to_string());
     drop(catalog);
@@ -69,15 +70,11 @@ async fn a_catalogue_of_schema_1_is_brought_up_to_date() {
     let (one, other) = (one.unwrap(), other.unwrap());
     assert_eq!(one.lapsed().await.unwrap().len(), 1, "its lease has ended");
     let sessions = one.sessions().unwrap();
-    let info = SessionInfo {
-        actor: "佐藤".into(),
-        host: "here".into(),
-        place: "/mnt/office".into(),
-        pid: 1,
-        since: Timestamp { secs: 1, nanos: 0 },
-    };
     let lease = Duration::from_secs(600);
-    let after = sessions.begin_session(&info, lease).await.unwrap();
+    let after = sessions
+        .begin_session(&info("/mnt/office"), lease)
+        .await
+        .unwrap();
     make(&other, "b", Durability::Now).await.unwrap();
     assert!(
         !sessions
@@ -88,6 +85,70 @@ async fn a_catalogue_of_schema_1_is_brought_up_to_date() {
             .is_empty()
     );
     assert_eq!(one.list(NodeId::ROOT, None, 10).await.unwrap().len(), 2);
+}
+
+fn info(place: &str) -> SessionInfo {
+    SessionInfo {
+        actor: "佐藤".into(),
+        host: "madoguchi-3".into(),
+        place: place.into(),
+        pid: 1,
+        since: Timestamp { secs: 1, nanos: 0 },
+    }
+}
+
+/// The drives that are mounted are of the older warifu. One that slept while the catalogue was brought up to date changes nothing in it, and
+/// hears why.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_catalogue_in_use_is_not_brought_up_to_date() {
+    let Some(server) = SharedPostgres::take() else {
+        return;
+    };
+    let (url, catalog) = new_catalog(&server).await;
+    let node = make(&catalog, "a", Durability::Now).await.unwrap();
+    let sessions = catalog.sessions().unwrap();
+    let lease = Duration::from_secs(600);
+    sessions
+        .begin_session(&info("/mnt/office"), lease)
+        .await
+        .unwrap();
+    command(&server, &url, "UPDATE vault SET schema = schema - 1").await;
+    let open = || PostgresCatalog::open(login(&url), key(1));
+    let refused = open().await.unwrap_err();
+    assert!(
+        matches!(&refused, CatalogError::Mounted { drives } if drives == &["madoguchi-3:/mnt/office"]),
+        "{refused}"
+    );
+    make(&catalog, "b", Durability::Now).await.unwrap();
+
+    sessions.end_session().await.unwrap();
+    drop(open().await.unwrap());
+    // As if a newer warifu had done it.
+    let newer = "CREATE OR REPLACE FUNCTION need_schema() RETURNS VOID LANGUAGE plpgsql AS
+       $$ BEGIN RAISE EXCEPTION '99' USING ERRCODE = 'WF014'; END $$";
+    command(&server, &url, newer).await;
+    let is_newer = |refused: CatalogError| {
+        assert!(
+            matches!(refused, CatalogError::Newer { found: 99, .. }),
+            "{refused}"
+        );
+    };
+    is_newer(make(&catalog, "c", Durability::Now).await.unwrap_err());
+    is_newer(sessions.renew_session(lease).await.unwrap_err());
+    let begun = sessions.begin_session(&info("/mnt/office"), lease).await;
+    is_newer(begun.unwrap_err());
+    let intent = Intent {
+        save: ExtentId::fresh().unwrap(),
+        extents: Vec::new(),
+    };
+    is_newer(catalog.begin_save(&intent, lease).await.unwrap_err());
+    assert!(catalog.attr(node).await.unwrap().is_some(), "it is read");
+    command(&server, &url, "DROP FUNCTION create_node").await;
+    let missing = make(&catalog, "c", Durability::Now).await.unwrap_err();
+    assert!(
+        matches!(&missing, CatalogError::Failed { detail } if detail.contains("another version of warifu")),
+        "{missing}"
+    );
 }
 
 /// Does something in the schema of a catalogue, past the catalogue.

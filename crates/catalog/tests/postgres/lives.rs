@@ -7,16 +7,14 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use warifu_catalog::PostgresCatalog;
 use warifu_testkit::clock::ManualClock;
 use warifu_testkit::histories::{Machine, Office, life};
 use warifu_testkit::proxy::Proxy;
 use warifu_testkit::servers::{Postgres, PostgresOptions, fresh_schema};
 use warifu_testkit::world::World;
-use warifu_vault::seam::catalog::Catalog;
 
-use crate::login;
-use crate::office::{Desks, Opening};
+use crate::desks;
+use crate::office::Desks;
 
 /// The database and the way to it, which outlive the lives.
 struct Ground {
@@ -37,18 +35,7 @@ impl Troubled {
     async fn new(ground: &Arc<Ground>, seed: u64) -> Self {
         let (port, schema) = (ground.proxy.port(), fresh_schema());
         let url = format!("postgres://warifu@127.0.0.1:{port}/postgres?schema={schema}");
-        let desks = Desks::new(|key| async move {
-            drop(PostgresCatalog::create(login(&url), key).await.unwrap());
-            let open: Opening = Box::new(move |key| {
-                let login = login(&url);
-                Box::pin(async move {
-                    let catalog = PostgresCatalog::open(login, key).await?;
-                    Ok(Arc::new(catalog) as Arc<dyn Catalog>)
-                })
-            });
-            open
-        })
-        .await;
+        let desks = desks(url.clone(), url).await;
         Self {
             desks,
             ground: Arc::clone(ground),

@@ -2,25 +2,30 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod distance;
 mod doubt;
 mod failing;
 mod failover;
+mod journal;
 mod lives;
 mod many;
 #[path = "../common/office.rs"]
 mod office;
 mod past;
+mod scans;
 mod secrets;
 mod sharing;
 
 use std::sync::Arc;
 
 use common::key;
+use office::{Desks, Opening};
 use warifu_catalog::{PostgresCatalog, PostgresLogin, PostgresUrl, chain_after};
 use warifu_testkit::catalogs::contract::{self, Pair, Subject};
 use warifu_testkit::catalogs::{MemoryCatalog, model};
 use warifu_testkit::servers::{SharedPostgres, fresh_schema};
 use warifu_testkit::world::World;
+use warifu_vault::seam::catalog::Catalog;
 
 pub(crate) fn login(url: &str) -> PostgresLogin {
     PostgresLogin {
@@ -34,6 +39,22 @@ pub(crate) async fn new_catalog(server: &SharedPostgres) -> (String, PostgresCat
     let url = server.url(&fresh_schema());
     let catalog = PostgresCatalog::create(login(&url), key(1)).await.unwrap();
     (url, catalog)
+}
+
+/// An office whose machines reach their catalogue by a URL of its own.
+pub(crate) async fn desks(url: String, through: String) -> Desks {
+    Desks::new(|key| async move {
+        drop(PostgresCatalog::create(login(&url), key).await.unwrap());
+        let open: Opening = Box::new(move |key| {
+            let login = login(&through);
+            Box::pin(async move {
+                let catalog = PostgresCatalog::open(login, key).await?;
+                Ok(Arc::new(catalog) as Arc<dyn Catalog>)
+            })
+        });
+        open
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,7 +8,7 @@ use warifu_core::format::{ExtentKind, Scheme};
 use warifu_core::head::Timestamp;
 use warifu_core::ids::{ExtentId, Generation, Threshold, VersionNo};
 use warifu_testkit::proxy::Proxy;
-use warifu_testkit::servers::SharedPostgres;
+use warifu_testkit::servers::{Postgres, PostgresOptions, SharedPostgres};
 use warifu_vault::node::{Name, NodeId, NodeKind};
 use warifu_vault::seam::catalog::{
     Catalog, CatalogError, Commit, Durability, ExtentRecord, IndexSet, Intent, RenameMode,
@@ -262,5 +262,37 @@ async fn a_file_of_25_000_extents_is_saved() {
         assert!(found == layout, "version {version} has another layout");
         layout[4711] = ExtentId::fresh().unwrap();
         dealt = vec![layout[4711]];
+    }
+}
+
+/// Hundreds of drives are mounted: what each of them needed in a busy moment, it does not keep.
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_of_a_busy_moment_are_given_up() {
+    let Some(server) = Postgres::start(PostgresOptions::default()) else {
+        return;
+    };
+    let catalog = PostgresCatalog::create(login(&server.url("warifu")), key(1)).await;
+    let catalog = Arc::new(catalog.unwrap());
+    let count = || {
+        let asked = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()";
+        server.ask(asked).trim().parse::<u64>().unwrap()
+    };
+    let mut tasks = tokio::task::JoinSet::new();
+    for number in 0..200 {
+        let catalog = Arc::clone(&catalog);
+        tasks.spawn(async move {
+            let made = make(&*catalog, &format!("{number}"), Durability::Soon).await;
+            made.unwrap();
+        });
+    }
+    tasks.join_all().await;
+    let busy = count();
+    assert!((4..=8).contains(&busy), "{busy}");
+    let begun = std::time::Instant::now();
+    while count() > 1 {
+        assert!(begun.elapsed().as_secs() < 60, "{} stay", count());
+        // As a drive looks for what others have changed.
+        catalog.attr(NodeId::ROOT).await.unwrap();
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
     }
 }

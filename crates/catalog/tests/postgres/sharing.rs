@@ -47,7 +47,7 @@ async fn begin(catalog: &PostgresCatalog) -> u64 {
 }
 
 /// A connection beside the catalogue's own, in its schema.
-async fn beside(server: &SharedPostgres, url: &str) -> Client {
+pub(crate) async fn beside(server: &SharedPostgres, url: &str) -> Client {
     let (client, driver) = connect(server).await;
     drop(driver);
     let schema = url.rsplit('=').next().unwrap();
@@ -74,6 +74,69 @@ async fn news(catalog: &PostgresCatalog, after: &mut u64) -> Vec<Change> {
     assert!(!heard.missed);
     *after = heard.next;
     heard.changes
+}
+
+/// However much others want of the database, a drive renews its lease.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_is_renewed_while_all_connections_are_busy() {
+    let Some(server) = SharedPostgres::take() else {
+        return;
+    };
+    let (url, catalog) = new_catalog(&server).await;
+    let node = make(&catalog, "a", Durability::Soon).await.unwrap();
+    begin(&catalog).await;
+    let holder = beside(&server, &url).await;
+    let text = format!("BEGIN; SELECT 1 FROM node WHERE id = {} FOR UPDATE", node.0);
+    holder.batch_execute(&text).await.unwrap();
+    let catalog = Arc::new(catalog);
+    let mut waiting = tokio::task::JoinSet::new();
+    for mode in 0..20 {
+        let catalog = Arc::clone(&catalog);
+        waiting.spawn(async move {
+            let change = AttrChange {
+                mode: Some(mode),
+                ..AttrChange::default()
+            };
+            let write = write("", Durability::Soon);
+            catalog.set_attr(node, &change, write).await.map(drop)
+        });
+    }
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let begun = std::time::Instant::now();
+    let renewed = sessions(&catalog).renew_session(LONG).await.unwrap();
+    assert!(renewed.kept);
+    let took = begun.elapsed();
+    assert!(took < Duration::from_secs(3), "it waited for {took:?}");
+    holder.batch_execute("COMMIT").await.unwrap();
+    for done in waiting.join_all().await {
+        done.unwrap();
+    }
+}
+
+/// Also where no drive is mounted: who changes something removes what was told long ago.
+#[tokio::test(flavor = "multi_thread")]
+async fn old_notices_go_although_no_drive_is_mounted() {
+    let Some(server) = SharedPostgres::take() else {
+        return;
+    };
+    let (url, catalog) = new_catalog(&server).await;
+    make(&catalog, "a", Durability::Soon).await.unwrap();
+    let beside = beside(&server, &url).await;
+    let text = "UPDATE notice SET at = at - INTERVAL '1 hour'";
+    beside.batch_execute(text).await.unwrap();
+    let old = "SELECT count(*) FROM notice WHERE at < clock_timestamp() - INTERVAL '2 minutes'";
+    let count = async || beside.query_one(old, &[]).await.unwrap().get::<_, i64>(0);
+    assert!(count().await > 0);
+    for number in 0..64 {
+        make(&catalog, &format!("b{number}"), Durability::Soon)
+            .await
+            .unwrap();
+    }
+    let begun = std::time::Instant::now();
+    while count().await > 0 {
+        assert!(begun.elapsed() < EVER, "old notices stay");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 /// A transaction that began early and ends late is told, though others with later numbers were read before it.
@@ -242,8 +305,7 @@ async fn who_does_not_look_for_long_knows_that_something_was_missed() {
     make(&other, "a", Durability::Soon).await.unwrap();
     // As after two minutes: the reader has not looked since before these were written.
     let admin = beside(&server, &url).await;
-    let text =
-        "SELECT trim_notices(INTERVAL '0'); UPDATE notice_floor SET at = at + INTERVAL '2 minutes'";
+    let text = "SELECT trim_notices(INTERVAL '0', 10000); UPDATE notice_floor SET at = at + INTERVAL '2 minutes'";
     admin.batch_execute(text).await.unwrap();
     let left = admin.query("SELECT 1 FROM notice", &[]).await.unwrap();
     assert!(left.is_empty(), "they are removed");

@@ -159,6 +159,11 @@ catalog-failed = the catalogue { $path } refused: { $detail }
 catalog-failed-next = where it was moved, get the vault file as it is now; where a database refuses, its user, password and rights are named in the vault file; then try again.
 catalog-full = there is no room left for the catalogue.
 catalog-newer = the catalogue has schema { $found }; this warifu knows up to { $known }.
+catalog-mounted = { $count ->
+    [one] the catalogue is of an older warifu and has to be brought up to date first, but a drive of that is still mounted: { $drives }
+   *[other] the catalogue is of an older warifu and has to be brought up to date first, but { $count } drives of that are still mounted: { $drives }
+}
+catalog-mounted-next = unmount, do this again, and mount with this warifu. Until then the older one goes on working. A drive whose machine has died counts for half a minute.
 catalog-damaged = the catalogue { $path } cannot be used: { $detail }
 catalog-damaged-next = put it back from a backup. The contents are still on the servers.
 init-done = { $path }: a new vault; any { $k } of its { $n } servers give every file back.

@@ -3,15 +3,19 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::runtime::Handle;
 use warifu_core::ids::{ExtentId, FileId, Generation, VersionNo};
 use warifu_vault::context::AuditEntry;
-use warifu_vault::node::{Attr, AttrChange, Name, NodeId};
+use warifu_vault::node::{Attr, AttrChange, Name, NodeId, NodeKind};
 use warifu_vault::seam::catalog::{
-    AuditRow, Catalog, CatalogError, Commit, Cursor, Durability, ExtentRecord, IndexSet, Intent,
-    Listed, NewNode, OwedChange, RenameMode, Renamed, SaveId, Usage, Version, Write, XattrMode,
+    About, AuditRow, Catalog, CatalogError, Commit, Cursor, Durability, ExtentRecord, IndexSet,
+    Intent, Listed, NewNode, OwedChange, RenameMode, Renamed, SaveId, Usage, Version, Write,
+    XattrMode,
 };
 use warifu_vault::seam::journal::{
     Changes, JournalState, Restored, Resume, Row, RowKey, Segments, Waste,
@@ -38,6 +42,8 @@ pub struct CrashingCatalog {
     pub(super) inner: Arc<dyn Catalog>,
     world: World,
     script: Arc<Script>,
+    /// Where time is what the clock on the wall says.
+    outside: Option<Handle>,
 }
 
 #[derive(Debug, Default)]
@@ -61,6 +67,26 @@ impl CrashingCatalog {
             inner,
             world,
             script: Arc::default(),
+            outside: None,
+        }
+    }
+
+    /// Lets each call come to its end on another runtime before anything else happens on this one: a catalogue behind a network, for lives whose
+    /// time passes only while all wait. Openings and beginnings of saves are one call each, as whoever has the catalogue itself makes them.
+    #[must_use]
+    pub fn at_once(mut self, outside: Handle) -> Self {
+        self.outside = Some(outside);
+        self
+    }
+
+    /// The call itself.
+    async fn made<T>(&self, act: impl Future<Output = T>) -> T {
+        match &self.outside {
+            None => act.await,
+            Some(outside) => {
+                let _outside = outside.enter();
+                wait_for(act)
+            }
         }
     }
 
@@ -174,7 +200,7 @@ impl CrashingCatalog {
         self.is_cut_off()?;
         let (before, after, _) = self.weather();
         pause(before).await;
-        let done = self.world.call(act).await;
+        let done = self.world.call(self.made(act)).await;
         pause(after).await;
         done
     }
@@ -209,11 +235,11 @@ impl CrashingCatalog {
             .world
             .call(async {
                 match fault {
-                    None => act.await,
+                    None => self.made(act).await,
                     Some(CatalogFault::NoAnswer) => silence(),
                     Some(CatalogFault::Full) => Err(CatalogError::Full),
                     Some(CatalogFault::LostReply) => {
-                        let _done = act.await;
+                        let _done = self.made(act).await;
                         silence()
                     }
                 }
@@ -221,6 +247,25 @@ impl CrashingCatalog {
             .await;
         pause(after).await;
         done
+    }
+}
+
+/// Polls until it is done, and does nothing else.
+fn wait_for<T>(act: impl Future<Output = T>) -> T {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    // Whoever polls us has a budget, which would never be filled up again.
+    let mut act = std::pin::pin!(tokio::task::unconstrained(act));
+    loop {
+        match act.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(done) => return done,
+            Poll::Pending => thread::park(),
+        }
     }
 }
 
@@ -271,6 +316,23 @@ impl Catalog for CrashingCatalog {
 
     async fn current(&self, node: NodeId) -> Result<(Attr, Option<Version>), CatalogError> {
         self.read(self.inner.current(node)).await
+    }
+
+    async fn open(
+        &self,
+        node: NodeId,
+        entry: AuditEntry,
+        durability: Durability,
+    ) -> Result<(Attr, Option<Version>), CatalogError> {
+        if self.outside.is_some() {
+            return self.write(self.inner.open(node, entry, durability)).await;
+        }
+        let (attr, version) = self.current(node).await?;
+        if attr.kind == NodeKind::File {
+            let entry = entry.of_version(attr.version);
+            self.record(vec![entry], durability).await?;
+        }
+        Ok((attr, version))
     }
 
     async fn version(
@@ -431,6 +493,22 @@ impl Catalog for CrashingCatalog {
 
     async fn begin_save(&self, intent: &Intent, lease: Duration) -> Result<(), CatalogError> {
         self.write(self.inner.begin_save(intent, lease)).await
+    }
+
+    async fn begin_save_of(
+        &self,
+        node: NodeId,
+        intent: &Intent,
+        lease: Duration,
+    ) -> Result<Option<About>, CatalogError> {
+        if self.outside.is_some() {
+            let begun = self.inner.begin_save_of(node, intent, lease);
+            return self.write(begun).await;
+        }
+        let (about, ()) =
+            futures_util::future::try_join(self.about(node), self.begin_save(intent, lease))
+                .await?;
+        Ok(about)
     }
 
     async fn extend_save(

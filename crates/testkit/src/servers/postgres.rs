@@ -93,6 +93,29 @@ impl Programs {
             .is_ok_and(|status| status.success())
     }
 
+    fn ask(&self, port: u16, statement: &str) -> String {
+        let output = self
+            .command("psql")
+            .args(["-h", "127.0.0.1", "-p", &port.to_string()])
+            .args([
+                "-U",
+                "warifu",
+                "-qAt",
+                "-v",
+                "ON_ERROR_STOP=1",
+                "-c",
+                statement,
+                "postgres",
+            ])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .output()
+            .expect("psql runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{statement}: {said}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
     fn wait(&self, port: u16) {
         let begun = Instant::now();
         while !self.answers(port) {
@@ -229,26 +252,12 @@ impl Postgres {
         self.ask("SELECT pg_promote()");
     }
 
-    fn ask(&self, statement: &str) {
-        let output = self
-            .programs
-            .command("psql")
-            .args(["-h", "127.0.0.1", "-p", &self.port.to_string()])
-            .args([
-                "-U",
-                "warifu",
-                "-q",
-                "-v",
-                "ON_ERROR_STOP=1",
-                "-c",
-                statement,
-                "postgres",
-            ])
-            .stderr(Stdio::piped())
-            .output()
-            .expect("psql runs");
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{statement}: {said}");
+    /// Has a statement done, and gives what it answers, a line for each row.
+    ///
+    /// # Panics
+    /// When it is refused.
+    pub fn ask(&self, statement: &str) -> String {
+        self.programs.ask(self.port, statement)
     }
 
     /// Starts it again after [`stop`](Self::stop), on the same port with the same data.
@@ -410,6 +419,14 @@ impl SharedPostgres {
     #[must_use]
     pub fn url(&self, schema: &str) -> String {
         url(self.port, schema)
+    }
+
+    /// Has a statement done, and gives what it answers, a line for each row.
+    ///
+    /// # Panics
+    /// When it is refused.
+    pub fn ask(&self, statement: &str) -> String {
+        self.programs.ask(self.port, statement)
     }
 
     /// All that is in a schema, as `pg_dump` writes it.

@@ -24,7 +24,7 @@ use super::state::{Attempt, Doubt, FileState, OpenFile, Slot};
 use crate::context::Context;
 use crate::dealing::{self, Purpose, Put};
 use crate::error::{Result, ServerFault, VaultError};
-use crate::node::Attr;
+use crate::node::{Attr, NodeId};
 use crate::seam::catalog::{About, Durability, Intent, SaveId};
 use crate::seam::clock::Timestamp;
 use crate::vault::Inner;
@@ -190,12 +190,7 @@ impl Inner {
             let target = guard.target;
             let held = (rounds >= ROUNDS).then_some(guard);
             rounds += 1;
-            // The intent is written down while the metadata is asked for; no object is put before both are there.
-            let (answer, ()) = futures_util::future::try_join(
-                async { Ok(self.catalog.about(target).await?) },
-                self.announce(file, &more),
-            )
-            .await?;
+            let answer = self.announce_of(file, target, &more).await?;
             extents.extend(more);
             let nameless = answer.as_ref().is_some_and(|about| about.attr.nlink == 0);
             file.nameless.store(nameless, Ordering::Release);
@@ -319,15 +314,53 @@ impl Inner {
         Ok(())
     }
 
+    fn of_this_generation(&self, extents: &[ExtentId]) -> Vec<(ExtentId, Generation)> {
+        let generation = self.servers.generation;
+        extents.iter().map(|extent| (*extent, generation)).collect()
+    }
+
+    /// Writes down that objects of these extents may appear on servers, and asks meanwhile for the file's metadata: no object is put before
+    /// both are there. Where nothing is to be put, the switch needs an intent all the same, and would have to wait for it.
+    async fn announce_of(
+        &self,
+        file: &OpenFile,
+        target: NodeId,
+        extents: &[ExtentId],
+    ) -> Result<Option<About>> {
+        let extents = self.of_this_generation(extents);
+        let lease = self.options.save_lease;
+        let mut attempt = file.attempt.lock().await;
+        if let Some(attempt) = attempt.as_mut() {
+            let extend = async {
+                match extents.is_empty() {
+                    true => Ok(()),
+                    false => {
+                        self.catalog
+                            .extend_save(attempt.save, &extents, lease)
+                            .await
+                    }
+                }
+            };
+            let (about, ()) =
+                futures_util::future::try_join(self.catalog.about(target), extend).await?;
+            attempt.announced.extend(extents);
+            return Ok(about);
+        }
+        let intent = Intent {
+            save: SaveId::fresh()?,
+            extents,
+        };
+        let about = self.catalog.begin_save_of(target, &intent, lease).await?;
+        *attempt = Some(Attempt {
+            save: intent.save,
+            announced: intent.extents,
+        });
+        Ok(about)
+    }
+
     /// Writes down that objects of these extents may appear on servers.
     async fn announce(&self, file: &OpenFile, extents: &[ExtentId]) -> Result<()> {
-        if extents.is_empty() {
-            return Ok(());
-        }
-        let extents: Vec<_> = extents
-            .iter()
-            .map(|extent| (*extent, self.servers.generation))
-            .collect();
+        let extents = self.of_this_generation(extents);
         let lease = self.options.save_lease;
         let mut attempt = file.attempt.lock().await;
         if let Some(attempt) = attempt.as_mut() {

@@ -414,6 +414,15 @@ pub enum CatalogError {
         /// The newest schema known.
         known: u32,
     },
+    /// The catalogue is of an older warifu, and drives are mounted that would not know it any more when it was brought up to date.
+    #[error(
+        "the catalogue is of an older warifu and in use by drives of that: {}",
+        drives.join(", ")
+    )]
+    Mounted {
+        /// Where they are mounted: machine and folder.
+        drives: Vec<String>,
+    },
     /// A row does not open under the vault's key, or does not make sense.
     #[error("the catalogue is damaged: {detail}")]
     Damaged {
@@ -655,6 +664,20 @@ pub trait Catalog: Past + Send + Sync + fmt::Debug {
     /// Writes down that objects of these extents may appear on servers, with a lease that is counted by the catalogue's clock from now on.
     /// Not audited: nothing has been done yet.
     async fn begin_save(&self, intent: &Intent, lease: Duration) -> Result<(), CatalogError>;
+
+    /// [`begin_save`](Self::begin_save), with what [`about`](Self::about) tells of the file that is to be saved. Neither waits for the
+    /// other, and a database far away is asked for both in one round trip.
+    async fn begin_save_of(
+        &self,
+        node: NodeId,
+        intent: &Intent,
+        lease: Duration,
+    ) -> Result<Option<About>, CatalogError> {
+        let (about, ()) =
+            futures_util::future::try_join(self.about(node), self.begin_save(intent, lease))
+                .await?;
+        Ok(about)
+    }
 
     /// Adds extents to an intent and lets its lease begin anew. [`CatalogError::Lapsed`] when it is gone.
     async fn extend_save(

@@ -18,6 +18,8 @@ mod hedging;
 mod histories;
 mod journal_behind;
 mod keys;
+mod lives;
+mod lives_kept;
 mod log;
 mod machines;
 mod model;

@@ -20,56 +20,10 @@ use warifu_vault::seam::store::{ObjectKey, ShareStore};
 use warifu_vault::{Vault, VaultError};
 
 use crate::common::lab::server_name;
+pub(crate) use crate::common::rebuilding::{from_servers, rows, try_from};
 use crate::common::{
     EXTENT, Lab, ctx, get, name, noise, open, put, read_all, same, stat, write_all,
 };
-
-/// The vault from these servers alone.
-pub(crate) async fn from_servers(lab: &Lab, places: &[usize]) -> (MemoryCatalog, RebuildReport) {
-    let candidates = places
-        .iter()
-        .map(|place| Candidate {
-            name: server_name(*place),
-            store: Arc::clone(&lab.stores[*place]) as Arc<dyn ShareStore>,
-        })
-        .collect();
-    try_from(lab, candidates).await.unwrap()
-}
-
-pub(crate) async fn try_from(
-    lab: &Lab,
-    candidates: Vec<Candidate>,
-) -> Result<(MemoryCatalog, RebuildReport), RebuildError> {
-    let gathered = gather(&candidates).await.unwrap();
-    assert_eq!(gathered.vault, lab.vault);
-    let catalog = MemoryCatalog::with_clock(lab.clock.clone());
-    let report = rebuild(
-        gathered,
-        &catalog,
-        &*lab.clock,
-        &ctx(),
-        &RebuildOptions::default(),
-        &|_| (),
-    )
-    .await?;
-    Ok((catalog, report))
-}
-
-/// A catalogue's rows without what servers that are not there could tell only.
-pub(crate) async fn rows(catalog: &dyn Catalog) -> Vec<String> {
-    let text = Replay::of(catalog).await.text();
-    // What has no name was open when the catalogue was lost, and nobody has it open any more.
-    let mut lines: Vec<String> = text
-        .lines()
-        .filter(|line| !line.contains(" nlink: 0,"))
-        .map(|line| match line.split_once(", owed: ") {
-            Some((before, _)) => before.to_owned(),
-            None => line.to_owned(),
-        })
-        .collect();
-    lines.sort();
-    lines
-}
 
 #[track_caller]
 pub(crate) fn alike(got: &[String], expected: &[String], what: &str) {

@@ -3,6 +3,7 @@
 -- their numbers, then what the names stand for. Each statement after a lock sees what was committed before it was had.
 
 CREATE OR REPLACE FUNCTION line(p_line BYTEA, p_sealed BYTEA) RETURNS VOID LANGUAGE plpgsql AS $$ BEGIN
+  PERFORM need_schema();
   INSERT INTO arrived (line, sealed) VALUES (p_line, p_sealed);
 END $$;
 

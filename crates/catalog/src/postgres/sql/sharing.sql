@@ -3,11 +3,11 @@
 -- Forgets the sessions whose lease has ended, with all they had. What somebody else is just forgetting is left to him.
 CREATE OR REPLACE FUNCTION forget_ended() RETURNS VOID LANGUAGE plpgsql AS $$ BEGIN
   DELETE FROM session WHERE id IN (
-    SELECT s.id FROM session s WHERE s.until <= clock_timestamp() FOR UPDATE SKIP LOCKED);
+    SELECT s.id FROM session s WHERE s.until <= (SELECT clock_timestamp()) FOR UPDATE SKIP LOCKED);
 END $$;
 
--- Removes notices that are older than this, and notes up to where. Whoever did not look for so long is told so.
-CREATE OR REPLACE FUNCTION trim_notices(p_kept INTERVAL) RETURNS VOID LANGUAGE plpgsql AS $$
+-- Removes some notices that are older than this, and notes up to where. Whoever did not look for so long is told so.
+CREATE OR REPLACE FUNCTION trim_notices(p_kept INTERVAL, p_most BIGINT) RETURNS VOID LANGUAGE plpgsql AS $$
 DECLARE v_cut TIMESTAMPTZ := clock_timestamp() - p_kept;
 BEGIN
   IF COALESCE((SELECT at FROM notice ORDER BY xid, seq LIMIT 1) >= v_cut, TRUE) THEN RETURN; END IF;
@@ -15,12 +15,13 @@ BEGIN
   PERFORM 1 FROM notice_floor WHERE id = 1 FOR UPDATE SKIP LOCKED;
   IF NOT FOUND THEN RETURN; END IF;
   UPDATE notice_floor SET at = v_cut WHERE id = 1;
-  DELETE FROM notice n USING (SELECT o.xid, o.seq FROM notice o ORDER BY o.xid, o.seq LIMIT 10000) AS old
+  DELETE FROM notice n USING (SELECT o.xid, o.seq FROM notice o ORDER BY o.xid, o.seq LIMIT p_most) AS old
     WHERE n.xid = old.xid AND n.seq = old.seq AND n.at < v_cut;
 END $$;
 
 CREATE OR REPLACE FUNCTION begin_session(p_id BYTEA, p_lease BIGINT, p_pid BIGINT, p_since BIGINT, p_since_ns BIGINT, p_sealed BYTEA)
 RETURNS VOID LANGUAGE plpgsql AS $$ BEGIN
+  PERFORM need_schema();
   PERFORM forget_ended();
   DELETE FROM session WHERE id = p_id;
   INSERT INTO session (id, until, pid, since, since_ns, sealed)
@@ -28,12 +29,13 @@ RETURNS VOID LANGUAGE plpgsql AS $$ BEGIN
 END $$;
 
 CREATE OR REPLACE FUNCTION renew_session(p_id BYTEA, p_lease BIGINT, OUT kept BOOLEAN, OUT others BOOLEAN, OUT first BOOLEAN) LANGUAGE plpgsql AS $$ BEGIN
+  PERFORM need_schema();
   PERFORM forget_ended();
   UPDATE session SET until = lease_end(p_lease) WHERE id = p_id AND until > clock_timestamp();
   kept := FOUND;
-  others := EXISTS (SELECT 1 FROM session WHERE id <> p_id AND until > clock_timestamp());
-  first := NOT EXISTS (SELECT 1 FROM session WHERE id < p_id AND until > clock_timestamp());
-  PERFORM trim_notices(INTERVAL '2 minutes');
+  others := EXISTS (SELECT 1 FROM session WHERE id <> p_id AND until > (SELECT clock_timestamp()));
+  first := NOT EXISTS (SELECT 1 FROM session WHERE id < p_id AND until > (SELECT clock_timestamp()));
+  PERFORM trim_notices(INTERVAL '2 minutes', 10000);
 END $$;
 
 CREATE OR REPLACE FUNCTION end_session(p_id BYTEA) RETURNS VOID LANGUAGE plpgsql AS $$ BEGIN

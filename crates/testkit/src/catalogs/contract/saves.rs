@@ -19,6 +19,7 @@ pub(super) async fn run(fresh: &impl Fn() -> Lab) {
     who_comes_second_meets_a_conflict(fresh()).await;
     a_save_needs_its_intent(fresh()).await;
     what_cannot_be_saved(fresh()).await;
+    a_save_begins_with_what_the_file_is(fresh()).await;
     intents_lapse(fresh()).await;
     layouts_grow_shrink_and_have_holes(fresh()).await;
     thousands_of_extents(fresh()).await;
@@ -387,6 +388,29 @@ async fn lapsed(lab: &Lab, number: usize) -> Vec<Intent> {
         }
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
+}
+
+/// In one step or in two: both are there when it answers, and a file that is gone keeps nobody from saving a copy of it.
+async fn a_save_begins_with_what_the_file_is(lab: Lab) {
+    let node = lab.make(ROOT, "a", file()).await.node;
+    let intent = || Intent {
+        save: fresh(),
+        extents: vec![(fresh(), Generation(1))],
+    };
+    let (first, second) = (intent(), intent());
+    let begin = async |node, intent| lab.catalog.begin_save_of(node, intent, LONG).await;
+    let about = begin(node, &first).await.unwrap();
+    let about = about.expect("the file is there");
+    assert_eq!(about.attr, lab.attr(node).await);
+    assert_eq!(Some(about.path), lab.catalog.path(node).await.unwrap());
+    assert!(begin(NOWHERE, &second).await.unwrap().is_none());
+    let mut found = lab.catalog.intents().await.unwrap();
+    found.sort_by_key(|intent| intent.save);
+    let mut expected = [first.clone(), second.clone()];
+    expected.sort_by_key(|intent| intent.save);
+    assert_eq!(found, expected);
+    let taken = lab.refused(begin(node, &first)).await;
+    assert!(matches!(taken, CatalogError::Exists), "{taken}");
 }
 
 /// By the catalogue's clock, whatever those who ask think what time it is.

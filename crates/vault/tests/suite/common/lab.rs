@@ -26,6 +26,9 @@ pub struct Lab {
     pub faults: Vec<Faults>,
     pub stores: Vec<Arc<FaultyStore>>,
     pub memory: MemoryCatalog,
+    /// The catalogue, out of the reach of faults: `memory`, unless it is [elsewhere](Self::move_to).
+    pub kept: Arc<dyn Catalog>,
+    ground: Option<Arc<dyn Ground>>,
     pub catalog: CrashingCatalog,
     pub threshold: Threshold,
     pub vault: VaultId,
@@ -33,6 +36,14 @@ pub struct Lab {
     pub options: Options,
     /// The pieces of the vault key, out of the reach of faults.
     safe: Vec<Candidate>,
+}
+
+/// Where catalogues are that are not in memory. Nothing that they acknowledged is lost in a power cut.
+pub trait Ground {
+    /// A new one, empty. It answers at once, whatever time it is in the lab.
+    fn make(&self) -> Arc<dyn Catalog>;
+    /// Ends all leases in the one that was made last.
+    fn end_leases(&self);
 }
 
 /// One of several machines that have the vault mounted.
@@ -78,6 +89,8 @@ impl Lab {
         let memory = MemoryCatalog::with_clock(Arc::clone(&clock) as Arc<dyn Clock>);
         Self {
             catalog: CrashingCatalog::new(Arc::new(memory.clone()), world.clone()),
+            kept: Arc::new(memory.clone()),
+            ground: None,
             memory,
             world,
             clock,
@@ -97,6 +110,23 @@ impl Lab {
         let mut lab = Self::new(k, n).await;
         lab.options.journal = true;
         lab
+    }
+
+    /// Has its catalogues elsewhere, from an empty one on.
+    pub fn move_to(&mut self, ground: Arc<dyn Ground>) {
+        self.keep(ground.make());
+        self.ground = Some(ground);
+    }
+
+    /// A new catalogue in the place of the one there is, if that is not in memory.
+    pub fn made_elsewhere(&self) -> Option<Arc<dyn Catalog>> {
+        self.ground.as_ref().map(|ground| ground.make())
+    }
+
+    /// Goes on with this catalogue.
+    pub fn keep(&mut self, catalog: Arc<dyn Catalog>) {
+        self.catalog = CrashingCatalog::new(Arc::clone(&catalog), self.world.clone());
+        self.kept = catalog;
     }
 
     pub async fn key(&self) -> VaultKey {
@@ -191,6 +221,9 @@ impl Lab {
     pub fn let_leases_end(&self) {
         let lease = self.options.save_lease + Duration::from_secs(1);
         self.clock.advance(lease);
+        if let Some(ground) = &self.ground {
+            ground.end_leases();
+        }
     }
 
     /// Lets time pass, here and on every server.
@@ -204,7 +237,7 @@ impl Lab {
 
     /// Another catalogue takes the place of the one that was lost.
     pub fn take_over(&mut self, catalog: MemoryCatalog) {
-        self.catalog = CrashingCatalog::new(Arc::new(catalog.clone()), self.world.clone());
+        self.keep(Arc::new(catalog.clone()));
         self.memory = catalog;
     }
 
@@ -217,7 +250,7 @@ impl Lab {
         let key = self.key().await;
         let index = ShareIndex::new(u8::try_from(server + 1).unwrap()).unwrap();
         let (mut all, mut owed) = (BTreeSet::new(), BTreeSet::new());
-        for record in self.memory.extents(None, usize::MAX).await.unwrap() {
+        for record in self.kept.extents(None, usize::MAX).await.unwrap() {
             let object: ObjectKey = key
                 .object_name(self.ids[server], record.extent, record.generation)
                 .into();
@@ -256,7 +289,7 @@ impl Lab {
             assert_eq!(orphans, [], "{when}: orphans on {who}");
             assert_eq!(missing, [], "{when}: missing on {who}");
         }
-        let usage = self.memory.usage().await.unwrap();
+        let usage = self.kept.usage().await.unwrap();
         assert_eq!(usage.open_saves, 0, "{when}: intents left");
     }
 }

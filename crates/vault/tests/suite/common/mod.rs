@@ -3,6 +3,7 @@
 pub mod dice;
 pub mod jitter;
 pub mod lab;
+pub mod rebuilding;
 pub mod tree;
 
 use warifu_core::ids::VersionNo;

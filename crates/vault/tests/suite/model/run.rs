@@ -1,12 +1,13 @@
 //! Plays a life on a real vault and on the model, and compares.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use warifu_core::format::{ExtentKind, OpenShare, Scheme};
+use warifu_testkit::catalogs::MemoryCatalog;
 use warifu_testkit::stores::Fate;
 use warifu_vault::repair::GRACE;
-use warifu_vault::seam::catalog::Catalog;
 use warifu_vault::seam::store::ObjectKey;
 use warifu_vault::verify::VerifyOptions;
 use warifu_vault::{Vault, VaultError};
@@ -15,8 +16,9 @@ use super::reference::{Found, Model};
 use super::steps::{Done, Handles, step};
 use super::weather::Weather;
 use super::{FILES, Op, SLOTS};
+use crate::common::lab::Ground;
+use crate::common::rebuilding::{from_servers, into_catalog, rows};
 use crate::common::{Dice, Lab, ctx, get, live, names, stat};
-use crate::rebuild;
 
 pub(crate) type Outcome = Result<(), String>;
 
@@ -30,13 +32,25 @@ pub(crate) struct Way {
     scheme: Scheme,
     /// From which length of the journal's changes on the whole catalogue is written again.
     checkpoint_after: u64,
+    /// Where its catalogues are, if not in memory.
+    ground: Option<fn() -> Arc<dyn Ground>>,
 }
 
 impl Way {
-    const USUAL: Self = Self {
+    pub(crate) const USUAL: Self = Self {
         scheme: Scheme::Shamir,
         checkpoint_after: 4 << 20,
+        ground: None,
     };
+
+    /// The same with its catalogues elsewhere.
+    #[allow(dead_code, reason = "the vault's own suite has them in memory")]
+    pub(crate) fn on(self, ground: fn() -> Arc<dyn Ground>) -> Self {
+        Self {
+            ground: Some(ground),
+            ..self
+        }
+    }
 
     /// Every other life deals by the other scheme, and every third writes checkpoints as often as can be.
     pub(crate) fn of(seed: u64) -> Self {
@@ -47,6 +61,7 @@ impl Way {
                 Scheme::Compact
             },
             checkpoint_after: if seed.is_multiple_of(3) { 0 } else { 4 << 20 },
+            ground: None,
         }
     }
 }
@@ -73,6 +88,9 @@ pub(crate) fn live_through_with(k: u8, n: u8, way: Way, ops: &[Op]) -> Outcome {
     lab.options.checkpoint_after = way.checkpoint_after;
     lab.options.upkeep = Default::default();
     lab.memory.remember();
+    if let Some(ground) = way.ground {
+        lab.move_to(ground());
+    }
     lab.pass(Duration::ZERO);
     let mut model = Model::new();
     let mut weather = Weather::new(&lab);
@@ -137,18 +155,28 @@ async fn lose_the_catalogue(lab: &mut Lab, weather: &mut Weather, seed: u64) -> 
             }
         }
     }
-    let expected = rebuild::rows(&lab.memory).await;
-    let (catalog, report) = rebuild::from_servers(lab, &given).await;
+    let expected = rows(&*lab.kept).await;
+    let memory = MemoryCatalog::with_clock(lab.clock.clone());
+    let elsewhere = lab.made_elsewhere();
+    let catalog = elsewhere
+        .clone()
+        .unwrap_or_else(|| Arc::new(memory.clone()));
+    let report = into_catalog(lab, &given, &*catalog).await;
     if !weather.power_failed {
-        alike(&rebuild::rows(&catalog).await, &expected)
+        alike(&rows(&*catalog).await, &expected)
             .map_err(|what| format!("from {given:?}: {what}, {report:?}"))?;
         if !report.journal.gaps.is_empty() {
             return Err(format!("from {given:?}: {report:?}"));
         }
     }
     catalog.sync().await.map_err(|error| error.to_string())?;
-    catalog.remember();
-    lab.take_over(catalog);
+    match elsewhere {
+        Some(catalog) => lab.keep(catalog),
+        None => {
+            memory.remember();
+            lab.take_over(memory);
+        }
+    }
     weather.catalogue_lost();
     Ok(())
 }
@@ -348,9 +376,9 @@ async fn rebuilt_alike(lab: &Lab, weather: &Weather) -> Outcome {
     if well.len() < usize::from(lab.threshold.k()) {
         return Ok(());
     }
-    let expected = rebuild::rows(&lab.memory).await;
-    let (catalog, report) = rebuild::from_servers(lab, &well).await;
-    alike(&rebuild::rows(&catalog).await, &expected)
+    let expected = rows(&*lab.kept).await;
+    let (catalog, report) = from_servers(lab, &well).await;
+    alike(&rows(&catalog).await, &expected)
         .map_err(|what| format!("rebuilt from {well:?}: {what}, {report:?}"))?;
     if report.journal.gaps.is_empty() {
         return Ok(());

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use warifu_vault::node::NodeId;
 use warifu_vault::repair::{GRACE, RepairOptions};
-use warifu_vault::seam::catalog::{Catalog, RenameMode};
+use warifu_vault::seam::catalog::RenameMode;
 use warifu_vault::verify::Check;
 use warifu_vault::{Access, FileHandle, Vault, VaultError};
 
@@ -235,7 +235,7 @@ pub(crate) async fn step(
         Op::Sync => {
             note(weather, vault.sync().await, Done::Excused)?;
             // What an earlier life saved may be out of reach now: of that, nothing is promised.
-            if weather.excuses() && !lab.memory.unsettled(1).await.unwrap().is_empty() {
+            if weather.excuses() && !lab.kept.unsettled(1).await.unwrap().is_empty() {
                 done = Done::Excused;
             }
         }

@@ -1,7 +1,7 @@
 //! Sequences that failed once, as short as they could be made.
 
-use super::Op::{self, *};
-use super::run::live_through;
+use crate::model::Op::{self, *};
+use crate::model::run::live_through;
 
 #[track_caller]
 fn is_fine(ops: &[Op]) {
