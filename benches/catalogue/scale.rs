@@ -15,6 +15,7 @@ use warifu_vault::seam::catalog::{
     Catalog, Commit, Durability, ExtentRecord, IndexSet, Intent, NewNode, RenameMode, Version,
     Write,
 };
+use warifu_vault::seam::generations::Generations;
 use warifu_vault::seam::journal::{Restored, Resume, Row};
 
 use crate::Outcome;
@@ -144,6 +145,7 @@ async fn fill(catalog: &dyn Catalog, files: u64) -> Outcome<()> {
         undecided: false,
         archived: 0,
         last_node: NodeId(2 + folders * (FOLDER + 1)),
+        generations: Generations::FIRST,
     };
     catalog.restore(Box::new(rows), resume).await?;
     let there = catalog.usage().await?.files;

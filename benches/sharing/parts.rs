@@ -240,6 +240,7 @@ fn sealed_row(scheme: Scheme, suite: Suite, k: u8, n: u8, size: usize) -> Outcom
         number: 0,
         extent: ExtentId::fresh()?,
         generation: Generation(1),
+        round: warifu_core::ids::RoundId::NIL,
         threshold: Threshold::new(k, n)?,
         scheme,
         suite,

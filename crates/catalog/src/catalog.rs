@@ -15,6 +15,7 @@ use warifu_vault::seam::catalog::{
     Listed, NewNode, OwedChange, RenameMode, Renamed, SaveId, Usage, Version, Write, XattrMode,
 };
 use warifu_vault::seam::clock::{Clock, SystemClock};
+use warifu_vault::seam::generations::{Generations, Regenerated};
 use warifu_vault::seam::journal::{
     Changes, JournalState, Restored, Resume, Row, RowKey, Segments, Waste,
 };
@@ -25,8 +26,8 @@ use crate::readers::{Readers, View};
 use crate::saves::limit;
 use crate::writer::{Tx, Writer};
 use crate::{
-    audit, files, journal, names, read, rename, restore, saves, schema, succession, versions,
-    xattrs,
+    audit, files, generations, journal, names, read, rename, restore, saves, schema, succession,
+    versions, xattrs,
 };
 
 /// A catalogue in one SQLite file (with its `-wal` and `-shm` beside it), readable by its owner only.
@@ -469,6 +470,37 @@ impl Catalog for SqliteCatalog {
         let changes = changes.to_vec();
         self.write(Durability::Soon, move |tx| {
             versions::change_owed(tx, &changes)
+        })
+        .await
+    }
+
+    async fn generations(&self) -> Result<Generations, CatalogError> {
+        self.look(generations::read)
+    }
+
+    async fn set_generations(
+        &self,
+        before: Generations,
+        after: Generations,
+        write: Write,
+    ) -> Result<(), CatalogError> {
+        self.write(write.durability, move |tx| {
+            generations::set(tx, &before, &after, &write)
+        })
+        .await
+    }
+
+    async fn regenerate(
+        &self,
+        save: SaveId,
+        made: &[Regenerated],
+        waste: SaveId,
+        lease: Duration,
+        write: Write,
+    ) -> Result<Intent, CatalogError> {
+        let made = made.to_vec();
+        self.write(write.durability, move |tx| {
+            generations::regenerate(tx, save, &made, (waste, lease), &write)
         })
         .await
     }

@@ -48,6 +48,7 @@ mod catalog;
 mod codec;
 mod error;
 mod files;
+mod generations;
 mod journal;
 mod layout;
 mod moving;

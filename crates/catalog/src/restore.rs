@@ -12,7 +12,7 @@ use crate::error::Outcome;
 use crate::names::{entry_row, insert_entry, tag};
 use crate::schema::{no_triggers, triggers};
 use crate::writer::Tx;
-use crate::{journal, past, versions, xattrs};
+use crate::{generations, journal, past, versions, xattrs};
 
 pub(crate) fn restore(
     tx: &Tx<'_>,
@@ -51,6 +51,7 @@ pub(crate) fn restore(
         "UPDATE sqlite_sequence SET seq = max(seq, ?1) WHERE name = 'node'",
         params![sql(resume.last_node.0)?],
     )?;
+    generations::put(tx, &resume.generations)?;
     // The next line of the log is written by another request, which reads the tail anew.
     tx.tail.set(None);
     Ok(())

@@ -58,7 +58,7 @@ pub(crate) fn extend(
     Ok(())
 }
 
-/// Gives an intent another name and lease.
+/// Gives an intent another name and lease, without what the catalogue needs.
 pub(crate) fn claim(
     tx: &Tx<'_>,
     save: SaveId,
@@ -94,10 +94,32 @@ pub(crate) fn claim(
     while let Some(row) = rows.next()? {
         read_extent_list(&row.get::<_, Vec<u8>>(0)?, &mut extents)?;
     }
-    Ok(Some(Intent {
+    let mut intent = Intent {
         save: claimant,
         extents,
-    }))
+    };
+    let named = intent.extents.len();
+    drop_needed(tx, &mut intent)?;
+    if intent.extents.len() < named {
+        end(tx, claimant)?;
+        begin(tx, &intent, lease)?;
+    }
+    Ok(Some(intent))
+}
+
+/// Takes out of an intent what the catalogue needs.
+fn drop_needed(tx: &Tx<'_>, intent: &mut Intent) -> Outcome<()> {
+    let mut statement = tx
+        .conn()
+        .prepare_cached("SELECT 1 FROM extent WHERE id = ?1 AND generation = ?2")?;
+    let mut unneeded = Vec::with_capacity(intent.extents.len());
+    for (extent, generation) in &intent.extents {
+        if !statement.exists(params![extent.as_bytes(), generation.0])? {
+            unneeded.push((*extent, *generation));
+        }
+    }
+    intent.extents = unneeded;
+    Ok(())
 }
 
 /// Removes an intent; says whether it was there.

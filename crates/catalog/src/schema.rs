@@ -15,7 +15,7 @@ use crate::error::{Fail, Outcome, damaged};
 use crate::sessions;
 
 /// The newest schema that this warifu knows.
-pub(crate) const SCHEMA: u32 = 5;
+pub(crate) const SCHEMA: u32 = 6;
 
 /// What a right key opens.
 pub(crate) const WITNESS: &[u8] = b"the key of this catalogue";
@@ -115,6 +115,14 @@ CREATE INDEX past_document ON past (document) WHERE document IS NOT NULL;
 CREATE TABLE position (what TEXT PRIMARY KEY, at BIGINT NOT NULL);
 ";
 
+/// What schema 6 has more than schema 5: where the vault stands with its generations.
+const GENERATIONS: &str = "
+CREATE TABLE generation (
+  id BIGINT PRIMARY KEY, current BIGINT NOT NULL, wanted BIGINT NOT NULL,
+  begun BIGINT, begun_ns BIGINT, ended BIGINT, ended_ns BIGINT);
+INSERT INTO generation (id, current, wanted) VALUES (1, 1, 1);
+";
+
 /// The tables that are journalled: the code of their rows' kind, and what tells a row apart. Fewer than three columns are
 /// filled up with zeros.
 pub(crate) const JOURNALLED: [(&str, i64, [&str; 3]); 8] = [
@@ -190,6 +198,7 @@ pub(crate) fn create(conn: &Connection, key: &CatalogKey, now: Timestamp) -> Out
     tx.execute_batch(TIP)?;
     tx.execute_batch(sessions::TABLES)?;
     tx.execute_batch(PAST)?;
+    tx.execute_batch(GENERATIONS)?;
     tx.execute_batch(&triggers())?;
     tx.execute(
         "INSERT INTO journal (id, next, audited, archived, whole) VALUES (1, 1, 0, 0, 1)",
@@ -245,6 +254,11 @@ pub(crate) fn upgrade(conn: &Connection, key: &CatalogKey) -> Outcome<()> {
             "INSERT INTO position (what, at) VALUES (?1, CAST(strftime('%s', 'now') AS INTEGER) + 1)",
             [KNOWN_SINCE],
         )?;
+    }
+    if found < 6 {
+        tx.execute_batch(GENERATIONS)?;
+    }
+    if found < SCHEMA {
         tx.execute("UPDATE vault SET schema = ?1 WHERE id = 1", [SCHEMA])?;
     }
     tx.commit()?;

@@ -166,7 +166,7 @@ pub(crate) fn need_extent(tx: &Tx<'_>, extent: ExtentId) -> Outcome<()> {
     }
 }
 
-fn owed_bytes(owed: IndexSet) -> Option<[u8; 32]> {
+pub(crate) fn owed_bytes(owed: IndexSet) -> Option<[u8; 32]> {
     (!owed.is_empty()).then(|| owed.to_bytes())
 }
 
@@ -187,11 +187,12 @@ pub(crate) fn change_owed(tx: &Tx<'_>, changes: &[OwedChange]) -> Outcome<Vec<Op
     for change in changes {
         let mut statement = tx
             .conn()
-            .prepare_cached("SELECT owed FROM extent WHERE id = ?1")?;
+            .prepare_cached("SELECT owed FROM extent WHERE id = ?1 AND generation = ?2")?;
         let found = statement
-            .query_row(params![change.extent.as_bytes()], |row| {
-                row.get::<_, Option<[u8; 32]>>(0)
-            })
+            .query_row(
+                params![change.extent.as_bytes(), change.generation.0],
+                |row| row.get::<_, Option<[u8; 32]>>(0),
+            )
             .optional()?;
         let Some(bytes) = found else {
             now.push(None);

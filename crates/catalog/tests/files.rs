@@ -17,6 +17,7 @@ use warifu_vault::node::{NodeId, NodeKind};
 use warifu_vault::seam::catalog::{
     Catalog, CatalogError, Commit, Durability, ExtentRecord, IndexSet, Intent, NewNode, XattrMode,
 };
+use warifu_vault::seam::generations::Generations;
 use warifu_vault::seam::sessions::SessionInfo;
 
 const ROOT: NodeId = NodeId::ROOT;
@@ -101,7 +102,7 @@ async fn a_newer_catalogue_is_refused_and_left_alone() {
     let before = std::fs::read(&path).unwrap();
     assert!(matches!(
         SqliteCatalog::open(&path, key(1)),
-        Err(CatalogError::Newer { found: 7, known: 5 })
+        Err(CatalogError::Newer { found: 7, known: 6 })
     ));
     assert_eq!(std::fs::read(&path).unwrap(), before);
 }
@@ -251,6 +252,23 @@ async fn a_catalogue_in_use_is_not_brought_up_to_date() {
     conn.execute_batch("DELETE FROM session").unwrap();
     drop(conn);
     SqliteCatalog::open(&path, key(1)).unwrap();
+}
+
+/// A catalogue from before there were refreshes was never refreshed.
+#[tokio::test]
+async fn p7_a_catalogue_of_schema_5_is_brought_up_to_date() {
+    let (dir, catalog) = new_catalog();
+    make(&catalog, "x", Durability::Now).await.unwrap();
+    drop(catalog);
+    let path = dir.path().join("catalog.db");
+    for sql in ["DROP TABLE generation", "UPDATE vault SET schema = 5"] {
+        Connection::open(&path).unwrap().execute(sql, []).unwrap();
+    }
+    for _ in 0..2 {
+        let catalog = SqliteCatalog::open(&path, key(1)).unwrap();
+        assert_eq!(catalog.generations().await.unwrap(), Generations::FIRST);
+        assert!(catalog.lookup(ROOT, &name("x")).await.unwrap().is_some());
+    }
 }
 
 #[tokio::test]

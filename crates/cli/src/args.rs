@@ -4,6 +4,7 @@
 
 mod catalog;
 mod past;
+mod refresh;
 mod run;
 mod upkeep;
 
@@ -18,6 +19,7 @@ use clap_complete::Shell;
 
 pub use self::catalog::{Catalog, CatalogCommand, CatalogMove};
 pub use self::past::{Audit, AuditCommand, AuditList, AuditVerify, History, Restore};
+pub use self::refresh::Refresh;
 pub use self::run::Run;
 pub use self::upkeep::{Server, ServerCommand, ServerList, ServerReplace, ServerTest, Verify};
 use crate::exit::Exit;
@@ -78,6 +80,8 @@ pub enum Command {
     Status(Status),
     /// Check the shares on every server and name what is wrong.
     Verify(Verify),
+    /// Give all shares a new generation, so that stolen ones are worthless.
+    Refresh(Refresh),
     /// List the servers, or replace a lost one.
     Server(Server),
     /// Move the catalogue to a PostgreSQL database, or back into a file.
@@ -485,10 +489,16 @@ fn examples(command: &str) -> &'static [&'static str] {
             "warifu verify office.toml --deep --json",
             "warifu verify office.toml --repair --yes --limit 20",
         ],
+        "refresh" => &[
+            "warifu refresh office.toml",
+            "warifu refresh office.toml --yes --limit 20",
+            "warifu refresh office.toml --if-due --yes --json",
+        ],
         "server" => &[
             "warifu server list office.toml",
             "warifu server replace office.toml bunko /mnt/new-disk/bunko --yes",
             "warifu server test /mnt/server-d nas=webdavs://nas.example.jp/warifu -o nas.password=file:nas.password",
+            "warifu server retire office.toml bunko sftp://warifu@new.example/srv/shares --yes",
         ],
         "catalog" => &[
             "warifu catalog move office.toml --to postgres://warifu@db.example.jp/office --catalog-option password=file:db.password",

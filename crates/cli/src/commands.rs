@@ -14,6 +14,7 @@ pub mod mount;
 pub mod open_files;
 pub mod quickstart;
 pub mod rebuild;
+pub mod refresh;
 pub mod repair;
 pub mod restore;
 pub mod run;

@@ -24,7 +24,7 @@ use clap::error::ErrorKind;
 use crate::args::{Cli, Command};
 use crate::commands::{
     audit, catalog, copy, doctor, files, history, init, loose, manpages, mount, quickstart,
-    rebuild, restore, run, server, status, verify,
+    rebuild, refresh, restore, run, server, status, verify,
 };
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -117,6 +117,7 @@ async fn do_it(command: Command) -> Result<ExitCode, Failure> {
         Command::Server(args) => server::run(args).await,
         Command::Catalog(args) => catalog::run(args).await,
         Command::Rebuild(args) => rebuild::run(args).await,
+        Command::Refresh(args) => refresh::run(args).await,
         Command::Split(args) => loose::split(args).await,
         Command::Combine(args) => loose::combine(args).await,
         Command::Doctor(args) => doctor::run(args).await,

@@ -247,6 +247,7 @@ fn the_debian_package_holds_all_that_a_machine_needs() {
         "lib/systemd/system/warifu@.service",
         "lib/systemd/system/warifu-metrics@.service",
         "lib/systemd/system/warifu-metrics@.timer",
+        "lib/systemd/system/warifu-refresh@.timer",
         "usr/share/man/man1/warifu.1.gz",
         "usr/share/man/ja/man1/warifu-mount.1.gz",
         "usr/share/bash-completion/completions/warifu",

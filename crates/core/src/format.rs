@@ -2,7 +2,7 @@
 //!
 //! ```
 //! use warifu_core::format::{deal, Dealing, ExtentKind, Joiner, OpenShare, Scheme, Seat, Suite, PREFIX_LEN};
-//! use warifu_core::ids::{ExtentId, FileId, Generation, ServerId, Threshold, VaultId, VersionNo};
+//! use warifu_core::ids::{ExtentId, FileId, Generation, RoundId, ServerId, Threshold, VaultId, VersionNo};
 //! use warifu_core::keys::VaultKey;
 //!
 //! let vault_key = VaultKey::generate()?;
@@ -17,6 +17,7 @@
 //!     number: 0,
 //!     extent: ExtentId::fresh()?,
 //!     generation: Generation(1),
+//!     round: RoundId::NIL,
 //!     threshold: Threshold::new(2, 3)?,
 //!     scheme: Scheme::Shamir,
 //!     suite: Suite::best(),
@@ -42,6 +43,7 @@ mod identity;
 mod join;
 mod open;
 mod rebuild;
+mod reshare;
 mod sizes;
 
 pub(crate) use self::deal::deal_with;
@@ -52,6 +54,7 @@ pub use self::identity::{Dealing, ExtentKind, Scheme};
 pub use self::join::{CombineError, Difference, JoinError, Joiner};
 pub use self::open::{OpenError, OpenShare};
 pub use self::rebuild::{RebuildError, rebuild};
+pub use self::reshare::{Round, reshare};
 pub use self::sizes::{
     CHUNK, EXTENT_MAX, HEADER_LEN, PREFIX_LEN, Plan, SECRET_MAX, bucket, chunk_count, chunk_range,
     object_len,

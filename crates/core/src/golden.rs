@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use crate::format::{CHUNK, Dealing, ExtentKind, Scheme, Seat, Suite, deal_with};
 use crate::head::{Content, Head, Timestamp};
-use crate::ids::{ExtentId, FileId, Generation, ServerId, Threshold, VaultId, VersionNo};
+use crate::ids::{ExtentId, FileId, Generation, RoundId, ServerId, Threshold, VaultId, VersionNo};
 use crate::keys::{Field, VaultKey};
 use crate::loose::LooseDealer;
 use crate::random::NoRandomness;
@@ -107,6 +107,7 @@ fn make_portably() -> Vec<(String, Vec<u8>)> {
         number: 5,
         extent: ExtentId::from_bytes([0x41; 16]),
         generation: Generation(1),
+        round: RoundId::NIL,
         threshold,
         scheme: Scheme::Shamir,
         suite: Suite::Aes256Gcm,
@@ -230,6 +231,19 @@ fn make_portably() -> Vec<(String, Vec<u8>)> {
         for (number, object) in (1..).zip(objects) {
             files.push((format!("{name}-{number}"), object));
         }
+    }
+
+    // As a refresh leaves an extent.
+    let refreshed = Dealing {
+        extent: ExtentId::from_bytes([0x47; 16]),
+        generation: Generation(2),
+        round: RoundId::from_bytes([0x57; 16]),
+        ..base
+    };
+    let mut objects = vec![Vec::new(); 3];
+    deal_with(&refreshed, &seats[..3], tally, &mut objects, &mut entropy).unwrap();
+    for (number, object) in (1..).zip(objects) {
+        files.push((format!("refreshed-{number}"), object));
     }
     files
 }

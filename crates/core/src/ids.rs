@@ -75,8 +75,14 @@ random_id!(
     FileId
 );
 random_id!(
-    /// One dealing of one extent. Fresh for every dealing, so shares with equal `ExtentId` lie on one polynomial.
+    /// One dealing of one extent. Fresh for every dealing, so shares with equal `ExtentId` lie on one polynomial, as long as they are of
+    /// one generation and one [`RoundId`].
     ExtentId
+);
+random_id!(
+    /// One making of a generation of one extent's shares: drawn each time, and [`NIL`](Self::NIL) for those that were dealt first. A
+    /// generation's number is a count, which two who do not know of each other can give out twice; this cannot be.
+    RoundId
 );
 
 fn decode_hex(text: &str, bytes: &mut [u8]) -> Option<()> {

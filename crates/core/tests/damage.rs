@@ -9,7 +9,8 @@ use warifu_core::format::{
     rebuild,
 };
 use warifu_core::ids::{
-    BadThreshold, ExtentId, FileId, Generation, ServerId, ShareIndex, Threshold, VaultId, VersionNo,
+    BadThreshold, ExtentId, FileId, Generation, RoundId, ServerId, ShareIndex, Threshold, VaultId,
+    VersionNo,
 };
 use warifu_core::keys::VaultKey;
 
@@ -267,6 +268,13 @@ fn mixtures_are_refused_and_what_differs_is_named() {
             },
         ),
         (Difference::Extent, Dealing { number: 4, ..d }),
+        (
+            Difference::Round,
+            Dealing {
+                round: RoundId::fresh().unwrap(),
+                ..d
+            },
+        ),
     ];
     let differs = |what| CombineError::Differs {
         what,

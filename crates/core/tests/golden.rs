@@ -2,7 +2,9 @@
 
 use warifu_core::format::{CHUNK, ExtentKind, Joiner, OpenShare, Scheme, Suite};
 use warifu_core::head::{Content, Head, Timestamp};
-use warifu_core::ids::{ExtentId, FileId, Generation, ServerId, Threshold, VaultId, VersionNo};
+use warifu_core::ids::{
+    ExtentId, FileId, Generation, RoundId, ServerId, Threshold, VaultId, VersionNo,
+};
 use warifu_core::keys::{Field, VaultKey};
 use warifu_core::loose::{LooseJoiner, LoosePart};
 use warifu_core::vault_object::{VaultObject, recover_vault_key};
@@ -91,7 +93,15 @@ fn p7_share_objects_of_format_1_are_read() {
             );
         }
     }
+    let (joiner, secret) = join("refreshed", &[3, 2]);
+    assert_eq!(secret, "割符は二つに割った札".as_bytes());
+    let dealing = joiner.dealing();
+    assert_eq!(
+        (dealing.generation, dealing.round),
+        (Generation(2), RoundId::from_bytes([0x57; 16]))
+    );
     let (joiner, secret) = join("long", &[1]);
+    assert_eq!(joiner.dealing().round, RoundId::NIL);
     assert_eq!(joiner.dealing().kind, ExtentKind::Journal);
     assert_eq!(
         secret,

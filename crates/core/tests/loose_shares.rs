@@ -291,6 +291,7 @@ fn compact_files(bytes: &[u8]) -> Vec<Vec<u8>> {
         number: 0,
         extent: ExtentId::fresh().unwrap(),
         generation: preludes[0].generation(),
+        round: warifu_core::ids::RoundId::NIL,
         threshold: preludes[0].threshold(),
         scheme: Scheme::Compact,
         suite: Suite::best(),

@@ -44,7 +44,7 @@ mod url;
 pub use credentials::{BadOption, CredentialError, CredentialRef, Credentials, KeySource};
 pub use directory::{DirectoryStore, Identity, MAX_OBJECT, Options};
 pub use error::{CreateError, OpenError, ShownKey};
-pub use probe::{ProbeError, Promises, StoreProfile, Unfit, probe, probe_store};
+pub use probe::{ProbeError, Promises, StoreProfile, Unfit, is_trial, probe, probe_store};
 pub use remote::{Powers, RemoteOptions, RemoteStore};
 pub use sftp::{SftpOptions, SftpStore};
 pub use spec::{

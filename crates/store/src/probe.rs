@@ -125,6 +125,12 @@ impl From<Unfit> for ProbeError {
     }
 }
 
+/// Whether an object of this name was put by a trial. One that was broken off leaves such ones behind.
+#[must_use]
+pub fn is_trial(name: &ObjectKey) -> bool {
+    name.as_str().starts_with(PREFIX)
+}
+
 /// Tries out the store of a server that was made before.
 ///
 /// # Errors

@@ -61,6 +61,8 @@ pub enum Act {
     Rebuild,
     /// What was at an earlier time was brought back.
     Restore,
+    /// Shares of a new generation were made.
+    Refresh,
 }
 
 impl Act {
@@ -72,7 +74,8 @@ impl Act {
             | Self::OpenWrite
             | Self::Sweep
             | Self::Verify
-            | Self::Repair => false,
+            | Self::Repair
+            | Self::Refresh => false,
             Self::Init
             | Self::Save
             | Self::Conflict
@@ -89,7 +92,7 @@ impl Act {
     }
 
     /// Every act. One that is not listed here cannot be read back from the log.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Init,
         Self::Attach,
         Self::Open,
@@ -108,6 +111,7 @@ impl Act {
         Self::Repair,
         Self::Rebuild,
         Self::Restore,
+        Self::Refresh,
     ];
 
     /// The act of this name; `None` where this version of warifu knows none.
@@ -138,6 +142,7 @@ impl Act {
             Self::Repair => "repair",
             Self::Rebuild => "rebuild",
             Self::Restore => "restore",
+            Self::Refresh => "refresh",
         }
     }
 }

@@ -10,7 +10,7 @@ use futures_util::{FutureExt, StreamExt};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use warifu_core::format::{self, Dealing, ExtentKind, Scheme, Suite};
-use warifu_core::ids::{ExtentId, FileId, Generation, ShareIndex, VersionNo};
+use warifu_core::ids::{ExtentId, FileId, Generation, RoundId, ShareIndex, VersionNo};
 
 use crate::error::{Result, ServerFault, VaultError, task_lost};
 use crate::seam::catalog::{ExtentRecord, IndexSet};
@@ -34,6 +34,7 @@ pub(crate) struct Purpose {
     pub(crate) kind: ExtentKind,
     pub(crate) number: u64,
     pub(crate) scheme: Scheme,
+    pub(crate) generation: Generation,
 }
 
 /// Shares and seals `secret`, whose length must already be a bucket's. Takes milliseconds per MiB: not for an async task.
@@ -50,7 +51,8 @@ pub(crate) fn deal(
         kind: purpose.kind,
         number: purpose.number,
         extent,
-        generation: servers.generation,
+        generation: purpose.generation,
+        round: RoundId::NIL,
         threshold: servers.threshold,
         scheme: purpose.scheme,
         suite: Suite::best(),
@@ -68,7 +70,7 @@ pub(crate) fn deal(
         len: secret.len() as u64,
         threshold: servers.threshold,
         scheme: purpose.scheme,
-        generation: servers.generation,
+        generation: purpose.generation,
         document: purpose.document,
         version: purpose.version,
         owed: servers.threshold.indices().collect(),

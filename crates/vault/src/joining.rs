@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use warifu_core::format::{CHUNK, JoinError, Joiner, OpenShare};
-use warifu_core::ids::{ExtentId, Generation, ShareIndex, VaultId};
+use warifu_core::ids::{ExtentId, Generation, RoundId, ShareIndex, Threshold, VaultId};
 use warifu_core::secret::SecretBytes;
 
 use crate::error::{Fault, ServerFault, task_lost};
@@ -31,6 +31,34 @@ struct Fetched {
     body: Bytes,
     /// The share opened, until it is joined for the first time.
     opened: Option<OpenShare>,
+    /// Of which making of its generation it is: others of that generation are of another polynomial.
+    round: RoundId,
+}
+
+/// Takes k shares of one making out of these, where there are as many.
+pub(crate) fn take_of_one_round<T>(
+    shares: &mut Vec<T>,
+    k: usize,
+    round: impl Fn(&T) -> RoundId,
+) -> Option<Vec<T>> {
+    let of = |wanted: &RoundId| {
+        shares
+            .iter()
+            .filter(|share| round(share) == *wanted)
+            .count()
+    };
+    let wanted = shares.iter().map(&round).find(|wanted| of(wanted) >= k)?;
+    let mut taken = Vec::with_capacity(k);
+    let mut left = Vec::new();
+    for share in shares.drain(..) {
+        if taken.len() < k && round(&share) == wanted {
+            taken.push(share);
+        } else {
+            left.push(share);
+        }
+    }
+    *shares = left;
+    Some(taken)
 }
 
 /// The chunks of an extent that are to be read.
@@ -119,6 +147,7 @@ type Read<T> = Result<T, Unreadable>;
 /// they may only just have come back. One that answers and refuses is not asked again.
 struct Attempts<'a> {
     servers: &'a Servers,
+    k: u8,
     candidates: Vec<Arc<Server>>,
     /// Of servers that are no candidates any more.
     refused: Vec<ServerFault>,
@@ -126,10 +155,11 @@ struct Attempts<'a> {
 }
 
 impl<'a> Attempts<'a> {
-    fn new(servers: &'a Servers, len: u64) -> Self {
+    fn new(servers: &'a Servers, threshold: Threshold, len: u64) -> Self {
         Self {
             servers,
-            candidates: servers.by_speed(len),
+            k: threshold.k(),
+            candidates: servers.by_speed(threshold, len),
             refused: Vec::new(),
             again: Again::new(),
         }
@@ -137,7 +167,7 @@ impl<'a> Attempts<'a> {
 
     /// Waits until another attempt may do better. Where none may, it says why there were too few in the end.
     async fn failed(&mut self, mut unreadable: Unreadable) -> Read<()> {
-        let may_do = unreadable.may_do_later(self.servers.threshold.k());
+        let may_do = unreadable.may_do_later(self.k);
         if may_do && !self.servers.vain.is() {
             if self.again.pause().await {
                 let (silent, refused): (Vec<_>, _) = unreadable
@@ -175,19 +205,27 @@ impl Unreadable {
     }
 }
 
+/// An extent that is to be read as a whole.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Whole {
+    pub(crate) extent: ExtentId,
+    pub(crate) generation: Generation,
+    pub(crate) threshold: Threshold,
+    /// About how long a share of it is, by which is judged who lags.
+    pub(crate) share_len: u64,
+}
+
 /// Reads and joins a whole extent: from the k servers that answer quickest, and from further ones for each that fails or
-/// lags. `len` is about how long a share is, by which is judged who lags.
+/// lags.
 pub(crate) async fn fetch(
     servers: &Arc<Servers>,
     vault: VaultId,
-    extent: ExtentId,
-    generation: Generation,
-    len: u64,
+    whole: Whole,
 ) -> Read<SecretBytes> {
-    let mut attempts = Attempts::new(servers, len);
+    let mut attempts = Attempts::new(servers, whole.threshold, whole.share_len);
     loop {
         let candidates = attempts.candidates.clone();
-        match fetch_from(candidates, servers, vault, extent, generation, len).await {
+        match fetch_from(candidates, servers, vault, whole).await {
             Ok(secret) => return Ok(attempts.done(secret)),
             Err(unreadable) => attempts.failed(unreadable).await?,
         }
@@ -198,23 +236,23 @@ async fn fetch_from(
     candidates: Vec<Arc<Server>>,
     servers: &Arc<Servers>,
     vault: VaultId,
-    extent: ExtentId,
-    generation: Generation,
-    len: u64,
+    whole: Whole,
 ) -> Read<SecretBytes> {
-    let race = Race::begin(
-        candidates,
-        usize::from(servers.threshold.k()),
-        len,
-        |server, lags_after| async move {
-            let name = servers.object_key(&server, extent, generation);
-            let answer = server.get(&name, None, Some(lags_after)).await;
-            (server, answer.map(|object| (object, None)))
-        },
-    );
+    let Whole {
+        extent,
+        generation,
+        threshold,
+        share_len,
+    } = whole;
+    let k = usize::from(threshold.k());
+    let race = Race::begin(candidates, k, share_len, |server, lags_after| async move {
+        let name = servers.object_key(&server, extent, generation);
+        let answer = server.get(&name, None, Some(lags_after)).await;
+        (server, answer.map(|object| (object, None)))
+    });
     let check =
         |server: &Server, prefix: &[u8]| open_share(server, vault, extent, generation, prefix);
-    let (secret, _) = gather(servers, race, Wanted::All, check).await?;
+    let (secret, _) = gather(k, race, Wanted::All, check).await?;
     Ok(secret)
 }
 
@@ -226,7 +264,7 @@ pub(crate) async fn fetch_chunks(
 ) -> Read<Chunks> {
     let range = piece.record.plan().chunk_range(piece.chunks.clone());
     let len = range.end - range.start;
-    let mut attempts = Attempts::new(servers, len);
+    let mut attempts = Attempts::new(servers, piece.record.threshold, len);
     loop {
         let candidates = attempts.candidates.clone();
         match fetch_chunks_from(candidates, servers, vault, &piece, range.clone()).await {
@@ -251,39 +289,33 @@ async fn fetch_chunks_from(
         chunks,
         prefixes,
     } = piece;
+    let k = usize::from(record.threshold.k());
     let prefix_len = record.plan().prefix_len();
     let len = range.end - range.start;
-    let race = Race::begin(
-        candidates,
-        usize::from(servers.threshold.k()),
-        len,
-        |server, lags_after| {
-            let range = range.clone();
-            let prefix = prefixes.get(&server.index()).cloned();
-            async move {
-                let name = servers.object_key(&server, record.extent, record.generation);
-                let get = |range| server.get(&name, Some(range), Some(lags_after));
-                let answer = match prefix {
-                    Some(prefix) => get(range).await.map(|body| (prefix, Some(body))),
-                    // They lie next to each other.
-                    None if range.start == prefix_len as u64 => {
-                        get(0..range.end).await.map(|both| {
-                            let at = prefix_len.min(both.len());
-                            (both.slice(..at), Some(both.slice(at..)))
-                        })
+    let race = Race::begin(candidates, k, len, |server, lags_after| {
+        let range = range.clone();
+        let prefix = prefixes.get(&server.index()).cloned();
+        async move {
+            let name = servers.object_key(&server, record.extent, record.generation);
+            let get = |range| server.get(&name, Some(range), Some(lags_after));
+            let answer = match prefix {
+                Some(prefix) => get(range).await.map(|body| (prefix, Some(body))),
+                // They lie next to each other.
+                None if range.start == prefix_len as u64 => get(0..range.end).await.map(|both| {
+                    let at = prefix_len.min(both.len());
+                    (both.slice(..at), Some(both.slice(at..)))
+                }),
+                None => {
+                    let both = tokio::join!(get(0..prefix_len as u64), get(range));
+                    match both {
+                        (Ok(prefix), Ok(body)) => Ok((prefix, Some(body))),
+                        (Err(error), _) | (_, Err(error)) => Err(error),
                     }
-                    None => {
-                        let both = tokio::join!(get(0..prefix_len as u64), get(range));
-                        match both {
-                            (Ok(prefix), Ok(body)) => Ok((prefix, Some(body))),
-                            (Err(error), _) | (_, Err(error)) => Err(error),
-                        }
-                    }
-                };
-                (server, answer)
-            }
-        },
-    );
+                }
+            };
+            (server, answer)
+        }
+    });
     let check = |server: &Server, prefix: &[u8]| {
         let share = open_share(server, vault, record.extent, record.generation, prefix)?;
         check_dealing(&share, record)?;
@@ -295,7 +327,7 @@ async fn fetch_chunks_from(
         first: chunks.start,
         len: usize::try_from(end.saturating_sub(begin)).unwrap_or(0),
     };
-    let (secret, prefixes) = gather(servers, race, wanted, check).await?;
+    let (secret, prefixes) = gather(k, race, wanted, check).await?;
     // Kept for long, they must not keep what was read with them.
     let prefixes = prefixes
         .into_iter()
@@ -318,7 +350,7 @@ enum Wanted {
 type Answer = Result<(Bytes, Option<Bytes>), StoreError>;
 
 async fn gather<F, Request>(
-    servers: &Servers,
+    k: usize,
     mut race: Race<F, Request>,
     wanted: Wanted,
     check: impl Fn(&Server, &[u8]) -> Result<OpenShare, (Fault, String)>,
@@ -327,14 +359,22 @@ where
     F: FnMut(Arc<Server>, Duration) -> Request,
     Request: Future<Output = (Arc<Server>, Answer)>,
 {
-    let k = usize::from(servers.threshold.k());
     let mut good: Vec<Fetched> = Vec::with_capacity(k);
     let mut faults = Vec::new();
+    let mut absent: Vec<Arc<Server>> = Vec::new();
     loop {
-        while good.len() < k {
+        let mut chosen = loop {
+            if let Some(chosen) = take_of_one_round(&mut good, k, |share| share.round) {
+                break chosen;
+            }
+            if good.len() >= k {
+                race.ask_another();
+            }
             let Some((server, answer)) = race.next().await else {
+                // As many may be there that do not belong together.
+                let got = good.len().min(k.saturating_sub(1));
                 return Err(Unreadable {
-                    got: u8::try_from(good.len()).unwrap_or(u8::MAX),
+                    got: u8::try_from(got).unwrap_or(u8::MAX),
                     faults,
                 });
             };
@@ -357,41 +397,50 @@ where
                         server,
                         prefix: prefix.slice(..at),
                         body,
+                        round: share.dealing().round,
                         opened: Some(share),
                     });
+                }
+                // Where it cannot be read in the end, it may not be there at all, under this name.
+                Err(fault) if fault.fault == Fault::Missing => {
+                    faults.push(fault);
+                    absent.push(server);
+                    race.ask_another();
                 }
                 Err(fault) => {
                     note_bad(&server, fault, &mut faults);
                     race.ask_another();
                 }
             }
-        }
-        let opened: Vec<_> = good
+        };
+        let opened: Vec<_> = chosen
             .iter_mut()
             .map(|share| match share.opened.take() {
                 Some(opened) => Ok(opened),
                 None => check(&share.server, &share.prefix),
             })
             .collect();
-        let (returned, joined) =
-            join_off_task(good, opened, wanted)
+        let (mut chosen, joined) =
+            join_off_task(chosen, opened, wanted)
                 .await
                 .map_err(|fault| Unreadable {
                     got: 0,
                     faults: vec![fault],
                 })?;
-        good = returned;
         match joined {
             Ok(secret) => {
-                good.iter()
+                chosen
+                    .iter()
                     .for_each(|share| share.server.health.good_share());
-                let prefixes = good
+                // The others have it, so these should.
+                absent.iter().for_each(|server| note_absent(server));
+                let prefixes = chosen
                     .into_iter()
                     .map(|share| (share.server.index(), share.prefix));
                 return Ok((secret, prefixes.collect()));
             }
             Err((position, detail)) => {
-                if position >= good.len() {
+                if position >= chosen.len() {
                     let server = String::new();
                     faults.push(ServerFault {
                         server,
@@ -400,7 +449,8 @@ where
                     });
                     return Err(Unreadable { got: 0, faults });
                 }
-                let bad = good.swap_remove(position).server;
+                let bad = chosen.swap_remove(position).server;
+                good.append(&mut chosen);
                 let fault = ServerFault {
                     server: bad.name().to_owned(),
                     fault: Fault::Corrupt,
@@ -420,6 +470,11 @@ fn note_bad(server: &Server, fault: ServerFault, faults: &mut Vec<ServerFault>) 
         server.health.bad_share();
     }
     faults.push(fault);
+}
+
+fn note_absent(server: &Server) {
+    tracing::warn!(server = server.name(), fault = %Fault::Missing, "a share could not be used");
+    server.health.bad_share();
 }
 
 type Joined = Result<SecretBytes, (usize, String)>;

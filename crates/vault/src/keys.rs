@@ -1,10 +1,12 @@
 //! Founding a vault and unlocking it: the vault key is dealt to the servers, and gathered again from any k of them.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
+use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
 use tokio::time::Instant;
 use warifu_core::format::FormatError;
@@ -88,8 +90,8 @@ pub async fn found(servers: &[Candidate], threshold: Threshold) -> Result<Founde
     }
     let name = ObjectKey::vault_object(FIRST_GENERATION);
     for server in servers {
-        match within(server.store.stat(&name)).await {
-            Err(error) if error.kind == StoreErrorKind::NotFound => {}
+        match within(piece_generations(server.store.as_ref())).await {
+            Ok(generations) if generations.is_empty() => {}
             Ok(_) => {
                 return Err(FoundError::Taken {
                     server: server.name.clone(),
@@ -203,10 +205,10 @@ pub async fn unlock(servers: &[Candidate], expected: &Expected) -> Result<Unlock
         .zip(&expected.seats)
         .enumerate()
         .map(|(place, (server, seat))| async move {
-            let piece = piece_of(server).await;
+            let pieces = piece_of(server).await;
             (
                 place,
-                piece.and_then(|piece| fits(piece, server, expected, *seat)),
+                pieces.and_then(|pieces| fit(pieces, server, expected, *seat)),
             )
         })
         .collect();
@@ -230,9 +232,9 @@ pub async fn unlock(servers: &[Candidate], expected: &Expected) -> Result<Unlock
             };
         }
         match answer {
-            Ok(object) => {
-                objects.push(object);
-                owners.push(place);
+            Ok(pieces) => {
+                owners.extend(pieces.iter().map(|_| place));
+                objects.extend(pieces);
             }
             Err(fault) => faults.push((place, fault)),
         }
@@ -241,6 +243,33 @@ pub async fn unlock(servers: &[Candidate], expected: &Expected) -> Result<Unlock
             until = recover_vault_key(&objects)
                 .is_ok()
                 .then(|| until.unwrap_or_else(|| Instant::now() + GRACE));
+        }
+    }
+    if recover_vault_key(&objects).is_err() {
+        // A refresh that was cut off leaves pieces of two generations: those that were found first may not be those of which there
+        // are k.
+        let good = heard.iter().enumerate();
+        let good = good.filter(|(_, heard)| matches!(heard, Heard::Good(_)));
+        let again = good.filter_map(|(place, _)| {
+            let (server, seat) = (servers.get(place)?, expected.seats.get(place)?);
+            Some(async move {
+                let pieces = all_pieces_of(server).await;
+                (
+                    place,
+                    pieces.and_then(|pieces| fit(pieces, server, expected, *seat)),
+                )
+            })
+        });
+        for (place, pieces) in join_all(again).await {
+            for piece in pieces.unwrap_or_default() {
+                let known = objects.iter().zip(&owners).any(|(known, owner)| {
+                    *owner == place && known.generation() == piece.generation()
+                });
+                if !known {
+                    objects.push(piece);
+                    owners.push(place);
+                }
+            }
         }
     }
     let mut faulty = |place: usize, fault: Fault, detail: &str| {
@@ -257,10 +286,17 @@ pub async fn unlock(servers: &[Candidate], expected: &Expected) -> Result<Unlock
             faulty(place, Fault::NoAnswer, "no answer yet");
         }
     }
-    let recovered = (objects.len() >= usize::from(needed)).then(|| recover_vault_key(&objects));
+    let gave: HashSet<usize> = owners.iter().copied().collect();
+    let recovered = (gave.len() >= usize::from(needed)).then(|| recover_vault_key(&objects));
     if let Some(Ok((_, liars))) = &recovered {
-        for liar in liars.iter().filter_map(|liar| owners.get(*liar)) {
-            faulty(*liar, Fault::Corrupt, "its piece of the vault key is false");
+        let mut liars: Vec<usize> = liars
+            .iter()
+            .filter_map(|liar| owners.get(*liar).copied())
+            .collect();
+        liars.sort_unstable();
+        liars.dedup();
+        for liar in liars {
+            faulty(liar, Fault::Corrupt, "its piece of the vault key is false");
         }
     }
     faults.sort_by_key(|(place, _)| *place);
@@ -269,7 +305,7 @@ pub async fn unlock(servers: &[Candidate], expected: &Expected) -> Result<Unlock
         None => {
             return Err(UnlockError::TooFewServers {
                 needed,
-                got: objects.len(),
+                got: gave.len(),
                 faults,
             });
         }
@@ -308,7 +344,27 @@ enum Heard {
     Bad,
 }
 
-/// Whether it is the piece that the server must have.
+/// Those that are pieces that the server must have.
+fn fit(
+    objects: Vec<VaultObject>,
+    server: &Candidate,
+    expected: &Expected,
+    seat: (ServerId, ShareIndex),
+) -> Result<Vec<VaultObject>, ServerFault> {
+    let (mut good, mut bad) = (Vec::new(), None);
+    for object in objects {
+        match fits(object, server, expected, seat) {
+            Ok(object) => good.push(object),
+            Err(fault) => bad = Some(fault),
+        }
+    }
+    match bad {
+        Some(fault) if good.is_empty() => Err(fault),
+        _ => Ok(good),
+    }
+}
+
+/// Whether it is a piece that the server must have.
 fn fits(
     object: VaultObject,
     server: &Candidate,
@@ -335,21 +391,100 @@ fn fits(
     })
 }
 
-/// The server's piece of the vault key. There is one generation of them so far.
-pub(crate) async fn piece_of(server: &Candidate) -> Result<VaultObject, ServerFault> {
-    let fault = |error: &StoreError| ServerFault::of_store(&server.name, error);
+/// The generations of which a place has a piece of the vault key, ascending. There is one, but while a refresh puts another in its
+/// place.
+///
+/// # Errors
+/// Those of the listing.
+pub async fn piece_generations(store: &dyn ShareStore) -> Result<Vec<Generation>, StoreError> {
+    const PAGE: usize = 1_000;
+    let mut found = Vec::new();
+    // Names of shares come before these.
+    let mut after = ObjectKey::vault_object(Generation(0));
+    loop {
+        let page = store.list(Some(&after), PAGE).await?;
+        let names = page.objects.iter().map(|(name, _)| name);
+        found.extend(names.filter_map(ObjectKey::piece_generation));
+        match page.objects.into_iter().last() {
+            Some((last, _)) if page.more && last > after => after = last,
+            _ => return Ok(found),
+        }
+    }
+}
+
+/// The pieces of the vault key in a place, the newest first. Nobody is believed yet.
+///
+/// # Errors
+/// What the place answered, [`StoreErrorKind::NotFound`] where there is none.
+pub async fn pieces_of(
+    store: &dyn ShareStore,
+) -> Result<Vec<(Generation, Result<VaultObject, FormatError>)>, StoreError> {
+    let mut generations = piece_generations(store).await?;
+    generations.reverse();
+    // Runs of a refresh that were cut off leave a few.
+    generations.truncate(PIECES);
+    let mut pieces = Vec::with_capacity(generations.len());
+    for generation in generations {
+        match store.get(&ObjectKey::vault_object(generation), None).await {
+            Ok(bytes) => pieces.push((generation, VaultObject::parse(&bytes))),
+            // Removed since it was listed.
+            Err(error) if error.kind == StoreErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    if pieces.is_empty() {
+        let detail = "there is no piece of a vault key";
+        return Err(StoreError::new(StoreErrorKind::NotFound, detail));
+    }
+    Ok(pieces)
+}
+
+/// How many pieces of one place are looked at.
+const PIECES: usize = 16;
+
+/// The server's piece of the vault key, where it is of the first generation, and otherwise all that there are.
+pub(crate) async fn piece_of(server: &Candidate) -> Result<Vec<VaultObject>, ServerFault> {
     let name = ObjectKey::vault_object(FIRST_GENERATION);
-    let bytes = within(server.store.get(&name, None))
-        .await
-        .map_err(|error| fault(&error))?;
-    VaultObject::parse(&bytes).map_err(|error| ServerFault {
+    match within(server.store.get(&name, None)).await {
+        Ok(bytes) => match VaultObject::parse(&bytes) {
+            Ok(object) => Ok(vec![object]),
+            // A refresh may have put a newer one beside it, which is as good as any.
+            Err(error) => match all_pieces_of(server).await {
+                Ok(pieces) => Ok(pieces),
+                Err(_) => Err(unusable(server, &error)),
+            },
+        },
+        Err(error) if error.kind == StoreErrorKind::NotFound => all_pieces_of(server).await,
+        Err(error) => Err(ServerFault::of_store(&server.name, &error)),
+    }
+}
+
+/// All pieces of the vault key on a server.
+pub(crate) async fn all_pieces_of(server: &Candidate) -> Result<Vec<VaultObject>, ServerFault> {
+    let pieces = within(pieces_of(server.store.as_ref())).await;
+    let pieces = pieces.map_err(|error| ServerFault::of_store(&server.name, &error))?;
+    let (mut good, mut bad) = (Vec::new(), None);
+    for (_, piece) in pieces {
+        match piece {
+            Ok(object) => good.push(object),
+            Err(error) => bad = Some(unusable(server, &error)),
+        }
+    }
+    match bad {
+        Some(fault) if good.is_empty() => Err(fault),
+        _ => Ok(good),
+    }
+}
+
+fn unusable(server: &Candidate, error: &FormatError) -> ServerFault {
+    ServerFault {
         server: server.name.clone(),
         fault: match error {
             FormatError::Newer { .. } => Fault::Newer,
             _ => Fault::Corrupt,
         },
         detail: error.to_string(),
-    })
+    }
 }
 
 async fn within<T>(request: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {

@@ -73,6 +73,7 @@ pub mod keys;
 pub mod node;
 pub mod past;
 pub mod rebuild;
+pub mod refresh;
 pub mod repair;
 pub mod seam;
 pub mod session;

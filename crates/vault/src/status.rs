@@ -9,6 +9,7 @@ use warifu_core::ids::{ExtentId, FileId, ShareIndex, Threshold};
 
 use crate::context::Context;
 use crate::error::{Fault, Result};
+use crate::refresh::GenerationStatus;
 use crate::seam::catalog::{ExtentRecord, IndexSet, Usage};
 use crate::seam::clock::Timestamp;
 use crate::seam::store::{Space, StoreError, StoreErrorKind};
@@ -133,6 +134,8 @@ pub struct Status {
     /// they are there they are lost when the catalogue is, but for saved contents. `None` where it is as far behind as it usually
     /// is, a second.
     pub journal_behind_since: Option<Timestamp>,
+    /// In which generation the shares are, and what is left of older ones.
+    pub generations: GenerationStatus,
     /// Whether somebody has to decide about a rebuild before the vault can be changed
     /// ([`Vault::accept_rebuild`]).
     pub undecided: bool,
@@ -199,6 +202,7 @@ impl Vault {
             weak,
             memory: self.memory_in_use(),
             undecided: inner.undecided,
+            generations: inner.generation_status().await?,
             journal_behind_since: inner.journal_behind_since().await?,
         })
     }

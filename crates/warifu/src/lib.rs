@@ -27,6 +27,8 @@ mod catalog;
 mod checkpoint;
 mod context;
 mod error;
+mod every;
+mod fate;
 mod files;
 mod foreign;
 mod open;
@@ -37,6 +39,7 @@ mod rebuild;
 mod relocate;
 mod replace;
 mod rewrite;
+mod rules;
 mod syslog;
 mod trial;
 mod vault_file;
@@ -44,6 +47,8 @@ mod vault_file;
 pub use audit_log::{CopyCheck, CopyDifference, LogCheck, LogFault, LogFilter, OfFile};
 pub use context::{group_name, process_context, user_name};
 pub use error::Error;
+pub use every::Every;
+pub use fate::Shared;
 pub use files::{BLOCK, FileMeta, Walk};
 pub use open::{InitOptions, NewServer, OpenOptions, Warifu};
 pub use path::VaultPath;
@@ -73,6 +78,9 @@ pub use warifu_vault::past::{
 pub use warifu_vault::rebuild::{
     Adopted, AdoptedAs, JournalFound, LogCompared, LogDifference, LostVersion, OtherTimeline,
     RebuildError, RebuildProgress, RebuildReport, ServerFound, Stage, UnreadObjects,
+};
+pub use warifu_vault::refresh::{
+    GenerationStatus, Holding, RefreshOptions, RefreshPlan, RefreshProgress, RefreshReport,
 };
 pub use warifu_vault::repair::{
     Orphans, RepairOptions, RepairPlan, RepairProgress, RepairReport, Upkeep, Work,

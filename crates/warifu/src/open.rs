@@ -9,9 +9,7 @@ use warifu_core::format::Scheme;
 use warifu_core::head::Timestamp;
 use warifu_core::ids::{Generation, Threshold};
 use warifu_core::keys::{CatalogKey, VaultKey};
-use warifu_store::{
-    Credentials, SpecError, StoreSpec, StoreUrl, attach_store, create_store, probe,
-};
+use warifu_store::{Credentials, SpecError, StoreSpec, StoreUrl, attach_store};
 use warifu_vault::context::{Act, AuditEntry, Context};
 use warifu_vault::error::{Fault, ServerFault};
 use warifu_vault::keys::{Candidate, Expected, FoundError, UnlockError, Unlocked, found, unlock};
@@ -25,10 +23,12 @@ use warifu_vault::{Options, ServerSeat, Unsaved, Vault, VaultConfig};
 use crate::catalog::{NewCatalog, open_catalog, remove_catalog};
 use crate::context::process_context;
 use crate::error::Error;
+use crate::every::Every;
 use crate::foreign::ForeignStore;
 use crate::place::{Place, Watch};
 use crate::rebuild::MISSING;
 use crate::syslog::Sender;
+use crate::trial::make_place;
 use crate::vault_file::{
     MemoryRule, Retention, SaveDurability, ServerEntry, VaultFile, VaultFileError, folder_of,
 };
@@ -229,14 +229,7 @@ impl Warifu {
         }
         let mut candidates = Vec::new();
         for (name, spec) in specs {
-            let store = create_store(&spec).await.map_err(|source| Error::Create {
-                server: name.clone(),
-                source,
-            })?;
-            probe(&spec).await.map_err(|source| Error::Unfit {
-                server: name.clone(),
-                source,
-            })?;
+            let (store, _) = make_place(name, &spec).await?;
             candidates.push(Candidate {
                 name: name.clone(),
                 store,
@@ -272,6 +265,7 @@ impl Warifu {
             retention: Retention::All,
             memory: MemoryRule::default(),
             syslog: None,
+            refresh: None,
             catalog,
             catalog_credentials,
             servers: servers.collect(),
@@ -335,6 +329,7 @@ impl Warifu {
             });
         let mut vault = options.vault;
         vault.scheme = file.scheme;
+        vault.upkeep.refresh_every = file.refresh.map(Every::period);
         vault.strict = file.durability == SaveDurability::Strict;
         let config = VaultConfig {
             vault: file.vault,

@@ -13,9 +13,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use warifu_core::ids::{ServerId, ShareIndex, VaultId};
-use warifu_core::vault_object::VaultObject;
 use warifu_store::{Credentials, attach_store};
-use warifu_vault::keys::FIRST_GENERATION;
+use warifu_vault::keys::pieces_of;
 use warifu_vault::seam::store::{
     Durability, ObjectKey, ObjectStat, Page, ShareStore, Space, StoreError,
 };
@@ -184,14 +183,16 @@ impl Watched {
     /// Takes a new place up when it has this server's piece of the vault key.
     async fn take_up(&mut self, vault: VaultId) {
         let Some(store) = &self.coming else { return };
-        let name = ObjectKey::vault_object(FIRST_GENERATION);
-        let Ok(Ok(bytes)) = tokio::time::timeout(PATIENCE, store.get(&name, None)).await else {
+        let pieces = pieces_of(store.as_ref());
+        let Ok(Ok(pieces)) = tokio::time::timeout(PATIENCE, pieces).await else {
             return;
         };
-        let is_ours = VaultObject::parse(&bytes).is_ok_and(|object| {
-            object.vault() == vault
-                && object.server() == self.entry.id
-                && object.index() == self.entry.index
+        let is_ours = pieces.into_iter().any(|(_, piece)| {
+            piece.is_ok_and(|object| {
+                object.vault() == vault
+                    && object.server() == self.entry.id
+                    && object.index() == self.entry.index
+            })
         });
         if is_ours && let Some(store) = self.coming.take() {
             self.place.set(store);

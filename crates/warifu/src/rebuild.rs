@@ -244,6 +244,7 @@ fn file_of(
         retention: Retention::All,
         memory: MemoryRule::default(),
         syslog: None,
+        refresh: None,
         catalog: format!("sqlite:{}", catalog_name(path)),
         catalog_credentials: Credentials::default(),
         servers,

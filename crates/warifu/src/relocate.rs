@@ -365,6 +365,7 @@ async fn resume_of(old: &dyn Catalog) -> Result<Resume, CatalogError> {
         undecided: state.undecided,
         archived: state.archived,
         last_node,
+        generations: old.generations().await?,
     })
 }
 
@@ -433,6 +434,10 @@ async fn compare(
     }
     if old.positions().await.map_err(wrong)? != new.positions().await.map_err(wrong)? {
         return Err(differs("how far the log was sent elsewhere".into()));
+    }
+    let (here, there) = (old.generations().await, new.generations().await);
+    if here.map_err(wrong)? != there.map_err(wrong)? {
+        return Err(differs("the generations of shares".into()));
     }
     Ok(done)
 }

@@ -13,21 +13,23 @@
 //! nothing is owed then. Drives see the new vault file within a second or two (`place.rs`), and [`Warifu::owe_missing`] looks at the end for what the
 //! new place has not got.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use warifu_core::ids::{ServerId, ShareIndex};
-use warifu_store::{Credentials, StoreUrl, attach_store, create_store, probe};
-use warifu_vault::keys::FIRST_GENERATION;
-use warifu_vault::seam::store::{Durability, ObjectKey, StoreErrorKind};
+use bytes::Bytes;
+use warifu_core::ids::{Generation, ServerId, ShareIndex};
+use warifu_core::vault_object::VaultObject;
+use warifu_store::{Credentials, attach_store};
+use warifu_vault::keys::{FIRST_GENERATION, piece_generations, pieces_of};
+use warifu_vault::seam::store::{Durability, ObjectKey, ShareStore, StoreErrorKind};
 use warifu_vault::verify::Check;
 
 use crate::error::Error;
+use crate::fate::share_a_fate;
 use crate::open::{NewServer, Warifu, current_folder, spec, stored_url};
 use crate::place::LOOK_EVERY;
 use crate::rewrite::rewrite_with;
+use crate::trial::make_place;
 use crate::vault_file::{VaultFileError, folder_of};
 
 /// How long the old place is given to show that it is still there.
@@ -83,21 +85,24 @@ impl Warifu {
         let credentials = server.credentials.clone().rebased(&current_folder()?, base);
         let old = spec(&entry.name, &entry.url, &entry.credentials, base)?;
         let new = spec(&server.name, &new_url, &credentials, base)?;
-        let piece = self.vault().key_piece_for(entry.index).await?;
-        let name = ObjectKey::vault_object(FIRST_GENERATION);
-        let begun = match attach_store(&new).get(&name, None).await {
-            Ok(found) if found == piece => true,
-            Ok(_) => {
-                return Err(Error::Taken {
-                    server: server.name.clone(),
-                });
+        // A place that holds any piece is somebody's; the one that this server is to have shows that the replacement was begun.
+        let begun = match pieces_of(attach_store(&new).as_ref()).await {
+            Ok(found) => {
+                // Of whatever generation: a refresh may have come since.
+                let is_ours = |(_, found): &(Generation, Result<VaultObject, _>)| matches!(found, Ok(object) if self.vault().is_key_piece_of(entry.index, object));
+                if !found.iter().any(is_ours) {
+                    return Err(Error::Taken {
+                        server: server.name.clone(),
+                    });
+                }
+                true
             }
             Err(_) => false,
         };
         let moved = old.url() != new.url();
         let old_place = attach_store(&old);
-        let answer = tokio::time::timeout(OLD_PLACE, old_place.stat(&name)).await;
-        let old_answers = moved && matches!(answer, Ok(Ok(_)));
+        let answer = tokio::time::timeout(OLD_PLACE, piece_generations(old_place.as_ref())).await;
+        let old_answers = moved && matches!(answer, Ok(Ok(generations)) if !generations.is_empty());
         let mut beside = Vec::new();
         for other in self
             .file()
@@ -135,30 +140,13 @@ impl Warifu {
     ) -> Result<(), Error> {
         let base = folder_of(self.path());
         let new = spec(&plan.name, &plan.new_url, &plan.credentials, base)?;
-        if !plan.begun {
-            let piece = self.vault().key_piece_for(plan.index).await?;
-            let store = create_store(&new).await.map_err(|source| Error::Create {
-                server: plan.name.clone(),
-                source,
-            })?;
-            probe(&new).await.map_err(|source| Error::Unfit {
-                server: plan.name.clone(),
-                source,
-            })?;
-            let name = ObjectKey::vault_object(FIRST_GENERATION);
-            match store.put_new(&name, piece, Durability::Now).await {
-                Ok(()) => {}
-                Err(error) if error.kind == StoreErrorKind::AlreadyExists => {
-                    return Err(Error::Taken {
-                        server: plan.name.clone(),
-                    });
-                }
-                Err(error) => {
-                    return Err(Error::Founding {
-                        detail: format!("{}: {error}", plan.name),
-                    });
-                }
-            }
+        let piece = self.vault().key_piece_for(plan.index).await?;
+        if plan.begun {
+            // Where a refresh has come since it was begun, the piece that is there is of an older generation.
+            give_piece(&plan.name, attach_store(&new).as_ref(), piece, true).await?;
+        } else {
+            let (store, _) = make_place(&plan.name, &new).await?;
+            give_piece(&plan.name, store.as_ref(), piece, false).await?;
         }
         self.vault()
             .owe_all(self.context(), plan.index, progress)
@@ -188,18 +176,34 @@ impl Warifu {
     }
 }
 
-/// Whether two places are lost together, as far as their names and this machine can tell.
-fn share_a_fate(one: &StoreUrl, other: &StoreUrl) -> bool {
-    match (one, other) {
-        (StoreUrl::Directory(one), StoreUrl::Directory(other)) => {
-            let disk = |path: &Path| {
-                // What is not there yet will be where its parent is.
-                let there = path.ancestors().find_map(|path| fs::metadata(path).ok());
-                there.map(|there| there.dev())
-            };
-            disk(one).is_some_and(|found| disk(other) == Some(found))
+/// Gives a place the seat's piece of the key. `again`: it may have this very piece already.
+async fn give_piece(
+    name: &str,
+    store: &dyn ShareStore,
+    piece: Bytes,
+    again: bool,
+) -> Result<(), Error> {
+    let generation =
+        VaultObject::parse(&piece).map_or(FIRST_GENERATION, |object| object.generation());
+    let key = ObjectKey::vault_object(generation);
+    let server = || name.to_owned();
+    match store.put_new(&key, piece.clone(), Durability::Now).await {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind == StoreErrorKind::AlreadyExists => {
+            let is_it = again
+                && store
+                    .get(&key, None)
+                    .await
+                    .is_ok_and(|found| found == piece);
+            if is_it {
+                Ok(())
+            } else {
+                Err(Error::Taken { server: server() })
+            }
         }
-        _ => false,
+        Err(error) => Err(Error::Founding {
+            detail: format!("{}: {error}", server()),
+        }),
     }
 }
 

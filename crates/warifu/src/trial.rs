@@ -1,12 +1,13 @@
 //! Is a place fit for a server? Found out by trying, before a vault is trusted to it.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use warifu_store::{
     CreateError, StoreIdentity, StoreProfile, StoreSpec, attach_store, create_store, identity,
-    probe,
+    is_trial, open_store, probe,
 };
-use warifu_vault::seam::store::Space;
+use warifu_vault::seam::store::{ShareStore, Space, StoreErrorKind};
 
 use crate::Error;
 use crate::open::{NewServer, current_folder, spec};
@@ -57,17 +58,14 @@ pub async fn try_place(server: &NewServer) -> Result<Trial, Error> {
     let base = current_folder()?;
     let credentials = server.credentials.clone().rebased(&base, &base);
     let spec = spec(&server.name, &server.url, &credentials, &base)?;
-    let in_use = match create_store(&spec).await {
-        Ok(_) => false,
-        Err(CreateError::InUse { .. }) => true,
-        Err(source) => {
-            return Err(Error::Create {
-                server: server.name.clone(),
-                source,
-            });
-        }
-    };
-    trial(&server.name, &spec, in_use).await
+    match make_place(&server.name, &spec).await {
+        Ok((_, profile)) => Ok(trial(&spec, profile, false).await),
+        Err(Error::Create {
+            source: CreateError::InUse { .. },
+            ..
+        }) => tried(&server.name, &spec).await,
+        Err(error) => Err(error),
+    }
 }
 
 /// Tries out a server of a vault. What it holds is left alone.
@@ -85,22 +83,73 @@ pub async fn try_server(vault_file: &Path, file: &VaultFile, name: &str) -> Resu
     };
     let base = folder_of(vault_file);
     let spec = spec(&entry.name, &entry.url, &entry.credentials, base)?;
-    trial(name, &spec, true).await
+    tried(name, &spec).await
 }
 
-async fn trial(server: &str, spec: &StoreSpec, in_use: bool) -> Result<Trial, Error> {
-    let unfit = |source| Error::Unfit {
+/// Tries out a place that is in use.
+async fn tried(server: &str, spec: &StoreSpec) -> Result<Trial, Error> {
+    let profile = probe(spec).await.map_err(|source| Error::Unfit {
         server: server.to_owned(),
         source,
-    };
-    let profile = probe(spec).await.map_err(unfit)?;
+    })?;
+    Ok(trial(spec, profile, true).await)
+}
+
+async fn trial(spec: &StoreSpec, profile: StoreProfile, in_use: bool) -> Trial {
     // Neither is worth a refusal of a place that has just shown what it can do.
     let space = attach_store(spec).space().await.ok();
     let identity = identity(spec).await.ok();
-    Ok(Trial {
+    Trial {
         profile,
         space,
         in_use,
         identity,
-    })
+    }
+}
+
+/// Makes an empty store and tries it out. One where somebody was broken off in the middle of that is as good as an empty one.
+pub(crate) async fn make_place(
+    name: &str,
+    place: &StoreSpec,
+) -> Result<(Arc<dyn ShareStore>, StoreProfile), Error> {
+    let not_made = |source| Error::Create {
+        server: name.to_owned(),
+        source,
+    };
+    let store = match create_store(place).await {
+        Err(CreateError::InUse { path }) => {
+            let store = open_store(place)
+                .await
+                .map_err(|error| not_made(error.into()))?;
+            if !clear_of_trials(store.as_ref()).await {
+                return Err(not_made(CreateError::InUse { path }));
+            }
+            store
+        }
+        other => other.map_err(not_made)?,
+    };
+    let profile = probe(place).await.map_err(|source| Error::Unfit {
+        server: name.to_owned(),
+        source,
+    })?;
+    Ok((store, profile))
+}
+
+/// Removes what trials have left, where nothing else is there. Returns whether the place is empty now: what cannot be listed is somebody's.
+async fn clear_of_trials(store: &dyn ShareStore) -> bool {
+    /// A trial puts three objects.
+    const FEW: usize = 64;
+    let Ok(page) = store.list(None, FEW).await else {
+        return false;
+    };
+    if page.more || !page.objects.iter().all(|(name, _)| is_trial(name)) {
+        return false;
+    }
+    for (name, _) in &page.objects {
+        match store.delete(name).await {
+            Err(error) if error.kind != StoreErrorKind::NotFound => return false,
+            _ => {}
+        }
+    }
+    true
 }

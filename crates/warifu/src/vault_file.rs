@@ -18,6 +18,8 @@ use warifu_core::format::Scheme;
 use warifu_core::ids::{ServerId, ShareIndex, Threshold, VaultId};
 use warifu_store::{BadOption, Credentials};
 
+use crate::every::Every;
+pub use crate::rules::{MemoryRule, Retention, SaveDurability};
 use crate::syslog::SyslogTarget;
 
 /// The format of vault files that this warifu writes, and the newest it reads.
@@ -40,6 +42,8 @@ pub struct VaultFile {
     pub memory: MemoryRule,
     /// Where a copy of the audit log is sent, if anywhere.
     pub syslog: Option<SyslogTarget>,
+    /// How often all shares get a new generation; `None`: only when somebody asks for it.
+    pub refresh: Option<Every>,
     /// Where the catalogue is: `sqlite:PATH`, the path relative to the vault file, or `postgres://USER@HOST/DATABASE`.
     pub catalog: String,
     /// How a database is logged in to: `password` and `ca`, paths relative to the vault file.
@@ -61,70 +65,6 @@ pub struct ServerEntry {
     pub url: String,
     /// Where its passwords and keys are, paths relative to the vault file.
     pub credentials: Credentials,
-}
-
-/// What `close` waits for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum SaveDurability {
-    /// Enough servers have the version; within a second it is on their disks.
-    #[default]
-    Normal,
-    /// The version is on the disks of enough servers.
-    Strict,
-}
-
-impl SaveDurability {
-    /// The word in the vault file.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Normal => "normal",
-            Self::Strict => "strict",
-        }
-    }
-}
-
-/// Which versions are kept.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Retention {
-    /// Every version, for ever.
-    #[default]
-    All,
-}
-
-impl Retention {
-    /// The word in the vault file.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::All => "all",
-        }
-    }
-}
-
-/// What a machine must be like for a drive to be mounted there.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum MemoryRule {
-    /// No swap that is not encrypted is on: neither this process's memory nor that of the programs that show the documents
-    /// can get onto a disk in the clear.
-    #[default]
-    Guarded,
-    /// That, and the process must be able to lock its memory, in case somebody turns swap on later.
-    Locked,
-    /// Anything. What is wrong with the machine is written into the audit log.
-    Any,
-}
-
-impl MemoryRule {
-    /// The word in the vault file.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Guarded => "guarded",
-            Self::Locked => "locked",
-            Self::Any => "any",
-        }
-    }
 }
 
 /// What is wrong with a vault file.
@@ -243,6 +183,8 @@ struct Raw {
     memory: Option<Spanned<String>>,
     #[serde(default)]
     syslog: Option<Spanned<String>>,
+    #[serde(default)]
+    refresh: Option<Spanned<String>>,
     threshold: Spanned<RawThreshold>,
     catalog: RawCatalog,
     server: Vec<Spanned<RawServer>>,
@@ -456,6 +398,14 @@ impl VaultFile {
                 bad(word, "syslog", allowed)
             })?),
         };
+        let refresh =
+            match &raw.refresh {
+                None => None,
+                Some(word) if word.get_ref() == "never" => None,
+                Some(word) => Some(Every::parse(word.get_ref()).ok_or_else(|| {
+                    bad(word, "refresh", "\"never\", or such as \"every 7 days\"")
+                })?),
+            };
         let RawThreshold { k, n } = *raw.threshold.get_ref();
         let threshold = Threshold::new(k, n).map_err(|_| {
             let allowed = "k and n with 1 ≤ k ≤ n ≤ 255";
@@ -569,6 +519,7 @@ impl VaultFile {
             retention,
             memory,
             syslog,
+            refresh,
             catalog,
             catalog_credentials,
             servers,
@@ -601,6 +552,9 @@ impl VaultFile {
              # A copy of the audit log for a syslog server, names of files included: \"unixgram:/dev/log\", \"udp://HOST:514\" or\n\
              # \"tcp://HOST:601\". 監査記録の写しを送る syslog サーバ（ファイル名も含みます）。\n\
              {syslog}\n\
+             # How often all shares are made anew, so that stolen ones are worthless: \"never\" (only by `warifu refresh`) or such as\n\
+             # \"every 7 days\" (by a mounted drive, or a timer with `warifu refresh --if-due`). 割符を新しい世代に作り替える間隔。\n\
+             refresh = {refresh}\n\
              \n\
              # Any k of the n servers give a file back; fewer say nothing about it.\n\
              # n 台のうち k 台があれば復元でき、k 台未満では何もわかりません。\n\
@@ -623,6 +577,11 @@ impl VaultFile {
                 Some(target) => format!("syslog = {}", quoted(&target.to_string())),
                 None => "# syslog = \"unixgram:/dev/log\"".to_owned(),
             },
+            refresh = quoted(
+                &self
+                    .refresh
+                    .map_or_else(|| "never".to_owned(), |every| every.to_string())
+            ),
             catalog = quoted(&self.catalog),
         );
         for (field, value) in self.catalog_credentials.entries() {

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use warifu::store::Credentials;
 use warifu::{
-    MemoryRule, Problem, Retention, SaveDurability, Scheme, ServerEntry, ServerId, ShareIndex,
-    SyslogTarget, Threshold, VaultFile, VaultFileError, VaultId,
+    Every, MemoryRule, Problem, Retention, SaveDurability, Scheme, ServerEntry, ServerId,
+    ShareIndex, SyslogTarget, Threshold, VaultFile, VaultFileError, VaultId,
 };
 
 fn sample() -> VaultFile {
@@ -28,6 +28,7 @@ fn sample() -> VaultFile {
         retention: Retention::All,
         memory: MemoryRule::Guarded,
         syslog: None,
+        refresh: Some(Every { days: 7 }),
         catalog: "sqlite:office.db".into(),
         catalog_credentials: Credentials::default(),
         servers,

@@ -12,6 +12,7 @@
 
 mod audit;
 mod error;
+mod generations;
 mod journal;
 mod listener;
 mod moving;
@@ -45,6 +46,7 @@ use warifu_vault::seam::catalog::{
     XattrMode,
 };
 use warifu_vault::seam::clock::{Clock, SystemClock};
+use warifu_vault::seam::generations::{Generations, Regenerated};
 use warifu_vault::seam::journal::{
     Changes, JournalState, Restored, Resume, Row, RowKey, Segments, Waste,
 };
@@ -420,6 +422,32 @@ impl Catalog for PostgresCatalog {
         changes: &[OwedChange],
     ) -> Result<Vec<Option<IndexSet>>, CatalogError> {
         Ok(self.do_change_owed(changes).await?)
+    }
+
+    async fn generations(&self) -> Result<Generations, CatalogError> {
+        Ok(self.read_generations().await?)
+    }
+
+    async fn set_generations(
+        &self,
+        before: Generations,
+        after: Generations,
+        write: Write,
+    ) -> Result<(), CatalogError> {
+        Ok(self.do_set_generations(&before, &after, &write).await?)
+    }
+
+    async fn regenerate(
+        &self,
+        save: SaveId,
+        made: &[Regenerated],
+        waste: SaveId,
+        lease: Duration,
+        write: Write,
+    ) -> Result<Intent, CatalogError> {
+        Ok(self
+            .do_regenerate(save, made, (waste, lease), &write)
+            .await?)
     }
 
     async fn record(

@@ -9,6 +9,7 @@ use warifu_vault::seam::catalog::{AuditRow, CatalogError, ExtentRecord, Version}
 use warifu_vault::seam::journal::{Restored, Resume, Row};
 
 use super::PostgresCatalog;
+use super::generations::{Columns, PUT};
 use super::past::PastBatch;
 use super::pool::{Call, Session, Value};
 use super::rows::seal_author;
@@ -396,7 +397,10 @@ impl PostgresCatalog {
         let tip = resume.tip.map(|tip| tip.as_bytes().to_vec());
         let archived = sql(resume.archived)?.min(audited);
         let (next, last) = (sql(resume.next)?, sql(resume.last_node.0)?);
-        let calls: [Call<'_>; 5] = [
+        let generations = Columns::of(&resume.generations);
+        let generations = generations.values();
+        let calls: [Call<'_>; 6] = [
+            (PUT, &generations),
             ("DELETE FROM changed", &[]),
             (
                 "UPDATE journal SET next = $1, audited = $2, archived = $3, whole = 0, tip = $4, undecided = $5 WHERE id = 1",

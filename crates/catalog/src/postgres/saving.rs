@@ -357,22 +357,26 @@ impl PostgresCatalog {
                 let mut session = self.pool.begin().await?;
                 let outcome = async {
                 let text =
-                    "SELECT id, owed FROM extent WHERE id = ANY ($1) ORDER BY id FOR UPDATE";
+                    "SELECT id, owed, generation FROM extent WHERE id = ANY ($1) ORDER BY id FOR UPDATE";
                 let mut sets = std::collections::HashMap::new();
                 for row in &session.query(text, &[&wanted]).await? {
                     let before = owed(row, 1)?;
-                    sets.insert(ExtentId::from_bytes(id(row, 0)?), (before, before));
+                    let generation = rows::number(row, 2)?;
+                    sets.insert(ExtentId::from_bytes(id(row, 0)?), (before, before, generation));
                 }
                 let now = changes
                     .iter()
                     .map(|change| {
-                        let (_, set) = sets.get_mut(&change.extent)?;
+                        let (_, set, generation) = sets.get_mut(&change.extent)?;
+                        if *generation != u64::from(change.generation.0) {
+                            return None;
+                        }
                         *set = change.apply(*set);
                         Some(*set)
                     })
                     .collect();
                 let (mut ids, mut owed) = (Vec::new(), Vec::new());
-                for (extent, (before, after)) in &sets {
+                for (extent, (before, after, _)) in &sets {
                     if before != after {
                         ids.push(extent.as_bytes().as_slice());
                         owed.push(owed_bytes(*after));

@@ -12,7 +12,7 @@ use crate::error::{Fail, Outcome, damaged, missing};
 use crate::schema::{WITNESS, WITNESS_ROW};
 
 /// The newest schema in PostgreSQL that this warifu knows. It counts for itself: SQLite's has another history.
-pub(super) const SCHEMA: i64 = 4;
+pub(super) const SCHEMA: i64 = 5;
 
 /// The first schema that has sessions.
 const SESSIONS: usize = 2;
@@ -29,6 +29,7 @@ const TABLES: [&str; SCHEMA as usize] = [
     include_str!("sql/sessions.sql"),
     include_str!("sql/past_tables.sql"),
     include_str!("sql/guarded.sql"),
+    include_str!("sql/generation.sql"),
 ];
 
 /// The functions as they are in the newest schema. Each replaces the one of its name.

@@ -12,8 +12,8 @@ use warifu_vault::seam::catalog::{Catalog, CatalogError, Durability, NewNode, Wr
 
 use std::sync::OnceLock;
 
-/// Takes away what came with schema 5.
-pub const WITHOUT_PAST: &str = "DROP TABLE past; DROP TABLE position;
+/// Takes away what came with schema 5 and after it.
+pub const WITHOUT_PAST: &str = "DROP TABLE generation; DROP TABLE past; DROP TABLE position;
   ALTER TABLE entry DROP COLUMN since; ALTER TABLE entry DROP COLUMN since_ns;";
 
 /// The catalogue key of one of several vaults. The same in one process; another process draws its own.

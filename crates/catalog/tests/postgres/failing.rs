@@ -12,6 +12,7 @@ use warifu_testkit::servers::{
 };
 use warifu_vault::node::NodeId;
 use warifu_vault::seam::catalog::{Catalog, CatalogError, Durability, Intent};
+use warifu_vault::seam::generations::Generations;
 use warifu_vault::seam::sessions::SessionInfo;
 
 use crate::common::{key, make, name};
@@ -112,7 +113,8 @@ async fn a_catalogue_in_use_is_not_brought_up_to_date() {
         .begin_session(&info("/mnt/office"), lease)
         .await
         .unwrap();
-    command(&server, &url, "UPDATE vault SET schema = schema - 1").await;
+    let before = "DROP TABLE generation; UPDATE vault SET schema = schema - 1";
+    command(&server, &url, before).await;
     let open = || PostgresCatalog::open(login(&url), key(1));
     let refused = open().await.unwrap_err();
     assert!(
@@ -165,6 +167,25 @@ pub(crate) async fn command(server: &SharedPostgres, url: &str, text: &str) {
     let text = format!("SET search_path = \"{schema}\"; {text}");
     client.batch_execute(&text).await.unwrap();
     driver.abort();
+}
+
+/// A catalogue from before there were refreshes was never refreshed.
+#[tokio::test(flavor = "multi_thread")]
+async fn p7_a_catalogue_of_schema_3_is_brought_up_to_date() {
+    let Some(server) = SharedPostgres::take() else {
+        return;
+    };
+    let (url, catalog) = new_catalog(&server).await;
+    make(&catalog, "x", Durability::Now).await.unwrap();
+    drop(catalog);
+    let text = "DROP TABLE generation; UPDATE vault SET schema = 3";
+    command(&server, &url, text).await;
+    for _ in 0..2 {
+        let catalog = PostgresCatalog::open(login(&url), key(1)).await.unwrap();
+        assert_eq!(catalog.generations().await.unwrap(), Generations::FIRST);
+        let found = catalog.lookup(NodeId::ROOT, &name("x")).await.unwrap();
+        assert!(found.is_some());
+    }
 }
 
 #[tokio::test]

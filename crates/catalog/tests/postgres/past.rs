@@ -15,8 +15,8 @@ use crate::{login, new_catalog};
 
 const ROOT: NodeId = NodeId::ROOT;
 
-/// Takes away what came with schema 3.
-pub(crate) const WITHOUT_PAST: &str = "DROP TABLE past; DROP TABLE position; DROP FUNCTION mark_past();
+/// Takes away what came with schema 3 and after it.
+pub(crate) const WITHOUT_PAST: &str = "DROP TABLE generation; DROP TABLE past; DROP TABLE position; DROP FUNCTION mark_past();
    DROP FUNCTION begin_name; DROP FUNCTION not_before; DROP FUNCTION end_name; DROP FUNCTION remove_name; DROP FUNCTION renew_names;
    ALTER TABLE entry DROP COLUMN since, DROP COLUMN since_ns; DELETE FROM changed; UPDATE vault SET schema = 2";
 

@@ -46,7 +46,9 @@ pub enum ServerCommand {
     List(ServerList),
     /// Give a lost server's seat a new, empty place, and fill it.
     Replace(ServerReplace),
-    /// Try out whether places are fit to be servers.
+    /// Take a server out of service: its seat moves to a new place, and all shares get a new generation, so that what it holds is worthless.
+    Retire(ServerReplace),
+    /// Try out whether places are fit to be servers, before a vault is trusted to them.
     Test(ServerTest),
 }
 

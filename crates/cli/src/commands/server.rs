@@ -1,12 +1,12 @@
 //! `warifu server`: the servers of a vault, and a new place for a lost one.
 
 use serde::Serialize;
-use warifu::{NewServer, OpenOptions, RepairOptions, ReplacePlan, VaultFile};
+use warifu::{GenerationStatus, NewServer, OpenOptions, RepairOptions, ReplacePlan, VaultFile};
 
 use super::init::set_option;
 use super::repair::{self, JsonRepair};
 use super::server_test;
-use super::{Done, with_vault, with_vault_opened};
+use super::{Done, refresh, with_vault, with_vault_opened};
 use crate::args::{Server, ServerCommand, ServerList, ServerReplace};
 use crate::exit::Exit;
 use crate::failure::{Failure, fault};
@@ -16,7 +16,8 @@ use crate::words::{say, set_vault};
 pub async fn run(args: Server) -> Done {
     match args.command {
         ServerCommand::List(args) => list(args).await,
-        ServerCommand::Replace(args) => replace(args).await,
+        ServerCommand::Replace(args) => replace(args, false).await,
+        ServerCommand::Retire(args) => replace(args, true).await,
         ServerCommand::Test(args) => server_test::run(args).await,
     }
 }
@@ -30,6 +31,10 @@ struct JsonListed {
     /// What was wrong with it when the vault was opened.
     #[serde(skip_serializing_if = "Option::is_none")]
     fault: Option<&'static str>,
+    /// Servers on the same disk or machine.
+    same_place: Vec<String>,
+    /// Servers with the same password or key.
+    same_credential: Vec<String>,
 }
 
 async fn list(args: ServerList) -> Done {
@@ -41,21 +46,26 @@ async fn list(args: ServerList) -> Done {
             found.map(|found| found.fault)
         };
         let servers = &warifu.file().servers;
+        let shared = warifu.file().shared(warifu.path());
+        let shared = shared.map_err(Failure::opening)?;
         if args.json {
             let listed: Vec<JsonListed> = servers
                 .iter()
-                .map(|server| JsonListed {
+                .zip(shared)
+                .map(|(server, shared)| JsonListed {
                     index: server.index.get(),
                     id: server.id.to_string(),
                     name: server.name.clone(),
                     url: server.url.clone(),
                     fault: fault_of(&server.name).map(fault_key),
+                    same_place: shared.place,
+                    same_credential: shared.credential,
                 })
                 .collect();
             json(&listed)?;
         } else {
             let mut text = String::new();
-            for server in servers {
+            for (server, shared) in servers.iter().zip(&shared) {
                 let state = fault_of(&server.name).map_or_else(|| say!("state-normal"), fault);
                 text.push_str(&format!(
                     "  {}. {}  {state}  {}\n",
@@ -63,6 +73,19 @@ async fn list(args: ServerList) -> Done {
                     shown_text(&server.name),
                     shown_text(&server.url)
                 ));
+                let named = |names: &[String]| {
+                    let names: Vec<_> = names.iter().map(|name| shown_text(name)).collect();
+                    names.join(", ")
+                };
+                let mut line = |said: String| text.push_str(&format!("       {said}\n"));
+                if !shared.place.is_empty() {
+                    let servers = named(&shared.place);
+                    line(say!("server-same-place", servers = servers));
+                }
+                if !shared.credential.is_empty() {
+                    let servers = named(&shared.credential);
+                    line(say!("server-same-credential", servers = servers));
+                }
             }
             print(&text)?;
         }
@@ -93,9 +116,13 @@ struct JsonReplaced {
     settled: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     repair: Option<JsonRepair>,
+    /// Of a server that retires: whether no share of before counts any more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    old_is_worthless: Option<bool>,
 }
 
-async fn replace(args: ServerReplace) -> Done {
+/// A new place for a server. Where the old one `retires`, all shares get a new generation afterwards, so that what it holds is worthless.
+async fn replace(args: ServerReplace, retires: bool) -> Done {
     set_vault(&args.vault);
     let mut servers = [NewServer::new(args.name.clone(), args.url.clone())];
     for word in &args.server_option {
@@ -135,7 +162,7 @@ async fn replace(args: ServerReplace) -> Done {
                 .await
                 .map_err(Failure::opening)?;
             if !json_wanted {
-                show_plan(&planned)?;
+                show_plan(&planned, retires, warifu.file().threshold.k())?;
             }
             if apply {
                 let progress = Progress::counter(quiet);
@@ -154,9 +181,14 @@ async fn replace(args: ServerReplace) -> Done {
     let Some(plan) = plan else { return Ok(made) };
     if !apply {
         if args.json {
-            json(&json_replaced(&plan, None, 0, false))?;
+            json(&json_replaced(&plan, None, 0, false, None))?;
         } else {
-            print(&format!("{}\n", say!("next", next = say!("replace-next"))))?;
+            let next = if retires {
+                say!("retire-next")
+            } else {
+                say!("replace-next")
+            };
+            print(&format!("{}\n", say!("next", next = next)))?;
         }
         return Ok(Exit::Care);
     }
@@ -177,9 +209,19 @@ async fn replace(args: ServerReplace) -> Done {
             repaired = repair::run(&warifu, &options, true, quiet, json_wanted).await?;
         }
         let left = repaired.done.as_ref().map_or(0, |done| done.left);
+        // Not before the new place is full: a new generation comes to those that are there.
+        let refreshed = if retires && left == 0 && last == 0 {
+            Some(refresh::anew(&warifu, args.limit, quiet).await?)
+        } else {
+            None
+        };
+        let is_worthless = refreshed
+            .as_ref()
+            .is_some_and(|done| done.status.is_complete());
         if json_wanted {
             let repair = Some(JsonRepair::of(&repaired));
-            json(&json_replaced(&plan, repair, strayed, last == 0))?;
+            let refreshed = refreshed.as_ref().map(|done| &done.status);
+            json(&json_replaced(&plan, repair, strayed, last == 0, refreshed))?;
         } else if last > 0 {
             print(&format!(
                 "{}\n",
@@ -190,11 +232,18 @@ async fn replace(args: ServerReplace) -> Done {
                 "{}\n",
                 say!("replace-done", server = shown_text(&name))
             ))?;
-            if !crate::quiet() {
+            if let Some(done) = &refreshed {
+                refresh::show_done(&warifu, done)?;
+                if is_worthless && warifu.file().threshold.k() > 1 {
+                    // Repeated, the vault file names the new place already: so the old one is not named here.
+                    let said = say!("retire-done", server = shown_text(&name));
+                    print(&format!("{said}\n"))?;
+                }
+            } else if !crate::quiet() {
                 note(&say!("replace-old-disk"));
             }
         }
-        Ok(if left == 0 && last == 0 {
+        Ok(if left == 0 && last == 0 && (is_worthless || !retires) {
             Exit::Ok
         } else {
             Exit::Care
@@ -211,6 +260,7 @@ fn json_replaced(
     repair: Option<JsonRepair>,
     strayed: u64,
     settled: bool,
+    refreshed: Option<&GenerationStatus>,
 ) -> JsonReplaced {
     JsonReplaced {
         server: plan.name.clone(),
@@ -224,10 +274,11 @@ fn json_replaced(
         strayed,
         settled,
         repair,
+        old_is_worthless: refreshed.map(GenerationStatus::is_complete),
     }
 }
 
-fn show_plan(plan: &ReplacePlan) -> Result<(), Failure> {
+fn show_plan(plan: &ReplacePlan, retires: bool, k: u8) -> Result<(), Failure> {
     let mut lines = vec![say!(
         "replace-plan",
         server = shown_text(&plan.name),
@@ -244,6 +295,13 @@ fn show_plan(plan: &ReplacePlan) -> Result<(), Failure> {
     }
     if plan.begun {
         lines.push(say!("replace-begun"));
+    }
+    if retires {
+        lines.push(if k == 1 {
+            say!("refresh-no-use")
+        } else {
+            say!("retire-plan", k = k)
+        });
     }
     let mut text = lines.join("\n");
     text.push('\n');

@@ -8,6 +8,7 @@ use warifu::{
 };
 
 use super::open_files::open_files;
+use super::refresh::{JsonGenerations, generation_lines};
 use super::{Done, metrics, with_vault};
 use crate::args;
 use crate::exit::Exit;
@@ -34,6 +35,7 @@ struct JsonStatus {
     unsettled: u64,
     journal_behind_since: Option<String>,
     weak: JsonWeak,
+    generations: JsonGenerations,
     /// Files that have fewer than k good shares within reach once one more server goes.
     lost_with_one_more: u64,
     problems: Vec<JsonProblem>,
@@ -111,7 +113,8 @@ pub async fn status(args: args::Status) -> Done {
             // What is wrong is in the numbers.
             return Ok(Exit::Ok);
         } else if args.json {
-            json(&json_status(&status, &problems))?;
+            let every = warifu.file().refresh.map(|every| every.days);
+            json(&json_status(&status, every, &problems))?;
         } else {
             show(&warifu, &status, &problems)?;
         }
@@ -168,6 +171,13 @@ pub fn problems(status: &Status) -> Vec<Problem<'_>> {
             next: say!("status-owed-next"),
         });
     }
+    if !status.generations.is_complete() {
+        problems.push(Problem {
+            key: "refresh-unfinished",
+            server: None,
+            next: say!("refresh-left-next"),
+        });
+    }
     if status.journal_behind_since.is_some() {
         problems.push(Problem {
             key: "journal-behind",
@@ -195,7 +205,11 @@ fn lost_with_one_more(status: &Status) -> u64 {
     }
 }
 
-fn json_status(status: &Status, problems: &[Problem<'_>]) -> JsonStatus {
+fn json_status(
+    status: &Status,
+    refresh_every: Option<u32>,
+    problems: &[Problem<'_>],
+) -> JsonStatus {
     let weak = &status.weak;
     let named = weak.named.iter().map(|file| JsonWeakFile {
         path: file.path.clone(),
@@ -229,6 +243,7 @@ fn json_status(status: &Status, problems: &[Problem<'_>]) -> JsonStatus {
             journal: weak.journal,
             named: named.collect(),
         },
+        generations: JsonGenerations::of(&status.generations, refresh_every),
         lost_with_one_more: lost_with_one_more(status),
         problems: problems.collect(),
     }
@@ -329,6 +344,9 @@ fn show(warifu: &Warifu, status: &Status, problems: &[Problem<'_>]) -> Result<()
         size = size(usage.bytes),
         versions = usage.versions
     ));
+    generation_lines(&status.generations, warifu)
+        .into_iter()
+        .for_each(&mut line);
     if status.undecided {
         line(say!("undecided"));
     }

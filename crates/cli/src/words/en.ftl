@@ -330,12 +330,17 @@ catalog-move-old = note: the old catalogue { $from } is kept and refuses changes
 catalog-move-undone = The catalogue takes changes again.
 replace-plan = { $server } keeps share { $index } and gets a new place: { $old } → { $new }
 replace-old-answers = note: the old place still answers. Drives that use this very vault file go on at the new place within seconds; unmount those that use a copy of it.
-replace-beside = note: the new place is on the same disk as { $servers }. They would be lost together.
+replace-beside = note: the new place is on the same disk or machine as { $servers }. They would be lost together.
 replace-begun = note: the new place has this server's piece of the key already; what was begun goes on.
+retire-plan = Then all shares get a new generation: with what the old place holds, and what fewer than { $k } servers hold later, nothing can be read.
+retire-next = carry this out with the same command and --yes
+retire-done = What { $server } held so far is worthless: none of it adds up with the shares of today. Its old place can be wiped or given back.
+server-same-place = on the same disk or machine as { $servers }: they would be lost together
+server-same-credential = with the same password or key as { $servers }: whoever has it has them all
 replace-next = carry this out by repeating the command with --yes.
 replace-done = { $server } is complete at its new place.
 replace-unsettled = { $server } is at its new place, but shares are still being put at the old one: a drive with a copy of the vault file uses it. Unmount that drive, run { $warifu } verify { $vault } --repair, and only then destroy the old disk.
-replace-old-disk = note: the old disk and the new place hold the same share. Destroy the old one, or keep it as safe as the new one. If a drive used a copy of the vault file, unmount it and run verify first: what it saved is at the old place only.
+replace-old-disk = note: the old disk and the new place hold the same share. Make the old one worthless with { $warifu } refresh { $vault } --yes, or destroy it, or keep it as safe as the new one. If a drive used a copy of the vault file, unmount it and run verify first: what it saved is at the old place only.
 
 # The drive
 mounted = The drive is mounted at { $dir }. Take it away with: { $command }
@@ -509,6 +514,31 @@ the-catalogue = the catalogue
 rebuild-next = now check every share with: { $warifu } verify { $vault }
 rebuild-server-lost = a server stopped answering in the middle; nothing was made.
 rebuild-server-lost-next = try again when it is back, or without it where enough others are left.
+
+refresh-plan = A new generation of all shares: { $extents } extents, { $size } to be sent to { $n } servers. Files stay in use meanwhile.
+refresh-resumes = A refresh was begun at { $time } and has not ended. It goes on.
+refresh-promise = When it has ended, old and new shares do not combine: whoever has stolen those of fewer than { $k } servers has nothing.
+refresh-no-use = With a threshold of 1 each server has everything by itself: a refresh makes nothing worthless.
+refresh-joined = { $extents } of these extents have the scheme compact: they are joined in memory and shared anew.
+refresh-absent = Servers that do not answer keep their old shares until they are back, and are owed new ones.
+refresh-too-few = Too few servers answer: a new generation must come to more servers than are needed to read.
+refresh-apply-next = carry this out with: { $warifu } refresh { $vault } --yes
+refresh-done = { $extents } extents have new shares ({ $size } sent).
+refresh-complete = No server has a share of an older generation any more.
+refresh-unreadable = Of { $extents } extents too few good shares could be had; they stay as they are. See { $warifu } verify { $vault }
+refresh-left-next = when all servers answer, repeat: { $warifu } refresh { $vault } --yes
+refresh-not-due = No refresh is due: there is one every { $days } days.
+refresh-no-schedule = the vault file has no schedule for refreshes
+refresh-no-schedule-next = write a line such as refresh = "every 7 days" into the vault file, above [threshold]
+generation-first = Shares: generation { $number }, never refreshed.
+generation-unknown = Shares: generation { $number }; when the last refresh was is not known any more.
+generation-since = Shares: generation { $number }, since { $time }.
+generation-under-way = Shares: a refresh to generation { $number }, begun at { $time }, has not ended; { $left } extents are left.
+generation-holds = { "  " }{ $server }: has { $objects } objects of older generations
+generation-may-hold = { "  " }{ $server }: may have { $objects } objects of older generations
+generation-no-window = Nothing limits the time in which an intruder may collect what { $k } servers hold: a line refresh = "every 7 days" in the vault file does.
+generation-window-open = Until a refresh has ended, nothing limits the time in which an intruder may collect what { $k } servers hold.
+generation-window = To read anything, an intruder must hold { $k } servers within { $days } days and the time that a refresh takes.
 
 # doctor
 doctor-versions = warifu { $version }, Linux { $kernel }

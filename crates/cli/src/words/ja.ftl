@@ -283,12 +283,17 @@ catalog-move-old = 注意: 元の目録 { $from } は残してあり、変更を
 catalog-move-undone = 目録は再び変更を受け付けます。
 replace-plan = { $server } は割符 { $index } のまま、新しい場所に移ります: { $old } → { $new }
 replace-old-answers = 注意: 元の場所がまだ応答します。この保管庫ファイルを使っているドライブは、数秒で新しい場所に切り替わります。保管庫ファイルの複製を使っているドライブは外してください。
-replace-beside = 注意: 新しい場所は { $servers } と同じディスクにあります。同時に失われるおそれがあります。
+replace-beside = 注意: 新しい場所は { $servers } と同じディスクまたは計算機にあります。同時に失われるおそれがあります。
 replace-begun = 注意: 新しい場所には、このサーバの鍵の割符がすでにあります。途中から続けます。
+retire-plan = その後、すべての割符を新しい世代にします。古い場所にあるものと、その後に { $k } 台未満のサーバから得たものでは、何も読めません。
+retire-next = 実行するには、同じコマンドに --yes を付けてください
+retire-done = { $server } がこれまで持っていたものは無価値になりました。今の割符と組み合わせることはできません。古い場所は消去または返却できます。
+server-same-place = { $servers } と同じディスクまたは機械にあります。一緒に失われます
+server-same-credential = { $servers } と同じパスワードまたは鍵です。それを持つ者はすべてに入れます
 replace-next = 実行するには、同じコマンドに --yes を付けてください。
 replace-done = { $server } の割符は、新しい場所にすべてそろいました。
 replace-unsettled = { $server } は新しい場所に移りましたが、元の場所にまだ割符が置かれています。保管庫ファイルの複製を使っているドライブがあります。そのドライブを外し、{ $warifu } verify { $vault } --repair を実行してから、元のディスクを破壊してください。
-replace-old-disk = 注意: 元のディスクと新しい場所は同じ割符を持ちます。元のディスクは破壊するか、新しい場所と同じように守ってください。保管庫ファイルの複製を使っているドライブがあったときは、先にそれを外して verify を実行してください。そこで保存された割符は元の場所にしかありません。
+replace-old-disk = 注意: 元のディスクと新しい場所は同じ割符を持ちます。元のディスクは { $warifu } refresh { $vault } --yes で無価値にするか、破壊するか、新しい場所と同じように守ってください。保管庫ファイルの複製を使っているドライブがあったときは、先にそれを外して verify を実行してください。そこで保存された割符は元の場所にしかありません。
 
 # ドライブ
 mounted = { $dir } にドライブをマウントしました。外すには: { $command }
@@ -444,6 +449,31 @@ the-catalogue = 目録
 rebuild-next = すべての割符を検査してください: { $warifu } verify { $vault }
 rebuild-server-lost = 途中でサーバが応答しなくなりました。何も作っていません。
 rebuild-server-lost-next = 復旧してからやり直すか、ほかのサーバが足りていれば、そのサーバを除いてやり直してください。
+
+refresh-plan = すべての割符を新しい世代にします: { $extents } 区画、{ $size } を { $n } 台のサーバに送ります。その間もファイルは使えます。
+refresh-resumes = { $time } に始めた更新がまだ終わっていません。続きを行います。
+refresh-promise = 終わると、古い割符と新しい割符は組み合わせられません。{ $k } 台未満のサーバの割符を盗んだ者には何も残りません。
+refresh-no-use = しきい値が 1 なので、各サーバが単独ですべてを持ちます。更新しても無価値になるものはありません。
+refresh-joined = このうち { $extents } 区画は方式 compact です。メモリの中で一度合わせてから分け直します。
+refresh-absent = 応答しないサーバの古い割符は、復帰するまで残ります。新しい割符は後で届けられます。
+refresh-too-few = 応答するサーバが足りません。新しい世代は、読み出しに必要な数より多くのサーバに届く必要があります。
+refresh-apply-next = この計画を実行するには: { $warifu } refresh { $vault } --yes
+refresh-done = { $extents } 区画の割符を新しくしました（{ $size } を送信）。
+refresh-complete = 古い世代の割符は、どのサーバにも残っていません。
+refresh-unreadable = { $extents } 区画は正常な割符が足りず、そのままです。次で確かめてください: { $warifu } verify { $vault }
+refresh-left-next = すべてのサーバが応答したら、もう一度実行してください: { $warifu } refresh { $vault } --yes
+refresh-not-due = 更新の時期ではありません（{ $days } 日ごと）。
+refresh-no-schedule = 保管庫ファイルに更新の予定がありません
+refresh-no-schedule-next = 保管庫ファイルの [threshold] より上に、refresh = "every 7 days" のような行を書いてください
+generation-first = 割符: 世代 { $number }、更新したことはありません。
+generation-unknown = 割符: 世代 { $number }。最後の更新がいつだったかは、もう分かりません。
+generation-since = 割符: 世代 { $number }（{ $time } から）。
+generation-under-way = 割符: { $time } に始めた世代 { $number } への更新が終わっていません。残り { $left } 区画。
+generation-holds = { "  " }{ $server }: 古い世代のものが { $objects } 個あります
+generation-may-hold = { "  " }{ $server }: 古い世代のものが { $objects } 個あるかもしれません
+generation-no-window = 侵入者が { $k } 台分のデータを集める期間に制限がありません。保管庫ファイルに refresh = "every 7 days" の行を書くと制限されます。
+generation-window-open = 更新が終わるまで、侵入者が { $k } 台分のデータを集める期間に制限がありません。
+generation-window = 何かを読むには、侵入者は { $days } 日と更新にかかる時間のうちに { $k } 台のサーバを手に入れなければなりません。
 
 # 診断
 doctor-versions = warifu { $version }、Linux { $kernel }

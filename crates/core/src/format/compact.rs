@@ -13,7 +13,7 @@
 //! | integrity   | each share by its own seal; and the whole once more by the inner one                           |
 //! | homogeneity | the first k shares are quicker to join, having nothing to be computed; else all are equal      |
 //! | rebuild     | any k shares give any other share, without the secret                                          |
-//! | refresh     | the key's pieces alone would not help, as the key stays: deal anew                             |
+//! | refresh     | the key's pieces alone would not help, as the key stays: joined chunk by chunk and dealt anew ([`reshare`](super::reshare)) |
 
 use alloc::vec::Vec;
 

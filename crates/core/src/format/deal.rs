@@ -109,6 +109,23 @@ fn fill(
     objects: &mut [Vec<u8>],
     entropy: Entropy<'_>,
 ) -> Result<(), DealError> {
+    let len = secret.len() as u64;
+    let sealers = sealers(dealing, seats, len, objects, entropy)?;
+    let plan = Plan::new(dealing.scheme, dealing.threshold, len);
+    match dealing.scheme {
+        Scheme::Shamir => share(dealing, &sealers, secret, objects, entropy),
+        Scheme::Compact => compact::disperse(dealing, plan, &sealers, secret, objects, entropy),
+    }
+}
+
+/// Checks that there is a seat and an object for each share, and begins each object with its header and identity.
+pub(super) fn sealers(
+    dealing: &Dealing,
+    seats: &[Seat<'_>],
+    len: u64,
+    objects: &mut [Vec<u8>],
+    entropy: Entropy<'_>,
+) -> Result<Vec<Sealer>, DealError> {
     let needed = usize::from(dealing.threshold.n());
     if seats.len() != needed {
         return Err(DealError::Seats {
@@ -133,7 +150,6 @@ fn fill(
             });
         }
     }
-    let len = secret.len() as u64;
     if len == 0 || len > SECRET_MAX {
         return Err(DealError::Length { len });
     }
@@ -155,10 +171,7 @@ fn fill(
         let sealer = Sealer::new(dealing, inner, seat, index, len, object, entropy)?;
         sealers.push(sealer);
     }
-    match dealing.scheme {
-        Scheme::Shamir => share(dealing, &sealers, secret, objects, entropy),
-        Scheme::Compact => compact::disperse(dealing, plan, &sealers, secret, objects, entropy),
-    }
+    Ok(sealers)
 }
 
 fn share(

@@ -2,7 +2,7 @@
 
 use super::header::{array, check_zero};
 use super::sizes::HEADER_LEN;
-use crate::ids::{ExtentId, FileId, Generation, ServerId, Threshold, VaultId, VersionNo};
+use crate::ids::{ExtentId, FileId, Generation, RoundId, ServerId, Threshold, VaultId, VersionNo};
 use crate::seal::{Suite, TAG};
 
 pub(super) const IDENTITY_LEN: usize = 112;
@@ -108,6 +108,8 @@ pub struct Dealing {
     pub extent: ExtentId,
     /// The generation of shares.
     pub generation: Generation,
+    /// Which making of this generation it is.
+    pub round: RoundId,
     /// k and n.
     pub threshold: Threshold,
     /// How the shares are made.
@@ -172,6 +174,7 @@ impl Dealing {
         bytes[64..72].copy_from_slice(&self.number.to_le_bytes());
         bytes[72..88].copy_from_slice(self.extent.as_bytes());
         bytes[88] = inner.map_or(0, Suite::code);
+        bytes[89..105].copy_from_slice(self.round.as_bytes());
         bytes
     }
 
@@ -183,7 +186,7 @@ impl Dealing {
         suite: Suite,
     ) -> Option<(Self, ServerId, Option<Suite>)> {
         check_zero(bytes, 1..4).ok()?;
-        check_zero(bytes, 89..IDENTITY_LEN).ok()?;
+        check_zero(bytes, 105..IDENTITY_LEN).ok()?;
         let inner = match (scheme, bytes[88]) {
             (Scheme::Shamir, 0) => None,
             (Scheme::Shamir, _) => return None,
@@ -197,6 +200,7 @@ impl Dealing {
             number: u64::from_le_bytes(array(bytes, 64)),
             extent: ExtentId::from_bytes(array(bytes, 72)),
             generation: Generation(u32::from_le_bytes(array(bytes, 4))),
+            round: RoundId::from_bytes(array(bytes, 89)),
             threshold,
             scheme,
             suite,
@@ -217,9 +221,10 @@ mod tests {
             Dealing::from_identity(bytes, threshold, Scheme::Shamir, Suite::ChaCha20Poly1305)
         };
         let mut known = [0; IDENTITY_LEN];
-        for (at, byte) in known[4..88].iter_mut().enumerate() {
+        for (at, byte) in known[4..105].iter_mut().enumerate() {
             *byte = at as u8 + 1;
         }
+        known[88] = 0;
         for kind in 1..=3 {
             known[0] = kind;
             let (dealing, server, inner) = read(&known).unwrap();
@@ -231,7 +236,7 @@ mod tests {
             assert!(read(&known).is_none(), "kind {kind}");
         }
         known[0] = 1;
-        for at in (1..4).chain(88..IDENTITY_LEN) {
+        for at in (1..4).chain([88]).chain(105..IDENTITY_LEN) {
             let mut reserved = known;
             reserved[at] = 1;
             assert!(read(&reserved).is_none(), "byte {at}");

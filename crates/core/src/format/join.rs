@@ -29,6 +29,8 @@ pub enum Difference {
     Extent,
     /// They are of different generations.
     Generation,
+    /// They are of different makings of one generation.
+    Round,
     /// They were made by different schemes.
     Scheme,
     /// k or n differ.
@@ -47,6 +49,7 @@ impl fmt::Display for Difference {
             Self::Version => "version",
             Self::Extent => "extent",
             Self::Generation => "generation",
+            Self::Round => "making of the generation",
             Self::Scheme => "scheme",
             Self::Threshold => "threshold",
             Self::Kind => "kind of extent",
@@ -360,7 +363,8 @@ impl Joiner {
     }
 }
 
-fn open_piece(
+/// Opens one chunk of a share, which begins at `start` in its body.
+pub(super) fn open_piece(
     share: &OpenShare,
     position: usize,
     chunk: u64,
@@ -405,6 +409,7 @@ fn difference(first: &OpenShare, other: &OpenShare) -> Option<Difference> {
             Difference::Extent,
             a.number == b.number && a.extent == b.extent,
         ),
+        (Difference::Round, a.round == b.round),
         (
             Difference::Length,
             first.header().secret_len() == other.header().secret_len(),

@@ -7,7 +7,7 @@ use zeroize::Zeroize;
 use super::deal::{DealError, Sealer, Seat};
 use super::join::{CombineError, JoinError, Joiner};
 use super::open::OpenShare;
-use crate::ids::ShareIndex;
+use crate::ids::{Generation, ShareIndex};
 use crate::random;
 use crate::seal::TAG;
 use crate::secret::Secret;
@@ -26,6 +26,14 @@ pub enum RebuildError {
     /// The share cannot be sealed.
     #[error(transparent)]
     Deal(#[from] DealError),
+    /// Shares of a new generation must have a greater number than those that they are made from.
+    #[error("shares of generation {to} cannot be made from shares of generation {from}")]
+    Generation {
+        /// The generation of the shares given.
+        from: Generation,
+        /// The generation asked for.
+        to: Generation,
+    },
     /// The dealing has no share of this index.
     #[error("there is no share {target}: the dealing has {n}")]
     Target {
@@ -71,27 +79,7 @@ fn rebuild_into(
     if target.get() > n {
         return Err(RebuildError::Target { target, n });
     }
-    if bodies.len() != joiner.shares().len() {
-        return Err(JoinError::Bodies {
-            needed: joiner.shares().len(),
-            got: bodies.len(),
-        }
-        .into());
-    }
-    let whole = plan.chunk_range(0..u64::MAX);
-    for (position, (body, share)) in bodies.iter().zip(joiner.shares()).enumerate() {
-        if body.len() as u64 != whole.end - whole.start {
-            let expected = usize::try_from(whole.end - whole.start).unwrap_or(usize::MAX);
-            let (index, got) = (share.index(), body.len());
-            return Err(JoinError::BodyLength {
-                position,
-                index,
-                expected,
-                got,
-            }
-            .into());
-        }
-    }
+    check_bodies(&joiner, bodies)?;
     let total =
         usize::try_from(plan.object_len()).map_err(|_| DealError::Length { len: secret_len })?;
     object.truncate(total);
@@ -120,6 +108,30 @@ fn rebuild_into(
         let plain = chunk.get_mut(..plain_len).unwrap_or_default();
         joiner.sum_into(number as u64, number * plan.stride(), bodies, plain)?;
         sealer.seal_chunk(number as u64, number == last, chunk)?;
+    }
+    Ok(())
+}
+
+/// Whether there is the whole body of each share.
+pub(super) fn check_bodies(joiner: &Joiner, bodies: &[&[u8]]) -> Result<(), JoinError> {
+    if bodies.len() != joiner.shares().len() {
+        return Err(JoinError::Bodies {
+            needed: joiner.shares().len(),
+            got: bodies.len(),
+        });
+    }
+    let whole = joiner.plan().chunk_range(0..u64::MAX);
+    for (position, (body, share)) in bodies.iter().zip(joiner.shares()).enumerate() {
+        if body.len() as u64 != whole.end - whole.start {
+            let expected = usize::try_from(whole.end - whole.start).unwrap_or(usize::MAX);
+            let (index, got) = (share.index(), body.len());
+            return Err(JoinError::BodyLength {
+                position,
+                index,
+                expected,
+                got,
+            });
+        }
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use crate::format::{
     deal_with,
 };
 use crate::head::{Content, Head};
-use crate::ids::{ExtentId, FileId, Generation, ServerId, Threshold, VaultId, VersionNo};
+use crate::ids::{ExtentId, FileId, Generation, RoundId, ServerId, Threshold, VaultId, VersionNo};
 use crate::keys::{SealKey, VaultKey};
 use crate::random::{self, NoRandomness};
 use crate::secret::{Secret, SecretBytes};
@@ -92,6 +92,7 @@ impl LooseDealer {
                 number: 0,
                 extent: ExtentId::NIL,
                 generation,
+                round: RoundId::NIL,
                 threshold,
                 scheme: Scheme::Shamir,
                 suite,

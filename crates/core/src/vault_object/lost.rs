@@ -9,7 +9,7 @@ use crate::secret::Secret;
 use crate::shamir::Weights;
 
 /// Makes the object of a lost server anew from those of k others, which stay as they are: the new piece is the value at `index` of the
-/// polynomial on which theirs lie. Objects that `key` doesn't vouch for take no part, and neither does one of `index` itself.
+/// polynomial on which theirs lie, those of the newest generation of which there are k. Objects that `key` doesn't vouch for take no part, and neither does one of `index` itself.
 ///
 /// The new object is the lost one again: whoever has the lost one and this one has *one* piece of the key.
 ///
@@ -26,13 +26,28 @@ pub fn rebuild_vault_object(
             .iter()
             .filter(|object| object.index != index && object.is_authentic(key))
     };
-    let newest = others().map(|object| object.generation).max();
-    let mut members: Vec<&VaultObject> = Vec::new();
-    for object in others().filter(|object| Some(object.generation) == newest) {
-        if members.iter().all(|known| known.index != object.index) {
-            members.push(object);
+    let of = |generation| {
+        let mut members: Vec<&VaultObject> = Vec::new();
+        for object in others().filter(|object| object.generation == generation) {
+            if members.iter().all(|known| known.index != object.index) {
+                members.push(object);
+            }
         }
-    }
+        members
+    };
+    let is_enough = |members: &Vec<&VaultObject>| {
+        let first = members.first();
+        first.is_some_and(|first| members.len() >= usize::from(first.threshold.k()))
+    };
+    let mut generations: Vec<_> = others().map(|object| object.generation).collect();
+    generations.sort_unstable_by(|one, other| other.cmp(one));
+    generations.dedup();
+    let mut members = generations
+        .iter()
+        .map(|generation| of(*generation))
+        .find(is_enough)
+        .or_else(|| generations.first().map(|newest| of(*newest)))
+        .unwrap_or_default();
     let Some(first) = members.first().copied() else {
         return Err(RecoverError::TooFew { needed: 1, got: 0 });
     };

@@ -4,7 +4,9 @@
 use warifu_core::format::{
     CombineError, Dealing, ExtentKind, JoinError, Joiner, OpenShare, Scheme, Seat, Suite, deal,
 };
-use warifu_core::ids::{ExtentId, FileId, Generation, ServerId, Threshold, VaultId, VersionNo};
+use warifu_core::ids::{
+    ExtentId, FileId, Generation, RoundId, ServerId, Threshold, VaultId, VersionNo,
+};
 use warifu_core::keys::{SealKey, VaultKey};
 
 /// Bytes without a short period.
@@ -28,6 +30,7 @@ pub fn dealing(k: u8, n: u8, suite: Suite) -> Dealing {
         number: 3,
         extent: ExtentId::fresh().unwrap(),
         generation: Generation(1),
+        round: RoundId::NIL,
         threshold: Threshold::new(k, n).unwrap(),
         scheme: Scheme::Shamir,
         suite,

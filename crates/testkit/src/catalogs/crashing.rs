@@ -17,6 +17,7 @@ use warifu_vault::seam::catalog::{
     Intent, Listed, NewNode, OwedChange, RenameMode, Renamed, SaveId, Usage, Version, Write,
     XattrMode,
 };
+use warifu_vault::seam::generations::{Generations, Regenerated};
 use warifu_vault::seam::journal::{
     Changes, JournalState, Restored, Resume, Row, RowKey, Segments, Waste,
 };
@@ -577,6 +578,32 @@ impl Catalog for CrashingCatalog {
         changes: &[OwedChange],
     ) -> Result<Vec<Option<IndexSet>>, CatalogError> {
         self.write(self.inner.change_owed(changes)).await
+    }
+
+    async fn generations(&self) -> Result<Generations, CatalogError> {
+        self.read(self.inner.generations()).await
+    }
+
+    async fn set_generations(
+        &self,
+        before: Generations,
+        after: Generations,
+        write: Write,
+    ) -> Result<(), CatalogError> {
+        self.write(self.inner.set_generations(before, after, write))
+            .await
+    }
+
+    async fn regenerate(
+        &self,
+        save: SaveId,
+        made: &[Regenerated],
+        waste: SaveId,
+        lease: Duration,
+        write: Write,
+    ) -> Result<Intent, CatalogError> {
+        self.write(self.inner.regenerate(save, made, waste, lease, write))
+            .await
     }
 
     async fn record(

@@ -14,6 +14,7 @@ use warifu_vault::seam::catalog::{
     Listed, NewNode, OwedChange, RenameMode, Renamed, SaveId, Usage, Version, Write, XattrMode,
 };
 use warifu_vault::seam::clock::{Clock, SystemClock, later};
+use warifu_vault::seam::generations::{Generations, Regenerated};
 use warifu_vault::seam::journal::{
     Changes, JournalState, Restored, Resume, Row, RowKey, Segments, Waste,
 };
@@ -495,6 +496,35 @@ impl Catalog for MemoryCatalog {
         changes: &[OwedChange],
     ) -> Result<Vec<Option<IndexSet>>, CatalogError> {
         self.write(Durability::Soon, |state| Ok(state.change_owed(changes)))
+    }
+
+    async fn generations(&self) -> Result<Generations, CatalogError> {
+        Ok(self.read(|state| state.generations))
+    }
+
+    async fn set_generations(
+        &self,
+        before: Generations,
+        after: Generations,
+        write: Write,
+    ) -> Result<(), CatalogError> {
+        self.write(write.durability, |state| {
+            state.set_generations(&before, after, &write)
+        })
+    }
+
+    async fn regenerate(
+        &self,
+        save: SaveId,
+        made: &[Regenerated],
+        waste: SaveId,
+        lease: Duration,
+        write: Write,
+    ) -> Result<Intent, CatalogError> {
+        let until = later(self.now(), lease);
+        self.write(write.durability, |state| {
+            state.regenerate(save, made, (waste, until), &write)
+        })
     }
 
     async fn record(

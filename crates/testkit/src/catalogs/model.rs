@@ -367,6 +367,7 @@ async fn act(catalog: &dyn Catalog, dice: Dice<'_>) -> String {
             };
             let change = OwedChange {
                 extent: extent.extent,
+                generation: extent.generation,
                 add: some("index"),
                 remove: some("paid"),
             };

@@ -12,7 +12,9 @@ use warifu_vault::node::{Attr, Name, NodeId, NodeKind};
 use warifu_vault::seam::catalog::{
     AuditRow, CatalogError, Cursor, ExtentRecord, Intent, Listed, SaveId, Usage, Version,
 };
+use warifu_vault::seam::generations::Generations;
 
+mod generations;
 mod journal;
 mod names;
 mod notices;
@@ -46,6 +48,7 @@ pub(super) struct State {
     pub(super) edits: u64,
     journal: journal::Journal,
     past: past::Past,
+    pub(super) generations: Generations,
 }
 
 /// The chain value of the in-memory catalogue's log after the one before it. Not cryptographic, unlike the real one.
@@ -114,6 +117,7 @@ impl State {
             edits: 0,
             journal: journal::Journal::new(),
             past: past::Past::default(),
+            generations: Generations::FIRST,
         }
     }
 

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use futures_util::FutureExt;
-use warifu_core::format::{Plan, bucket};
 use warifu_core::head::{Content, Head};
 use warifu_core::ids::ExtentId;
 use warifu_core::secret::SecretBytes;
@@ -15,7 +14,6 @@ use super::plain::{Contents, Plain};
 use super::state::{FileState, OpenFile, Slot};
 use super::{EXTENT, FILE_MAX};
 use crate::error::{Result, VaultError};
-use crate::joining;
 use crate::seam::clock::Timestamp;
 use crate::vault::{Inner, lock};
 
@@ -143,9 +141,9 @@ impl Inner {
     fn expect(&self, extent: ExtentId, len: usize) -> bool {
         let servers = &self.servers;
         let k = usize::from(servers.threshold.k());
-        let asked = servers.by_speed(len as u64);
+        let asked = servers.by_speed(servers.threshold, len as u64);
         let asked = asked.iter().take(k).filter(|server| {
-            let name = servers.object_key(server, extent, servers.generation);
+            let name = servers.object_key(server, extent, servers.likely_generation());
             server.seat.store.expect(&name)
         });
         asked.count() == k
@@ -341,17 +339,6 @@ impl Inner {
             plain.used.store(self.tick(), Ordering::Relaxed);
             state.buffers.insert(number, plain);
             return Ok(());
-        }
-    }
-
-    /// `len` is about how long the extent is.
-    async fn fetch(&self, file: &OpenFile, extent: ExtentId, len: usize) -> Result<SecretBytes> {
-        let (servers, generation) = (&self.servers, self.servers.generation);
-        let share_len =
-            Plan::new(self.options.scheme, servers.threshold, bucket(len as u64)).object_len();
-        match joining::fetch(servers, self.vault, extent, generation, share_len).await {
-            Ok(secret) => Ok(secret),
-            Err(unreadable) => Err(self.too_few(file, unreadable).await),
         }
     }
 

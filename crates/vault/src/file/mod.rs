@@ -2,7 +2,7 @@
 //!
 //! - [`handle`]: what a program holds, one for each open.
 //! - `state`: what all handles of a file share: size, buffers, and where each extent lies.
-//! - `contents`: reading and changing the buffers.
+//! - `contents`: reading and changing the buffers; `fetching`: what is not there brought from the servers, of whatever generation it is.
 //! - `parts`: small reads out of order, without the rest of the extent.
 //! - `save`: `flush` and `fsync`: changed extents dealt, put, and committed by the catalogue's one switch.
 //! - `switch`: the one step of the catalogue by which a save becomes current, and what is done where its answer was lost.
@@ -14,6 +14,7 @@ pub mod handle;
 
 pub(crate) mod conflict;
 pub(crate) mod contents;
+mod fetching;
 pub(crate) mod parts;
 pub(crate) mod plain;
 pub(crate) mod save;

@@ -189,15 +189,26 @@ impl Inner {
         let Some(wanted) = wanted else {
             return Ok(true);
         };
-        let piece = Piece {
-            record: &known.record,
-            chunks: wanted.clone(),
-            prefixes: &known.prefixes,
-        };
-        let (secret, prefixes) = match joining::fetch_chunks(&self.servers, self.vault, piece).await
-        {
-            Ok(fetched) => fetched,
-            Err(unreadable) => return Err(self.too_few(file, unreadable).await),
+        let (secret, prefixes) = loop {
+            let piece = Piece {
+                record: &known.record,
+                chunks: wanted.clone(),
+                prefixes: &known.prefixes,
+            };
+            let unreadable = match joining::fetch_chunks(&self.servers, self.vault, piece).await {
+                Ok(fetched) => break fetched,
+                Err(unreadable) => unreadable,
+            };
+            match self.refreshed(extent, known.record.generation).await? {
+                Some(record) => {
+                    known.record = Arc::new(record);
+                    known.prefixes.clear();
+                }
+                None => {
+                    let needed = known.record.threshold.k();
+                    return Err(self.too_few(file, needed, unreadable).await);
+                }
+            }
         };
         known.prefixes.extend(prefixes);
         let often = {
@@ -214,13 +225,14 @@ impl Inner {
     pub(super) async fn too_few(
         &self,
         file: &OpenFile,
+        needed: u8,
         unreadable: joining::Unreadable,
     ) -> VaultError {
         let version = file.state.read().await.version;
         VaultError::TooFewShares {
             file: self.path_text(file.node).await,
             version,
-            needed: self.servers.threshold.k(),
+            needed,
             got: unreadable.got,
             faults: unreadable.faults,
         }

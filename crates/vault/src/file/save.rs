@@ -38,6 +38,18 @@ const ROUNDS: u32 = 3;
 /// How many extents of a file are sent at the same time.
 const IN_FLIGHT: usize = 3;
 
+/// A moment at which everything is ready for the contents to be dealt.
+struct Prepared {
+    /// Nobody can change them until it goes.
+    guard: OwnedRwLockReadGuard<FileState>,
+    /// The head's metadata.
+    head: Head,
+    /// The extents to be dealt. They are announced.
+    extents: Vec<ExtentId>,
+    /// The generation in which they are announced, and to be dealt.
+    generation: Generation,
+}
+
 impl Inner {
     /// Saves what is not saved. When it returns, the version is on enough servers; with [`Durability::Now`] it is also on
     /// their disks and in the catalogue's.
@@ -85,7 +97,7 @@ impl Inner {
         }
         self.send_surplus(file).await?;
         let now = self.clock.now();
-        let Some((guard, head, extents)) = self.prepared(ctx, file, now).await? else {
+        let Some(prepared) = self.prepared(ctx, file, now).await? else {
             return match durability {
                 Durability::Now => {
                     let head = file.state.read().await.head;
@@ -94,6 +106,12 @@ impl Inner {
                 Durability::Soon => Ok(()),
             };
         };
+        let Prepared {
+            guard,
+            head,
+            extents,
+            generation,
+        } = prepared;
         let (document, version) = (guard.document, head.version);
         let has_fresh = !guard.fresh.is_empty();
         let purpose = Purpose {
@@ -103,6 +121,7 @@ impl Inner {
             kind: ExtentKind::Data,
             number: 0,
             scheme: self.options.scheme,
+            generation,
         };
         let servers = Arc::clone(&self.servers);
         let changed = guard.buffers.values().filter(|plain| plain.dirty);
@@ -160,14 +179,16 @@ impl Inner {
         Ok(())
     }
 
-    /// A moment at which everything is ready for the contents to be dealt: nobody can change them until the guard goes. With the head's
-    /// metadata and the numbers of the extents to be dealt, which are announced; `None` where there is nothing to save.
+    /// Waits for the moment; `None` where there is nothing to save.
     async fn prepared(
         &self,
         ctx: &Context,
         file: &OpenFile,
         now: Timestamp,
-    ) -> Result<Option<(OwnedRwLockReadGuard<FileState>, Head, Vec<ExtentId>)>> {
+    ) -> Result<Option<Prepared>> {
+        // What is announced and what is dealt is of one generation, whatever is learnt meanwhile: the intent must name what lies on the
+        // servers. Where it is an old one by the time of the switch, the next pass of the refresh makes it anew.
+        let generation = self.servers.generation();
         let mut extents = Vec::new();
         let mut about = None;
         let mut rounds = 0;
@@ -183,21 +204,32 @@ impl Inner {
             let more = fresh_extents(&guard, extents.len())?;
             if let (Some(about), true) = (about.take(), more.is_empty()) {
                 let head = head_of(ctx, file, &guard, about, now);
-                return Ok(Some((guard, head, extents)));
+                return Ok(Some(Prepared {
+                    guard,
+                    head,
+                    extents,
+                    generation,
+                }));
             }
             // While the catalogue is asked, who reads or writes must not wait for it; but a program that writes more and more must not keep
             // this going for ever.
             let target = guard.target;
             let held = (rounds >= ROUNDS).then_some(guard);
             rounds += 1;
-            let answer = self.announce_of(file, target, &more).await?;
+            let named: Vec<_> = more.iter().map(|extent| (*extent, generation)).collect();
+            let answer = self.announce_of(file, target, named).await?;
             extents.extend(more);
             let nameless = answer.as_ref().is_some_and(|about| about.attr.nlink == 0);
             file.nameless.store(nameless, Ordering::Release);
             match held {
                 Some(guard) => {
                     let head = head_of(ctx, file, &guard, answer, now);
-                    return Ok(Some((guard, head, extents)));
+                    return Ok(Some(Prepared {
+                        guard,
+                        head,
+                        extents,
+                        generation,
+                    }));
                 }
                 None => about = Some(answer),
             }
@@ -269,6 +301,7 @@ impl Inner {
             kind: ExtentKind::Data,
             number,
             scheme: self.options.scheme,
+            generation: self.servers.generation(),
         };
         let servers = Arc::clone(&self.servers);
         let dealt = dealing::deal_off_task(plain.len(), move || match guard.buffers.get(&number) {
@@ -288,8 +321,8 @@ impl Inner {
             }
             return Ok(());
         };
-        let extent = dealt.record.extent;
-        self.announce(file, &[extent]).await?;
+        let (extent, generation) = (dealt.record.extent, dealt.record.generation);
+        self.announce(file, &[(extent, generation)]).await?;
         let put = dealing::put(
             &self.servers,
             dealt,
@@ -314,20 +347,14 @@ impl Inner {
         Ok(())
     }
 
-    fn of_this_generation(&self, extents: &[ExtentId]) -> Vec<(ExtentId, Generation)> {
-        let generation = self.servers.generation;
-        extents.iter().map(|extent| (*extent, generation)).collect()
-    }
-
     /// Writes down that objects of these extents may appear on servers, and asks meanwhile for the file's metadata: no object is put before
     /// both are there. Where nothing is to be put, the switch needs an intent all the same, and would have to wait for it.
     async fn announce_of(
         &self,
         file: &OpenFile,
         target: NodeId,
-        extents: &[ExtentId],
+        extents: Vec<(ExtentId, Generation)>,
     ) -> Result<Option<About>> {
-        let extents = self.of_this_generation(extents);
         let lease = self.options.save_lease;
         let mut attempt = file.attempt.lock().await;
         if let Some(attempt) = attempt.as_mut() {
@@ -359,18 +386,17 @@ impl Inner {
     }
 
     /// Writes down that objects of these extents may appear on servers.
-    async fn announce(&self, file: &OpenFile, extents: &[ExtentId]) -> Result<()> {
-        let extents = self.of_this_generation(extents);
+    async fn announce(&self, file: &OpenFile, extents: &[(ExtentId, Generation)]) -> Result<()> {
         let lease = self.options.save_lease;
         let mut attempt = file.attempt.lock().await;
         if let Some(attempt) = attempt.as_mut() {
             self.catalog
-                .extend_save(attempt.save, &extents, lease)
+                .extend_save(attempt.save, extents, lease)
                 .await?;
-            attempt.announced.extend(extents);
+            attempt.announced.extend_from_slice(extents);
             return Ok(());
         }
-        let intent = self.intend(extents).await?;
+        let intent = self.intend(extents.to_vec()).await?;
         *attempt = Some(Attempt {
             save: intent.save,
             announced: intent.extents,
@@ -463,7 +489,7 @@ impl Inner {
         for put in puts.into_iter().filter(Put::is_pending) {
             let (inner, file) = (Arc::clone(self), Arc::clone(file));
             tokio::spawn(async move {
-                let extent = put.record.extent;
+                let (extent, generation) = (put.record.extent, put.record.generation);
                 let paid = put.late().await;
                 // Not in the middle of a save, which may be about to commit the extent as owed.
                 let _shared = file.saving.read().await;
@@ -473,7 +499,7 @@ impl Inner {
                     return;
                 }
                 drop(state);
-                if let Err(error) = inner.pay(extent, paid).await {
+                if let Err(error) = inner.pay(extent, generation, paid).await {
                     tracing::debug!(error = %error.facts(), "a late answer could not be noted");
                 }
             });

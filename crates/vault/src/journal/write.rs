@@ -181,7 +181,7 @@ impl Inner {
         durability: Durability,
         note: impl FnOnce(&mut Segments),
     ) -> Result<()> {
-        let generation = self.servers.generation;
+        let generation = self.servers.generation();
         let announced = segments
             .iter()
             .map(|(extent, _)| (*extent, generation))
@@ -197,6 +197,7 @@ impl Inner {
             number: class.number(),
             // Names are in it: secret from fewer than k servers whatever they can compute.
             scheme: Scheme::Shamir,
+            generation,
         };
         let servers = Arc::clone(&self.servers);
         let len = segments.iter().map(|(_, secret)| secret.len()).sum();
@@ -271,9 +272,9 @@ impl Inner {
     fn count_late(self: &Arc<Self>, put: Put) {
         let inner = Arc::clone(self);
         tokio::spawn(async move {
-            let extent = put.record.extent;
+            let (extent, generation) = (put.record.extent, put.record.generation);
             let paid = put.late().await;
-            if let Err(error) = inner.pay(extent, paid).await {
+            if let Err(error) = inner.pay(extent, generation, paid).await {
                 tracing::debug!(error = %error.facts(), "a late answer could not be noted");
             }
         });

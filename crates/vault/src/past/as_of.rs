@@ -20,6 +20,7 @@ use crate::seam::catalog::{
     Listed, NewNode, OwedChange, RenameMode, Renamed, SaveId, Usage, Version, Write, XattrMode,
 };
 use crate::seam::clock::Timestamp;
+use crate::seam::generations::{Generations, Regenerated};
 use crate::seam::journal::{Changes, JournalState, Restored, Resume, Row, RowKey, Segments, Waste};
 use crate::seam::past::{Past, PastName, Reinstate, version_at};
 
@@ -392,6 +393,25 @@ impl Catalog for AsOf {
     }
 
     async fn change_owed(&self, _: &[OwedChange]) -> Outcome<Vec<Option<IndexSet>>> {
+        refused()
+    }
+
+    async fn generations(&self) -> Outcome<Generations> {
+        self.inner.generations().await
+    }
+
+    async fn set_generations(&self, _: Generations, _: Generations, _: Write) -> Outcome<()> {
+        refused()
+    }
+
+    async fn regenerate(
+        &self,
+        _: SaveId,
+        _: &[Regenerated],
+        _: SaveId,
+        _: Duration,
+        _: Write,
+    ) -> Outcome<Intent> {
         refused()
     }
 

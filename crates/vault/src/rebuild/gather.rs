@@ -1,12 +1,14 @@
 //! The vault key from servers of which nothing else is known.
 
+use std::sync::Arc;
+
 use futures_util::future::join_all;
 use warifu_core::ids::{Generation, Threshold, VaultId};
 use warifu_core::keys::VaultKey;
 use warifu_core::vault_object::{RecoverError, recover_vault_key};
 
 use crate::error::{Fault, ServerFault};
-use crate::keys::{Candidate, UnlockError, piece_of};
+use crate::keys::{Candidate, UnlockError, all_pieces_of};
 use crate::seam::catalog::IndexSet;
 use crate::servers::ServerSeat;
 
@@ -32,13 +34,13 @@ pub struct Gathered {
 /// # Errors
 /// [`UnlockError`].
 pub async fn gather(servers: &[Candidate]) -> Result<Gathered, UnlockError> {
-    let answers = join_all(servers.iter().map(piece_of)).await;
+    let answers = join_all(servers.iter().map(all_pieces_of)).await;
     let (mut objects, mut owners, mut faults) = (Vec::new(), Vec::new(), Vec::new());
     for (server, answer) in servers.iter().zip(answers) {
         match answer {
-            Ok(object) => {
-                objects.push(object);
-                owners.push(server);
+            Ok(pieces) => {
+                owners.extend(pieces.iter().map(|_| server));
+                objects.extend(pieces);
             }
             Err(fault) => faults.push(fault),
         }
@@ -80,6 +82,13 @@ pub async fn gather(servers: &[Candidate]) -> Result<Gathered, UnlockError> {
         let generation = object.generation();
         let (_, _, newest) = known.get_or_insert((object.vault(), object.threshold(), generation));
         *newest = generation.max(*newest);
+        let again = |seat: &ServerSeat| {
+            seat.id == object.server() && Arc::ptr_eq(&seat.store, &server.store)
+        };
+        if seats.iter().any(again) {
+            // Its piece of another generation.
+            continue;
+        }
         if taken.contains(object.index()) {
             blame(Fault::Foreign, "it is a server that was given already");
             continue;

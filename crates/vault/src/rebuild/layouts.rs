@@ -143,7 +143,7 @@ impl Work<'_> {
             len: bucket(len),
             threshold: self.servers.threshold,
             scheme: Scheme::Shamir,
-            generation: self.servers.generation,
+            generation: self.servers.generation(),
             document: of.document,
             version: of.number,
             owed: IndexSet::EMPTY,

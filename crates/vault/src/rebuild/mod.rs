@@ -28,13 +28,14 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use warifu_core::format::ExtentKind;
-use warifu_core::ids::{ExtentId, ServerId, ShareIndex, VaultId, VersionNo};
+use warifu_core::ids::{ExtentId, Generation, ServerId, ShareIndex, VaultId, VersionNo};
 use warifu_core::random::NoRandomness;
 
 use crate::context::{Act, Context};
 use crate::node::{NodeId, NodeKind};
 use crate::seam::catalog::{Catalog, Durability, ExtentRecord, IndexSet};
-use crate::seam::clock::Clock;
+use crate::seam::clock::{Clock, Timestamp};
+use crate::seam::generations::Generations;
 use crate::seam::journal::{Restored, Resume, Row};
 use crate::seam::past::KNOWN_SINCE;
 use crate::seam::store::{
@@ -162,7 +163,9 @@ pub async fn rebuild(
         })
         .collect();
     let unknown = book.is_past_unknown();
-    work.fill(survey, book, tip, &mut report, catalog).await?;
+    let generations = generations_of(&survey, &book, generation, clock.now());
+    let filled = work.fill(survey, book, (tip, generations), &mut report, catalog);
+    filled.await?;
     if unknown {
         let since = u64::try_from(clock.now().secs).unwrap_or(0);
         catalog
@@ -191,6 +194,10 @@ impl Work<'_> {
         let mut short: HashMap<ExtentId, (u8, bool)> = HashMap::new();
         for record in book.extents.values_mut() {
             let seen = survey.extents.get(&record.extent);
+            if let Some(seen) = seen {
+                // The journal may not have told of a refresh yet.
+                (record.generation, record.threshold) = (seen.generation, seen.threshold);
+            }
             let there = seen.map_or(IndexSet::EMPTY, |seen| seen.there);
             let (owed, have, may) = shares_of(survey.listed, survey.doubtful, there, record);
             report.owed_shares += u64::from(owed.len());
@@ -254,7 +261,7 @@ impl Work<'_> {
         &self,
         survey: Survey,
         book: Book,
-        tip: Option<ExtentId>,
+        (tip, generations): (Option<ExtentId>, Generations),
         report: &mut RebuildReport,
         catalog: &dyn Catalog,
     ) -> Outcome<()> {
@@ -294,6 +301,7 @@ impl Work<'_> {
             undecided: report.undecided,
             archived: book.archived,
             last_node: NodeId(book.last_node),
+            generations,
         };
         let total = book.nodes.len() + book.versions.len() + book.extents.len();
         self.say(Stage::Writing, 0, total as u64);
@@ -305,6 +313,33 @@ impl Work<'_> {
             .await?;
         self.say(Stage::Writing, total as u64, total as u64);
         Ok(())
+    }
+}
+
+/// Where the vault stands with its generations, as far as the servers tell. No number that was seen is given out again, and where
+/// something is older than the newest, a refresh is gone on with. When the last one was, nobody knows any more.
+fn generations_of(
+    survey: &Survey,
+    book: &Book,
+    of_pieces: Generation,
+    now: Timestamp,
+) -> Generations {
+    let newest = survey.newest.map_or(of_pieces, |seen| seen.max(of_pieces));
+    let segments = survey
+        .extents
+        .values()
+        .filter(|seen| seen.kind == ExtentKind::Journal);
+    let needed = book
+        .extents
+        .values()
+        .map(|record| record.generation)
+        .chain(segments.map(|seen| seen.generation));
+    let is_older = needed.min().is_some_and(|oldest| oldest < newest);
+    Generations {
+        current: newest,
+        wanted: newest,
+        begun: is_older.then_some(now),
+        ended: None,
     }
 }
 

@@ -1,6 +1,7 @@
 //! What lies on the servers.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,6 +50,16 @@ pub(super) struct Seen {
 }
 
 impl Seen {
+    /// Whether these shares are to be taken rather than those of another generation of the same extent: what may lose more
+    /// servers, then what is newer.
+    fn is_better_than(&self, other: &Self) -> bool {
+        let rank = |seen: &Self| {
+            let spare = i64::from(seen.there.len()) - i64::from(seen.threshold.k());
+            (spare, seen.generation)
+        };
+        rank(self) > rank(other)
+    }
+
     pub(super) fn record(&self, extent: ExtentId) -> ExtentRecord {
         ExtentRecord {
             extent,
@@ -69,6 +80,8 @@ impl Seen {
 #[derive(Debug, Default)]
 pub(super) struct Survey {
     pub(super) extents: HashMap<ExtentId, Seen>,
+    /// The newest generation of which there is a share of anything.
+    pub(super) newest: Option<Generation>,
     /// The servers that were listed.
     pub(super) listed: IndexSet,
     /// Those of them on which something could not be read: it may be a share of anything.
@@ -120,6 +133,8 @@ impl Work<'_> {
             .collect();
         let listings = join_all(given.iter().map(|server| list_all(server))).await;
         let mut survey = Survey::default();
+        // A refresh that was cut off leaves shares of two generations, and they do not combine.
+        let mut seen_of: HashMap<(ExtentId, Generation), Seen> = HashMap::new();
         let mut objects = Vec::new();
         for (server, listing) in given.into_iter().zip(listings) {
             match listing {
@@ -137,9 +152,9 @@ impl Work<'_> {
         let mut done = 0;
         for (server, mut listing) in objects {
             // What other servers have told of is looked up by its name.
-            let (index, plans) = (server.index(), &mut survey.extents);
-            for (extent, seen) in plans.iter_mut() {
-                let name = self.servers.object_key(server, *extent, seen.generation);
+            let index = server.index();
+            for ((extent, generation), seen) in &mut seen_of {
+                let name = self.servers.object_key(server, *extent, *generation);
                 let Some(len) = raw(&name).and_then(|name| listing.remove(&name)) else {
                     continue;
                 };
@@ -164,7 +179,7 @@ impl Work<'_> {
                 match found {
                     Look::Share(extent, mut seen) => {
                         seen.there.insert(index);
-                        survey.extents.insert(extent, seen);
+                        seen_of.insert((extent, seen.generation), seen);
                     }
                     Look::Nothing => {}
                     Look::Unread(error) => {
@@ -182,6 +197,16 @@ impl Work<'_> {
             if let Some(unread) = unread {
                 survey.doubtful.insert(index);
                 report.unreadable.push(unread);
+            }
+        }
+        for ((extent, generation), seen) in seen_of {
+            survey.newest = survey.newest.max(Some(generation));
+            match survey.extents.entry(extent) {
+                Entry::Vacant(place) => drop(place.insert(seen)),
+                Entry::Occupied(mut place) if seen.is_better_than(place.get()) => {
+                    place.insert(seen);
+                }
+                Entry::Occupied(_) => {}
             }
         }
         let total = total.unwrap_or(0) as u64;
@@ -245,7 +270,7 @@ impl Work<'_> {
         let mut good: Vec<(Arc<Server>, bytes::Bytes)> = Vec::new();
         let mut candidates = self
             .servers
-            .by_speed(end)
+            .by_speed(seen.threshold, end)
             .into_iter()
             .filter(|server| seen.there.contains(server.index()));
         let mut faults = Vec::new();

@@ -1,93 +1,190 @@
-//! The servers' pieces of the vault key: one that is gone or damaged is made anew from k others.
+//! The servers' pieces of the vault key: one that is gone or damaged is made anew from k others, and a refresh gives all of them another
+//! generation.
+//!
+//! The key stays, so its pieces are dealt anew by whoever has the vault open, and has the key. New ones come to their servers beside the
+//! old ones, under a name of their own; the old ones go when enough servers have theirs. So at every moment, and wherever it is cut
+//! off, there are k pieces of one generation: of the old one until then, of the new one from then on.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use warifu_core::ids::ShareIndex;
-use warifu_core::vault_object::{VaultObject, is_newer, rebuild_vault_object};
+use warifu_core::ids::{Generation, ShareIndex};
+use warifu_core::vault_object::{VaultObject, deal_vault_key, is_newer, rebuild_vault_object};
 
 use crate::error::{Fault, Result, ServerFault, VaultError};
-use crate::keys::FIRST_GENERATION;
-use crate::seam::store::{Durability, ObjectKey, StoreErrorKind};
+use crate::keys::piece_generations;
+use crate::seam::catalog::IndexSet;
+use crate::seam::store::{Durability, ObjectKey, StoreError, StoreErrorKind};
 use crate::servers::Server;
 use crate::vault::Inner;
 
-/// What a server has in the place of its piece.
-enum Piece {
-    Good(VaultObject),
-    /// Nothing, or rubbish.
-    Lost(Fault),
-    /// It could not be looked at, belongs to somebody else, or was made by a newer warifu: nothing is to be written there.
-    Unknown,
+/// What a server has of the vault key.
+#[derive(Default)]
+struct Pieces {
+    good: Vec<VaultObject>,
+    /// The generations of those that are rubbish.
+    bad: Vec<Generation>,
+    /// The generations, by their names, of what is somebody else's or a newer warifu's.
+    foreign: Vec<Generation>,
+    /// Something could not be looked at, belongs to somebody else, or was made by a newer warifu: nothing is to be written there.
+    unknown: bool,
+    /// What gave no answer.
+    silent: Option<StoreError>,
+}
+
+impl Pieces {
+    fn has(&self, generation: Generation) -> bool {
+        self.good
+            .iter()
+            .any(|piece| piece.generation() == generation)
+    }
+
+    /// What is wrong with its piece of this generation.
+    fn lost(&self, generation: Option<Generation>) -> Option<Fault> {
+        let has = generation.map_or(!self.good.is_empty(), |generation| self.has(generation));
+        if self.unknown || has {
+            return None;
+        }
+        let is_bad = generation.map_or(!self.bad.is_empty(), |generation| {
+            self.bad.contains(&generation)
+        });
+        Some(if is_bad {
+            Fault::Corrupt
+        } else {
+            Fault::Missing
+        })
+    }
+}
+
+/// How many pieces of one server are looked at, the newest first.
+const LOOKED_AT: usize = 64;
+
+/// What servers tell of the newest generation.
+#[derive(Debug, Default)]
+pub(crate) struct Newest {
+    /// Of a piece that the vault key vouches for.
+    pub(crate) generation: Option<Generation>,
+    /// Servers that did not tell all that they have.
+    pub(crate) silent: Vec<(ShareIndex, ServerFault)>,
+    /// What is named like a piece of the key, and is none of this vault.
+    pub(crate) strange: Vec<ServerFault>,
+}
+
+/// What became of pieces that were dealt anew.
+#[derive(Debug, Default)]
+pub(crate) struct Renewed {
+    /// The servers that have theirs, on their disks.
+    pub(crate) stored: IndexSet,
+    /// What the others said.
+    pub(crate) faults: Vec<ServerFault>,
 }
 
 impl Inner {
-    async fn piece_on(&self, server: &Arc<Server>) -> Piece {
-        let name = ObjectKey::vault_object(FIRST_GENERATION);
-        let bytes = match server.ask(server.seat.store.get(&name, None)).await {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind == StoreErrorKind::NotFound => {
-                return Piece::Lost(Fault::Missing);
+    async fn pieces_on(&self, server: &Arc<Server>) -> Pieces {
+        let mut pieces = Pieces::default();
+        let store = server.seat.store.as_ref();
+        let generations = match server.ask(piece_generations(store)).await {
+            Ok(generations) => generations,
+            Err(error) => {
+                pieces.unknown = true;
+                pieces.silent = Some(error);
+                return pieces;
             }
-            Err(_) => return Piece::Unknown,
         };
-        let Ok(object) = VaultObject::parse(&bytes) else {
-            if is_newer(&bytes, self.servers.vault_key()) {
-                return Piece::Unknown;
+        // Anybody who may write there can give names; a vault has one piece on a server, and a few more where refreshes were cut off.
+        for generation in generations.into_iter().rev().take(LOOKED_AT) {
+            let name = ObjectKey::vault_object(generation);
+            let bytes = match server.ask(store.get(&name, None)).await {
+                Ok(bytes) => bytes,
+                Err(error) if error.kind == StoreErrorKind::NotFound => continue,
+                Err(error) => {
+                    pieces.unknown = true;
+                    pieces.silent = Some(error);
+                    continue;
+                }
+            };
+            let Ok(object) = VaultObject::parse(&bytes) else {
+                if is_newer(&bytes, self.servers.vault_key()) {
+                    pieces.unknown = true;
+                    pieces.foreign.push(generation);
+                } else {
+                    pieces.bad.push(generation);
+                }
+                continue;
+            };
+            let mine = object.server() == server.seat.id
+                && object.index() == server.index()
+                && object.generation() == generation;
+            match object.is_authentic(self.servers.vault_key()) {
+                true if mine => pieces.good.push(object),
+                false if object.vault() == self.vault => pieces.bad.push(generation),
+                _ => {
+                    pieces.unknown = true;
+                    pieces.foreign.push(generation);
+                }
             }
-            return Piece::Lost(Fault::Corrupt);
-        };
-        if object.is_authentic(self.servers.vault_key()) {
-            let mine = object.server() == server.seat.id && object.index() == server.index();
-            if mine {
-                return Piece::Good(object);
-            }
-        } else if object.vault() == self.vault {
-            return Piece::Lost(Fault::Corrupt);
         }
-        Piece::Unknown
+        pieces
     }
 
-    async fn pieces(&self) -> Vec<(&Arc<Server>, Piece)> {
+    /// Whether this is a piece of this vault's key for this seat, of whatever generation.
+    pub(crate) fn is_piece_of(&self, index: ShareIndex, object: &VaultObject) -> bool {
+        let mut servers = self.servers.all().iter();
+        let seat = servers.find(|server| server.index() == index);
+        object.vault() == self.vault
+            && object.index() == index
+            && seat.is_some_and(|server| server.seat.id == object.server())
+            && object.is_authentic(self.servers.vault_key())
+    }
+
+    async fn pieces(&self) -> Vec<(&Arc<Server>, Pieces)> {
         let servers = self.servers.all().iter();
-        join_all(servers.map(|server| async move { (server, self.piece_on(server).await) })).await
+        join_all(servers.map(|server| async move { (server, self.pieces_on(server).await) })).await
     }
 
     /// The servers whose piece of the vault key is gone or damaged.
     pub(super) async fn lost_pieces(&self) -> Vec<ServerFault> {
-        let lost = |(server, piece): (&Arc<Server>, Piece)| match piece {
-            Piece::Lost(fault) => Some(ServerFault {
+        let pieces = self.pieces().await;
+        let at_work = at_work(&pieces);
+        let lost = |(server, pieces): &(&Arc<Server>, Pieces)| {
+            pieces.lost(at_work).map(|fault| ServerFault {
                 server: server.name().to_owned(),
                 fault,
                 detail: "its piece of the vault key".to_owned(),
-            }),
-            Piece::Good(_) | Piece::Unknown => None,
+            })
         };
-        self.pieces().await.into_iter().filter_map(lost).collect()
+        pieces.iter().filter_map(lost).collect()
     }
 
     /// Makes lost pieces anew. Returns the names of the servers that have theirs back.
-    pub(super) async fn mend_pieces(&self) -> Result<Vec<String>> {
-        let (mut good, mut lost) = (Vec::new(), Vec::new());
-        for (server, piece) in self.pieces().await {
-            match piece {
-                Piece::Good(object) => good.push(object),
-                Piece::Lost(fault) => lost.push((server, fault)),
-                Piece::Unknown => {}
-            }
+    pub(crate) async fn mend_pieces(&self) -> Result<Vec<String>> {
+        let pieces = self.pieces().await;
+        let at_work = at_work(&pieces);
+        let lost: Vec<_> = pieces
+            .iter()
+            .filter_map(|(server, pieces)| Some((*server, pieces.lost(at_work)?)))
+            .collect();
+        if lost.is_empty() {
+            return Ok(Vec::new());
         }
+        let good: Vec<VaultObject> = pieces
+            .into_iter()
+            .flat_map(|(_, pieces)| pieces.good)
+            .collect();
         let mut mended = Vec::new();
         for (server, fault) in lost {
-            let object = match self.piece_from(&good, server.index(), server) {
-                Ok(object) => object,
+            let piece = match self.piece_from(&good, server.index(), server) {
+                Ok(piece) => piece,
                 // That too few others answer for this must not keep the shares from being repaired.
                 Err(error) => {
                     tracing::warn!(server = server.name(), %error, "a piece of the vault key could not be made anew yet");
                     continue;
                 }
             };
-            let name = ObjectKey::vault_object(FIRST_GENERATION);
+            let name = ObjectKey::vault_object(piece.generation());
+            let object = Bytes::copy_from_slice(&piece.encode());
             let store = &server.seat.store;
             let put = async {
                 if fault == Fault::Corrupt {
@@ -112,13 +209,12 @@ impl Inner {
         good: &[VaultObject],
         index: ShareIndex,
         server: &Server,
-    ) -> Result<Bytes> {
+    ) -> Result<VaultObject> {
         let key = self.servers.vault_key();
         let object = rebuild_vault_object(good, key, index, server.seat.id);
-        let object = object.map_err(|error| VaultError::Damaged {
+        object.map_err(|error| VaultError::Damaged {
             what: format!("a piece of the vault key cannot be made anew: {error}"),
-        })?;
-        Ok(Bytes::copy_from_slice(&object.encode()))
+        })
     }
 
     /// The object with the piece of the vault key that belongs on this seat, made from those of other servers.
@@ -127,13 +223,144 @@ impl Inner {
         let Some(server) = servers.clone().find(|server| server.index() == index) else {
             return Err(VaultError::NotFound { what: "server" });
         };
-        let mut good = Vec::new();
         let others = servers.filter(|other| other.index() != index);
-        for piece in join_all(others.map(|other| self.piece_on(other))).await {
-            if let Piece::Good(object) = piece {
-                good.push(object);
+        let pieces = join_all(others.map(|other| self.pieces_on(other))).await;
+        let good: Vec<VaultObject> = pieces.into_iter().flat_map(|pieces| pieces.good).collect();
+        let piece = self.piece_from(&good, index, server)?;
+        Ok(Bytes::copy_from_slice(&piece.encode()))
+    }
+
+    /// The newest generation of which any of these servers has a piece. Only a piece that the vault key vouches for counts: whoever may write
+    /// to one server could otherwise use up all numbers by a name.
+    pub(crate) async fn newest_piece(&self, there: IndexSet) -> Newest {
+        let servers = self.servers.all().iter();
+        let servers = servers.filter(|server| there.contains(server.index()));
+        let found =
+            join_all(servers.map(|server| async move { (server, self.pieces_on(server).await) }));
+        let mut newest = Newest::default();
+        for (server, pieces) in found.await {
+            let good = pieces.good.iter().map(VaultObject::generation);
+            newest.generation = newest.generation.max(good.max());
+            if let Some(error) = pieces.silent {
+                let fault = ServerFault::of_store(server.name(), &error);
+                newest.silent.push((server.index(), fault));
+            }
+            let names = pieces.bad.iter().chain(&pieces.foreign);
+            let names: Vec<_> = names
+                .map(|generation| ObjectKey::vault_object(*generation).as_str().to_owned())
+                .collect();
+            if !names.is_empty() {
+                newest.strange.push(ServerFault {
+                    server: server.name().to_owned(),
+                    fault: Fault::Foreign,
+                    detail: format!("no piece of this vault's key: {}", names.join(", ")),
+                });
             }
         }
-        self.piece_from(&good, index, server)
+        newest
     }
+
+    /// Removes pieces of older generations where they are of no use any more: where the server shows a good piece of a generation of which
+    /// there are enough. A server that was away during a refresh keeps its old piece until then, and so does one that a repair gave the
+    /// piece of before a refresh just as that refresh was done.
+    pub(crate) async fn tidy_pieces(&self) -> Vec<ServerFault> {
+        let pieces = self.pieces().await;
+        let mut count: BTreeMap<Generation, usize> = BTreeMap::new();
+        for piece in pieces.iter().flat_map(|(_, pieces)| &pieces.good) {
+            *count.entry(piece.generation()).or_default() += 1;
+        }
+        let enough = self.servers.enough();
+        let newest = count.into_iter().rev().find(|(_, found)| *found >= enough);
+        let Some((newest, _)) = newest else {
+            return Vec::new();
+        };
+        let have = pieces.iter().filter(|(_, pieces)| pieces.has(newest));
+        let have: IndexSet = have.map(|(server, _)| server.index()).collect();
+        self.remove_pieces(have, |generation| generation < newest)
+            .await
+    }
+
+    /// Deals the vault key anew, in this generation, of which no server has a piece yet, and puts the pieces of the servers that are
+    /// there. The older pieces stay.
+    pub(crate) async fn renew_pieces(
+        &self,
+        generation: Generation,
+        there: IndexSet,
+    ) -> Result<Renewed> {
+        let servers = &self.servers;
+        let ids: Vec<_> = servers.all().iter().map(|server| server.seat.id).collect();
+        let dealt = deal_vault_key(
+            servers.vault_key(),
+            &self.vault,
+            servers.threshold,
+            generation,
+            &ids,
+        );
+        let dealt = dealt.map_err(|error| VaultError::Damaged {
+            what: format!("the vault key could not be dealt: {error}"),
+        })?;
+        let name = ObjectKey::vault_object(generation);
+        let puts = servers.all().iter().zip(&dealt);
+        let puts = puts.filter(|(server, _)| there.contains(server.index()));
+        let puts = puts.map(|(server, piece)| {
+            let (name, object) = (&name, Bytes::copy_from_slice(&piece.encode()));
+            async move { (server, server.put_own(name, object, Durability::Now).await) }
+        });
+        let mut renewed = Renewed::default();
+        for (server, answer) in join_all(puts).await {
+            match answer {
+                Ok(()) => renewed.stored.insert(server.index()),
+                Err(error) => renewed
+                    .faults
+                    .push(ServerFault::of_store(server.name(), &error)),
+            }
+        }
+        Ok(renewed)
+    }
+
+    /// Removes pieces of these generations from these servers. Returns the servers that may still have some.
+    pub(crate) async fn remove_pieces(
+        &self,
+        on: IndexSet,
+        of: impl Fn(Generation) -> bool + Send + Sync,
+    ) -> Vec<ServerFault> {
+        let of = &of;
+        let servers = self.servers.all().iter();
+        let servers = servers.filter(|server| on.contains(server.index()));
+        let removed = join_all(servers.map(|server| async move {
+            let store = server.seat.store.as_ref();
+            let removed = async {
+                for generation in server.ask(piece_generations(store)).await? {
+                    if !of(generation) {
+                        continue;
+                    }
+                    match server
+                        .ask(store.delete(&ObjectKey::vault_object(generation)))
+                        .await
+                    {
+                        Err(error) if error.kind != StoreErrorKind::NotFound => return Err(error),
+                        _ => {}
+                    }
+                }
+                Ok::<(), StoreError>(())
+            };
+            let error = removed.await.err()?;
+            Some(ServerFault::of_store(server.name(), &error))
+        }));
+        removed.await.into_iter().flatten().collect()
+    }
+}
+
+/// The newest generation of which there are k pieces.
+fn at_work(pieces: &[(&Arc<Server>, Pieces)]) -> Option<Generation> {
+    let mut count: BTreeMap<Generation, (usize, usize)> = BTreeMap::new();
+    for piece in pieces.iter().flat_map(|(_, pieces)| &pieces.good) {
+        let needed = usize::from(piece.threshold().k());
+        let (found, _) = count.entry(piece.generation()).or_insert((0, needed));
+        *found += 1;
+    }
+    let mut enough = count
+        .into_iter()
+        .filter(|(_, (found, needed))| found >= needed);
+    enough.next_back().map(|(generation, _)| generation)
 }

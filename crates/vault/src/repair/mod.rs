@@ -11,10 +11,10 @@
 //! Modules: `share` makes the shares of one extent, `pay` goes through all that is owed, `key_pieces` looks after the servers' pieces of the
 //! vault key, `orphans` after what nobody needs, `upkeep` does some of it in the background.
 
-mod key_pieces;
+pub(crate) mod key_pieces;
 mod orphans;
 mod pay;
-mod share;
+pub(crate) mod share;
 mod upkeep;
 
 use std::collections::BTreeMap;
@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use warifu_core::ids::{ExtentId, ShareIndex};
+use warifu_core::vault_object::VaultObject;
 
 pub use self::orphans::Orphans;
 use self::orphans::Sweep;
@@ -225,6 +226,7 @@ impl Vault {
         // What a check has just found and recorded is remembered before anything is removed.
         inner.catalog.sync().await?;
         let key_pieces = inner.mend_pieces().await?;
+        inner.tidy_pieces().await;
         let run = Run::new(inner, options.limit);
         for (index, fault) in inner.absent(false, |_| true).await {
             run.give_up_on(index, fault);
@@ -291,6 +293,7 @@ impl Vault {
                 .filter(|record| index.get() <= record.threshold.n())
                 .map(|record| OwedChange {
                     extent: record.extent,
+                    generation: record.generation,
                     add: [index].into_iter().collect(),
                     remove: IndexSet::EMPTY,
                 })
@@ -309,5 +312,11 @@ impl Vault {
     /// [`VaultError::Damaged`](crate::VaultError::Damaged) where fewer than k others have a good one.
     pub async fn key_piece_for(&self, index: ShareIndex) -> Result<Bytes> {
         self.inner.piece_for(index).await
+    }
+
+    /// Whether this is a piece of this vault's key for the server of this index, of whatever generation.
+    #[must_use]
+    pub fn is_key_piece_of(&self, index: ShareIndex, object: &VaultObject) -> bool {
+        self.inner.is_piece_of(index, object)
     }
 }

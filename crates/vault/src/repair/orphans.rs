@@ -9,6 +9,7 @@
 //! - a version that is there with k shares of its head, whatever its number: newer saves have used the same numbers since;
 //! - anything else of such a document, since it may belong to that version.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,6 +81,8 @@ enum Of {
         is_head: bool,
         needed: u32,
     },
+    /// Shares of an older generation of what is needed: a refresh has made them useless, and they are to be gone.
+    Older,
     /// The journal's: always left, since it is what a lost catalogue is made of.
     Journal,
     /// A newer warifu's, or another vault's: never swept.
@@ -140,6 +143,10 @@ impl Inner {
         }
         drop(listings);
         let judge = self.judge_orphans(&searched).await?;
+        if sweep {
+            // What makes an object useless is on disk before it goes, whoever wrote it.
+            self.catalog.sync().await?;
+        }
         let mut found = BTreeMap::new();
         for (server, (objects, error)) in searched {
             let mut orphans = Orphans {
@@ -249,13 +256,20 @@ impl Inner {
                 let dealing = share.dealing();
                 if dealing.vault != self.vault || share.server() != server.seat.id {
                     Of::Strange
-                } else if self.catalog.extent(dealing.extent).await?.is_some()
+                } else if let Some(record) = self.catalog.extent(dealing.extent).await?
                     && name
                         == self
                             .servers
                             .object_key(server, dealing.extent, dealing.generation)
                 {
-                    return Ok(Ok(None));
+                    match dealing.generation.cmp(&record.generation) {
+                        Ordering::Equal => return Ok(Ok(None)),
+                        // A catalogue that is not the latest may name shares that are not there.
+                        Ordering::Less if self.is_seen(&record).await => Of::Older,
+                        Ordering::Less => Of::Strange,
+                        // The catalogue was brought back from before a refresh, and these may be the only ones that are left.
+                        Ordering::Greater => Of::Strange,
+                    }
                 } else if dealing.kind == ExtentKind::Journal {
                     Of::Journal
                 } else {
@@ -325,6 +339,7 @@ impl Inner {
     fn kind_of(&self, object: &Found, judge: &Judge, which: Sweep) -> Kind {
         match object.of {
             Of::Strange => Kind::Newer,
+            Of::Older => Kind::Due,
             Of::Journal if !which.drop_newer => Kind::Newer,
             Of::Save { document, .. } if !which.drop_newer => {
                 if judge.held.contains(&document) {

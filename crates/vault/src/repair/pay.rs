@@ -16,9 +16,8 @@ use super::share::{Made, Run};
 use super::{RepairProgress, RepairReport, Work};
 use crate::context::{Act, Context};
 use crate::error::{Result, ServerFault, task_lost};
-use crate::keys::FIRST_GENERATION;
 use crate::seam::catalog::{Durability, ExtentRecord, IndexSet, OwedChange};
-use crate::seam::store::{ObjectKey, StoreErrorKind};
+use crate::seam::store::StoreErrorKind;
 use crate::vault::Inner;
 use crate::verify::Unreadable;
 use crate::verify::share::LAGS_AFTER;
@@ -83,24 +82,16 @@ impl Inner {
 
     /// Asks every server of these whether it is there. `strict`: one without its piece of the vault key is not taken for the server it
     /// should be. Returns those that are not there, and why.
-    pub(super) async fn absent(
+    pub(crate) async fn absent(
         &self,
         strict: bool,
         of: impl Fn(ShareIndex) -> bool,
     ) -> Vec<(ShareIndex, ServerFault)> {
-        let name = ObjectKey::vault_object(FIRST_GENERATION);
         let servers = self.servers.all().iter();
-        let answers = join_all(servers.filter(|server| of(server.index())).map(|server| {
-            let name = &name;
-            async move {
-                (
-                    server,
-                    server
-                        .try_ask(LAGS_AFTER, server.seat.store.stat(name))
-                        .await,
-                )
-            }
-        }))
+        let servers = servers.filter(|server| of(server.index()));
+        let answers = join_all(
+            servers.map(|server| async move { (server, server.try_knock(LAGS_AFTER).await) }),
+        )
         .await;
         let mut absent = Vec::new();
         for (server, answer) in answers {
@@ -356,6 +347,7 @@ async fn settle(run: Arc<Run>, ctx: Context, batch: Vec<Made>) -> Result<Settled
         .map(|made| {
             let change = OwedChange {
                 extent: made.record.extent,
+                generation: made.record.generation,
                 add: made.liars.iter().map(|(index, _)| *index).collect(),
                 remove: paid(made),
             };

@@ -13,15 +13,15 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
-use warifu_core::format::{JoinError, RebuildError, Seat, rebuild};
-use warifu_core::ids::{ShareIndex, VaultId};
+use warifu_core::format::{JoinError, OpenShare, RebuildError, Round, Seat, rebuild, reshare};
+use warifu_core::ids::{RoundId, ShareIndex, VaultId};
 
 use crate::bounds::{Budget, Pace};
 use crate::error::{Fault, ServerFault, task_lost};
-use crate::joining::{check_dealing, open_share};
+use crate::joining::{check_dealing, open_share, take_of_one_round};
 use crate::seam::catalog::{ExtentRecord, IndexSet};
 use crate::seam::store::{Durability, ObjectKey, StoreError, StoreErrorKind};
-use crate::servers::Server;
+use crate::servers::{Server, Servers};
 use crate::vault::{Inner, lock};
 use crate::verify::share::{LAGS_AFTER, check_object_off_task};
 
@@ -34,12 +34,21 @@ const INLINE: usize = 128 * 1024;
 /// A server that answers with this many errors one after the other is left alone for the rest of the run.
 const STRIKES: u8 = 3;
 
+/// What is made from k good shares.
+#[derive(Clone)]
+pub(crate) enum Goal {
+    /// The shares of these servers, which are missing.
+    Rebuild(Vec<Arc<Server>>),
+    /// All shares of a new generation.
+    Reshare(Round),
+}
+
 /// What the makers of one repair share.
 #[derive(Debug)]
-pub(super) struct Run {
-    pub(super) inner: Arc<Inner>,
-    pub(super) pace: Pace,
-    budget: Budget,
+pub(crate) struct Run {
+    pub(crate) inner: Arc<Inner>,
+    pub(crate) pace: Pace,
+    pub(crate) budget: Budget,
     /// Servers that take no shares at the moment, and why.
     down: Mutex<BTreeMap<ShareIndex, ServerFault>>,
     strikes: Mutex<BTreeMap<ShareIndex, u8>>,
@@ -47,32 +56,48 @@ pub(super) struct Run {
 
 /// What came of one extent.
 #[derive(Debug)]
-pub(super) struct Made {
-    pub(super) record: ExtentRecord,
+pub(crate) struct Made {
+    pub(crate) record: ExtentRecord,
     /// Shares that their servers have taken.
-    pub(super) made: IndexSet,
+    pub(crate) made: IndexSet,
     /// Shares that were there and are good.
     pub(super) found: IndexSet,
     /// How many bad objects were removed to make room.
     pub(super) replaced: u64,
     /// Servers that gave a bad share when asked to help, or none, and were thought to have a good one.
-    pub(super) liars: Vec<(ShareIndex, ServerFault)>,
+    pub(crate) liars: Vec<(ShareIndex, ServerFault)>,
     /// What was said against the shares that are still missing.
-    pub(super) faults: Vec<ServerFault>,
+    pub(crate) faults: Vec<ServerFault>,
     /// How many good shares there were, where they were too few.
-    pub(super) too_few: Option<u8>,
+    pub(crate) too_few: Option<u8>,
     /// Bytes sent.
-    pub(super) bytes: u64,
+    pub(crate) bytes: u64,
+}
+
+impl Made {
+    pub(crate) fn of(record: ExtentRecord) -> Self {
+        Self {
+            record,
+            made: IndexSet::EMPTY,
+            found: IndexSet::EMPTY,
+            replaced: 0,
+            liars: Vec::new(),
+            faults: Vec::new(),
+            too_few: None,
+            bytes: 0,
+        }
+    }
 }
 
 /// A share that helps.
 struct Helper {
     server: Arc<Server>,
     object: Bytes,
+    round: RoundId,
 }
 
 impl Run {
-    pub(super) fn new(inner: &Arc<Inner>, limit: Option<u64>) -> Self {
+    pub(crate) fn new(inner: &Arc<Inner>, limit: Option<u64>) -> Self {
         Self {
             inner: Arc::clone(inner),
             pace: Pace::new(limit),
@@ -83,16 +108,16 @@ impl Run {
     }
 
     /// Leaves a server alone from now on.
-    pub(super) fn give_up_on(&self, index: ShareIndex, fault: ServerFault) {
+    pub(crate) fn give_up_on(&self, index: ShareIndex, fault: ServerFault) {
         lock(&self.down).entry(index).or_insert(fault);
     }
 
-    pub(super) fn is_down(&self, index: ShareIndex) -> bool {
+    pub(crate) fn is_down(&self, index: ShareIndex) -> bool {
         lock(&self.down).contains_key(&index)
     }
 
     /// The servers given up on, and why.
-    pub(super) fn down(&self) -> Vec<ServerFault> {
+    pub(crate) fn down(&self) -> Vec<ServerFault> {
         lock(&self.down).values().cloned().collect()
     }
 
@@ -107,24 +132,17 @@ impl Run {
 
     /// Makes what can be made of an extent's owed shares.
     pub(super) async fn make(self: Arc<Self>, record: ExtentRecord) -> Made {
-        let mut targets = self.targets(&record);
-        let mut made = Made {
-            record,
-            made: IndexSet::EMPTY,
-            found: IndexSet::EMPTY,
-            replaced: 0,
-            liars: Vec::new(),
-            faults: Vec::new(),
-            too_few: None,
-            bytes: 0,
-        };
+        let targets = self.targets(&record);
+        let mut made = Made::of(record);
         if targets.is_empty() {
             return made;
         }
         let len = made.record.plan().object_len();
         let copies = u64::from(made.record.threshold.k()) + targets.len() as u64;
         let _room = self.budget.take(len.saturating_mul(copies)).await;
-        let Some(objects) = self.rebuilt(&mut made, &mut targets).await else {
+        let mut goal = Goal::Rebuild(targets);
+        let objects = self.made_of_good_shares(&mut made, &mut goal).await;
+        let (Some(objects), Goal::Rebuild(targets)) = (objects, goal) else {
             return made;
         };
         self.pace
@@ -160,7 +178,7 @@ impl Run {
         made
     }
 
-    fn strike(&self, index: ShareIndex, fault: &ServerFault) {
+    pub(crate) fn strike(&self, index: ShareIndex, fault: &ServerFault) {
         let strikes = {
             let mut strikes = lock(&self.strikes);
             let strikes = strikes.entry(index).or_default();
@@ -174,46 +192,62 @@ impl Run {
         }
     }
 
-    /// The objects for `targets`, in their order; `None` where too few good shares could be had. Targets whose shares turn out
-    /// to be there are taken from the list.
-    async fn rebuilt(&self, made: &mut Made, targets: &mut Vec<Arc<Server>>) -> Option<Vec<Bytes>> {
+    /// The objects for the goal, by index; `None` where too few good shares could be had. Servers whose shares turn out
+    /// to be there are taken from it.
+    pub(crate) async fn made_of_good_shares(
+        &self,
+        made: &mut Made,
+        goal: &mut Goal,
+    ) -> Option<Vec<Bytes>> {
         let record = made.record.clone();
         let k = usize::from(record.threshold.k());
         // What is owed may be there all the same, and help where nothing else does.
-        let mut candidates = self.inner.servers.by_speed(record.plan().object_len());
+        let mut candidates = self
+            .inner
+            .servers
+            .by_speed(record.threshold, record.plan().object_len());
         candidates.retain(|server| !self.is_down(server.index()));
         candidates.sort_by_key(|server| record.owed.contains(server.index()));
         let mut candidates = VecDeque::from(candidates);
         let mut requests = FuturesUnordered::new();
-        let mut helpers: Vec<Helper> = Vec::with_capacity(k);
+        let mut good: Vec<Helper> = Vec::with_capacity(k);
         loop {
-            while helpers.len() < k {
-                while requests.len() + helpers.len() < k
+            let helpers = loop {
+                if let Some(helpers) = take_of_one_round(&mut good, k, |helper| helper.round) {
+                    break helpers;
+                }
+                // One more at least where those that there are do not belong together.
+                while (requests.len() + good.len() < k || requests.is_empty())
                     && let Some(server) = candidates.pop_front()
                 {
                     requests.push(self.fetch(server, &record));
                 }
                 let Some((server, answer)) = requests.next().await else {
-                    made.too_few = Some(u8::try_from(helpers.len()).unwrap_or(u8::MAX));
+                    made.too_few = Some(u8::try_from(good.len()).unwrap_or(u8::MAX));
                     return None;
                 };
                 match answer {
-                    Ok(object) => {
+                    Ok((object, round)) => {
                         if record.owed.contains(server.index()) {
                             // It has been looked at closely: nothing is owed there any more.
                             made.found.insert(server.index());
-                            targets.retain(|target| target.index() != server.index());
+                            if let Goal::Rebuild(targets) = goal {
+                                targets.retain(|target| target.index() != server.index());
+                            }
                         }
-                        helpers.push(Helper { server, object });
+                        good.push(Helper {
+                            server,
+                            object,
+                            round,
+                        });
                     }
                     Err(fault) => self.blame(made, server.index(), fault),
                 }
-            }
-            if targets.is_empty() {
+            };
+            if matches!(goal, Goal::Rebuild(targets) if targets.is_empty()) {
                 return Some(Vec::new());
             }
-            let (returned, rebuilt) = self.rebuild_off_task(helpers, made, targets).await;
-            helpers = returned;
+            let (mut helpers, rebuilt) = self.work_off_task(helpers, made, goal).await;
             match rebuilt {
                 Ok(objects) => return Some(objects),
                 Err((position, detail)) => {
@@ -227,6 +261,7 @@ impl Run {
                         return None;
                     }
                     let bad = helpers.swap_remove(position);
+                    good.append(&mut helpers);
                     let fault = ServerFault {
                         server: bad.server.name().to_owned(),
                         fault: Fault::Corrupt,
@@ -257,7 +292,7 @@ impl Run {
         &self,
         server: Arc<Server>,
         record: &ExtentRecord,
-    ) -> (Arc<Server>, Result<Bytes, ServerFault>) {
+    ) -> (Arc<Server>, Result<(Bytes, RoundId), ServerFault>) {
         let servers = &self.inner.servers;
         let name = servers.object_key(&server, record.extent, record.generation);
         let named = |(fault, detail)| ServerFault {
@@ -270,29 +305,36 @@ impl Run {
             Ok(object) if record.owed.contains(server.index()) => {
                 let found =
                     check_object_off_task(&server, self.inner.vault, record, object.clone()).await;
-                found.map(|()| object).map_err(named)
+                found
+                    .and_then(|()| open_and_compare(&server, self.inner.vault, record, &object))
+                    .map(|share| (object, share.dealing().round))
+                    .map_err(named)
             }
             Ok(object) => open_and_compare(&server, self.inner.vault, record, &object)
-                .map(|_| object)
+                .map(|share| (object, share.dealing().round))
                 .map_err(named),
         };
         (server, answer)
     }
 
-    async fn rebuild_off_task(
+    async fn work_off_task(
         &self,
         helpers: Vec<Helper>,
         made: &Made,
-        targets: &[Arc<Server>],
+        goal: &Goal,
     ) -> (Vec<Helper>, Rebuilt) {
         let size: usize = helpers.iter().map(|helper| helper.object.len()).sum();
-        let (vault, record, targets) = (self.inner.vault, made.record.clone(), targets.to_vec());
+        let (vault, record, goal) = (self.inner.vault, made.record.clone(), goal.clone());
+        let servers = Arc::clone(&self.inner.servers);
         let work = move || {
-            let rebuilt = targets
-                .iter()
-                .map(|target| rebuild_for(target, vault, &record, &helpers))
-                .collect();
-            (helpers, rebuilt)
+            let made = match goal {
+                Goal::Rebuild(targets) => targets
+                    .iter()
+                    .map(|target| rebuild_for(target, vault, &record, &helpers))
+                    .collect(),
+                Goal::Reshare(round) => reshare_for(&servers, vault, &record, &helpers, round),
+            };
+            (helpers, made)
         };
         if size <= INLINE {
             return work();
@@ -400,18 +442,19 @@ fn open_and_compare(
     vault: VaultId,
     record: &ExtentRecord,
     object: &[u8],
-) -> Result<warifu_core::format::OpenShare, (Fault, String)> {
+) -> Result<OpenShare, (Fault, String)> {
     let share = open_share(server, vault, record.extent, record.generation, object)?;
     check_dealing(&share, record)?;
     Ok(share)
 }
 
-fn rebuild_for(
-    target: &Server,
+type Opened<'a> = (Vec<OpenShare>, Vec<&'a [u8]>);
+
+fn open_all<'a>(
     vault: VaultId,
     record: &ExtentRecord,
-    helpers: &[Helper],
-) -> Result<Bytes, (usize, String)> {
+    helpers: &'a [Helper],
+) -> Result<Opened<'a>, (usize, String)> {
     let (mut shares, mut bodies) = (Vec::with_capacity(helpers.len()), Vec::new());
     for (position, helper) in helpers.iter().enumerate() {
         let share = open_and_compare(&helper.server, vault, record, &helper.object)
@@ -420,19 +463,52 @@ fn rebuild_for(
         bodies.push(helper.object.get(begin..).unwrap_or_default());
         shares.push(share);
     }
+    Ok((shares, bodies))
+}
+
+/// Which of the shares given is to blame.
+fn blamed(error: &RebuildError) -> (usize, String) {
+    let position = match error {
+        RebuildError::Join(
+            JoinError::Damaged { position, .. } | JoinError::BodyLength { position, .. },
+        ) => *position,
+        _ => usize::MAX,
+    };
+    (position, error.to_string())
+}
+
+fn reshare_for(
+    servers: &Servers,
+    vault: VaultId,
+    record: &ExtentRecord,
+    helpers: &[Helper],
+    round: Round,
+) -> Rebuilt {
+    let (shares, bodies) = open_all(vault, record, helpers)?;
+    let seats: Vec<Seat<'_>> = servers
+        .of(round.threshold)
+        .map(|server| Seat {
+            server: server.seat.id,
+            key: &server.seal_key,
+        })
+        .collect();
+    let mut objects = vec![Vec::new(); seats.len()];
+    reshare(shares, &bodies, round, &seats, &mut objects).map_err(|error| blamed(&error))?;
+    Ok(objects.into_iter().map(Bytes::from).collect())
+}
+
+fn rebuild_for(
+    target: &Server,
+    vault: VaultId,
+    record: &ExtentRecord,
+    helpers: &[Helper],
+) -> Result<Bytes, (usize, String)> {
+    let (shares, bodies) = open_all(vault, record, helpers)?;
     let seat = Seat {
         server: target.seat.id,
         key: &target.seal_key,
     };
     let mut object = Vec::new();
-    rebuild(shares, &bodies, target.index(), &seat, &mut object).map_err(|error| {
-        let position = match &error {
-            RebuildError::Join(
-                JoinError::Damaged { position, .. } | JoinError::BodyLength { position, .. },
-            ) => *position,
-            _ => usize::MAX,
-        };
-        (position, error.to_string())
-    })?;
+    rebuild(shares, &bodies, target.index(), &seat, &mut object).map_err(|error| blamed(&error))?;
     Ok(object.into())
 }

@@ -12,6 +12,7 @@ use super::orphans::Sweep;
 use super::pay::{Manner, pay};
 use super::share::Run;
 use crate::error::{Result, ServerFault};
+use crate::refresh::RefreshOptions;
 use crate::vault::Inner;
 
 /// What is done in the background, and how often.
@@ -27,6 +28,8 @@ pub struct Upkeep {
     pub sweep_every: Duration,
     /// How old an orphan must be.
     pub grace: Duration,
+    /// How often all shares get a new generation; `None`: only when somebody asks for it.
+    pub refresh_every: Option<Duration>,
 }
 
 impl Default for Upkeep {
@@ -37,6 +40,7 @@ impl Default for Upkeep {
             limit: 16 << 20,
             sweep_every: Duration::from_secs(24 * 3600),
             grace: GRACE,
+            refresh_every: None,
         }
     }
 }
@@ -46,6 +50,9 @@ pub const GRACE: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// How many extents are worked on at a time.
 const AT_ONCE: usize = 2;
+
+/// How often it is looked whether a refresh is due, or over.
+const REFRESH_LOOK: Duration = Duration::from_secs(60);
 
 /// Runs until the vault is dropped or closed.
 pub(crate) async fn upkeep(vault: Weak<Inner>) {
@@ -64,6 +71,8 @@ pub(crate) async fn upkeep(vault: Weak<Inner>) {
     let mut pause = every;
     let mut due = Instant::now() + every;
     let mut sweep_due = Instant::now() + sweep_every / 10;
+    let mut refresh_due = Instant::now() + REFRESH_LOOK.min(every);
+    let mut refresh_pause = REFRESH_LOOK;
     let mut unwell = Vec::new();
     loop {
         tokio::time::sleep(every).await;
@@ -85,6 +94,17 @@ pub(crate) async fn upkeep(vault: Weak<Inner>) {
             due = Instant::now() + pause;
         }
         unwell = inner.unwell();
+        if Instant::now() >= refresh_due {
+            refresh_pause = match inner.refresh_in_background().await {
+                Ok(true) => REFRESH_LOOK,
+                Ok(false) => (refresh_pause * 2).min(at_most.max(REFRESH_LOOK)),
+                Err(error) => {
+                    tracing::warn!(error = %error.facts(), "shares could not be refreshed yet; trying again");
+                    (refresh_pause * 2).min(at_most.max(REFRESH_LOOK))
+                }
+            };
+            refresh_due = Instant::now() + refresh_pause;
+        }
         if Instant::now() >= sweep_due {
             sweep_due = Instant::now() + sweep_every;
             if let Err(error) = inner.sweep_in_background().await {
@@ -150,6 +170,48 @@ impl Inner {
         })
     }
 
+    /// Refreshes where that is due, and notes that a refresh is over once nothing older is left. Returns whether nothing is left to do
+    /// now.
+    async fn refresh_in_background(self: &Arc<Self>) -> Result<bool> {
+        let generations = self.catalog.generations().await?;
+        let every = self.options.upkeep.refresh_every;
+        let is_due = every.is_some_and(|every| generations.is_due(every, self.clock.now()));
+        if !is_due && !generations.is_under_way() {
+            return Ok(true);
+        }
+        let ctx = &Self::own_context();
+        let Ok(_repairing) = self.repairing.try_lock() else {
+            return Ok(false);
+        };
+        if generations.is_under_way() {
+            // A server that was away has come back with the piece that it had: it gets the one at work, and the old one goes.
+            self.mend_pieces().await?;
+            self.tidy_pieces().await;
+            let status = self.end_refresh(ctx).await?;
+            // What is left to be removed is removed by sweeps, when its servers are back. That may be never, and must not keep the next
+            // refresh from beginning when its time comes.
+            let time_is_up = every.is_some_and(|every| generations.is_old(every, self.clock.now()));
+            if !time_is_up && (status.left == 0 || !is_due) {
+                return Ok(status.is_complete());
+            }
+        }
+        // A server that is away for a while keeps its old shares, and every file would be owed one: that is for a person to decide.
+        if self.unwell().contains(&true) {
+            return Ok(false);
+        }
+        let options = RefreshOptions {
+            limit: Some(self.options.upkeep.limit),
+            at_once: AT_ONCE,
+            ..RefreshOptions::default()
+        };
+        let closing = || self.is_closing();
+        let report = self
+            .new_generation(ctx, &options, &|_| (), &closing)
+            .await?;
+        tracing::info!(extents = report.extents, "shares have a new generation");
+        Ok(report.status.is_complete())
+    }
+
     async fn sweep_in_background(self: &Arc<Self>) -> Result<()> {
         let closing = || self.is_closing();
         let which = Sweep {
@@ -159,6 +221,7 @@ impl Inner {
         let orphans = self
             .orphans(&Self::own_context(), which, true, &closing)
             .await?;
+        self.tidy_pieces().await;
         for (server, orphans) in orphans {
             if orphans.newer > 0 {
                 tracing::warn!(

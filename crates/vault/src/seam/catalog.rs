@@ -14,6 +14,7 @@ use warifu_core::ids::{ExtentId, FileId, Generation, ShareIndex, Threshold, Vers
 
 use crate::context::AuditEntry;
 use crate::node::{Attr, AttrChange, Name, NodeId, NodeKind};
+use crate::seam::generations::{Generations, Regenerated};
 use crate::seam::journal::{Changes, JournalState, Restored, Resume, Row, RowKey, Segments, Waste};
 use crate::seam::past::Past;
 use crate::seam::sessions::Sessions;
@@ -241,6 +242,8 @@ pub struct Intent {
 pub struct OwedChange {
     /// Which extent.
     pub extent: ExtentId,
+    /// Of which of its generations the change speaks. Of another one it says nothing.
+    pub generation: Generation,
     /// Shares that are owed from now on.
     pub add: IndexSet,
     /// Shares that are owed no more. What is in both sets is owed.
@@ -710,6 +713,9 @@ pub trait Catalog: Past + Send + Sync + fmt::Debug {
     /// Takes an intent over, in one step: from now on it is called `claimant` and has this lease, and whoever knew it by its
     /// old name finds it gone. Returns it as it is then; `None` when it was not there any more, because its save was
     /// committed or somebody else took it: then its objects are not the caller's to remove.
+    ///
+    /// What it names and the catalogue needs, an extent of just the generation that the extent has now, is dropped from it in the same
+    /// step: whatever may have happened before, nobody comes to own the shares that are at work.
     async fn claim_save(
         &self,
         save: SaveId,
@@ -735,11 +741,38 @@ pub trait Catalog: Past + Send + Sync + fmt::Debug {
 
     /// Adds to and takes from the sets of owed shares, each as it is at that moment, all in one transaction: so whoever pays and
     /// whoever owes at the same time, in whatever process, never undo each other. Returns each set as it is now, in the order given; `None` for
-    /// an extent that is not there (any more), which is no error. Not audited.
+    /// an extent that is not there (any more) or is of another generation, which is no error: then the shares that the change speaks of are of no
+    /// use. Not audited.
     async fn change_owed(
         &self,
         changes: &[OwedChange],
     ) -> Result<Vec<Option<IndexSet>>, CatalogError>;
+
+    // Generations
+
+    /// Where the vault stands with its generations.
+    async fn generations(&self) -> Result<Generations, CatalogError>;
+
+    /// Notes another state of them, provided that `before` is the one that is kept. [`CatalogError::Lapsed`] otherwise.
+    async fn set_generations(
+        &self,
+        before: Generations,
+        after: Generations,
+        write: Write,
+    ) -> Result<(), CatalogError>;
+
+    /// Switches extents to shares of another generation that lie ready on the servers, each one provided that `save` names them and that its
+    /// generation still is the one which they were made from. Ends the intent `save` under which they were put, and in the same step begins another one, which it
+    /// returns: `waste`, with this lease. It names what is of no use now: the older shares of extents that were switched, and the newer ones
+    /// of everything else that `save` named, as for [`claim_save`](Self::claim_save) without what is needed. [`CatalogError::Lapsed`] when `save` is gone.
+    async fn regenerate(
+        &self,
+        save: SaveId,
+        made: &[Regenerated],
+        waste: SaveId,
+        lease: Duration,
+        write: Write,
+    ) -> Result<Intent, CatalogError>;
 
     /// Adds lines to the audit log and does nothing else.
     async fn record(

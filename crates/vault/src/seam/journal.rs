@@ -14,6 +14,7 @@ use super::catalog::{AuditRow, ExtentRecord, Intent, SaveId, Version};
 use super::clock::Timestamp;
 use super::past::PastName;
 use crate::node::{Attr, Name, NodeId};
+use crate::seam::generations::Generations;
 
 /// The document to which the extents of the journal belong. Their versions are the numbers of its segments.
 pub const JOURNAL: FileId = FileId::from_bytes(*b"warifu journal\0\0");
@@ -265,6 +266,8 @@ pub struct Resume {
     pub archived: u64,
     /// The greatest number a node ever had, as far as it is known.
     pub last_node: NodeId,
+    /// Where the vault stands with its generations.
+    pub generations: Generations,
 }
 
 /// What [`Catalog::journalled`](super::catalog::Catalog::journalled) leaves to be done: the objects of segments that are of

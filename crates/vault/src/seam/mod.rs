@@ -5,6 +5,7 @@
 
 pub mod catalog;
 pub mod clock;
+pub mod generations;
 pub mod journal;
 pub mod locks;
 pub mod past;

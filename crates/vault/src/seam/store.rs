@@ -22,6 +22,15 @@ impl ObjectKey {
         Self(format!("vault-{:08x}", generation.0).into())
     }
 
+    /// The generation of the piece of the vault key that has this name; `None` for any other object.
+    #[must_use]
+    pub fn piece_generation(&self) -> Option<warifu_core::ids::Generation> {
+        let digits = self.0.strip_prefix("vault-")?;
+        let number = u32::from_str_radix(digits, 16).ok()?;
+        let generation = warifu_core::ids::Generation(number);
+        (Self::vault_object(generation) == *self).then_some(generation)
+    }
+
     /// Reads a name as it was listed. `None` for what no warifu wrote: such files are foreign and left alone.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {

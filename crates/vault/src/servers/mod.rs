@@ -7,6 +7,7 @@ mod retry;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use warifu_core::format::Seat;
@@ -41,6 +42,8 @@ pub(crate) struct Server {
     pub(crate) health: Health,
     timeout: Duration,
     asking: requests::Asking,
+    /// The generation of its piece of the vault key, as far as is known.
+    piece: AtomicU32,
 }
 
 impl fmt::Debug for Server {
@@ -66,7 +69,9 @@ pub(crate) struct Servers {
     servers: Vec<Arc<Server>>,
     key: VaultKey,
     pub(crate) threshold: Threshold,
-    pub(crate) generation: Generation,
+    generation: AtomicU32,
+    /// That of what was read last: most things are of one.
+    read: AtomicU32,
     /// Whether asking again was of no use just now.
     pub(crate) vain: Vain,
 }
@@ -102,6 +107,7 @@ impl Servers {
                     health: Health::new(),
                     timeout,
                     asking: requests::Asking::new(0),
+                    piece: AtomicU32::new(generation.0),
                 })
             })
             .collect();
@@ -109,9 +115,29 @@ impl Servers {
             servers,
             key,
             threshold,
-            generation,
+            generation: AtomicU32::new(generation.0),
+            read: AtomicU32::new(generation.0),
             vain: Vain::default(),
         })
+    }
+
+    /// The generation in which shares are dealt now.
+    pub(crate) fn generation(&self) -> Generation {
+        Generation(self.generation.load(Ordering::Relaxed))
+    }
+
+    /// Deals in this generation from now on, unless it is older than the one at work.
+    pub(crate) fn learn_generation(&self, generation: Generation) {
+        self.generation.fetch_max(generation.0, Ordering::Relaxed);
+    }
+
+    /// The generation that what is read next will most likely be of.
+    pub(crate) fn likely_generation(&self) -> Generation {
+        Generation(self.read.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn note_read(&self, generation: Generation) {
+        self.read.store(generation.0, Ordering::Relaxed);
     }
 
     /// The vault key, for making a server's piece of it anew.
@@ -124,11 +150,18 @@ impl Servers {
         &self.servers
     }
 
-    /// All servers, the ones to ask first for so many bytes in front.
-    pub(crate) fn by_speed(&self, len: u64) -> Vec<Arc<Server>> {
-        let mut servers: Vec<_> = self
-            .servers
+    /// The servers that have a share of what was dealt with this threshold.
+    pub(crate) fn of(&self, threshold: Threshold) -> impl Iterator<Item = &Arc<Server>> {
+        let n = threshold.n();
+        self.servers
             .iter()
+            .filter(move |server| server.index().get() <= n)
+    }
+
+    /// Those of them to ask first for so many bytes in front.
+    pub(crate) fn by_speed(&self, threshold: Threshold, len: u64) -> Vec<Arc<Server>> {
+        let mut servers: Vec<_> = self
+            .of(threshold)
             .map(|server| (server.health.rank(len), server))
             .collect();
         servers.sort_by(|(one, _), (other, _)| {

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
+use warifu_core::ids::Generation;
 use warifu_core::vault_object::VAULT_OBJECT_LEN;
 
 use super::health::{Breaker, FIRST_HEDGE, Kind};
 use super::{Server, Servers};
-use crate::keys::FIRST_GENERATION;
+use crate::keys::piece_generations;
 use crate::seam::store::{Durability, ObjectKey, StoreError, StoreErrorKind};
 
 /// A write that failed slower than this is not tried again while somebody waits.
@@ -174,6 +175,34 @@ impl Server {
         }
     }
 
+    /// Keeps an object under a name that somebody else may have used: finding it taken is a success only where what lies there is
+    /// this very object, which an earlier write has left of which no answer came.
+    pub(crate) async fn put_own(
+        &self,
+        name: &ObjectKey,
+        object: Bytes,
+        durability: Durability,
+    ) -> Result<(), StoreError> {
+        let put = match self.put_once(name, object.clone(), durability).await {
+            Err(error) if error.kind == StoreErrorKind::NoAnswer => {
+                self.put_once(name, object.clone(), durability).await
+            }
+            other => other,
+        };
+        match put {
+            Err(error) if error.kind == StoreErrorKind::AlreadyExists => {
+                if self.get(name, None, None).await? != object {
+                    return Err(error);
+                }
+                if durability == Durability::Now {
+                    self.ask(self.seat.store.sync()).await?;
+                }
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
     /// Keeps a share, asked once. Whether the name was taken before is for the caller to judge.
     pub(crate) async fn put_once(
         &self,
@@ -204,8 +233,29 @@ impl Server {
 
     /// The cheapest question there is: whether the server's piece of the vault key is there.
     pub(crate) async fn knock(&self) -> Result<(), StoreError> {
-        let name = ObjectKey::vault_object(FIRST_GENERATION);
-        self.ask(self.seat.store.stat(&name)).await.map(drop)
+        self.ask(self.find_piece()).await
+    }
+
+    /// As [`knock`](Self::knock), but fails at once as [`try_ask`](Self::try_ask) does.
+    pub(crate) async fn try_knock(&self, lags_after: Duration) -> Result<(), StoreError> {
+        self.try_ask(lags_after, self.find_piece()).await
+    }
+
+    async fn find_piece(&self) -> Result<(), StoreError> {
+        let store = self.seat.store.as_ref();
+        let known = Generation(self.piece.load(Ordering::Relaxed));
+        let gone = match store.stat(&ObjectKey::vault_object(known)).await {
+            Err(error) if error.kind == StoreErrorKind::NotFound => error,
+            other => return other.map(drop),
+        };
+        // A refresh may have put another one in its place.
+        match piece_generations(store).await?.last() {
+            Some(newest) => {
+                self.piece.store(newest.0, Ordering::Relaxed);
+                Ok(())
+            }
+            None => Err(gone),
+        }
     }
 
     async fn probe(&self) {

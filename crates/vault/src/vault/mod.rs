@@ -215,6 +215,7 @@ impl Vault {
             leftover: Arc::default(),
             frozen: Mutex::default(),
         });
+        inner.learn_generation().await?;
         tokio::spawn(servers::watch(Arc::downgrade(&inner.servers)));
         if !inner.options.read_only {
             inner.recover().await?;
@@ -424,6 +425,9 @@ async fn housekeeping(vault: Weak<Inner>) {
                 let _one = one;
                 saver.save_left_behind().await;
             });
+        }
+        if let Err(error) = inner.learn_generation().await {
+            tracing::debug!(error = %error.facts(), "the generation of shares could not be read");
         }
         if let Err(error) = inner.sync_all(Occasion::Tick).await {
             tracing::warn!(error = %error.facts(), "what was saved could not be made safe from a power cut yet; trying again");

@@ -32,6 +32,13 @@ const LAGGARDS: Duration = Duration::from_millis(50);
 /// How long a start waits for the removal of what unfinished saves left. Later sweeps remove what is left then.
 const SWEEP_AT_START: Duration = Duration::from_secs(5);
 
+/// Of how many extents the objects are removed at once.
+const REMOVED_AT_ONCE: usize = 16;
+
+/// A round of sweeping ends after so many extents where a server does not answer: what it holds stays to be removed, and the others
+/// would be asked for it again and again.
+const SWEPT_WITHOUT_ALL: usize = 2_000;
+
 /// How many unsettled versions are looked through for those that could not be checked at the start.
 const RECHECKED: usize = 100_000;
 
@@ -73,7 +80,13 @@ impl Inner {
 
     /// Removes what saves whose lease has ended left on servers.
     pub(crate) async fn sweep(self: &Arc<Self>) -> Result<()> {
+        let all = self.servers.answering() == self.servers.all().len();
+        let mut left = if all { usize::MAX } else { SWEPT_WITHOUT_ALL };
         for lapsed in self.catalog.lapsed().await? {
+            if left == 0 {
+                break;
+            }
+            left = left.saturating_sub(lapsed.extents.len());
             // Whoever takes the intent owns its objects: the saver, by committing, or we.
             let Some(mine) = self.claim(lapsed.save).await? else {
                 continue;
@@ -118,8 +131,19 @@ impl Inner {
     /// Removes what came to servers for an extent that the catalogue has forgotten meanwhile. Where a server does not answer, an
     /// intent remembers it for a sweep: nobody else would look for it.
     pub(crate) async fn remove_vanished(&self, extent: ExtentId, generation: Generation) {
-        if dealing::discard(&self.servers, extent, generation).await {
+        // That the catalogue has forgotten it, or has it in another generation now, must be on disk first: a power cut could bring back
+        // the catalogue that needs it.
+        if let Err(error) = self.catalog.sync().await {
+            tracing::debug!(%error, "an extent of no use stays until orphans are swept");
             return;
+        }
+        match self.remove_unneeded(extent, generation).await {
+            Ok(true) => return,
+            Ok(false) => {}
+            Err(error) => {
+                tracing::debug!(error = %error.facts(), "an extent of no use stays until orphans are swept");
+                return;
+            }
         }
         if let Err(error) = self.intend(vec![(extent, generation)]).await {
             tracing::debug!(error = %error.facts(), "an extent of no use stays until orphans are swept");
@@ -127,15 +151,62 @@ impl Inner {
     }
 
     /// Returns whether all are gone. Where a server did not answer, the intent stays, and is swept when its lease ends.
-    async fn remove_objects(&self, intent: Intent) -> Result<bool> {
-        let mut all_gone = true;
-        for (extent, generation) in &intent.extents {
-            all_gone &= dealing::discard(&self.servers, *extent, *generation).await;
-        }
+    ///
+    /// Whoever calls it has [claimed](crate::seam::catalog::Catalog::claim_save) the intent, so it names nothing that is needed as far as the
+    /// catalogue knows. What the catalogue says is to be on disk first, whoever wrote it: a power cut could bring back what it said before.
+    pub(crate) async fn remove_objects(&self, intent: Intent) -> Result<bool> {
+        self.catalog.sync().await?;
+        let all_gone = stream::iter(intent.extents.clone())
+            .map(|(extent, generation)| self.remove_unneeded(extent, generation))
+            .buffer_unordered(REMOVED_AT_ONCE)
+            .try_fold(true, async |all_gone, gone| Ok(all_gone & gone))
+            .await?;
         if all_gone {
             self.catalog.end_save(intent.save).await?;
         }
         Ok(all_gone)
+    }
+
+    /// Removes the shares of one generation of an extent, where they are not needed for sure. Returns whether they are gone.
+    ///
+    /// The catalogue may have been brought back from a backup that was taken while a refresh was under way. Then the shares that it names
+    /// are gone, and newer ones, which its intents call unfinished, are all that there is. So those are removed only where shares of what
+    /// the catalogue names are seen on the servers, one more than are needed; a server that does not answer is not seen.
+    async fn remove_unneeded(&self, extent: ExtentId, generation: Generation) -> Result<bool> {
+        match self.catalog.extent(extent).await? {
+            Some(record) if record.generation == generation => return Ok(true),
+            Some(record) if record.generation < generation && !self.is_seen(&record).await => {
+                tracing::warn!(%generation, "shares that are newer than the catalogue says stay where they are: too few of those that it names are there");
+                return Ok(false);
+            }
+            _ => {}
+        }
+        Ok(dealing::discard(&self.servers, extent, generation).await)
+    }
+
+    /// Whether one more share than are needed (all of them, where all are needed) is on its server, as the catalogue says.
+    pub(crate) async fn is_seen(&self, record: &ExtentRecord) -> bool {
+        let (k, n) = (record.threshold.k(), record.threshold.n());
+        let needed = usize::from(k.saturating_add(1).min(n));
+        let len = record.plan().object_len();
+        let mut looks: FuturesUnordered<_> = self
+            .servers
+            .of(record.threshold)
+            .map(|server| async move {
+                let name = self
+                    .servers
+                    .object_key(server, record.extent, record.generation);
+                server.ask(server.seat.store.stat(&name)).await
+            })
+            .collect();
+        let mut seen = 0;
+        while let Some(look) = looks.next().await {
+            seen += usize::from(look.is_ok_and(|stat| stat.len == len));
+            if seen >= needed {
+                return true;
+            }
+        }
+        false
     }
 
     /// Checks every version that is not known to be on disk, the newest of each document first.
@@ -190,6 +261,7 @@ impl Inner {
                 Verdict::Lost if undecided => {}
                 Verdict::Lost => {
                     tracing::warn!(version = %version.number, "a power cut took a version; the one before is current again");
+                    let left = self.shares_of(&version).await?;
                     let detail = format!("version {} was not on enough disks", version.number);
                     let audit =
                         Self::own_context().entry(Act::Revert, None, detail, self.clock.now());
@@ -207,7 +279,7 @@ impl Inner {
                     {
                         Ok(_) => {
                             done += 1;
-                            self.remove_reverted(&version).await?;
+                            self.remove_reverted(left).await?;
                         }
                         // A newer version stands on it; what of it is damaged, `verify` says.
                         Err(CatalogError::NotFound { .. } | CatalogError::Conflict { .. }) => {
@@ -229,19 +301,29 @@ impl Inner {
 
     /// Removes what is left of a version that was taken back. Its numbers come again, and what lay there would look like the work of
     /// another catalogue.
-    async fn remove_reverted(&self, version: &Version) -> Result<()> {
+    async fn remove_reverted(&self, extents: Vec<(ExtentId, Generation)>) -> Result<()> {
+        for (extent, generation) in extents {
+            // A version before it, or another file, may have it too.
+            if self.catalog.extent(extent).await?.is_none() {
+                self.remove_vanished(extent, generation).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// The extents of a version, and of which generation their shares are.
+    async fn shares_of(&self, version: &Version) -> Result<Vec<(ExtentId, Generation)>> {
         let extents: HashSet<ExtentId> = version
             .head
             .into_iter()
             .chain(version.layout.iter().flatten().copied())
             .collect();
+        let mut shares = Vec::with_capacity(extents.len());
         for extent in extents {
-            // A version before it, or another file, may have it too.
-            if self.catalog.extent(extent).await?.is_none() {
-                self.remove_vanished(extent, self.servers.generation).await;
-            }
+            let record = self.catalog.extent(extent).await?;
+            shares.extend(record.map(|record| (extent, record.generation)));
         }
-        Ok(())
+        Ok(shares)
     }
 
     fn doubt(&self, version: &Version) {
@@ -291,13 +373,27 @@ impl Inner {
             if settled && record.document == version.document {
                 continue;
             }
-            match self.check_extent(&record).await? {
+            match self.check_as_it_is(record).await? {
                 Verdict::Whole => {}
                 Verdict::Lost => return Ok(Verdict::Lost),
                 Verdict::Unknown => verdict = Verdict::Unknown,
             }
         }
         Ok(verdict)
+    }
+
+    /// As [`check_extent`](Self::check_extent), and once more where others were refreshing the extent just then.
+    async fn check_as_it_is(&self, mut record: ExtentRecord) -> Result<Verdict> {
+        loop {
+            let verdict = self.check_extent(&record).await?;
+            if verdict == Verdict::Whole {
+                return Ok(verdict);
+            }
+            match self.catalog.extent(record.extent).await? {
+                Some(now) if now.generation != record.generation => record = now,
+                _ => return Ok(verdict),
+            }
+        }
     }
 
     /// Reads the shares of an extent and checks every chunk: after a power cut, an object can be there and be rubbish.
@@ -307,8 +403,7 @@ impl Inner {
     async fn check_extent(&self, record: &ExtentRecord) -> Result<Verdict> {
         let mut answers: FuturesUnordered<_> = self
             .servers
-            .all()
-            .iter()
+            .of(record.threshold)
             .map(|server| async move { (server.index(), self.check_share(server, record).await) })
             .collect();
         let k = usize::from(record.threshold.k());
@@ -349,6 +444,7 @@ impl Inner {
             if owed != record.owed {
                 let change = OwedChange {
                     extent: record.extent,
+                    generation: record.generation,
                     add: owed,
                     remove: record.owed,
                 };

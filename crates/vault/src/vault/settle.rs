@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use warifu_core::ids::{ExtentId, FileId, VersionNo};
+use warifu_core::ids::{ExtentId, FileId, Generation, VersionNo};
 
 use super::{Inner, Vault, lock};
 use crate::dealing;
@@ -165,6 +165,7 @@ impl Inner {
         }
         let change = OwedChange {
             extent,
+            generation: record.generation,
             add: not_safe.indices,
             remove: IndexSet::EMPTY,
         };
@@ -183,15 +184,21 @@ impl Inner {
     }
 
     /// Notes that shares which were owed have come.
-    pub(crate) async fn pay(&self, extent: ExtentId, paid: IndexSet) -> Result<()> {
+    pub(crate) async fn pay(
+        &self,
+        extent: ExtentId,
+        generation: Generation,
+        paid: IndexSet,
+    ) -> Result<()> {
         let change = OwedChange {
             extent,
+            generation,
             add: IndexSet::EMPTY,
             remove: paid,
         };
         if let [None] = self.catalog.change_owed(&[change]).await?[..] {
-            // It came after its extent had been found to be of no use, and removed from the other servers.
-            self.remove_vanished(extent, self.servers.generation).await;
+            // It came after its extent, or this generation of it, had been found to be of no use, and removed from the other servers.
+            self.remove_vanished(extent, generation).await;
         }
         Ok(())
     }

@@ -318,19 +318,26 @@ impl Pass<'_> {
     }
 
     async fn check_batch(&mut self, batch: &[ExtentRecord]) -> Result<()> {
-        let checked: Vec<(&ExtentRecord, Vec<Outcome>)> = {
+        let checked: Vec<(ExtentRecord, Vec<Outcome>)> = {
             let this = &*self;
             let checks = batch.iter().map(|record| this.check_extent(record));
             stream::iter(checks)
                 .buffer_unordered(AT_ONCE)
-                .collect()
+                .collect::<Vec<_>>()
                 .await
+                .into_iter()
+                .collect::<Result<_>>()?
         };
+        for record in batch {
+            // Where others have refreshed it meanwhile, these are being removed.
+            let (extent, generation) = (record.extent, record.generation);
+            self.listings.need(&self.inner.servers, extent, generation);
+        }
         let mut changes = Vec::new();
         for (record, outcomes) in checked {
             let (extent, generation) = (record.extent, record.generation);
             self.listings.need(&self.inner.servers, extent, generation);
-            changes.extend(self.tally(record, outcomes).await?);
+            changes.extend(self.tally(&record, outcomes).await?);
         }
         if self.check.record && !changes.is_empty() {
             let added: u64 = changes
@@ -343,8 +350,25 @@ impl Pass<'_> {
         Ok(())
     }
 
-    async fn check_extent<'r>(&self, record: &'r ExtentRecord) -> (&'r ExtentRecord, Vec<Outcome>) {
-        let servers = self.inner.servers.all();
+    /// Returns the extent as it was when it was checked: others may refresh it meanwhile, and remove what was looked for.
+    async fn check_extent(&self, record: &ExtentRecord) -> Result<(ExtentRecord, Vec<Outcome>)> {
+        let mut record = record.clone();
+        loop {
+            let outcomes = self.check_shares(&record).await;
+            let is_missing =
+                |(_, found): &Outcome| matches!(found, Err((fault, _)) if fault.is_definite());
+            if !outcomes.iter().any(is_missing) {
+                return Ok((record, outcomes));
+            }
+            match self.inner.catalog.extent(record.extent).await? {
+                Some(now) if now.generation != record.generation => record = now,
+                _ => return Ok((record, outcomes)),
+            }
+        }
+    }
+
+    async fn check_shares(&self, record: &ExtentRecord) -> Vec<Outcome> {
+        let servers: Vec<&Arc<Server>> = self.inner.servers.of(record.threshold).collect();
         let room = record
             .plan()
             .object_len()
@@ -354,7 +378,7 @@ impl Pass<'_> {
         } else {
             None
         };
-        let outcomes = join_all(servers.iter().map(|server| async move {
+        join_all(servers.into_iter().map(|server| async move {
             let outcome = if self.check.deep {
                 self.inner.check_share(server, record).await
             } else {
@@ -362,8 +386,7 @@ impl Pass<'_> {
             };
             (server.index(), outcome)
         }))
-        .await;
-        (record, outcomes)
+        .await
     }
 
     /// Compares a listing with what the catalogue expects.
@@ -476,6 +499,7 @@ impl Pass<'_> {
         }
         Ok((!newly.is_empty()).then_some(OwedChange {
             extent: record.extent,
+            generation: record.generation,
             add: newly,
             remove: IndexSet::EMPTY,
         }))

@@ -264,6 +264,7 @@ async fn p4_a_share_of_another_scheme_than_the_catalogue_says_is_foreign() {
         number: record.number,
         extent: record.extent,
         generation: record.generation,
+        round: warifu_core::ids::RoundId::NIL,
         threshold: record.threshold,
         scheme: Scheme::Shamir,
         suite: warifu_core::format::Suite::best(),

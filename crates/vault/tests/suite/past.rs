@@ -34,7 +34,7 @@ pub(crate) const AS_WRITTEN: RestoreWish = RestoreWish {
 };
 
 /// The vault as it was at a time, as another process sees it.
-async fn as_of(lab: &Lab, at: Timestamp) -> Vault {
+pub(crate) async fn as_of(lab: &Lab, at: Timestamp) -> Vault {
     let mut options = lab.options.clone();
     options.read_only = true;
     let config = VaultConfig {
@@ -146,7 +146,7 @@ async fn ransom(lab: &Lab, vault: &Vault) {
     later(lab);
 }
 
-async fn restore_all(vault: &Vault, at: Timestamp) {
+pub(crate) async fn restore_all(vault: &Vault, at: Timestamp) {
     let plan = vault
         .plan_restore(&ctx(), &[], None, at, AS_WRITTEN)
         .await

@@ -11,9 +11,7 @@ use warifu_testkit::catalogs::{CrashingCatalog, MemoryCatalog};
 use warifu_testkit::stores::State;
 use warifu_vault::keys::{Candidate, UnlockError};
 use warifu_vault::node::{AttrChange, NodeId, NodeKind};
-use warifu_vault::rebuild::{
-    AdoptedAs, RebuildError, RebuildOptions, RebuildReport, gather, rebuild,
-};
+use warifu_vault::rebuild::{AdoptedAs, gather};
 use warifu_vault::seam::catalog::{Catalog, RenameMode, XattrMode};
 use warifu_vault::seam::journal::{JOURNAL, Row};
 use warifu_vault::seam::store::{ObjectKey, ShareStore};

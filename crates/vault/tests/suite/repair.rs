@@ -281,6 +281,7 @@ async fn a_debt_whose_share_is_there_is_struck_off_without_a_write() {
     for record in lab.memory.extents(None, 100).await.unwrap() {
         let change = OwedChange {
             extent: record.extent,
+            generation: record.generation,
             add: [index(1), index(2)].into_iter().collect(),
             remove: Default::default(),
         };

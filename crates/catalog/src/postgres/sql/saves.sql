@@ -36,14 +36,39 @@ CREATE OR REPLACE FUNCTION take_intent(p_save BYTEA) RETURNS VOID LANGUAGE plpgs
   IF NOT end_save(p_save) THEN RAISE EXCEPTION 'lapsed' USING ERRCODE = 'WF009'; END IF;
 END $$;
 
--- Gives an intent another name and lease. Returns its extents; null when it is not there.
-CREATE OR REPLACE FUNCTION claim_save(p_save BYTEA, p_claimant BYTEA, p_lease BIGINT) RETURNS BYTEA LANGUAGE plpgsql AS $$
-DECLARE v_extents BYTEA;
+-- What of an intent's list the catalogue does not need: 20 bytes for each extent, its id and the generation, little endian.
+CREATE OR REPLACE FUNCTION unneeded(p_list BYTEA) RETURNS BYTEA LANGUAGE plpgsql AS $$ BEGIN
+  RETURN COALESCE((SELECT string_agg(substr(p_list, i * 20 + 1, 20), ''::bytea ORDER BY i) FROM generate_series(0, length(p_list) / 20 - 1) AS i
+    WHERE NOT EXISTS (SELECT 1 FROM extent e WHERE e.id = substr(p_list, i * 20 + 1, 16) AND e.generation =
+      get_byte(p_list, i * 20 + 16) + get_byte(p_list, i * 20 + 17) * 256 + get_byte(p_list, i * 20 + 18) * 65536
+        + get_byte(p_list, i * 20 + 19)::bigint * 16777216)), ''::bytea);
+END $$;
+
+-- Gives an intent another name and lease, and drops from it what the catalogue needs. Returns its extents; null when it is not there.
+CREATE OR REPLACE FUNCTION claim_save(p_save BYTEA, p_claimant BYTEA, p_lease BIGINT) RETURNS BYTEA
+LANGUAGE plpgsql AS $$
+DECLARE v_extents BYTEA; v_left BYTEA;
 BEGIN
   UPDATE intent SET save = p_claimant, until = lease_end(p_lease) WHERE save = p_save RETURNING extents INTO v_extents;
   IF NOT FOUND THEN RETURN NULL; END IF;
   UPDATE intent_more SET save = p_claimant WHERE save = p_save;
-  RETURN v_extents || COALESCE((SELECT string_agg(extents, ''::bytea ORDER BY id) FROM intent_more WHERE save = p_claimant), ''::bytea);
+  v_extents := v_extents || COALESCE((SELECT string_agg(extents, ''::bytea ORDER BY id) FROM intent_more WHERE save = p_claimant), ''::bytea);
+  v_left := unneeded(v_extents);
+  IF v_left <> v_extents THEN
+    UPDATE intent SET extents = v_left WHERE save = p_claimant;
+    DELETE FROM intent_more WHERE save = p_claimant;
+  END IF;
+  RETURN v_left;
+END $$;
+
+CREATE OR REPLACE FUNCTION set_generations(p_current BIGINT, p_wanted BIGINT, p_begun BIGINT, p_begun_ns BIGINT, p_ended BIGINT,
+  p_ended_ns BIGINT, b_current BIGINT, b_wanted BIGINT, b_begun BIGINT, b_begun_ns BIGINT, b_ended BIGINT, b_ended_ns BIGINT,
+  p_line BYTEA, p_audit BYTEA) RETURNS VOID LANGUAGE plpgsql AS $$ BEGIN
+  UPDATE generation SET current = p_current, wanted = p_wanted, begun = p_begun, begun_ns = p_begun_ns, ended = p_ended, ended_ns = p_ended_ns
+    WHERE id = 1 AND current = b_current AND wanted = b_wanted AND begun IS NOT DISTINCT FROM b_begun
+      AND begun_ns IS NOT DISTINCT FROM b_begun_ns AND ended IS NOT DISTINCT FROM b_ended AND ended_ns IS NOT DISTINCT FROM b_ended_ns;
+  IF NOT FOUND THEN RAISE EXCEPTION 'lapsed' USING ERRCODE = 'WF009'; END IF;
+  PERFORM line(p_line, p_audit);
 END $$;
 
 -- Writes the layout of a document's next version: only the places that differ from the one before. Arrays are thought to be short when it is

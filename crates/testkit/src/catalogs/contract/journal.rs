@@ -11,6 +11,7 @@ use warifu_vault::seam::catalog::{
     Catalog, CatalogError, Durability, ExtentRecord, IndexSet, Intent, OwedChange, RenameMode,
     SaveId, XattrMode,
 };
+use warifu_vault::seam::generations::Generations;
 use warifu_vault::seam::journal::{
     Finished, JOURNAL, Restored, Resume, Row, RowKey, SegmentClass, Segments,
 };
@@ -325,6 +326,7 @@ async fn what_is_owed_is_no_change(lab: Lab) {
     let set = |index| -> IndexSet { ShareIndex::new(index).into_iter().collect() };
     let change = |add, remove| OwedChange {
         extent,
+        generation: Generation(1),
         add,
         remove,
     };
@@ -403,6 +405,7 @@ async fn segments_are_kept_like_any_extent(lab: Lab) {
     let owed: IndexSet = ShareIndex::new(2).into_iter().collect();
     written.extents[0].owed = owed;
     let record = written.extents[0].clone();
+    let generation = record.generation;
     lab.catalog
         .journalled(written, Durability::Now)
         .await
@@ -421,6 +424,7 @@ async fn segments_are_kept_like_any_extent(lab: Lab) {
     let before = lab.catalog.journal().await.unwrap().waiting;
     let paid = OwedChange {
         extent,
+        generation,
         add: IndexSet::EMPTY,
         remove: owed,
     };
@@ -530,6 +534,12 @@ async fn p7_an_empty_catalogue_is_filled(from: Lab, to: Lab) {
         undecided: false,
         archived: 4,
         last_node,
+        generations: Generations {
+            current: Generation(7),
+            wanted: Generation(5),
+            begun: Some(time(11)),
+            ended: None,
+        },
     };
     to.catalog
         .restore(Box::new(rows.into_iter()), resume)
@@ -545,6 +555,8 @@ async fn p7_an_empty_catalogue_is_filled(from: Lab, to: Lab) {
     assert_eq!((state.next, state.archived, state.waiting), (77, 4, 0));
     assert_eq!(state.audited, from.log_len().await);
     assert!(!state.whole, "a checkpoint must come first");
+    let generations = to.catalog.generations().await.unwrap();
+    assert_eq!(generations, resume.generations);
 
     // Work goes on, and what changes is told.
     let new = to.make(ROOT, "new", file()).await.node;
@@ -588,6 +600,12 @@ async fn p7_what_a_rebuild_left_undecided_stays_so(lab: Lab) {
         undecided: true,
         archived: 0,
         last_node: ROOT,
+        generations: Generations {
+            current: Generation(7),
+            wanted: Generation(5),
+            begun: Some(time(11)),
+            ended: None,
+        },
     };
     lab.catalog
         .restore(Box::new(std::iter::empty()), resume)
@@ -612,6 +630,12 @@ async fn what_is_not_empty_is_not_filled(lab: Lab) {
         undecided: false,
         archived: 0,
         last_node: ROOT,
+        generations: Generations {
+            current: Generation(7),
+            wanted: Generation(5),
+            begun: Some(time(11)),
+            ended: None,
+        },
     };
     let nothing = Box::new(std::iter::empty());
     let error = lab.refused(lab.catalog.restore(nothing, resume)).await;

@@ -1,5 +1,6 @@
 //! The contract of [`Catalog`](warifu_vault::seam::catalog::Catalog), as checks that every implementation passes.
 
+mod generations;
 mod journal;
 mod lab;
 mod listing;
@@ -33,4 +34,5 @@ pub async fn catalog(make: impl Fn() -> Subject) {
     journal::run(&fresh).await;
     past::run(&fresh).await;
     reinstate::run(&fresh).await;
+    generations::run(&fresh).await;
 }

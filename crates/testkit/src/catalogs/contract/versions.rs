@@ -1,7 +1,7 @@
 //! What happens to versions later: settled, taken back, owed shares paid.
 
 use warifu_core::format::Scheme;
-use warifu_core::ids::VersionNo;
+use warifu_core::ids::{Generation, VersionNo};
 use warifu_vault::node::NodeId;
 use warifu_vault::seam::catalog::{CatalogError, Commit, IndexSet, OwedChange, RenameMode};
 
@@ -296,6 +296,7 @@ async fn owed_shares_are_listed_until_paid(lab: Lab) {
 
     let change = |extent, add, remove| OwedChange {
         extent,
+        generation: Generation(1),
         add,
         remove,
     };
@@ -333,6 +334,7 @@ async fn debts_are_added_and_paid_without_undoing_each_other(lab: Lab) {
     let set = |indices: &[u8]| indices.iter().copied().map(index).collect::<IndexSet>();
     let change = |extent, add: &[u8], remove: &[u8]| OwedChange {
         extent,
+        generation: Generation(1),
         add: set(add),
         remove: set(remove),
     };

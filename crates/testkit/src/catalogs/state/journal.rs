@@ -355,6 +355,7 @@ impl State {
             }
         }
         self.last_node = self.last_node.max(resume.last_node);
+        self.generations = resume.generations;
         let audited = self.log.last().map_or(0, |row| row.seq);
         self.journal = Journal {
             next: resume.next,

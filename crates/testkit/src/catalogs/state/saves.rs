@@ -38,6 +38,10 @@ impl State {
     ) -> Option<Intent> {
         let (mut intent, _) = self.intents.remove(&save)?;
         intent.save = claimant;
+        intent.extents.retain(|(extent, generation)| {
+            let record = self.extents.get(extent);
+            record.is_none_or(|record| record.generation != *generation)
+        });
         self.intents.insert(claimant, (intent.clone(), until));
         Some(intent)
     }
@@ -218,6 +222,9 @@ impl State {
     ) -> Vec<Option<IndexSet>> {
         let mut change = |change: &OwedChange| {
             let record = self.extents.get_mut(&change.extent)?;
+            if record.generation != change.generation {
+                return None;
+            }
             record.owed = change.apply(record.owed);
             Some(record.owed)
         };

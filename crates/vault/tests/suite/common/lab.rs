@@ -26,8 +26,8 @@ pub struct Lab {
     pub faults: Vec<Faults>,
     pub stores: Vec<Arc<FaultyStore>>,
     pub memory: MemoryCatalog,
-    /// The catalogue, out of the reach of faults: `memory`, unless it is [elsewhere](Self::move_to).
-    pub kept: Arc<dyn Catalog>,
+    /// The catalogue, if it is [elsewhere](Self::move_to).
+    elsewhere: Option<Arc<dyn Catalog>>,
     ground: Option<Arc<dyn Ground>>,
     pub catalog: CrashingCatalog,
     pub threshold: Threshold,
@@ -39,7 +39,7 @@ pub struct Lab {
 }
 
 /// Where catalogues are that are not in memory. Nothing that they acknowledged is lost in a power cut.
-pub trait Ground {
+pub trait Ground: Send + Sync {
     /// A new one, empty. It answers at once, whatever time it is in the lab.
     fn make(&self) -> Arc<dyn Catalog>;
     /// Ends all leases in the one that was made last.
@@ -89,7 +89,7 @@ impl Lab {
         let memory = MemoryCatalog::with_clock(Arc::clone(&clock) as Arc<dyn Clock>);
         Self {
             catalog: CrashingCatalog::new(Arc::new(memory.clone()), world.clone()),
-            kept: Arc::new(memory.clone()),
+            elsewhere: None,
             ground: None,
             memory,
             world,
@@ -123,10 +123,18 @@ impl Lab {
         self.ground.as_ref().map(|ground| ground.make())
     }
 
-    /// Goes on with this catalogue.
+    /// Goes on with this catalogue, which is elsewhere.
     pub fn keep(&mut self, catalog: Arc<dyn Catalog>) {
         self.catalog = CrashingCatalog::new(Arc::clone(&catalog), self.world.clone());
-        self.kept = catalog;
+        self.elsewhere = Some(catalog);
+    }
+
+    /// The catalogue, out of the reach of faults.
+    pub fn kept(&self) -> &dyn Catalog {
+        match &self.elsewhere {
+            Some(catalog) => &**catalog,
+            None => &self.memory,
+        }
     }
 
     pub async fn key(&self) -> VaultKey {
@@ -237,7 +245,7 @@ impl Lab {
 
     /// Another catalogue takes the place of the one that was lost.
     pub fn take_over(&mut self, catalog: MemoryCatalog) {
-        self.keep(Arc::new(catalog.clone()));
+        self.catalog = CrashingCatalog::new(Arc::new(catalog.clone()), self.world.clone());
         self.memory = catalog;
     }
 
@@ -250,7 +258,7 @@ impl Lab {
         let key = self.key().await;
         let index = ShareIndex::new(u8::try_from(server + 1).unwrap()).unwrap();
         let (mut all, mut owed) = (BTreeSet::new(), BTreeSet::new());
-        for record in self.kept.extents(None, usize::MAX).await.unwrap() {
+        for record in self.kept().extents(None, usize::MAX).await.unwrap() {
             let object: ObjectKey = key
                 .object_name(self.ids[server], record.extent, record.generation)
                 .into();
@@ -289,7 +297,7 @@ impl Lab {
             assert_eq!(orphans, [], "{when}: orphans on {who}");
             assert_eq!(missing, [], "{when}: missing on {who}");
         }
-        let usage = self.kept.usage().await.unwrap();
+        let usage = self.kept().usage().await.unwrap();
         assert_eq!(usage.open_saves, 0, "{when}: intents left");
     }
 }

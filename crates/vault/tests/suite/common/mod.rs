@@ -12,7 +12,7 @@ use warifu_vault::{Access, Context, FileHandle, Vault, VaultError};
 
 pub use dice::Dice;
 pub use lab::{Lab, Machine, live};
-pub use tree::{Held, alike, tree};
+pub use tree::{Held, Tree, alike, tree};
 
 /// The length of an extent of contents.
 pub const EXTENT: usize = 4 << 20;

@@ -105,6 +105,8 @@ pub(crate) enum Op {
     Repair {
         check: bool,
     },
+    /// All shares get a new generation, as far as servers answer.
+    Refresh,
     /// More than the grace time passes, and orphans are swept.
     Sweep,
     /// A clean end, after which the catalogue is lost, and made anew from servers drawn by this number.
@@ -250,6 +252,7 @@ pub(crate) fn with_upkeep(seed: u64, life: Vec<Op>) -> Vec<Op> {
                     seed: dice.roll(1000),
                 },
             ]),
+            11..=13 => ops.push(Op::Refresh),
             _ => {}
         }
         ops.push(op);

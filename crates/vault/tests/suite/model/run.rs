@@ -155,7 +155,7 @@ async fn lose_the_catalogue(lab: &mut Lab, weather: &mut Weather, seed: u64) -> 
             }
         }
     }
-    let expected = rows(&*lab.kept).await;
+    let expected = rows(lab.kept()).await;
     let memory = MemoryCatalog::with_clock(lab.clock.clone());
     let elsewhere = lab.made_elsewhere();
     let catalog = elsewhere
@@ -376,7 +376,7 @@ async fn rebuilt_alike(lab: &Lab, weather: &Weather) -> Outcome {
     if well.len() < usize::from(lab.threshold.k()) {
         return Ok(());
     }
-    let expected = rows(&*lab.kept).await;
+    let expected = rows(lab.kept()).await;
     let (catalog, report) = from_servers(lab, &well).await;
     alike(&rows(&catalog).await, &expected)
         .map_err(|what| format!("rebuilt from {well:?}: {what}, {report:?}"))?;

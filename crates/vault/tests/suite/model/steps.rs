@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use warifu_vault::node::NodeId;
+use warifu_vault::refresh::RefreshOptions;
 use warifu_vault::repair::{GRACE, RepairOptions};
 use warifu_vault::seam::catalog::RenameMode;
 use warifu_vault::verify::Check;
@@ -235,7 +236,7 @@ pub(crate) async fn step(
         Op::Sync => {
             note(weather, vault.sync().await, Done::Excused)?;
             // What an earlier life saved may be out of reach now: of that, nothing is promised.
-            if weather.excuses() && !lab.kept.unsettled(1).await.unwrap().is_empty() {
+            if weather.excuses() && !lab.kept().unsettled(1).await.unwrap().is_empty() {
                 done = Done::Excused;
             }
         }
@@ -255,6 +256,14 @@ pub(crate) async fn step(
             });
         }
         Op::Repair { check } => repair(lab, vault, model, weather, op, check).await?,
+        Op::Refresh => {
+            let (me, options) = (ctx(), RefreshOptions::default());
+            match vault.refresh(&me, &options, &|_| (), &|| false).await {
+                // It needs more servers than a save, and one that was away may be thought to be so still.
+                Err(error) if weather.was_bad && is_of_servers(&error) => {}
+                refreshed => drop(refreshed.map_err(fail)?),
+            }
+        }
         Op::Sweep => {
             lab.pass(GRACE + Duration::from_secs(3600));
             let swept = vault.orphans(&ctx(), GRACE, true).await;

@@ -198,7 +198,7 @@ impl Weather {
     /// What a power cut took from servers nobody has repaired yet: they count as hit. If that is more than can be spared
     /// beside what was lost before, the weather is good from now on.
     pub(crate) async fn after_power_cut(&mut self, lab: &Lab) {
-        let degraded = lab.kept.owed(None, usize::MAX).await.unwrap();
+        let degraded = lab.kept().owed(None, usize::MAX).await.unwrap();
         let owed = degraded.iter().flat_map(|extent| extent.owed.iter());
         self.hit
             .extend(owed.map(|index| usize::from(index.get()) - 1));

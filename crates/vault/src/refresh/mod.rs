@@ -1,0 +1,567 @@
+//! Refreshing: a new generation of all shares, so that those which somebody has stolen are worthless.
+//!
+//! Who had the shares of fewer than k servers, and after a refresh gets those of fewer than k more, has still learned nothing: shares of
+//! two generations do not combine (`warifu_core::format::reshare`). So an intruder must hold k servers between two refreshes.
+//!
+//! A refresh goes through all extents, of every version kept and of the journal, in batches. Each batch takes these steps, in this order:
+//!
+//! 1. an intent names the new generation of its extents, safe from a power cut;
+//! 2. of each extent k shares are read, all n of the new generation made from them, and put on their servers, beside the old ones;
+//! 3. the servers sync;
+//! 4. one transaction of the catalogue, safe from a power cut when it returns, switches each extent of which enough servers have
+//!    their share, provided that its generation still is the one read, and turns the intent into one that names what is of no use now;
+//! 5. what that names is removed. Where a server does not answer, the intent stays, and is swept when the server is back.
+//!
+//! Cut off before step 4, the old generation is what everybody reads, and the intent tells a sweep what to remove. Cut off after it,
+//! the new one is, and again the intent tells. No step removes anything of the generation that the catalogue names: whoever takes an
+//! intent away does not come to own that ([`Catalog::claim_save`](crate::seam::catalog::Catalog::claim_save)). And what is newer than the
+//! catalogue says is removed only where the shares that it names are seen (`Inner::remove_objects`): the catalogue may have been brought
+//! back from a backup that was taken in the middle of this.
+//!
+//! Every pass over the extents takes a number of its own ([`Generations::current`]), greater than any of which anything is known: so of one
+//! extent there are never two sharings of one number, and what one pass left to be removed is never what another one has put. Where two
+//! catalogues that do not know of each other take one number nevertheless, the shares tell themselves apart (`RoundId`), and are not joined.
+//! Which extents are to be made anew is what is older than [`Generations::wanted`], the number of the run that began the refresh. So
+//! nothing has to be remembered of how far a run came.
+//!
+//! Whoever reads with a record from before the switch finds the shares gone, asks the catalogue again and reads the new ones
+//! (`Inner::refreshed`). What is saved meanwhile is dealt in the generation that its process knew, and made anew in the next pass if that is
+//! an older one.
+//!
+//! The vault key stays. Its pieces get the run's number before any extent does (`repair/key_pieces.rs`), so that the servers know it too
+//! where the catalogue is lost, or brought back from a backup.
+//!
+//! Modules: `run` makes and switches, this one plans, begins and ends.
+
+mod run;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream;
+use warifu_core::format::Scheme;
+use warifu_core::ids::{ExtentId, Generation};
+
+use self::run::run;
+use crate::context::{Act, Context};
+use crate::error::{Result, ServerFault, VaultError};
+use crate::repair::share::Run;
+use crate::seam::catalog::{CatalogError, Durability, ExtentRecord, IndexSet, Write};
+use crate::seam::clock::Timestamp;
+use crate::seam::generations::Generations;
+use crate::seam::store::StoreErrorKind;
+use crate::vault::{Inner, Vault};
+use crate::verify::share::LAGS_AFTER;
+
+/// How many extents are read from the catalogue at a time.
+const PAGE: usize = 1_000;
+
+/// How often a pass over all extents is repeated, for what was saved meanwhile in an older generation.
+const PASSES: usize = 4;
+
+/// How often a number is asked for where others take numbers too.
+const TRIES: usize = 8;
+
+/// Of how many objects that should be gone it is looked whether they are.
+const LOOKED_FOR: usize = 1_000;
+
+/// How a refresh is done.
+#[derive(Clone, Copy, Debug)]
+pub struct RefreshOptions {
+    /// How many bytes are sent to servers in a second at most.
+    pub limit: Option<u64>,
+    /// How many extents are worked on at a time; at least one.
+    pub at_once: usize,
+    /// Begins a new refresh even where one was cut off: so that also what that one has made already is made anew, and the time in which
+    /// an intruder must hold k servers counts from now.
+    pub anew: bool,
+    /// How many extents are switched at a time; at least one.
+    pub batch: usize,
+}
+
+impl Default for RefreshOptions {
+    fn default() -> Self {
+        Self {
+            limit: None,
+            at_once: 16,
+            anew: false,
+            batch: 256,
+        }
+    }
+}
+
+/// What a refresh would do.
+#[derive(Clone, Debug)]
+pub struct RefreshPlan {
+    /// Where the vault stands.
+    pub generations: Generations,
+    /// Whether a refresh was begun and has not ended: it is gone on with.
+    pub resumes: bool,
+    /// How many extents are to be made anew, of all versions and of the journal.
+    pub extents: u64,
+    /// How many of them are joined in RAM and dealt anew, because their scheme has no other way.
+    pub joined: u64,
+    /// Bytes to be sent, to all servers together.
+    pub bytes: u64,
+    /// Servers that do not answer. Their old shares stay there until they do.
+    pub absent: Vec<ServerFault>,
+    /// Whether enough servers answer.
+    pub possible: bool,
+}
+
+/// How far a refresh has come. The totals grow when more is saved meanwhile.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RefreshProgress {
+    /// Extents done, whatever came of them.
+    pub extents_done: u64,
+    /// Extents to be done.
+    pub extents: u64,
+    /// Bytes sent.
+    pub bytes_done: u64,
+    /// Bytes to be sent.
+    pub bytes: u64,
+}
+
+/// What a refresh did.
+#[derive(Clone, Debug, Default)]
+pub struct RefreshReport {
+    /// Where the vault stands now.
+    pub status: GenerationStatus,
+    /// Extents that have shares of a new generation.
+    pub extents: u64,
+    /// Bytes sent.
+    pub bytes: u64,
+    /// Extents of which too few good shares could be had. They keep what they have.
+    pub unreadable: u64,
+    /// What servers said against it, once for each server and kind.
+    pub faults: Vec<ServerFault>,
+}
+
+/// Where a vault stands with its generations.
+#[derive(Clone, Debug)]
+pub struct GenerationStatus {
+    /// As the catalogue has it.
+    pub generations: Generations,
+    /// Extents that a refresh still has to make anew.
+    pub left: u64,
+    /// Servers that hold, or may hold, shares or pieces of the vault key of older generations, and how many.
+    pub holding: BTreeMap<String, Holding>,
+}
+
+impl Default for GenerationStatus {
+    fn default() -> Self {
+        Self {
+            generations: Generations::FIRST,
+            left: 0,
+            holding: BTreeMap::new(),
+        }
+    }
+}
+
+impl GenerationStatus {
+    /// Whether the last refresh is over, everywhere.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.left == 0 && self.holding.is_empty()
+    }
+}
+
+/// What of older generations is on a server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Holding {
+    /// How many objects.
+    pub objects: u64,
+    /// Whether the server did not answer: then it may hold so many.
+    pub unknown: bool,
+}
+
+impl Vault {
+    /// What a refresh would do, as the catalogue and the servers have it now; `anew` as in [`RefreshOptions`].
+    ///
+    /// # Errors
+    /// Errors of the catalogue. What servers say is in the plan.
+    pub async fn plan_refresh(&self, _ctx: &Context, anew: bool) -> Result<RefreshPlan> {
+        let inner = &self.inner;
+        let generations = inner.catalog.generations().await?;
+        let absent = inner.absent(false, |_| true).await;
+        let there = inner.servers.all().len().saturating_sub(absent.len());
+        let left = generations.is_under_way() && !anew;
+        let resumes = left && inner.is_any_older(generations.wanted).await?;
+        let mut plan = RefreshPlan {
+            generations,
+            resumes,
+            extents: 0,
+            joined: 0,
+            bytes: 0,
+            possible: there >= inner.servers.enough(),
+            absent: absent.into_iter().map(|(_, fault)| fault).collect(),
+        };
+        let n = u64::from(inner.servers.threshold.n());
+        let mut after = None;
+        while let Some(page) = inner.page(after).await? {
+            after = page.last().map(|record| record.extent);
+            for record in page {
+                if resumes && record.generation >= generations.wanted {
+                    continue;
+                }
+                plan.extents += 1;
+                plan.joined += u64::from(record.scheme == Scheme::Compact);
+                plan.bytes += record.plan().object_len().saturating_mul(n);
+            }
+        }
+        Ok(plan)
+    }
+
+    /// Gives all extents and the pieces of the vault key a new generation, or goes on where a refresh was cut off. `stop` is asked
+    /// between batches whether it is time to end; dropped or killed at any point it can be gone on with, too.
+    ///
+    /// # Errors
+    /// [`VaultError::ReadOnly`]; [`VaultError::NotStored`] where too few servers answer or take their piece of the vault key, and then no
+    /// refresh has begun; errors of the catalogue. What servers say is in the report.
+    pub async fn refresh(
+        &self,
+        ctx: &Context,
+        options: &RefreshOptions,
+        progress: &(dyn Fn(RefreshProgress) + Send + Sync),
+        stop: &(dyn Fn() -> bool + Send + Sync),
+    ) -> Result<RefreshReport> {
+        let inner = &self.inner;
+        inner.writable()?;
+        let _repairing = inner.repairing.lock().await;
+        inner.new_generation(ctx, options, progress, stop).await
+    }
+
+    /// Where the vault stands with its generations, and which servers hold what of older ones.
+    ///
+    /// # Errors
+    /// Errors of the catalogue.
+    pub async fn generation_status(&self) -> Result<GenerationStatus> {
+        self.inner.generation_status().await
+    }
+
+    /// Whether a refresh is due: the last one was begun so long ago, or it has not ended, or there was none.
+    ///
+    /// # Errors
+    /// Errors of the catalogue.
+    pub async fn refresh_is_due(&self, every: Duration) -> Result<bool> {
+        let generations = self.inner.catalog.generations().await?;
+        Ok(generations.is_due(every, self.inner.clock.now()))
+    }
+}
+
+impl Generations {
+    /// Whether a refresh was begun and has not ended.
+    #[must_use]
+    pub const fn is_under_way(&self) -> bool {
+        self.begun.is_some() && self.ended.is_none()
+    }
+
+    pub(crate) fn is_due(&self, every: Duration, now: Timestamp) -> bool {
+        self.is_under_way() || self.is_old(every, now)
+    }
+
+    /// Whether the last one was begun so long ago, or there was none.
+    pub(crate) fn is_old(&self, every: Duration, now: Timestamp) -> bool {
+        let Some(begun) = self.begun else { return true };
+        let every = i64::try_from(every.as_secs()).unwrap_or(i64::MAX);
+        begun.secs.saturating_add(every) <= now.secs
+    }
+}
+
+impl Inner {
+    /// Learns in which generation shares are to be dealt.
+    pub(crate) async fn learn_generation(&self) -> Result<()> {
+        let generations = self.catalog.generations().await?;
+        self.servers.learn_generation(generations.current);
+        Ok(())
+    }
+
+    async fn page(&self, after: Option<ExtentId>) -> Result<Option<Vec<ExtentRecord>>> {
+        let page = self.catalog.extents(after, PAGE).await?;
+        Ok((!page.is_empty()).then_some(page))
+    }
+
+    /// The caller holds `repairing`.
+    pub(crate) async fn new_generation(
+        self: &Arc<Self>,
+        ctx: &Context,
+        options: &RefreshOptions,
+        progress: &(dyn Fn(RefreshProgress) + Send + Sync),
+        stop: &(dyn Fn() -> bool + Send + Sync),
+    ) -> Result<RefreshReport> {
+        let mut report = RefreshReport::default();
+        let work = Run::new(self, options.limit);
+        for (index, fault) in self.absent(false, |_| true).await {
+            work.give_up_on(index, fault);
+        }
+        // What is not known to be on disk is left to the next pass: see `run`.
+        match self.settle_now().await {
+            Ok(()) | Err(VaultError::NotStored { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        let newest = self.newest_generation(&work, &mut report).await?;
+        let there = self.there(&work);
+        if (there.len() as usize) < self.servers.enough() {
+            return Err(self.not_refreshed(there.len(), work.down()));
+        }
+        let mine = self.take_number(ctx, newest).await?;
+        let renewed = self.renew_pieces(mine, there).await?;
+        if (renewed.stored.len() as usize) < self.servers.enough() {
+            // Those that were stored stay: somebody else may have gone on with them already. The next run replaces them.
+            return Err(self.not_refreshed(renewed.stored.len(), renewed.faults));
+        }
+        let (generation, wanted) = self.begin_refresh(ctx, mine, options.anew).await?;
+        report.note(renewed.faults);
+        let older = |generation| generation < mine;
+        report.note(self.remove_pieces(renewed.stored, older).await);
+        let work = Arc::new(work);
+        let manner = run::Manner {
+            ctx,
+            at_once: options.at_once.max(1),
+            batch: options.batch.max(1),
+            progress,
+            stop,
+            wanted,
+        };
+        run(&work, manner, generation, &mut report).await?;
+        report.note(work.down());
+        report.status = self.end_refresh(ctx).await?;
+        Ok(report)
+    }
+
+    fn there(&self, work: &Run) -> IndexSet {
+        let servers = self.servers.all().iter();
+        let there = servers.filter(|server| !work.is_down(server.index()));
+        there.map(|server| server.index()).collect()
+    }
+
+    fn not_refreshed(&self, got: u32, faults: Vec<ServerFault>) -> VaultError {
+        VaultError::NotStored {
+            file: "(a new generation)".to_owned(),
+            needed: u8::try_from(self.servers.enough()).unwrap_or(u8::MAX),
+            got: u8::try_from(got).unwrap_or(u8::MAX),
+            full: false,
+            faults,
+        }
+    }
+
+    /// Takes a number that is greater than `newest` and than all that were given out. It is safe from a power cut when it is used, and
+    /// nothing else is changed by it.
+    async fn take_number(&self, ctx: &Context, newest: Generation) -> Result<Generation> {
+        for _ in 0..TRIES {
+            let before = self.catalog.generations().await?;
+            let greatest = newest.max(before.current).0;
+            let current = greatest.checked_add(1).map(Generation);
+            let current = current.ok_or(VaultError::Invalid {
+                what: "there is no greater generation",
+            })?;
+            let after = Generations { current, ..before };
+            let detail = format!("generation {current}");
+            match self.note_generations(ctx, before, after, detail).await {
+                Ok(()) => {
+                    self.servers.learn_generation(current);
+                    return Ok(current);
+                }
+                Err(CatalogError::Lapsed) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(VaultError::Lapsed)
+    }
+
+    async fn note_generations(
+        &self,
+        ctx: &Context,
+        before: Generations,
+        after: Generations,
+        detail: String,
+    ) -> std::result::Result<(), CatalogError> {
+        let write = Write {
+            audit: ctx.entry(Act::Refresh, None, detail, self.clock.now()),
+            durability: Durability::Now,
+        };
+        self.catalog.set_generations(before, after, write).await
+    }
+
+    /// Begins a refresh, or goes on with one that has something left to do. Returns the number of this run, and what is to be made
+    /// anew: whatever is older than the second one.
+    ///
+    /// One that has nothing left to do in the catalogue is not gone on with, though a server that is away may keep it from being called
+    /// ended: whoever asks for a refresh then means what was read from servers since that one.
+    async fn begin_refresh(
+        &self,
+        ctx: &Context,
+        mut mine: Generation,
+        anew: bool,
+    ) -> Result<(Generation, Generation)> {
+        for _ in 0..TRIES {
+            let before = self.catalog.generations().await?;
+            if mine < before.wanted {
+                // Another process has begun one since this one took its number.
+                mine = self.take_number(ctx, before.current).await?;
+                continue;
+            }
+            let goes_on =
+                before.is_under_way() && !anew && self.is_any_older(before.wanted).await?;
+            if goes_on {
+                return Ok((mine, before.wanted));
+            }
+            let after = Generations {
+                wanted: mine,
+                begun: Some(self.clock.now()),
+                ended: None,
+                ..before
+            };
+            let detail = format!("a refresh to generation {mine} begun");
+            match self.note_generations(ctx, before, after, detail).await {
+                Ok(()) => return Ok((mine, mine)),
+                Err(CatalogError::Lapsed) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(VaultError::Lapsed)
+    }
+
+    async fn is_any_older(&self, wanted: Generation) -> Result<bool> {
+        let mut after = None;
+        while let Some(page) = self.page(after).await? {
+            after = page.last().map(|record| record.extent);
+            if page.iter().any(|record| record.generation < wanted) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The greatest generation of which anything is known, in the catalogue or on a server. A server that does not tell what it has is
+    /// given up: it may know a number that nobody else knows.
+    async fn newest_generation(
+        &self,
+        work: &Run,
+        report: &mut RefreshReport,
+    ) -> Result<Generation> {
+        let mut newest = self.servers.generation();
+        let found = self.newest_piece(self.there(work)).await;
+        newest = newest.max(found.generation.unwrap_or(newest));
+        for (index, fault) in found.silent {
+            work.give_up_on(index, fault);
+        }
+        report.note(found.strange);
+        let mut after = None;
+        while let Some(page) = self.page(after).await? {
+            after = page.last().map(|record| record.extent);
+            let found = page.iter().map(|record| record.generation).max();
+            newest = newest.max(found.unwrap_or(newest));
+        }
+        Ok(newest)
+    }
+
+    /// Notes that a refresh is over, where nothing older is left anywhere.
+    pub(crate) async fn end_refresh(&self, ctx: &Context) -> Result<GenerationStatus> {
+        let mut status = self.generation_status().await?;
+        let before = status.generations;
+        if !before.is_under_way() || !status.is_complete() {
+            return Ok(status);
+        }
+        let after = Generations {
+            ended: Some(self.clock.now()),
+            ..before
+        };
+        let detail = format!("nothing older than generation {} is left", before.wanted);
+        match self.note_generations(ctx, before, after, detail).await {
+            Ok(()) => status.generations = after,
+            // Somebody else has begun the next one.
+            Err(CatalogError::Lapsed) => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(status)
+    }
+
+    pub(crate) async fn generation_status(&self) -> Result<GenerationStatus> {
+        let mut status = GenerationStatus {
+            generations: self.catalog.generations().await?,
+            ..GenerationStatus::default()
+        };
+        let wanted = status.generations.wanted;
+        if wanted == Generations::FIRST.wanted {
+            return Ok(status);
+        }
+        // Intents, then extents: what a save commits between the two is in the extents. The other way round it would be in neither.
+        let mut waste = Vec::new();
+        for intent in self.catalog.intents().await? {
+            let older = intent.extents.into_iter();
+            waste.extend(older.filter(|(_, generation)| *generation < wanted));
+        }
+        let mut after = None;
+        while let Some(page) = self.page(after).await? {
+            after = page.last().map(|record| record.extent);
+            let older = page.iter().filter(|record| record.generation < wanted);
+            status.left += older.count() as u64;
+        }
+        for server in self.servers.all() {
+            let held = self.held_by(server, &waste, wanted).await;
+            if held.objects > 0 {
+                status.holding.insert(server.name().to_owned(), held);
+            }
+        }
+        Ok(status)
+    }
+
+    /// What a server has of these, and of the pieces of the vault key older than `wanted`.
+    async fn held_by(
+        &self,
+        server: &Arc<crate::servers::Server>,
+        waste: &[(ExtentId, Generation)],
+        wanted: Generation,
+    ) -> Holding {
+        let all = waste.len() as u64;
+        let store = server.seat.store.as_ref();
+        let pieces = server.try_ask(LAGS_AFTER, crate::keys::piece_generations(store));
+        let Ok(pieces) = pieces.await else {
+            return Holding {
+                objects: all + 1,
+                unknown: true,
+            };
+        };
+        let older = pieces.iter().filter(|generation| **generation < wanted);
+        let mut held = Holding {
+            objects: older.count() as u64,
+            unknown: all > LOOKED_FOR as u64,
+        };
+        if held.unknown {
+            held.objects += all;
+            return held;
+        }
+        let mut looks = stream::iter(waste.to_vec())
+            .map(|(extent, generation)| async move {
+                let name = self.servers.object_key(server, extent, generation);
+                server.try_ask(LAGS_AFTER, store.stat(&name)).await
+            })
+            .buffer_unordered(16);
+        while let Some(look) = looks.next().await {
+            match look {
+                Ok(_) => held.objects += 1,
+                Err(error) if error.kind == StoreErrorKind::NotFound => {}
+                Err(_) => {
+                    held.objects += 1;
+                    held.unknown = true;
+                }
+            }
+        }
+        held
+    }
+}
+
+impl RefreshReport {
+    fn note(&mut self, faults: Vec<ServerFault>) {
+        for fault in faults {
+            let known =
+                |known: &ServerFault| (&known.server, known.fault) == (&fault.server, fault.fault);
+            if !self.faults.iter().any(known) {
+                self.faults.push(fault);
+            }
+        }
+    }
+}

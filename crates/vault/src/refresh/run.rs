@@ -1,0 +1,355 @@
+//! The batches of a refresh: made, put, switched, and what they replace removed.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use futures_util::{StreamExt, stream};
+use tokio::task::JoinSet;
+use warifu_core::format::{Round, Suite};
+use warifu_core::ids::{ExtentId, Generation};
+
+use super::{PASSES, RefreshProgress, RefreshReport};
+use crate::context::{Act, Context};
+use crate::error::{Result, ServerFault, task_lost};
+use crate::repair::share::{Goal, Made, Run};
+use crate::seam::catalog::{CatalogError, Durability, ExtentRecord, IndexSet, SaveId, Write};
+use crate::seam::generations::Regenerated;
+use crate::seam::store::StoreErrorKind;
+
+/// How many bytes are sent for a batch, at most.
+const BATCH_BYTES: u64 = 256 << 20;
+
+/// How many batches are under way: while one is switched, the next one is made.
+const BATCHES: usize = 2;
+
+/// How often the lease of a batch is renewed.
+const RENEW_EVERY: Duration = Duration::from_secs(30);
+
+/// How a refresh goes about it.
+pub(super) struct Manner<'a> {
+    pub(super) ctx: &'a Context,
+    /// How many extents are worked on at a time.
+    pub(super) at_once: usize,
+    /// How many extents a batch has, at most.
+    pub(super) batch: usize,
+    pub(super) progress: &'a (dyn Fn(RefreshProgress) + Send + Sync),
+    /// Whether it is time to end.
+    pub(super) stop: &'a (dyn Fn() -> bool + Send + Sync),
+    /// What is older is made anew.
+    pub(super) wanted: Generation,
+}
+
+/// What came of a batch.
+#[derive(Debug, Default)]
+struct Done {
+    /// Extents looked at, and the bytes that were to be sent for them.
+    extents: u64,
+    planned: u64,
+    /// Extents switched, and the bytes sent.
+    switched: u64,
+    bytes: u64,
+    unreadable: u64,
+    faults: Vec<ServerFault>,
+}
+
+/// Goes through all extents until none is older than what is wanted.
+pub(super) async fn run(
+    work: &Arc<Run>,
+    manner: Manner<'_>,
+    mut generation: Generation,
+    report: &mut RefreshReport,
+) -> Result<()> {
+    let inner = &work.inner;
+    let mut at = RefreshProgress::default();
+    let mut waited = false;
+    for number in 0..PASSES {
+        let (extents, bytes) = left(work, manner.wanted).await?;
+        if extents == 0 || (manner.stop)() || inner.is_closing() {
+            return Ok(());
+        }
+        at.extents = at.extents_done + extents;
+        at.bytes = at.bytes_done + bytes;
+        (manner.progress)(at);
+        let before = report.extents;
+        if number > 0 {
+            // What the pass before has put and not switched is to be removed under its number, now or by a later sweep.
+            generation = inner.take_number(manner.ctx, generation).await?;
+        }
+        pass(work, &manner, generation, &mut at, report).await?;
+        if report.extents == before {
+            if waited || unsettled(work).await?.is_empty() {
+                // What is left cannot be had at the moment.
+                return Ok(());
+            }
+            // What a drive has just saved is settled within a second.
+            waited = true;
+            tokio::time::sleep(SETTLING).await;
+        }
+    }
+    Ok(())
+}
+
+fn cost(work: &Run, record: &ExtentRecord) -> u64 {
+    let n = u64::from(work.inner.servers.threshold.n());
+    record.plan().object_len().saturating_mul(n)
+}
+
+async fn left(work: &Run, wanted: Generation) -> Result<(u64, u64)> {
+    let (mut extents, mut bytes) = (0, 0_u64);
+    let mut after: Option<ExtentId> = None;
+    while let Some(page) = work.inner.page(after).await? {
+        after = page.last().map(|record| record.extent);
+        for record in page.iter().filter(|record| record.generation < wanted) {
+            extents += 1;
+            bytes = bytes.saturating_add(cost(work, record));
+        }
+    }
+    Ok((extents, bytes))
+}
+
+/// How long a pass waits for what was saved just before.
+const SETTLING: Duration = Duration::from_millis(1500);
+
+/// How many versions that are not settled are looked through.
+const UNSETTLED: usize = 100_000;
+
+/// The extents of versions that are not known to be on disk. They keep their generation until they are: a start may find such a version
+/// lost and forget its extents, and if its catalogue was brought back from a backup, nothing would tell that the shares of the new generation are
+/// anybody's. Read after the page, so that nothing in it was saved since.
+async fn unsettled(work: &Run) -> Result<HashSet<ExtentId>> {
+    let versions = work.inner.catalog.unsettled(UNSETTLED).await?;
+    let extents = versions
+        .iter()
+        .flat_map(|version| version.head.iter().chain(version.layout.iter().flatten()));
+    Ok(extents.copied().collect())
+}
+
+async fn pass(
+    work: &Arc<Run>,
+    manner: &Manner<'_>,
+    generation: Generation,
+    at: &mut RefreshProgress,
+    report: &mut RefreshReport,
+) -> Result<()> {
+    let mut batches: JoinSet<Result<Done>> = JoinSet::new();
+    let (mut batch, mut bytes) = (Vec::new(), 0_u64);
+    let mut after: Option<ExtentId> = None;
+    let mut ended = false;
+    while !ended {
+        let page = work.inner.page(after).await?.unwrap_or_default();
+        after = page.last().map(|record| record.extent);
+        ended = page.is_empty() || (manner.stop)() || work.inner.is_closing();
+        let unsettled = unsettled(work).await?;
+        let mut page = page.into_iter().filter(|record| {
+            record.generation < manner.wanted && !unsettled.contains(&record.extent)
+        });
+        loop {
+            let record = if ended { None } else { page.next() };
+            let full = batch.len() >= manner.batch || bytes >= BATCH_BYTES;
+            if (full || ended) && !batch.is_empty() {
+                while batches.len() >= BATCHES {
+                    next_done(&mut batches, manner, at, report).await?;
+                }
+                let batch = std::mem::take(&mut batch);
+                let (work, ctx) = (Arc::clone(work), manner.ctx.clone());
+                batches.spawn(make_batch(work, ctx, generation, manner.at_once, batch));
+                bytes = 0;
+                ended |= (manner.stop)();
+            }
+            let Some(record) = record else { break };
+            bytes = bytes.saturating_add(cost(work, &record));
+            batch.push(record);
+        }
+    }
+    while !batches.is_empty() {
+        next_done(&mut batches, manner, at, report).await?;
+    }
+    Ok(())
+}
+
+async fn next_done(
+    batches: &mut JoinSet<Result<Done>>,
+    manner: &Manner<'_>,
+    at: &mut RefreshProgress,
+    report: &mut RefreshReport,
+) -> Result<()> {
+    let Some(done) = batches.join_next().await else {
+        return Ok(());
+    };
+    let done = done.map_err(task_lost)??;
+    at.extents_done += done.extents;
+    at.bytes_done += done.planned;
+    (manner.progress)(*at);
+    report.extents += done.switched;
+    report.bytes += done.bytes;
+    report.unreadable += done.unreadable;
+    report.note(done.faults);
+    Ok(())
+}
+
+async fn make_batch(
+    work: Arc<Run>,
+    ctx: Context,
+    generation: Generation,
+    at_once: usize,
+    batch: Vec<ExtentRecord>,
+) -> Result<Done> {
+    let inner = &work.inner;
+    let mut done = Done {
+        extents: batch.len() as u64,
+        planned: batch.iter().map(|record| cost(&work, record)).sum(),
+        ..Done::default()
+    };
+    let named: Vec<_> = batch
+        .iter()
+        .map(|record| (record.extent, generation))
+        .collect();
+    let save = inner.intend(named.clone()).await?.save;
+    // What a power cut makes the catalogue forget, nobody would ever remove.
+    inner.catalog.sync().await?;
+    let round = Round {
+        generation,
+        threshold: inner.servers.threshold,
+        suite: Suite::best(),
+    };
+    let making = stream::iter(batch)
+        .map(|record| make(&work, record, round))
+        .buffer_unordered(at_once)
+        .collect::<Vec<_>>();
+    let made = while_leased(&work, save, making).await;
+    let safe = sync(&work, &made, &mut done.faults).await;
+    let enough = inner.servers.enough();
+    let mut switch = Vec::new();
+    for (made, clash) in made {
+        done.bytes += made.bytes;
+        done.unreadable += u64::from(made.too_few.is_some());
+        done.faults
+            .extend(made.liars.into_iter().map(|(_, fault)| fault));
+        done.faults.extend(made.faults);
+        let stored: IndexSet = made.made.iter().filter(|at| safe.contains(*at)).collect();
+        if !clash && stored.len() as usize >= enough {
+            let all = round.threshold.indices();
+            switch.push(Regenerated {
+                extent: made.record.extent,
+                from: made.record.generation,
+                to: generation,
+                threshold: round.threshold,
+                owed: all.filter(|at| !stored.contains(*at)).collect(),
+            });
+        }
+    }
+    let detail = format!("{} extents to generation {generation}", switch.len());
+    let write = Write {
+        audit: ctx.entry(Act::Refresh, None, detail, inner.clock.now()),
+        // What it makes useless is removed only once nobody can fall back to where it was of use.
+        durability: Durability::Now,
+    };
+    let waste = SaveId::fresh()?;
+    match inner
+        .catalog
+        .regenerate(save, &switch, waste, inner.options.save_lease, write)
+        .await
+    {
+        Ok(intent) => {
+            let in_vain = intent.extents.iter();
+            let in_vain = in_vain.filter(|(extent, to)| {
+                *to == generation && switch.iter().any(|switched| switched.extent == *extent)
+            });
+            done.switched = (switch.len() - in_vain.count().min(switch.len())) as u64;
+            // Where it cannot be removed now, a sweep does it later.
+            inner.remove_waste(intent).await;
+        }
+        // It took longer than its lease, and what was put by then was swept; not what came after that.
+        Err(CatalogError::Lapsed) => {
+            let intent = inner.intend(named).await?;
+            inner.remove_waste(intent).await;
+        }
+        Err(error) => return Err(error.into()),
+    }
+    Ok(done)
+}
+
+/// Makes and puts the shares of one extent. Also says whether something else lay in the place of one of them.
+async fn make(work: &Run, record: ExtentRecord, round: Round) -> (Made, bool) {
+    let inner = &work.inner;
+    let old_len = record.plan().object_len();
+    let mut made = Made::of(record);
+    let new_len = {
+        let record = &made.record;
+        warifu_core::format::Plan::new(record.scheme, round.threshold, record.len).object_len()
+    };
+    let (k, n) = (made.record.threshold.k(), round.threshold.n());
+    let room = old_len.saturating_mul(u64::from(k));
+    let sent = new_len.saturating_mul(u64::from(n));
+    let _room = work.budget.take(room.saturating_add(sent)).await;
+    let mut goal = Goal::Reshare(round);
+    let Some(objects) = work.made_of_good_shares(&mut made, &mut goal).await else {
+        return (made, false);
+    };
+    work.pace.wait(sent).await;
+    let servers = inner.servers.of(round.threshold).zip(objects);
+    let servers = servers.filter(|(server, _)| !work.is_down(server.index()));
+    let extent = made.record.extent;
+    let answers = join_all(servers.map(|(server, object)| async move {
+        let name = inner.servers.object_key(server, extent, round.generation);
+        (
+            server,
+            server.put_own(&name, object, Durability::Soon).await,
+        )
+    }))
+    .await;
+    let mut clash = false;
+    for (server, answer) in answers {
+        match answer {
+            Ok(()) => {
+                made.made.insert(server.index());
+                made.bytes += new_len;
+            }
+            Err(error) => {
+                clash |= error.kind == StoreErrorKind::AlreadyExists;
+                let fault = ServerFault::of_store(server.name(), &error);
+                work.strike(server.index(), &fault);
+                made.faults.push(fault);
+            }
+        }
+    }
+    (made, clash)
+}
+
+/// Does the work, and keeps others from taking it for dead meanwhile.
+async fn while_leased<T>(work: &Run, save: SaveId, doing: impl Future<Output = T>) -> T {
+    tokio::pin!(doing);
+    loop {
+        tokio::select! {
+            done = &mut doing => return done,
+            () = tokio::time::sleep(RENEW_EVERY) => {
+                let lease = work.inner.options.save_lease;
+                if let Err(error) = work.inner.catalog.extend_save(save, &[], lease).await {
+                    tracing::warn!(%error, "the lease of a batch could not be renewed");
+                }
+            }
+        }
+    }
+}
+
+/// The servers that have what was put on their disks.
+async fn sync(work: &Run, made: &[(Made, bool)], faults: &mut Vec<ServerFault>) -> IndexSet {
+    let mut touched = IndexSet::EMPTY;
+    for index in made.iter().flat_map(|(made, _)| made.made.iter()) {
+        touched.insert(index);
+    }
+    let servers = work.inner.servers.all().iter();
+    let synced = servers
+        .filter(|server| touched.contains(server.index()))
+        .map(|server| async move { (server, server.ask(server.seat.store.sync()).await) });
+    let mut safe = IndexSet::EMPTY;
+    for (server, answer) in join_all(synced).await {
+        match answer {
+            Ok(()) => safe.insert(server.index()),
+            Err(error) => faults.push(ServerFault::of_store(server.name(), &error)),
+        }
+    }
+    safe
+}

@@ -1,0 +1,47 @@
+//! Generations: rounds of shares. Those of two generations do not combine, so who had fewer than k of the older one has nothing.
+
+use warifu_core::ids::{ExtentId, Generation, Threshold};
+
+use super::catalog::IndexSet;
+use crate::seam::clock::Timestamp;
+
+/// Where a vault stands with its generations.
+///
+/// Numbers are given out once and never again, so that what a refresh that was cut off has left behind never meets what its
+/// successor puts under the same names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Generations {
+    /// The greatest number that was given out. What is saved now is dealt under it.
+    pub current: Generation,
+    /// What is older than this is to be made anew: the number that was current when the last refresh began.
+    pub wanted: Generation,
+    /// When that refresh began; `None` where there was none.
+    pub begun: Option<Timestamp>,
+    /// When nothing older was left, on no server; `None` as long as something is.
+    pub ended: Option<Timestamp>,
+}
+
+impl Generations {
+    /// Of a vault that was never refreshed.
+    pub const FIRST: Self = Self {
+        current: Generation(1),
+        wanted: Generation(1),
+        begun: None,
+        ended: None,
+    };
+}
+
+/// An extent whose shares of another generation lie ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Regenerated {
+    /// Which extent.
+    pub extent: ExtentId,
+    /// The generation of the shares that they were made from.
+    pub from: Generation,
+    /// Their own.
+    pub to: Generation,
+    /// Their threshold.
+    pub threshold: Threshold,
+    /// Those that are not on their servers.
+    pub owed: IndexSet,
+}
