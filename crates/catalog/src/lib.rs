@@ -48,6 +48,7 @@ mod catalog;
 mod codec;
 mod error;
 mod files;
+mod forget;
 mod generations;
 mod journal;
 mod layout;

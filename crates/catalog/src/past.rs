@@ -7,7 +7,7 @@ use warifu_core::ids::{ExtentId, FileId, VersionNo};
 use warifu_core::keys::Field;
 use warifu_vault::node::{Attr, Name, NodeId, NodeKind};
 use warifu_vault::seam::catalog::{CatalogError, Durability, NewNode, Version, Write};
-use warifu_vault::seam::past::{End, Past, PastName, Reinstate};
+use warifu_vault::seam::past::{End, Forget, Forgotten, Past, PastName, Reinstate};
 
 use crate::catalog::SqliteCatalog;
 use crate::codec::{kind_code, kind_of, sql};
@@ -18,7 +18,7 @@ use crate::readers::View;
 use crate::rows::{self, node_columns, number, time};
 use crate::saves::limit;
 use crate::writer::Tx;
-use crate::{audit, layout, read, versions};
+use crate::{audit, forget, layout, read, versions};
 
 /// The columns of a name that ended, as [`past`] reads them.
 macro_rules! past_columns {
@@ -518,7 +518,7 @@ fn anew(
     Ok(attr)
 }
 
-fn position(view: View<'_>, what: &str) -> Outcome<u64> {
+pub(crate) fn position(view: View<'_>, what: &str) -> Outcome<u64> {
     let found: Option<i64> = view
         .conn
         .prepare_cached("SELECT at FROM position WHERE what = ?1")?
@@ -613,6 +613,13 @@ impl Past for SqliteCatalog {
                 return Err(CatalogError::Conflict { current }.into());
             }
             unlink(tx, parent, &name, keep, &write)
+        })
+        .await
+    }
+
+    async fn forget_versions(&self, what: Forget, write: Write) -> Result<Forgotten, CatalogError> {
+        self.write(write.durability, move |tx| {
+            forget::forget(tx, &what, &write)
         })
         .await
     }

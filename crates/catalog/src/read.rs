@@ -323,7 +323,7 @@ pub(crate) fn user_of(
         {
             return Ok(Some((None, record.document, record.version)));
         }
-        // An interval that has not ended reaches to the document's newest version. A file with a name comes first, then
+        // An interval reaches to the last version before its end that is kept. A file with a name comes first, then
         // the newest version.
         let mut statement = view.conn.prepare_cached(
             "SELECT u.document, u.number,
@@ -331,8 +331,8 @@ pub(crate) fn user_of(
                     (SELECT count(*) FROM node n WHERE n.document = u.document AND n.nlink > 0) AS named
              FROM (SELECT document, number FROM version WHERE head = ?1
                    UNION ALL
-                   SELECT l.document, COALESCE(l.until_version - 1,
-                          (SELECT max(v.number) FROM version v WHERE v.document = l.document))
+                   SELECT l.document, (SELECT max(v.number) FROM version v WHERE v.document = l.document
+                            AND (l.until_version IS NULL OR v.number < l.until_version))
                    FROM layout l WHERE l.extent = ?1) u
              ORDER BY named > 0 DESC, node IS NOT NULL DESC, u.number DESC, node DESC, u.document DESC LIMIT 1",
         )?;

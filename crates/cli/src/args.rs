@@ -5,6 +5,7 @@
 mod catalog;
 mod past;
 mod refresh;
+mod retain;
 mod run;
 mod upkeep;
 
@@ -20,6 +21,11 @@ use clap_complete::Shell;
 pub use self::catalog::{Catalog, CatalogCommand, CatalogMove};
 pub use self::past::{Audit, AuditCommand, AuditList, AuditVerify, History, Restore};
 pub use self::refresh::Refresh;
+pub use self::retain::{
+    Certificate, CertificateCommand, CertificateKey, CertificateVerify, Df, Hold, HoldAdd,
+    HoldCommand, HoldList, HoldRemove, Prune, Retention, Trash, TrashCommand, TrashEmpty,
+    TrashList, TrashRestore,
+};
 pub use self::run::Run;
 pub use self::upkeep::{Server, ServerCommand, ServerList, ServerReplace, ServerTest, Verify};
 use crate::exit::Exit;
@@ -74,6 +80,18 @@ pub enum Command {
     History(History),
     /// Bring back a file, a folder or everything as it was.
     Restore(Restore),
+    /// List removed files, bring them back, or destroy them.
+    Trash(Trash),
+    /// Show how long what was is kept, and what would go by that.
+    Retention(Retention),
+    /// Destroy what the rules of the vault file let go: old versions, and files removed long ago.
+    Prune(Prune),
+    /// Keep something whatever the rules say.
+    Hold(Hold),
+    /// Certificates of destruction.
+    Certificate(Certificate),
+    /// Tell how much room everything takes on the servers.
+    Df(Df),
     /// The audit log: who did what; and whether it is whole.
     Audit(Audit),
     /// Tell how the servers and the files are.
@@ -473,6 +491,26 @@ fn examples(command: &str) -> &'static [&'static str] {
             "warifu restore office.toml /reports --at yesterday --to /reports-of-yesterday",
             "warifu restore office.toml / --at 2026-11-27T14:00 --exact --yes",
         ],
+        "trash" => &[
+            "warifu trash list office.toml",
+            "warifu trash restore office.toml /reports/report.docx",
+            "warifu trash empty office.toml --before 2026-01-01 --yes --certificate destroyed.json",
+        ],
+        "retention" => &["warifu retention office.toml"],
+        "prune" => &[
+            "warifu prune office.toml",
+            "warifu prune office.toml --yes --certificate destroyed.json",
+        ],
+        "hold" => &[
+            "warifu hold add office.toml /taxes/2019 --reason lawsuit-12",
+            "warifu hold list office.toml",
+            "warifu hold remove office.toml /taxes/2019",
+        ],
+        "certificate" => &[
+            "warifu certificate key office.toml",
+            "warifu certificate verify destroyed.json --key 3b6a27bc…",
+        ],
+        "df" => &["warifu df office.toml", "warifu df office.toml --json"],
         "audit" => &[
             "warifu audit list office.toml --person suzuki --since yesterday",
             "warifu audit list office.toml --file /reports/report.docx --json",

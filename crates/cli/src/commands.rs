@@ -2,10 +2,12 @@
 
 pub mod audit;
 pub mod catalog;
+pub mod certificate;
 pub mod copy;
 pub mod doctor;
 pub mod files;
 pub mod history;
+pub mod hold;
 pub mod init;
 pub mod loose;
 pub mod manpages;
@@ -17,10 +19,13 @@ pub mod rebuild;
 pub mod refresh;
 pub mod repair;
 pub mod restore;
+pub mod retain;
 pub mod run;
 pub mod server;
 mod server_test;
+pub mod space;
 pub mod status;
+pub mod trash;
 pub mod verify;
 
 use std::ffi::OsStr;

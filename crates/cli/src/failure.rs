@@ -1,6 +1,7 @@
 //! [`Failure`]: what the program says when something could not be done. What is wrong first, then what to do next.
 
 mod catalog;
+mod past;
 mod servers;
 
 use std::io;
@@ -150,14 +151,10 @@ impl Failure {
             VaultError::ReadOnly => {
                 Self::new(Exit::Failed, say!("read-only"), say!("read-only-next"))
             }
-            VaultError::PastUnknown { since } => Self::new(
-                Exit::Failed,
-                say!(
-                    "past-unknown-exact",
-                    since = crate::output::local_time(*since)
-                ),
-                say!("past-unknown-exact-next"),
-            ),
+            VaultError::PastUnknown { .. }
+            | VaultError::Destroyed
+            | VaultError::ClockAhead { .. }
+            | VaultError::HoldsChanged => past::failure(error, subject),
             VaultError::Undecided => Self::new(
                 Exit::Failed,
                 say!("undecided"),

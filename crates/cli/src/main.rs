@@ -23,8 +23,8 @@ use clap::error::ErrorKind;
 
 use crate::args::{Cli, Command};
 use crate::commands::{
-    audit, catalog, copy, doctor, files, history, init, loose, manpages, mount, quickstart,
-    rebuild, refresh, restore, run, server, status, verify,
+    audit, catalog, certificate, copy, doctor, files, history, hold, init, loose, manpages, mount,
+    quickstart, rebuild, refresh, restore, retain, run, server, space, status, trash, verify,
 };
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -111,6 +111,12 @@ async fn do_it(command: Command) -> Result<ExitCode, Failure> {
         Command::Mkdir(args) => files::mkdir(args).await,
         Command::History(args) => history::run(args).await,
         Command::Restore(args) => restore::run(args).await,
+        Command::Trash(args) => trash::run(args).await,
+        Command::Retention(args) => retain::retention(args).await,
+        Command::Prune(args) => retain::prune(args).await,
+        Command::Hold(args) => hold::run(args).await,
+        Command::Certificate(args) => certificate::run(args).await,
+        Command::Df(args) => space::df(args).await,
         Command::Audit(args) => audit::run(args).await,
         Command::Status(args) => status::status(args).await,
         Command::Verify(args) => verify::run(args).await,

@@ -8,6 +8,7 @@
 //!            ├─ object names (server, extent, generation)
 //!            ├─ key check (vault), written beside every piece of the vault key
 //!            ├─ key of the vault objects' authentication code (vault)
+//!            ├─ key pair for certificates (vault)
 //!            └─ catalogue (vault) ─┬─ name tags
 //!                                  ├─ field seal
 //!                                  └─ audit chain
@@ -111,6 +112,16 @@ impl VaultKey {
             fields: derive("warifu 2026-11 v1 catalogue fields", &[root.expose()]),
             chain: derive("warifu 2026-11 v1 audit chain", &[root.expose()]),
         }
+    }
+
+    /// The key pair with which the vault signs certificates. Its public key says nothing about any other key. `None` where the library refuses.
+    #[cfg(feature = "std")]
+    #[must_use]
+    pub fn certificate_key(&self, vault: VaultId) -> Option<crate::signing::CertificateKey> {
+        crate::signing::CertificateKey::of(&derive(
+            "warifu 2026-11 v1 certificates",
+            &[self.expose(), vault.as_bytes()],
+        ))
     }
 
     /// Tells a right key from a wrong one without giving the key away.

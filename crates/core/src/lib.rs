@@ -60,4 +60,6 @@ pub mod random;
 mod seal;
 pub mod secret;
 pub mod shamir;
+#[cfg(feature = "std")]
+pub mod signing;
 pub mod vault_object;

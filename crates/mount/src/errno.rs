@@ -73,11 +73,13 @@ pub(crate) fn errno(error: &VaultError) -> Errno {
         VaultError::BadName(BadName::TooLong { .. }) => Errno::ENAMETOOLONG,
         VaultError::BadName(BadName::Impossible)
         | VaultError::Invalid { .. }
+        | VaultError::ClockAhead { .. }
+        | VaultError::HoldsChanged
         | VaultError::PastUnknown { .. } => Errno::EINVAL,
         VaultError::ReadOnly | VaultError::Undecided => Errno::EROFS,
         VaultError::NotOpenForThis => Errno::EBADF,
         VaultError::TooLarge { .. } => Errno::EFBIG,
-        VaultError::Stale => Errno::ESTALE,
+        VaultError::Stale | VaultError::Destroyed => Errno::ESTALE,
         VaultError::NotStored { full: true, .. } => Errno::ENOSPC,
         VaultError::NotStored { full: false, .. }
         | VaultError::TooFewShares { .. }

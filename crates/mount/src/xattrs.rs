@@ -128,6 +128,10 @@ impl Drive {
         let context = self.callers.glance(caller).await;
         let mut names = Vec::new();
         for (name, _) in self.vault.xattrs(&context, node).await? {
+            // The vault's own are no business of programs.
+            if name.starts_with(b"warifu.") {
+                continue;
+            }
             if caller.uid == 0 || !name.starts_with(b"trusted.") {
                 names.extend_from_slice(&name);
                 names.push(0);

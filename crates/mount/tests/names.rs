@@ -14,6 +14,7 @@ use rustix::fs::{
     AtFlags, CWD, FileType, Mode, RenameFlags, Timespec, Timestamps, XattrFlags, getxattr,
     getxattr_query, listxattr, mknodat, removexattr, renameat_with, setxattr, utimensat,
 };
+use warifu_vault::node::NodeId;
 
 #[test]
 fn files_and_folders_come_and_go() {
@@ -425,6 +426,29 @@ fn extended_attributes_have_the_limits_of_linux() {
     rig.remount();
     assert_eq!(get("user.large").unwrap(), large);
     assert_eq!(get("user.mark"), Err(libc::ENODATA));
+}
+
+/// What the vault keeps as attributes of its root, such as what is held, no program sees, sets or removes.
+#[test]
+fn the_vaults_own_attributes_are_no_business_of_programs() {
+    let Some(rig) = Rig::new() else { return };
+    let ctx = rig::context();
+    let held = rig.vault.set_hold(&ctx, &[], "lawsuit");
+    rig.runtime.block_on(held).unwrap();
+    let attributes = rig.vault.xattrs(&ctx, NodeId::ROOT);
+    let attributes = rig.runtime.block_on(attributes).unwrap();
+    let [(name, _)] = &attributes[..] else {
+        panic!("one attribute: {}", attributes.len());
+    };
+    let name = std::str::from_utf8(name).unwrap();
+    let mut names = vec![0_u8; 65536];
+    assert_eq!(listxattr(rig.drive(), &mut names[..]), Ok(0));
+    let none = getxattr(rig.drive(), name, &mut [0_u8; 100][..]).unwrap_err();
+    assert_eq!(none.raw_os_error(), libc::EOPNOTSUPP);
+    let set = setxattr(rig.drive(), "warifu.hold.x", b"", XattrFlags::empty()).unwrap_err();
+    assert_eq!(set.raw_os_error(), libc::EOPNOTSUPP);
+    let removed = removexattr(rig.drive(), name).unwrap_err();
+    assert_eq!(removed.raw_os_error(), libc::EOPNOTSUPP);
 }
 
 #[test]

@@ -63,6 +63,10 @@ pub enum Act {
     Restore,
     /// Shares of a new generation were made.
     Refresh,
+    /// Something was held, or is held no more.
+    Hold,
+    /// Versions and names of the past were destroyed.
+    Destroy,
 }
 
 impl Act {
@@ -87,12 +91,14 @@ impl Act {
             | Self::SetXattr
             | Self::Revert
             | Self::Rebuild
-            | Self::Restore => true,
+            | Self::Restore
+            | Self::Hold
+            | Self::Destroy => true,
         }
     }
 
     /// Every act. One that is not listed here cannot be read back from the log.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::Init,
         Self::Attach,
         Self::Open,
@@ -112,6 +118,8 @@ impl Act {
         Self::Rebuild,
         Self::Restore,
         Self::Refresh,
+        Self::Hold,
+        Self::Destroy,
     ];
 
     /// The act of this name; `None` where this version of warifu knows none.
@@ -143,6 +151,8 @@ impl Act {
             Self::Rebuild => "rebuild",
             Self::Restore => "restore",
             Self::Refresh => "refresh",
+            Self::Hold => "hold",
+            Self::Destroy => "destroy",
         }
     }
 }

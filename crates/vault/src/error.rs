@@ -8,6 +8,7 @@ use warifu_core::random::NoRandomness;
 
 use crate::node::BadName;
 use crate::seam::catalog::CatalogError;
+use crate::seam::past::DESTROYED;
 use crate::seam::store::{StoreError, StoreErrorKind};
 
 /// The result of a vault operation.
@@ -168,6 +169,20 @@ pub enum VaultError {
         /// From when on it was.
         since: crate::seam::clock::Timestamp,
     },
+    /// What was to be read was destroyed, as the rules of retention or a person had it.
+    #[error("this version was destroyed")]
+    Destroyed,
+    /// This machine's clock is further ahead of all that is known of the time than can be believed where things are destroyed by their age.
+    #[error("this machine's clock is at {}, and the newest time that is known is {}, in seconds since 1970", .now.secs, .known.secs)]
+    ClockAhead {
+        /// What the clock says.
+        now: crate::seam::clock::Timestamp,
+        /// The newest time that can be believed.
+        known: crate::seam::clock::Timestamp,
+    },
+    /// A hold was set or cleared since the plan was made.
+    #[error("a hold was set or cleared since the plan was made")]
+    HoldsChanged,
     /// The catalogue was rebuilt, something of the journal is not in it, and nobody has decided yet to go on without.
     #[error(
         "the catalogue was rebuilt with something missing, and nobody has decided to go on without"
@@ -238,6 +253,7 @@ pub enum VaultError {
 impl From<CatalogError> for VaultError {
     fn from(error: CatalogError) -> Self {
         match error {
+            CatalogError::NotFound { what: DESTROYED } => Self::Destroyed,
             CatalogError::NotFound { what } => Self::NotFound { what },
             CatalogError::Exists => Self::Exists,
             CatalogError::NotEmpty => Self::NotEmpty,

@@ -38,6 +38,7 @@ mod place;
 mod rebuild;
 mod relocate;
 mod replace;
+mod retention;
 mod rewrite;
 mod rules;
 mod syslog;
@@ -55,6 +56,7 @@ pub use path::VaultPath;
 pub use rebuild::Rebuilt;
 pub use relocate::{Relocated, RelocationPlan, RelocationProgress};
 pub use replace::ReplacePlan;
+pub use retention::length_text;
 pub use syslog::SyslogTarget;
 pub use trial::{Trial, try_place, try_server};
 pub use vault_file::{
@@ -69,11 +71,13 @@ pub use warifu_core::ids::{
     BadThreshold, FileId, ServerId, ShareIndex, Threshold, VaultId, VersionNo,
 };
 pub use warifu_core::secret::SecretBytes;
+pub use warifu_core::signing::{CertificateKey, is_signed};
 pub use warifu_vault::context::{Act, AuditEntry, Context};
 pub use warifu_vault::error::{Fault, ServerFault, VaultError};
 pub use warifu_vault::node::{Attr, AttrChange, BadName, Name, NodeId, NodeKind};
 pub use warifu_vault::past::{
-    Doubt, LeftOut, RestoreFailure, RestorePlan, RestoreReport, RestoreStep, RestoreWish, Restoring,
+    Doubt, LeftOut, RestoreFailure, RestorePlan, RestoreReport, RestoreStep, RestoreWish,
+    Restoring, Trashed,
 };
 pub use warifu_vault::rebuild::{
     Adopted, AdoptedAs, JournalFound, LogCompared, LogDifference, LostVersion, OtherTimeline,
@@ -85,10 +89,15 @@ pub use warifu_vault::refresh::{
 pub use warifu_vault::repair::{
     Orphans, RepairOptions, RepairPlan, RepairProgress, RepairReport, Upkeep, Work,
 };
+pub use warifu_vault::retain::{
+    AHEAD, Destroyed, FLOOR, FolderRule, Going, HoldId, LegalHold, PrunePlan, Rule, Rules,
+    ServerOutcome, Which,
+};
 pub use warifu_vault::seam::catalog::{AuditRow, CatalogError, RenameMode, Version};
 pub use warifu_vault::seam::locks::{Lock, LockKind, LockMode};
 pub use warifu_vault::seam::past::{End, PastName};
 pub use warifu_vault::seam::sessions::{Hold, Session, SessionId, SessionInfo};
+pub use warifu_vault::space::{AGES, Room, SpaceReport};
 pub use warifu_vault::status::{
     Breaker, Condition, ServerState, ServerStatus, Status, Weak, WeakFile,
 };

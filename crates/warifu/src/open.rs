@@ -330,6 +330,7 @@ impl Warifu {
         let mut vault = options.vault;
         vault.scheme = file.scheme;
         vault.upkeep.refresh_every = file.refresh.map(Every::period);
+        vault.retention = file.rules().cloned().unwrap_or_default();
         vault.strict = file.durability == SaveDurability::Strict;
         let config = VaultConfig {
             vault: file.vault,

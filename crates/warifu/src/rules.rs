@@ -1,5 +1,7 @@
 //! Words of the vault file that are one of a few: what a save waits for, what is kept, where a drive may be mounted.
 
+use warifu_vault::retain::Rules;
+
 /// What `close` waits for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SaveDurability {
@@ -22,21 +24,13 @@ impl SaveDurability {
 }
 
 /// Which versions are kept.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Retention {
     /// Every version, for ever.
     #[default]
     All,
-}
-
-impl Retention {
-    /// The word in the vault file.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::All => "all",
-        }
-    }
+    /// What these rules keep.
+    Rules(Rules),
 }
 
 /// What a machine must be like for a drive to be mounted there.

@@ -19,8 +19,10 @@ use warifu_core::ids::{ServerId, ShareIndex, Threshold, VaultId};
 use warifu_store::{BadOption, Credentials};
 
 use crate::every::Every;
+use crate::retention;
 pub use crate::rules::{MemoryRule, Retention, SaveDurability};
 use crate::syslog::SyslogTarget;
+use warifu_vault::retain::Rules;
 
 /// The format of vault files that this warifu writes, and the newest it reads.
 pub const FORMAT: u32 = 1;
@@ -178,7 +180,7 @@ struct Raw {
     #[serde(default)]
     durability: Option<Spanned<String>>,
     #[serde(default)]
-    retention: Option<Spanned<String>>,
+    retention: Option<Spanned<toml::Value>>,
     #[serde(default)]
     memory: Option<Spanned<String>>,
     #[serde(default)]
@@ -293,6 +295,15 @@ fn option_problem(error: &BadOption) -> Problem {
 }
 
 impl VaultFile {
+    /// What the vault file says of what may go; `None` where everything is kept.
+    #[must_use]
+    pub fn rules(&self) -> Option<&Rules> {
+        match &self.retention {
+            Retention::All => None,
+            Retention::Rules(rules) => Some(rules),
+        }
+    }
+
     /// Reads a vault file.
     ///
     /// # Errors
@@ -379,8 +390,9 @@ impl VaultFile {
         };
         let retention = match &raw.retention {
             None => Retention::All,
-            Some(word) if word.get_ref() == "all" => Retention::All,
-            Some(word) => return Err(bad(word, "retention", "\"all\"")),
+            Some(value) => retention::parse(value.get_ref())
+                .map_err(|wrong| invalid(value.span(), wrong))?
+                .map_or(Retention::All, Retention::Rules),
         };
         let memory = match &raw.memory {
             None => MemoryRule::default(),
@@ -544,8 +556,9 @@ impl VaultFile {
              # What close waits for: \"normal\" (enough servers have the file; it is on their disks within a second)\n\
              # or \"strict\" (it is on their disks). 保存の完了をどこまで待つか。\n\
              durability = {durability}\n\
-             # Which versions are kept: \"all\". 残す版。\n\
-             retention = {retention}\n\
+             # Which versions are kept: \"all\", or as a [retention] table says, such as keep = \"90 days\" and versions = 50; and for folders\n\
+             # [[retention.folder]] with path, keep and versions. 残す版。\n\
+             {retention}\
              # Where a drive may be mounted: \"guarded\" (where no swap is on that is not encrypted), \"locked\" (where memory can be\n\
              # locked, too) or \"any\" (anywhere; what is wrong is written into the audit log). メモリの内容がディスクに出ない計算機だけで使うか。\n\
              memory = {memory}\n\
@@ -556,6 +569,7 @@ impl VaultFile {
              # \"every 7 days\" (by a mounted drive, or a timer with `warifu refresh --if-due`). 割符を新しい世代に作り替える間隔。\n\
              refresh = {refresh}\n\
              \n\
+             {rules}\
              # Any k of the n servers give a file back; fewer say nothing about it.\n\
              # n 台のうち k 台があれば復元でき、k 台未満では何もわかりません。\n\
              [threshold]\n\
@@ -571,7 +585,8 @@ impl VaultFile {
             vault = quoted(&self.vault.to_string()),
             scheme = quoted(self.scheme.name()),
             durability = quoted(self.durability.as_str()),
-            retention = quoted(self.retention.as_str()),
+            retention = retention::field(&self.retention),
+            rules = retention::table(&self.retention),
             memory = quoted(self.memory.as_str()),
             syslog = match &self.syslog {
                 Some(target) => format!("syslog = {}", quoted(&target.to_string())),

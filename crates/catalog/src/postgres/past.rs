@@ -3,21 +3,27 @@
 use async_trait::async_trait;
 use tokio_postgres::Row;
 use warifu_core::head::Timestamp;
-use warifu_core::ids::{ExtentId, FileId, VersionNo};
+use warifu_core::ids::{ExtentId, FileId, Generation, VersionNo};
 use warifu_core::keys::{CatalogKey, Field};
 use warifu_vault::node::{Attr, Name, NodeId, NodeKind};
 use warifu_vault::seam::catalog::{CatalogError, Write};
-use warifu_vault::seam::past::{End, Past, PastName, Reinstate};
+use warifu_vault::seam::past::{End, Forget, Forgotten, Past, PastName, Reinstate};
 
 use super::PostgresCatalog;
 use super::pool::{Call, Session, Value};
 use super::read::{open_name, open_target};
 use super::rows::{self, NODE, extent_id, id, key, node_columns, number, seal_author, time};
+use super::schema;
 use super::write::{document_bytes, only};
 use crate::codec::{kind_code, kind_of, sql};
-use crate::error::{Outcome, damaged};
+use crate::error::{Fail, Outcome, damaged};
 use crate::names::{entry_row, tag};
 use crate::saves::limit;
+use crate::sessions::millis;
+use crate::xattrs;
+
+/// SQLSTATE: there is no such function.
+const UNDEFINED_FUNCTION: &str = "42883";
 
 /// The columns of a name that ended, as [`past_name`] reads them.
 macro_rules! past_columns {
@@ -337,6 +343,61 @@ impl PostgresCatalog {
         rows::attr(only(&self.pool.change(text, &values).await?)?, 0)
     }
 
+    async fn do_forget_versions(&self, what: &Forget, write: &Write) -> Outcome<Forgotten> {
+        let line = self.line(&write.audit)?;
+        let tags: Vec<Vec<u8>> = what
+            .attributes
+            .iter()
+            .map(|name| xattrs::tag(&self.key, NodeId::ROOT, name).to_vec())
+            .collect();
+        let (mut documents, mut numbers) = (Vec::new(), Vec::new());
+        for (document, version) in &what.versions {
+            documents.push(document.as_bytes().as_slice());
+            // A number beyond all that a row may have is that of no version.
+            numbers.push(key(version.0));
+        }
+        let names: Vec<i64> = what.names.iter().map(|name| key(*name)).collect();
+        let values: [Value<'_>; 9] = [
+            &tags,
+            &documents,
+            &numbers,
+            &names,
+            &sql(what.known_since)?,
+            &what.waste.as_bytes().as_slice(),
+            &millis(what.lease),
+            &line.id.as_slice(),
+            &line.sealed,
+        ];
+        let text = "SELECT gone_document, gone_number, gone_extent, gone_generation
+                    FROM forget_versions($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+        let mut forgotten = Forgotten::default();
+        let answer = match self.pool.write(text, &values).await {
+            // A catalogue that an earlier warifu made of this schema: its functions are those of then.
+            Err(Fail {
+                error: CatalogError::Failed { detail },
+                ..
+            }) if detail.contains(UNDEFINED_FUNCTION) => {
+                schema::renew_functions(&self.pool).await?;
+                self.pool.write(text, &values).await?
+            }
+            other => other?,
+        };
+        for row in answer {
+            if let Some(document) = row.try_get::<_, Option<&[u8]>>(0)? {
+                let document = FileId::from_bytes(rows::bytes(document)?);
+                let version = VersionNo(number(&row, 1)?);
+                forgotten.versions.push((document, version));
+            } else {
+                let extent = ExtentId::from_bytes(id(&row, 2)?);
+                let generation = u32::try_from(number(&row, 3)?)
+                    .map_err(|_| damaged("a generation is out of range"))?;
+                forgotten.extents.push((extent, Generation(generation)));
+            }
+        }
+        forgotten.versions.sort_unstable();
+        Ok(forgotten)
+    }
+
     async fn read_positions(&self) -> Outcome<Vec<(String, u64)>> {
         let text = "SELECT what, at FROM position ORDER BY what COLLATE \"C\"";
         let found = self.pool.read(text, &[]).await?;
@@ -398,6 +459,10 @@ impl Past for PostgresCatalog {
         Ok(self
             .do_unlink_if((parent, name), what, keep, &write)
             .await?)
+    }
+
+    async fn forget_versions(&self, what: Forget, write: Write) -> Result<Forgotten, CatalogError> {
+        Ok(self.do_forget_versions(&what, &write).await?)
     }
 
     async fn position(&self, what: &str) -> Result<u64, CatalogError> {

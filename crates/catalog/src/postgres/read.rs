@@ -308,7 +308,7 @@ impl PostgresCatalog {
         {
             return Ok(Some((None, record.document, record.version)));
         }
-        // An interval that has not ended reaches to the document's newest version. A file with a name comes first, then
+        // An interval reaches to the last version before its end that is kept. A file with a name comes first, then
         // the newest version.
         let sql = "SELECT document, number, node FROM (
              SELECT u.document, u.number,
@@ -316,8 +316,8 @@ impl PostgresCatalog {
                     EXISTS (SELECT 1 FROM node n WHERE n.document = u.document AND n.nlink > 0) AS named
              FROM (SELECT document, number FROM version WHERE head = $1
                    UNION ALL
-                   SELECT l.document, COALESCE(l.until_version - 1,
-                          (SELECT max(v.number) FROM version v WHERE v.document = l.document))
+                   SELECT l.document, (SELECT max(v.number) FROM version v WHERE v.document = l.document
+                            AND (l.until_version IS NULL OR v.number < l.until_version))
                    FROM layout l WHERE l.extent = $1) u) w
              ORDER BY named DESC, (node IS NOT NULL) DESC, number DESC, node DESC, document DESC LIMIT 1";
         let found = self

@@ -28,8 +28,8 @@ const TABLES: [&str; SCHEMA as usize] = [
     ),
     include_str!("sql/sessions.sql"),
     include_str!("sql/past_tables.sql"),
-    include_str!("sql/guarded.sql"),
     include_str!("sql/generation.sql"),
+    include_str!("sql/guarded.sql"),
 ];
 
 /// The functions as they are in the newest schema. Each replaces the one of its name.
@@ -210,6 +210,16 @@ async fn need_nobody(session: &mut Session<'_>, key: &CatalogKey) -> Outcome<()>
         true => Ok(()),
         false => Err(CatalogError::Mounted { drives }.into()),
     }
+}
+
+/// Puts today's functions in the place of those that were there.
+pub(super) async fn renew_functions(pool: &Pool) -> Outcome<()> {
+    pool.transaction(ANSWER, || async {
+        let mut session = pool.begin().await?;
+        let outcome = session.run(&functions()).await;
+        session.end(outcome).await
+    })
+    .await
 }
 
 /// Removes a catalogue, whatever is in it.

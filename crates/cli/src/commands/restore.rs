@@ -158,6 +158,7 @@ fn json_left_out(left: &LeftOut) -> JsonLeftOut {
         why: match left.doubt {
             Doubt::Ahead => "ahead",
             Doubt::Empty => "empty",
+            Doubt::Destroyed => "destroyed",
         },
     }
 }
@@ -322,6 +323,7 @@ fn show(plan: &RestorePlan) -> Result<(), Failure> {
         text += &match left.doubt {
             Doubt::Ahead => format!("  {}\n", say!("restore-left-ahead", path = path)),
             Doubt::Empty => format!("  {}\n", say!("restore-left-empty", path = path)),
+            Doubt::Destroyed => format!("  {}\n", say!("restore-left-destroyed", path = path)),
         };
     }
     if plan.left_out.len() > SHOWN {

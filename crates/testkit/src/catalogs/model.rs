@@ -12,7 +12,7 @@ use warifu_vault::seam::catalog::{
     Write, XattrMode,
 };
 
-use warifu_vault::seam::past::{PastName, Reinstate};
+use warifu_vault::seam::past::{Forget, PastName, Reinstate};
 
 use super::contract::{Replay, picture};
 use crate::world::World;
@@ -231,7 +231,7 @@ async fn act(catalog: &dyn Catalog, dice: Dice<'_>) -> String {
     match if dice.step == 0 {
         0
     } else {
-        dice.roll("what", 29)
+        dice.roll("what", 31)
     } {
         0..=3 => format!(
             "create {:?}",
@@ -311,6 +311,7 @@ async fn act(catalog: &dyn Catalog, dice: Dice<'_>) -> String {
         16 => format!("forget {:?}", catalog.forget(node).await),
         17..=20 => save(catalog, dice, write).await,
         26 | 27 => reinstate(catalog, dice, write).await,
+        29 | 30 => forget(catalog, dice, write).await,
         28 => {
             let at = Timestamp {
                 secs: dice.at().secs - dice.roll("ago", 30) as i64,
@@ -386,6 +387,39 @@ fn order(name: &PastName) -> impl Ord + use<> {
 
 fn without_number(name: PastName) -> PastName {
     PastName { id: 0, ..name }
+}
+
+/// Forgets some versions, of files that are there and of others, and a name.
+async fn forget(catalog: &dyn Catalog, dice: Dice<'_>, write: Write) -> String {
+    let attributes = catalog.xattrs(NodeId::ROOT).await;
+    let attributes = attributes.expect("the root's attributes are read");
+    let mut attributes: Vec<Vec<u8>> = attributes.into_iter().map(|(name, _)| name).collect();
+    if dice.roll("stale", 8) == 0 {
+        attributes.push(b"warifu.hold.one".to_vec());
+    }
+    let mut ended = catalog.ended(0, 1000).await.expect("names are read");
+    ended.sort_by_key(order);
+    let name = ended.get(dice.roll("name", ended.len().max(1) as u64) as usize);
+    let current = catalog.current(dice.node("forgotten")).await.ok();
+    let documents = name
+        .map(|name| name.document)
+        .into_iter()
+        .chain(current.map(|(attr, _)| attr.document));
+    let mut versions: Vec<(FileId, VersionNo)> = Vec::new();
+    for document in documents {
+        let all = catalog.history(document).await.expect("versions are read");
+        versions.extend(all.iter().map(|version| (document, version.number)));
+    }
+    versions.retain(|(_, number)| dice.roll(&format!("version {number}"), 2) == 0);
+    let what = Forget {
+        versions,
+        names: name.map(|name| name.id).into_iter().collect(),
+        known_since: dice.roll("known", 3),
+        attributes,
+        waste: ExtentId::from_bytes(dice.id("waste")),
+        lease: Duration::from_secs(60),
+    };
+    format!("forget {:?}", catalog.forget_versions(what, write).await)
 }
 
 /// Makes some earlier version current again: of a file that is there, of one that is not any more, or one that never was.

@@ -5,7 +5,8 @@ use warifu_core::head::Timestamp;
 use warifu_core::ids::{ExtentId, FileId, VersionNo};
 use warifu_vault::node::{Attr, Name, NodeId};
 use warifu_vault::seam::catalog::{CatalogError, Durability, Write};
-use warifu_vault::seam::past::{Past, PastName, Reinstate};
+use warifu_vault::seam::clock::later;
+use warifu_vault::seam::past::{Forget, Forgotten, Past, PastName, Reinstate};
 
 use super::state::State;
 use super::{CrashingCatalog, MemoryCatalog};
@@ -60,6 +61,13 @@ impl Past for MemoryCatalog {
     ) -> Result<Attr, CatalogError> {
         self.write(write.durability, |state| {
             state.unlink_if((parent, name), what, keep, &write)
+        })
+    }
+
+    async fn forget_versions(&self, what: Forget, write: Write) -> Result<Forgotten, CatalogError> {
+        let until = later(self.now(), what.lease);
+        self.write(write.durability, |state| {
+            state.forget_versions(&what, until, &write)
         })
     }
 
@@ -126,6 +134,10 @@ impl Past for CrashingCatalog {
     ) -> Result<Attr, CatalogError> {
         let done = self.inner().unlink_if(parent, name, what, keep, write);
         self.write(done).await
+    }
+
+    async fn forget_versions(&self, what: Forget, write: Write) -> Result<Forgotten, CatalogError> {
+        self.write(self.inner().forget_versions(what, write)).await
     }
 
     async fn position(&self, what: &str) -> Result<u64, CatalogError> {

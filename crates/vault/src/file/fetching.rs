@@ -45,10 +45,18 @@ impl Inner {
             };
             whole = match self.refreshed(extent, whole.generation).await {
                 Ok(Some(record)) => whole_of(&record),
-                Ok(None) => return Err(self.too_few(file, whole.threshold.k(), unreadable).await),
+                Ok(None) => {
+                    return Err(self
+                        .too_few(file, extent, whole.threshold.k(), unreadable)
+                        .await);
+                }
                 // What is missing may be elsewhere, which the catalogue alone could tell; what says nothing or is damaged is here.
                 Err(error) if unreadable.may_be_elsewhere() => return Err(error),
-                Err(_) => return Err(self.too_few(file, whole.threshold.k(), unreadable).await),
+                Err(_) => {
+                    return Err(self
+                        .too_few(file, extent, whole.threshold.k(), unreadable)
+                        .await);
+                }
             };
             fetched = joining::fetch(&self.servers, self.vault, whole).await;
         }

@@ -206,7 +206,7 @@ impl Inner {
                 }
                 None => {
                     let needed = known.record.threshold.k();
-                    return Err(self.too_few(file, needed, unreadable).await);
+                    return Err(self.too_few(file, extent, needed, unreadable).await);
                 }
             }
         };
@@ -225,9 +225,15 @@ impl Inner {
     pub(super) async fn too_few(
         &self,
         file: &OpenFile,
+        extent: ExtentId,
         needed: u8,
         unreadable: joining::Unreadable,
     ) -> VaultError {
+        // Destroyed meanwhile, by somebody on another machine: no server will ever have it again.
+        let dealt = file.state.read().await.fresh.contains_key(&extent);
+        if !dealt && let Ok(None) = self.catalog.extent(extent).await {
+            return VaultError::Destroyed;
+        }
         let version = file.state.read().await.version;
         VaultError::TooFewShares {
             file: self.path_text(file.node).await,

@@ -22,7 +22,9 @@ use crate::seam::catalog::{
 use crate::seam::clock::Timestamp;
 use crate::seam::generations::{Generations, Regenerated};
 use crate::seam::journal::{Changes, JournalState, Restored, Resume, Row, RowKey, Segments, Waste};
-use crate::seam::past::{Past, PastName, Reinstate, version_at};
+use crate::seam::past::{
+    DESTROYED, Forget, Forgotten, Past, PastName, Reinstate, is_gone, version_at,
+};
 
 /// How many folders' listings are kept: what was does not change.
 const KEPT: usize = 16;
@@ -75,16 +77,20 @@ impl AsOf {
         self.inner.attr(NodeId::ROOT).await
     }
 
-    async fn version_of(&self, name: &PastName) -> Outcome<Option<Version>> {
+    /// The version that a name showed, and whether it is not kept any more.
+    async fn version_of(&self, name: &PastName) -> Outcome<(Option<Version>, bool)> {
         if name.kind != NodeKind::File || name.version == VersionNo(0) {
-            return Ok(None);
+            return Ok((None, false));
         }
         let versions = self.inner.history(name.document).await?;
-        Ok(version_at(&versions, name, self.at).cloned())
+        if is_gone(&versions, name, self.at) {
+            return Ok((None, true));
+        }
+        Ok((version_at(&versions, name, self.at).cloned(), false))
     }
 
     async fn attr_of(&self, name: &PastName) -> Outcome<Attr> {
-        let version = self.version_of(name).await?;
+        let (version, gone) = self.version_of(name).await?;
         let size = match &version {
             Some(version) => version.size,
             None => name.target.len() as u64,
@@ -106,7 +112,12 @@ impl AsOf {
             ctime: ctime.max(name.since),
             btime: name.since,
             document: name.document,
-            version: version.as_ref().map_or(VersionNo(0), |found| found.number),
+            // What is gone is listed, without a length, and cannot be opened.
+            version: match &version {
+                Some(found) => found.number,
+                None if gone => name.version,
+                None => VersionNo(0),
+            },
             head: version.and_then(|found| found.head),
         })
     }
@@ -229,6 +240,9 @@ impl Catalog for AsOf {
         // With its layout.
         let version = match attr.version {
             VersionNo(0) => None,
+            _ if attr.head.is_none() && self.version_of(&name).await?.1 => {
+                return Err(CatalogError::NotFound { what: DESTROYED });
+            }
             number => self.inner.version(attr.document, number).await?,
         };
         Ok((attr, version))
@@ -496,6 +510,10 @@ impl Past for AsOf {
         _: bool,
         _: Write,
     ) -> Outcome<Attr> {
+        refused()
+    }
+
+    async fn forget_versions(&self, _: Forget, _: Write) -> Outcome<Forgotten> {
         refused()
     }
 

@@ -6,10 +6,12 @@
 mod as_of;
 mod plan;
 mod restore;
+pub(crate) mod trash;
 
 pub use as_of::AsOf;
 pub use plan::{Doubt, LeftOut, RestorePlan, RestoreStep, RestoreWish, Restoring};
 pub use restore::{RestoreFailure, RestoreReport};
+pub use trash::Trashed;
 
 use warifu_core::ids::{FileId, VersionNo};
 
@@ -18,7 +20,7 @@ use crate::error::{Result, VaultError};
 use crate::node::{Name, NodeId};
 use crate::seam::catalog::Version;
 use crate::seam::clock::Timestamp;
-use crate::seam::past::{KNOWN_SINCE, PastName, version_at};
+use crate::seam::past::{KNOWN_SINCE, PastName, is_gone, version_at};
 use crate::vault::Vault;
 
 const NOTHING: VaultError = VaultError::NotFound {
@@ -109,6 +111,7 @@ impl Vault {
     /// Which version a name showed at a time; 0 for a file in which nothing had been saved by then.
     pub(crate) async fn version_then(&self, name: &PastName, at: Timestamp) -> Result<VersionThen> {
         let versions = self.inner.catalog.history(name.document).await?;
+        let gone = is_gone(&versions, name, at);
         let shown = version_at(&versions, name, at);
         let number = shown.map_or(VersionNo(0), |version| version.number);
         let hidden = versions
@@ -119,12 +122,14 @@ impl Vault {
         Ok(match shown {
             Some(version) => VersionThen {
                 hidden,
+                gone,
                 number: version.number,
                 size: version.size,
                 head: version.head,
             },
             None => VersionThen {
                 hidden,
+                gone,
                 number: VersionNo(0),
                 size: 0,
                 head: None,
@@ -137,6 +142,8 @@ impl Vault {
 pub(crate) struct VersionThen {
     /// When the last of the versions says that it was saved that came after this one under the same name.
     pub(crate) hidden: Option<Timestamp>,
+    /// Whether it may have been another one, which is not kept any more.
+    pub(crate) gone: bool,
     pub(crate) number: VersionNo,
     pub(crate) size: u64,
     pub(crate) head: Option<warifu_core::ids::ExtentId>,

@@ -31,6 +31,8 @@ pub enum Doubt {
     Ahead,
     /// By what is written down nothing was saved in the file yet, but it has versions: an empty file would take their place.
     Empty,
+    /// What it held then was destroyed since, by the rules of retention or by a person. It stays left out whatever one wishes.
+    Destroyed,
 }
 
 /// A name that a plan leaves as it is, because it is not certain what it stood for. Silent: paths are secret.
@@ -359,6 +361,10 @@ impl Vault {
                     .is_some_and(|attr| attr.head == version.head && attr.size == version.size);
                 if same {
                     draft.same += 1;
+                    return Ok(None);
+                }
+                if version.gone {
+                    draft.leave(path, Doubt::Destroyed, then.document);
                     return Ok(None);
                 }
                 if !draft.wish.doubtful {

@@ -138,13 +138,20 @@ impl Work<'_> {
             .filter_map(|(version, _)| version.head)
             .filter(|head| !book.extents.contains_key(head))
             .collect();
+        let destroyed: HashSet<ExtentId> = book
+            .destroyed()
+            .into_iter()
+            .map(|(extent, _)| extent)
+            .collect();
         let total = unknown.len() as u64;
         let up_to = report.journal.up_to;
         // Where the journal has gaps, or is not the only one, a version may have been told where it cannot be read.
         let whole = report.journal.gaps.is_empty() && report.journal.others.is_empty();
         let complete = survey.is_complete(self.servers.threshold);
         let mut heads = stream::iter(unknown)
-            .filter(|(extent, _)| std::future::ready(!told.contains(extent)))
+            .filter(|(extent, _)| {
+                std::future::ready(!told.contains(extent) && !destroyed.contains(extent))
+            })
             .map(|(extent, seen)| async move { (extent, seen, self.head(extent, seen).await) })
             .buffer_unordered(AT_ONCE);
         let mut strays: BTreeMap<FileId, Vec<Stray>> = BTreeMap::new();

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use warifu_core::ids::{ExtentId, FileId, ServerId, ShareIndex, VersionNo};
+use warifu_core::ids::{ExtentId, FileId, Generation, ServerId, ShareIndex, VersionNo};
 
 use crate::journal::records::Record;
 use crate::node::{Attr, Name, NodeId, NodeKind};
+use crate::retain::{destroyed_extents, known_since};
 use crate::seam::catalog::{ExtentRecord, Version};
 use crate::seam::clock::Timestamp;
 use crate::seam::journal::{Restored, Row, RowKey};
@@ -164,6 +165,30 @@ impl Book {
             .range((document, VersionNo(0))..=(document, VersionNo(u64::MAX)))
             .next_back()
             .map(|(_, (version, _))| version)
+    }
+
+    /// The extents that were destroyed, and were not confirmed to be gone from all servers when the journal was written last.
+    pub(super) fn destroyed(&self) -> Vec<(ExtentId, Generation)> {
+        let of_root = self
+            .xattrs
+            .iter()
+            .filter(|((node, _), _)| *node == NodeId::ROOT);
+        of_root
+            .flat_map(|(_, (name, value))| destroyed_extents(name, value))
+            .filter(|(extent, _)| !self.extents.contains_key(extent))
+            .collect()
+    }
+
+    /// From when on the journal knows what names there were; 0 for always.
+    pub(super) fn known_since(&self) -> u64 {
+        let of_root = self
+            .xattrs
+            .iter()
+            .filter(|((node, _), _)| *node == NodeId::ROOT);
+        of_root
+            .filter_map(|(_, (name, value))| known_since(name, value))
+            .max()
+            .unwrap_or(0)
     }
 
     /// Adds a document's next version, with the rows of its layout that differ from the one before.

@@ -24,6 +24,7 @@ mod survey;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -33,7 +34,7 @@ use warifu_core::random::NoRandomness;
 
 use crate::context::{Act, Context};
 use crate::node::{NodeId, NodeKind};
-use crate::seam::catalog::{Catalog, Durability, ExtentRecord, IndexSet};
+use crate::seam::catalog::{Catalog, Durability, ExtentRecord, IndexSet, Intent, SaveId};
 use crate::seam::clock::{Clock, Timestamp};
 use crate::seam::generations::Generations;
 use crate::seam::journal::{Restored, Resume, Row};
@@ -163,6 +164,9 @@ pub async fn rebuild(
         })
         .collect();
     let unknown = book.is_past_unknown();
+    // What was destroyed and is not gone from everywhere is asked for again, and what is not known of the past stays unknown.
+    let destroyed = book.destroyed();
+    let known = book.known_since();
     let generations = generations_of(&survey, &book, generation, clock.now());
     let filled = work.fill(survey, book, (tip, generations), &mut report, catalog);
     filled.await?;
@@ -171,6 +175,16 @@ pub async fn rebuild(
         catalog
             .advance(KNOWN_SINCE, 0, since.saturating_add(1))
             .await?;
+    }
+    if !unknown && known > 0 {
+        catalog.advance(KNOWN_SINCE, 0, known).await?;
+    }
+    if !destroyed.is_empty() {
+        let intent = Intent {
+            save: SaveId::fresh()?,
+            extents: destroyed,
+        };
+        catalog.begin_save(&intent, Duration::ZERO).await?;
     }
     let detail = format!(
         "{} files from {} of {} servers",

@@ -13,7 +13,8 @@ use super::pay::{Manner, pay};
 use super::share::Run;
 use crate::error::{Result, ServerFault};
 use crate::refresh::RefreshOptions;
-use crate::vault::Inner;
+use crate::retain::Which;
+use crate::vault::{Inner, Vault};
 
 /// What is done in the background, and how often.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +110,9 @@ pub(crate) async fn upkeep(vault: Weak<Inner>) {
             sweep_due = Instant::now() + sweep_every;
             if let Err(error) = inner.sweep_in_background().await {
                 tracing::warn!(error = %error.facts(), "orphans could not be swept yet; trying again");
+            }
+            if let Err(error) = inner.prune_in_background().await {
+                tracing::warn!(error = %error.facts(), "what the rules let go could not be destroyed yet; trying again");
             }
         }
     }
@@ -210,6 +214,30 @@ impl Inner {
             .await?;
         tracing::info!(extents = report.extents, "shares have a new generation");
         Ok(report.status.is_complete())
+    }
+
+    /// Destroys what the rules let go. What a server did not confirm is swept like what unfinished saves left.
+    async fn prune_in_background(self: &Arc<Self>) -> Result<()> {
+        if self.is_closing() || self.writable().is_err() {
+            return Ok(());
+        }
+        self.forget_gone().await?;
+        let rules = &self.options.retention;
+        if rules.keep_all() {
+            return Ok(());
+        }
+        let vault = Vault {
+            inner: Arc::clone(self),
+        };
+        let ctx = Self::own_context();
+        let plan = vault.plan_prune(&ctx, &Which::Rules(rules), false).await?;
+        if plan.is_empty() {
+            return Ok(());
+        }
+        let destroyed = vault.prune(&ctx, &plan, &|_, _| ()).await?;
+        let (versions, complete) = (destroyed.versions.len(), destroyed.is_complete());
+        tracing::info!(versions, complete, "the rules of retention were applied");
+        Ok(())
     }
 
     async fn sweep_in_background(self: &Arc<Self>) -> Result<()> {

@@ -4,18 +4,23 @@
 //! that is there began, and for each that ended one row, written in the transaction that ended it. Contents need nothing
 //! more: a version says when it was saved.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use async_trait::async_trait;
-use warifu_core::ids::{ExtentId, FileId, VersionNo};
+use warifu_core::ids::{ExtentId, FileId, Generation, VersionNo};
 
-use super::catalog::{CatalogError, NewNode, Version, Write};
+use super::catalog::{CatalogError, NewNode, SaveId, Version, Write};
 use super::clock::Timestamp;
 use crate::node::{Attr, Name, NodeId, NodeKind};
 
 /// The [position](Past::position) that says from when on a catalogue knows what was, in seconds since 1970: names that ended before left no row. 0 where it
 /// knows all that ever was.
 pub const KNOWN_SINCE: &str = "past";
+
+/// What is [not found](CatalogError::NotFound) where a name showed a version that was let go since.
+pub const DESTROYED: &str = "version that was destroyed";
 
 /// How a name ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -114,6 +119,82 @@ pub enum Reinstate {
     New(NodeId, Name, NewNode),
 }
 
+/// What is forgotten for good.
+#[derive(Clone, Debug)]
+pub struct Forget {
+    /// Versions of any documents. One that a file shows (named, or only open), or that is not known to be on disk, stays; and of a
+    /// document that a file has, the newest that is.
+    pub versions: Vec<(FileId, VersionNo)>,
+    /// Names that ended, by their numbers.
+    pub names: Vec<u64>,
+    /// From when on, in seconds since 1970, the catalogue will still know what names there were: [`KNOWN_SINCE`] becomes this, if it is not
+    /// later already. 0 where nothing is forgotten of names.
+    pub known_since: u64,
+    /// The names of all attributes of the root, as they were when it was decided: holds are such, and are compared in the very
+    /// transaction that forgets.
+    pub attributes: Vec<Vec<u8>>,
+    /// What the intent is called that names the extents of no use.
+    pub waste: SaveId,
+    /// That intent's lease, from the forgetting on.
+    pub lease: Duration,
+}
+
+/// What was forgotten.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Forgotten {
+    /// The versions, by document and number.
+    pub versions: Vec<(FileId, VersionNo)>,
+    /// Extents that no version has any more, by their ids: what the intent names. None, and no intent, where all are still needed.
+    pub extents: Vec<(ExtentId, Generation)>,
+}
+
+/// In which versions of a document an extent lies in one place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Interval {
+    /// The place, counted from 0.
+    pub place: u64,
+    /// The first version that has it.
+    pub from: VersionNo,
+    /// The first version after it that has it no more; `None` where the newest has it.
+    pub until: Option<VersionNo>,
+    /// Which extent.
+    pub extent: ExtentId,
+}
+
+/// The layouts of a document's versions, ascending, as intervals by place and version.
+#[must_use]
+pub fn intervals(versions: &[(VersionNo, Vec<Option<ExtentId>>)]) -> Vec<Interval> {
+    let mut all: BTreeMap<(u64, VersionNo), Interval> = BTreeMap::new();
+    let mut open: BTreeMap<u64, (VersionNo, ExtentId)> = BTreeMap::new();
+    for (number, layout) in versions {
+        let now = |place: u64| {
+            let place = usize::try_from(place).ok()?;
+            layout.get(place).copied().flatten()
+        };
+        open.retain(|place, (from, extent)| {
+            let stays = now(*place) == Some(*extent);
+            if !stays && let Some(interval) = all.get_mut(&(*place, *from)) {
+                interval.until = Some(*number);
+            }
+            stays
+        });
+        for (place, extent) in (0..).zip(layout) {
+            let Some(extent) = *extent else { continue };
+            open.entry(place).or_insert_with(|| {
+                let interval = Interval {
+                    place,
+                    from: *number,
+                    until: None,
+                    extent,
+                };
+                all.insert((place, *number), interval);
+                (*number, extent)
+            });
+        }
+    }
+    all.into_values().collect()
+}
+
 /// What was.
 ///
 /// # Contract
@@ -173,6 +254,14 @@ pub trait Past: Send + Sync {
         write: Write,
     ) -> Result<Attr, CatalogError>;
 
+    /// Forgets versions and names that ended, for good, and writes down under an intent which extents no version has any more: their
+    /// objects are the caller's to remove. What cannot go stays, and is not among the answer.
+    ///
+    /// Another version of the same document, or another document's, keeps the extents that it shares with what goes. A version that is
+    /// being made current again at this moment stays, or is not found by whoever makes it so.
+    /// [`CatalogError::Conflict`] when the root has not exactly the attributes that the caller saw.
+    async fn forget_versions(&self, what: Forget, write: Write) -> Result<Forgotten, CatalogError>;
+
     /// How far something has come that follows the log from outside: 0 where it has not begun.
     async fn position(&self, what: &str) -> Result<u64, CatalogError>;
 
@@ -194,4 +283,17 @@ pub fn version_at<'a>(
         .iter()
         .filter(|version| version.number <= name.version && version.saved_at <= at)
         .max_by_key(|version| version.number)
+}
+
+/// Whether what a name showed at a time was, or may have been, a version that is not kept any more: of the numbers after the one that
+/// [`version_at`] finds, the next is missing. What is not kept does not say when it was saved.
+#[must_use]
+pub fn is_gone(versions: &[Version], name: &PastName, at: Timestamp) -> bool {
+    let shown = version_at(versions, name, at).map_or(0, |version| version.number.0);
+    if shown >= name.version.0 {
+        return false;
+    }
+    let later = versions.iter().map(|version| version.number.0);
+    let next = later.filter(|number| *number > shown).min();
+    next.is_none_or(|next| next > shown.saturating_add(1))
 }

@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use warifu_core::format::Scheme;
 use warifu_core::ids::{ExtentId, Generation, ServerId, Threshold, VaultId};
 use warifu_core::keys::VaultKey;
+use warifu_core::signing::CertificateKey;
 
 use crate::context::{Act, Context};
 use crate::dealing::Patience;
@@ -20,6 +21,7 @@ use crate::file::waiting::Silence;
 use crate::journal::Occasion;
 use crate::node::NodeId;
 use crate::repair::{Upkeep, upkeep};
+use crate::retain::Rules;
 use crate::seam::catalog::{AuditRow, Catalog, Durability, Write};
 use crate::seam::clock::Clock;
 use crate::servers::{self, ServerSeat, Servers};
@@ -71,6 +73,8 @@ pub struct Options {
     pub checkpoint_after: u64,
     /// What is done in the background.
     pub upkeep: Upkeep,
+    /// What may go, and goes in the background with the sweep of orphans.
+    pub retention: Rules,
     pub(crate) patience: Patience,
 }
 
@@ -89,6 +93,7 @@ impl Default for Options {
             journal: true,
             checkpoint_after: 4 << 20,
             upkeep: Upkeep::default(),
+            retention: Rules::default(),
             patience: Patience::default(),
         }
     }
@@ -276,6 +281,13 @@ impl Vault {
                 Durability::Soon,
             )
             .await?)
+    }
+
+    /// The key pair with which this vault signs certificates; `None` where the library that signs refuses.
+    #[must_use]
+    pub fn certificate_key(&self) -> Option<CertificateKey> {
+        let key = self.inner.servers.vault_key();
+        key.certificate_key(self.inner.vault)
     }
 
     /// Up to `limit` lines of the audit log after a number, ascending.

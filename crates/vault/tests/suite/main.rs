@@ -43,6 +43,8 @@ mod refresh_past;
 mod refresh_safety;
 mod repair;
 mod repair_cut_off;
+mod retain;
+mod retain_edges;
 mod secrecy;
 mod sessions;
 mod silence;

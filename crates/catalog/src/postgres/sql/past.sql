@@ -152,3 +152,91 @@ CREATE OR REPLACE FUNCTION advance(p_what TEXT, p_from BIGINT, p_to BIGINT) RETU
   UPDATE position SET at = p_to WHERE what = p_what AND at = p_from;
   RETURN FOUND;
 END $$;
+
+-- Makes a document's layout what the versions that it still has need: each interval from the first of them that it covers, and two that
+-- meet with one extent are one. Returns the extents of the rows that are gone. Arrays are thought to be short when it is planned, as in
+-- `supersede`.
+CREATE OR REPLACE FUNCTION relayout(p_document BYTEA) RETURNS BYTEA[] LANGUAGE plpgsql SET enable_nestloop = off AS $$
+DECLARE v_places BIGINT[]; v_from BIGINT[]; v_until BIGINT[]; v_extents BYTEA[]; v_gone BYTEA[];
+BEGIN
+  WITH span AS (
+    SELECT l.no, l.extent, l.until_version AS ended,
+      (SELECT min(v.number) FROM version v WHERE v.document = p_document AND v.number >= l.from_version) AS f,
+      (SELECT min(v.number) FROM version v WHERE v.document = p_document AND v.number >= l.until_version) AS u
+    FROM layout l WHERE l.document = p_document),
+  needed AS (SELECT no, extent, f, u FROM span WHERE f < ended OR (f IS NOT NULL AND ended IS NULL)),
+  edge AS (
+    SELECT no, extent, f, u, CASE WHEN lag(extent) OVER w = extent AND lag(u) OVER w = f THEN 0 ELSE 1 END AS fresh
+    FROM needed WINDOW w AS (PARTITION BY no ORDER BY f)),
+  run AS (SELECT no, extent, f, u, sum(fresh) OVER (PARTITION BY no ORDER BY f) AS run FROM edge),
+  whole AS (SELECT no, min(f) AS f, (array_agg(u ORDER BY f DESC))[1] AS u, (array_agg(extent))[1] AS extent FROM run GROUP BY no, run)
+  SELECT array_agg(no), array_agg(f), array_agg(u), array_agg(extent) INTO v_places, v_from, v_until, v_extents FROM whole;
+  WITH gone AS (
+    DELETE FROM layout l WHERE l.document = p_document AND NOT EXISTS (
+      SELECT 1 FROM unnest(v_places, v_from, v_until, v_extents) AS x (no, f, u, extent)
+      WHERE x.no = l.no AND x.f = l.from_version AND x.u IS NOT DISTINCT FROM l.until_version AND x.extent = l.extent)
+    RETURNING l.extent)
+  SELECT array_agg(extent) INTO v_gone FROM gone;
+  INSERT INTO layout (document, no, from_version, until_version, extent)
+  SELECT p_document, x.no, x.f, x.u, x.extent FROM unnest(v_places, v_from, v_until, v_extents) AS x (no, f, u, extent)
+  WHERE NOT EXISTS (SELECT 1 FROM layout l WHERE l.document = p_document AND l.no = x.no AND l.from_version = x.f);
+  RETURN COALESCE(v_gone, '{}');
+END $$;
+
+-- Forgets versions and names that ended for good. The root's row first, as for whoever changes its attributes (holds are such), then the
+-- files that have the documents, then the versions: whoever brings one of these back at this moment holds it, and has done so when its
+-- row is had, so what is judged after that is what is there. `p_versions` beside `p_documents`; a row of the answer is a version that
+-- is gone, or an extent that nobody needs any more: the intent names it.
+CREATE OR REPLACE FUNCTION forget_versions(p_attributes BYTEA[], p_documents BYTEA[], p_versions BIGINT[], p_names BIGINT[], p_known BIGINT,
+  p_waste BYTEA, p_lease BIGINT, p_line BYTEA, p_audit BYTEA)
+RETURNS TABLE (gone_document BYTEA, gone_number BIGINT, gone_extent BYTEA, gone_generation BIGINT) LANGUAGE plpgsql AS $$
+DECLARE v_documents BYTEA[]; v_numbers BIGINT[]; v_loose BYTEA[]; v_more BYTEA[]; v_document BYTEA;
+  v_extents BYTEA[]; v_generations BIGINT[]; v_root node;
+BEGIN
+  v_root := lock_node(1);
+  IF EXISTS ((SELECT tag FROM xattr WHERE node = 1 EXCEPT SELECT * FROM unnest(p_attributes))
+      UNION ALL (SELECT * FROM unnest(p_attributes) EXCEPT SELECT tag FROM xattr WHERE node = 1)) THEN
+    RAISE EXCEPTION '0' USING ERRCODE = 'WF008';
+  END IF;
+  PERFORM 1 FROM node n WHERE n.document = ANY (p_documents) ORDER BY n.id FOR UPDATE;
+  PERFORM 1 FROM version v WHERE v.document = ANY (p_documents) ORDER BY v.document, v.number FOR UPDATE;
+  -- As long as the newest is not known to be on disk, the one before it may be needed again.
+  SELECT array_agg(v.document ORDER BY v.document, v.number), array_agg(v.number ORDER BY v.document, v.number)
+  INTO v_documents, v_numbers
+  FROM version v JOIN (SELECT DISTINCT * FROM unnest(p_documents, p_versions)) AS u (document, number)
+    ON v.document = u.document AND v.number = u.number
+  WHERE v.settled <> 0 AND (NOT EXISTS (SELECT 1 FROM node n WHERE n.document = v.document)
+    OR (NOT EXISTS (SELECT 1 FROM node n WHERE n.document = v.document AND n.version = v.number)
+      AND v.number < (SELECT max(w.number) FROM version w WHERE w.document = v.document AND w.settled <> 0)));
+  IF v_documents IS NOT NULL THEN
+    WITH gone AS (
+      DELETE FROM version v USING unnest(v_documents, v_numbers) AS u (document, number)
+      WHERE v.document = u.document AND v.number = u.number RETURNING v.head)
+    SELECT array_agg(head) FILTER (WHERE head IS NOT NULL) INTO v_loose FROM gone;
+    FOR v_document IN SELECT DISTINCT u.document FROM unnest(v_documents) AS u (document) ORDER BY 1 LOOP
+      v_more := relayout(v_document);
+      v_loose := v_loose || v_more;
+    END LOOP;
+    -- Whoever makes a copy of these just now holds them, and its rows are there when they are had.
+    PERFORM 1 FROM extent e WHERE e.id = ANY (v_loose) ORDER BY e.id FOR UPDATE;
+    WITH gone AS (
+      DELETE FROM extent e WHERE e.id = ANY (v_loose) AND NOT EXISTS (SELECT 1 FROM layout l WHERE l.extent = e.id)
+        AND NOT EXISTS (SELECT 1 FROM version w WHERE w.head = e.id) RETURNING e.id, e.generation)
+    SELECT array_agg(id ORDER BY id), array_agg(generation ORDER BY id) INTO v_extents, v_generations FROM gone;
+  END IF;
+  DELETE FROM past WHERE id = ANY (p_names);
+  IF p_known > 0 THEN
+    INSERT INTO position (what, at) VALUES ('past', p_known)
+    ON CONFLICT (what) DO UPDATE SET at = GREATEST(position.at, excluded.at);
+  END IF;
+  IF v_extents IS NOT NULL THEN
+    -- The generation in four bytes, the lowest first, as the program writes such lists.
+    PERFORM begin_save(p_waste, p_lease, (
+      SELECT string_agg(u.id || set_byte(set_byte(set_byte(set_byte('\x00000000'::bytea, 0, (u.g & 255)::int), 1, ((u.g >> 8) & 255)::int),
+        2, ((u.g >> 16) & 255)::int), 3, ((u.g >> 24) & 255)::int), ''::bytea ORDER BY u.id)
+      FROM unnest(v_extents, v_generations) AS u (id, g)));
+  END IF;
+  PERFORM line(p_line, p_audit);
+  RETURN QUERY SELECT u.document, u.number, NULL::bytea, NULL::bigint FROM unnest(v_documents, v_numbers) AS u (document, number);
+  RETURN QUERY SELECT NULL::bytea, NULL::bigint, u.id, u.g FROM unnest(v_extents, v_generations) AS u (id, g);
+END $$;

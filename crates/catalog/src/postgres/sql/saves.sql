@@ -153,6 +153,8 @@ DECLARE r node;
 BEGIN
   PERFORM take_intent(p_save);
   PERFORM need_file(p_kind);
+  -- A copy is made of a version that may be let go at this moment: what it shares with it is held, or found to be gone.
+  PERFORM 1 FROM extent e WHERE e.id = ANY (p_layout) ORDER BY e.id FOR KEY SHARE;
   r := make_node(p_parent, p_tag, p_name, p_kind, p_mode, p_uid, p_gid, p_rdev, 0, p_document, p_at, p_at_ns);
   r := install(r, p_size, p_mtime, p_mtime_ns, p_saved, p_saved_ns, p_author, p_head, p_extents, p_settled, p_places, p_layout,
     p_ids, p_kinds, p_numbers, p_lens, p_ks, p_ns, p_schemes, p_generations, p_documents, p_versions, p_owed);

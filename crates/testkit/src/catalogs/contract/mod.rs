@@ -1,5 +1,6 @@
 //! The contract of [`Catalog`](warifu_vault::seam::catalog::Catalog), as checks that every implementation passes.
 
+mod forget;
 mod generations;
 mod journal;
 mod lab;
@@ -33,6 +34,7 @@ pub async fn catalog(make: impl Fn() -> Subject) {
     listing::run(&fresh).await;
     journal::run(&fresh).await;
     past::run(&fresh).await;
+    forget::run(&fresh).await;
     reinstate::run(&fresh).await;
     generations::run(&fresh).await;
 }

@@ -1,15 +1,15 @@
 //! What names stood for, and how an earlier version comes back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use warifu_core::head::Timestamp;
 use warifu_core::ids::{ExtentId, FileId, VersionNo};
 use warifu_vault::node::{Attr, Name, NodeId, NodeKind};
-use warifu_vault::seam::catalog::{CatalogError, Cursor, Version, Write};
+use warifu_vault::seam::catalog::{CatalogError, Cursor, Intent, Version, Write};
 use warifu_vault::seam::journal::Row;
-use warifu_vault::seam::past::{End, PastName, Reinstate};
+use warifu_vault::seam::past::{End, Forget, Forgotten, KNOWN_SINCE, PastName, Reinstate};
 
-use super::{Outcome, State, missing, place};
+use super::{Outcome, State, missing, place, uses};
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Past {
@@ -256,6 +256,69 @@ impl State {
             return Err(CatalogError::Conflict { current });
         }
         self.unlink(parent, name, keep, write)
+    }
+
+    pub(in crate::catalogs) fn forget_versions(
+        &mut self,
+        what: &Forget,
+        until: Timestamp,
+        write: &Write,
+    ) -> Outcome<Forgotten> {
+        let attributes: BTreeSet<_> = self.node(NodeId::ROOT)?.xattrs.keys().collect();
+        if attributes != what.attributes.iter().collect() {
+            return Err(CatalogError::Conflict {
+                current: VersionNo(0),
+            });
+        }
+        let mut forgotten = Forgotten::default();
+        let mut loose = BTreeSet::new();
+        let wanted: BTreeSet<_> = what.versions.iter().copied().collect();
+        for key in wanted {
+            let has_it = |node: &&super::Node| node.attr.document == key.0;
+            let mut nodes = self.nodes.values().filter(has_it).peekable();
+            let named = nodes.peek().is_some();
+            let newest = self
+                .versions_of(key.0)
+                .rev()
+                .find(|version| version.settled);
+            let needed = named && newest.is_none_or(|newest| key.1 >= newest.number);
+            let settled = self
+                .version(key.0, key.1)
+                .is_some_and(|version| version.settled);
+            if !settled || needed || nodes.any(|node| node.attr.version == key.1) {
+                continue;
+            }
+            if let Some((_, version)) = self.versions.remove(&key) {
+                loose.extend(version.head);
+                loose.extend(version.layout.iter().flatten());
+                forgotten.versions.push(key);
+            }
+        }
+        for name in &what.names {
+            self.past.ended.remove(name);
+        }
+        if what.known_since > self.position(KNOWN_SINCE) {
+            self.restore_position(KNOWN_SINCE.to_owned(), what.known_since);
+        }
+        for extent in loose {
+            let mut versions = self.versions.values();
+            if versions.any(|(_, version)| uses(version, extent)) {
+                continue;
+            }
+            let gone = self.extents.remove(&extent);
+            forgotten
+                .extents
+                .extend(gone.map(|record| (extent, record.generation)));
+        }
+        if !forgotten.extents.is_empty() {
+            let intent = Intent {
+                save: what.waste,
+                extents: forgotten.extents.clone(),
+            };
+            self.begin(&intent, until)?;
+        }
+        self.record(&write.audit);
+        Ok(forgotten)
     }
 
     pub(in crate::catalogs) fn position(&self, what: &str) -> u64 {

@@ -109,6 +109,8 @@ pub(crate) enum Op {
     Refresh,
     /// More than the grace time passes, and orphans are swept.
     Sweep,
+    /// Every version that is not current is destroyed, and removed files are.
+    Prune,
     /// A clean end, after which the catalogue is lost, and made anew from servers drawn by this number.
     Rebuild {
         seed: u64,
@@ -243,6 +245,7 @@ pub(crate) fn with_upkeep(seed: u64, life: Vec<Op>) -> Vec<Op> {
                 ops.push(Op::Repair { check: true });
             }
             6..=7 => ops.push(Op::Sweep),
+            11..=13 => ops.push(Op::Prune),
             8..=9 => ops.push(Op::Rebuild {
                 seed: dice.roll(1000),
             }),
@@ -252,7 +255,7 @@ pub(crate) fn with_upkeep(seed: u64, life: Vec<Op>) -> Vec<Op> {
                     seed: dice.roll(1000),
                 },
             ]),
-            11..=13 => ops.push(Op::Refresh),
+            14..=16 => ops.push(Op::Refresh),
             _ => {}
         }
         ops.push(op);

@@ -5,6 +5,7 @@ use std::time::Duration;
 use warifu_vault::node::NodeId;
 use warifu_vault::refresh::RefreshOptions;
 use warifu_vault::repair::{GRACE, RepairOptions};
+use warifu_vault::retain::{Rule, Rules, Which};
 use warifu_vault::seam::catalog::RenameMode;
 use warifu_vault::verify::Check;
 use warifu_vault::{Access, FileHandle, Vault, VaultError};
@@ -268,6 +269,19 @@ pub(crate) async fn step(
             lab.pass(GRACE + Duration::from_secs(3600));
             let swept = vault.orphans(&ctx(), GRACE, true).await;
             swept.map_err(fail)?;
+        }
+        Op::Prune => {
+            let rule = Rule {
+                keep: Some(Duration::from_secs(3600)),
+                versions: Some(1),
+            };
+            let rules = Rules {
+                general: rule,
+                folders: Vec::new(),
+            };
+            let plan = vault.plan_prune(&ctx(), &Which::Rules(&rules), true).await;
+            let plan = plan.map_err(fail)?;
+            vault.prune(&ctx(), &plan, &|_, _| ()).await.map_err(fail)?;
         }
         Op::Restart | Op::Rebuild { .. } => {
             let lost = vault.shutdown(&ctx()).await;
