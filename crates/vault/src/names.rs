@@ -490,6 +490,7 @@ impl Inner {
         if attr.nlink > 0 || attr.kind == NodeKind::Dir {
             return Ok(());
         }
+        self.gone_here.note(attr.node);
         match self.open_file(attr.node) {
             // Perhaps opened in between, and forgotten by the catalogue.
             Some(file) => file.state.write().await.unlinked = true,

@@ -7,7 +7,7 @@
 //! - `save`: `flush` and `fsync`: changed extents dealt, put, and committed by the catalogue's one switch.
 //! - `switch`: the one step of the catalogue by which a save becomes current, and what is done where its answer was lost.
 //! - `snapshot`: the moment of a save: all that a version consists of.
-//! - `conflict`: a save that met a newer version.
+//! - `conflict`: a save that met a newer version; `gone`: what was removed here, which no save brings back.
 //! - `waiting`: saving while the catalogue does not answer.
 
 pub mod handle;
@@ -15,6 +15,7 @@ pub mod handle;
 pub(crate) mod conflict;
 pub(crate) mod contents;
 mod fetching;
+pub(crate) mod gone;
 pub(crate) mod parts;
 pub(crate) mod plain;
 pub(crate) mod save;

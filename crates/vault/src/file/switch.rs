@@ -114,7 +114,10 @@ impl Inner {
         );
         let write = Write { audit, durability };
         // Removed elsewhere, and kept there as long as it is open.
-        let nameless = file.nameless.load(Ordering::Acquire) && !file.state.read().await.unlinked;
+        let mut nameless = file.nameless.load(Ordering::Acquire);
+        if nameless {
+            nameless = !self.is_gone_here(file, target).await;
+        }
         // Under locks that ended meanwhile the file is no longer this machine's to change: whoever has them now is first.
         if nameless || (target == file.node && !self.locks_hold(file.node).await?) {
             return self
@@ -126,14 +129,14 @@ impl Inner {
             .catalog
             .commit_save(target, base, commit.clone(), write)
             .await;
-        if let Err(CatalogError::NotFound { .. }) = switched {
-            // Whoever removes it here has perhaps not come to say so to the open file.
-            drop(self.unnaming.write().await);
-        }
         match switched {
             Ok(attr) => Ok(Some(attr)),
-            // Removed here while it was being saved: nobody will read it.
-            Err(CatalogError::NotFound { .. }) if file.state.read().await.unlinked => Ok(None),
+            // Removed here while it was being saved: nobody will read it. Its document may go on in a file that came in its place.
+            Err(CatalogError::Conflict { .. } | CatalogError::NotFound { .. })
+                if self.is_gone_here(file, target).await =>
+            {
+                Ok(None)
+            }
             Err(CatalogError::Conflict { .. } | CatalogError::NotFound { .. }) => self
                 .keep_copy(ctx, file, commit, durability, now)
                 .await
@@ -144,6 +147,13 @@ impl Inner {
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Whether a file that has no name was removed by this process.
+    async fn is_gone_here(&self, file: &OpenFile, target: NodeId) -> bool {
+        // Whoever removes it has perhaps not come to say so.
+        drop(self.unnaming.write().await);
+        self.gone_here.has(target) || file.state.read().await.unlinked
     }
 
     /// What a switch in doubt has made, if it has.

@@ -15,6 +15,7 @@ use warifu_core::signing::CertificateKey;
 use crate::context::{Act, Context};
 use crate::dealing::Patience;
 use crate::error::{Result, VaultError};
+use crate::file::gone::GoneHere;
 use crate::file::plain::Ledger;
 use crate::file::state::OpenFile;
 use crate::file::waiting::Silence;
@@ -155,6 +156,7 @@ pub(crate) struct Inner {
     pub(crate) silence: Mutex<Silence>,
     /// Shared by those who take names away, until the open file knows that it has none left.
     pub(crate) unnaming: tokio::sync::RwLock<()>,
+    pub(crate) gone_here: GoneHere,
     /// Held by whoever saves what was closed while the catalogue was silent.
     leftover: Arc<tokio::sync::Mutex<()>>,
     /// Old versions that are open: not in `open`, since nobody shares them.
@@ -217,6 +219,7 @@ impl Vault {
             left: AtomicBool::new(false),
             silence: Mutex::default(),
             unnaming: tokio::sync::RwLock::default(),
+            gone_here: GoneHere::default(),
             leftover: Arc::default(),
             frozen: Mutex::default(),
         });
