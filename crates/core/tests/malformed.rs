@@ -26,6 +26,7 @@ fn whole() -> impl Strategy<Value = Vec<u8>> {
     .to_vec();
     let bare = [2, 1, 10, 20, 2, 30, 40, 3, 50, 60].to_vec();
     prop::sample::select(vec![
+        vector("ways-1"),
         vector("data-aes-1"),
         vector("data-chacha-2"),
         vector("loose-1"),
@@ -82,6 +83,7 @@ proptest! {
 fn p10_whole_bytes_are_borne() {
     for name in [
         "vault-1",
+        "ways-1",
         "data-aes-1",
         "data-chacha-1",
         "head-1",

@@ -50,3 +50,5 @@ mod sessions;
 mod silence;
 mod unlocking;
 mod upkeep;
+mod ways;
+mod ways_refresh;
