@@ -13,17 +13,13 @@ use super::PostgresCatalog;
 use super::pool::{Call, Session, Value};
 use super::read::{open_name, open_target};
 use super::rows::{self, NODE, extent_id, id, key, node_columns, number, seal_author, time};
-use super::schema;
 use super::write::{document_bytes, only};
 use crate::codec::{kind_code, kind_of, sql};
-use crate::error::{Fail, Outcome, damaged};
+use crate::error::{Outcome, damaged};
 use crate::names::{entry_row, tag};
 use crate::saves::limit;
 use crate::sessions::millis;
 use crate::xattrs;
-
-/// SQLSTATE: there is no such function.
-const UNDEFINED_FUNCTION: &str = "42883";
 
 /// The columns of a name that ended, as [`past_name`] reads them.
 macro_rules! past_columns {
@@ -371,18 +367,7 @@ impl PostgresCatalog {
         let text = "SELECT gone_document, gone_number, gone_extent, gone_generation
                     FROM forget_versions($1, $2, $3, $4, $5, $6, $7, $8, $9)";
         let mut forgotten = Forgotten::default();
-        let answer = match self.pool.write(text, &values).await {
-            // A catalogue that an earlier warifu made of this schema: its functions are those of then.
-            Err(Fail {
-                error: CatalogError::Failed { detail },
-                ..
-            }) if detail.contains(UNDEFINED_FUNCTION) => {
-                schema::renew_functions(&self.pool).await?;
-                self.pool.write(text, &values).await?
-            }
-            other => other?,
-        };
-        for row in answer {
+        for row in self.pool.write(text, &values).await? {
             if let Some(document) = row.try_get::<_, Option<&[u8]>>(0)? {
                 let document = FileId::from_bytes(rows::bytes(document)?);
                 let version = VersionNo(number(&row, 1)?);

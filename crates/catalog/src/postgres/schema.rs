@@ -212,16 +212,6 @@ async fn need_nobody(session: &mut Session<'_>, key: &CatalogKey) -> Outcome<()>
     }
 }
 
-/// Puts today's functions in the place of those that were there.
-pub(super) async fn renew_functions(pool: &Pool) -> Outcome<()> {
-    pool.transaction(ANSWER, || async {
-        let mut session = pool.begin().await?;
-        let outcome = session.run(&functions()).await;
-        session.end(outcome).await
-    })
-    .await
-}
-
 /// Removes a catalogue, whatever is in it.
 pub(super) async fn remove(pool: &Pool) -> Outcome<()> {
     pool.transaction(ANSWER, || async {

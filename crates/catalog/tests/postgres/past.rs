@@ -7,7 +7,7 @@ use warifu_testkit::servers::SharedPostgres;
 use warifu_vault::node::NodeId;
 use warifu_vault::seam::catalog::{Catalog, Durability, RenameMode};
 use warifu_vault::seam::journal::RowKey;
-use warifu_vault::seam::past::{Forget, Forgotten, KNOWN_SINCE, Past};
+use warifu_vault::seam::past::{KNOWN_SINCE, Past};
 
 use crate::common::{key, make, name, write};
 use crate::failing::command;
@@ -107,30 +107,4 @@ async fn intervals_of_one_name_never_overlap_whoever_changes_it() {
     let last = catalog.last(ROOT, &name("a")).await.unwrap().unwrap();
     let until = ended.last().unwrap().until.unwrap().0;
     assert!(last.until.map_or(last.since, |(until, _)| until) >= until);
-}
-
-/// A catalogue of this schema that was made before there was any forgetting gets what it lacks when it is first asked for.
-#[tokio::test]
-async fn functions_that_came_later_are_put_in_when_they_are_needed() {
-    let Some(server) = SharedPostgres::take() else {
-        return;
-    };
-    let (url, catalog) = new_catalog(&server).await;
-    command(
-        &server,
-        &url,
-        "DROP FUNCTION forget_versions; DROP FUNCTION relayout",
-    )
-    .await;
-    let what = Forget {
-        versions: Vec::new(),
-        names: Vec::new(),
-        known_since: 5,
-        attributes: Vec::new(),
-        waste: warifu_core::ids::ExtentId::fresh().unwrap(),
-        lease: std::time::Duration::from_secs(5),
-    };
-    let done = catalog.forget_versions(what, write("forgotten", Durability::Now));
-    assert_eq!(done.await.unwrap(), Forgotten::default());
-    assert_eq!(catalog.position(KNOWN_SINCE).await.unwrap(), 5);
 }

@@ -1,5 +1,8 @@
 //! `warifu hold`: what is kept whatever the rules say.
 
+use std::ffi::OsStr;
+use std::path::Path;
+
 use serde::Serialize;
 use warifu::{LegalHold, VaultError};
 
@@ -20,49 +23,42 @@ pub async fn run(args: HoldArgs) -> Done {
 }
 
 async fn set_hold(args: HoldAdd) -> Done {
-    set_vault(&args.vault);
-    let vault = args.vault.clone();
-    with_vault(&vault, false, |warifu| async move {
-        let path = vault_path(&args.path)?;
-        let (vault, me) = (warifu.vault(), warifu.context());
-        vault
-            .set_hold(me, path.names(), &args.reason)
-            .await
-            .map_err(|error| match error {
-                VaultError::Exists => Failure::new(
-                    Exit::Exists,
-                    say!("hold-exists", subject = shown(&path.to_bytes())),
-                    say!("hold-exists-next"),
-                ),
-                other => Failure::vault(&other, &shown(&path.to_bytes())),
-            })?;
-        if !crate::quiet() {
-            note(&say!("hold-set", subject = shown(&path.to_bytes())));
-        }
-        Ok(Exit::Ok)
-    })
-    .await
+    change(&args.vault, &args.path, Some(args.reason)).await
 }
 
 async fn clear_hold(args: HoldRemove) -> Done {
-    set_vault(&args.vault);
-    let vault = args.vault.clone();
-    with_vault(&vault, false, |warifu| async move {
-        let path = vault_path(&args.path)?;
+    change(&args.vault, &args.path, None).await
+}
+
+/// Holds a path for a reason, or, without one, holds it no more.
+async fn change(vault: &Path, path: &OsStr, reason: Option<String>) -> Done {
+    set_vault(vault);
+    with_vault(vault, false, |warifu| async move {
+        let path = vault_path(path)?;
+        let subject = shown(&path.to_bytes());
         let (vault, me) = (warifu.vault(), warifu.context());
-        vault
-            .clear_hold(me, path.names())
-            .await
-            .map_err(|error| match error {
-                VaultError::NoXattr | VaultError::NotFound { .. } => Failure::new(
-                    Exit::NotFound,
-                    say!("hold-missing", subject = shown(&path.to_bytes())),
-                    say!("hold-missing-next"),
-                ),
-                other => Failure::vault(&other, &shown(&path.to_bytes())),
-            })?;
+        let done = match &reason {
+            Some(reason) => vault.set_hold(me, path.names(), reason).await.map(drop),
+            None => vault.clear_hold(me, path.names()).await,
+        };
+        done.map_err(|error| match (&reason, error) {
+            (Some(_), VaultError::Exists) => Failure::new(
+                Exit::Exists,
+                say!("hold-exists", subject = subject.as_str()),
+                say!("hold-exists-next"),
+            ),
+            (None, VaultError::NoXattr | VaultError::NotFound { .. }) => Failure::new(
+                Exit::NotFound,
+                say!("hold-missing", subject = subject.as_str()),
+                say!("hold-missing-next"),
+            ),
+            (_, other) => Failure::vault(&other, &subject),
+        })?;
         if !crate::quiet() {
-            note(&say!("hold-cleared", subject = shown(&path.to_bytes())));
+            note(&match reason {
+                Some(_) => say!("hold-set", subject = subject.as_str()),
+                None => say!("hold-cleared", subject = subject.as_str()),
+            });
         }
         Ok(Exit::Ok)
     })
