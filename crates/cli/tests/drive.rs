@@ -4,6 +4,7 @@ mod common;
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::net::UnixDatagram;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
@@ -45,6 +46,61 @@ fn what_is_written_to_the_drive_is_in_the_vault() {
     drop(drive);
     assert_eq!(fs::read_dir(world.path("drive")).unwrap().count(), 0);
     world.ends(4, ["umount", "drive"]);
+}
+
+/// Whoever loses a server while the drive is mounted gives it a new place, and loses another one: the drive is as good as new.
+#[test]
+fn p4_a_mounted_drive_goes_on_at_the_new_place_of_a_server() {
+    let Some(world) = world() else { return };
+    world.ok(["mount", "office.toml", "drive"]);
+    let _drive = Drive(&world);
+    world.write("drive/before.txt", "before");
+    world.away("c");
+    world.write("drive/meanwhile.txt", "meanwhile");
+    world.ok(["server", "replace", "office.toml", "bunko", "new", "--yes"]);
+    let begun = Instant::now();
+    for turn in 0.. {
+        world.write(format!("drive/after-{turn}.txt"), "after");
+        let status = world.run(["status", "office.toml"]);
+        if status.status.success() {
+            break;
+        }
+        let told = text(&status.stdout);
+        assert!(begun.elapsed() < Duration::from_secs(60), "{told}");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    world.away("b");
+    for name in ["before", "meanwhile", "after-0"] {
+        let path = format!("drive/{name}.txt");
+        let expected = name.trim_end_matches("-0");
+        assert_eq!(text(&world.read(path)), expected);
+    }
+}
+
+/// The log is sent while the drive is there, not when it goes.
+#[test]
+fn p9_a_mounted_drive_sends_its_log_as_it_works() {
+    let Some(world) = world() else { return };
+    let socket = world.path("log.socket");
+    let receiver = UnixDatagram::bind(&socket).unwrap();
+    let patience = Some(Duration::from_secs(30));
+    receiver.set_read_timeout(patience).unwrap();
+    let file = fs::read_to_string(world.path("office.toml")).unwrap();
+    let line = format!("syslog = \"unixgram:{}\"", socket.display());
+    let file = file.replace("# syslog = \"unixgram:/dev/log\"", &line);
+    world.write("office.toml", file);
+    world.ok(["mount", "office.toml", "drive"]);
+    let _drive = Drive(&world);
+    // What was done before is on its way too.
+    std::thread::sleep(Duration::from_secs(3));
+    fs::create_dir(world.path("drive/made here")).unwrap();
+    let mut buffer = vec![0; 65_536];
+    loop {
+        let len = receiver.recv(&mut buffer).expect("the line comes");
+        if text(&buffer[..len]).contains("made here") {
+            break;
+        }
+    }
 }
 
 #[test]

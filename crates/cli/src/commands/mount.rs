@@ -10,6 +10,7 @@ pub mod ram;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 use sd_notify::NotifyState;
 use serde::{Deserialize, Serialize};
@@ -236,8 +237,19 @@ fn let_go() {
 
 /// A drive that is mounted, for as long as this lives.
 pub struct Served {
-    pub drive: Mounted,
+    drive: Mounted,
+    /// It follows the servers to new places, and sends the log to others, for as long as it is there.
+    warifu: Arc<Warifu>,
     _watch: ram::Watch,
+}
+
+impl Served {
+    /// Serves the drive until it is taken away or `stop` ends, saves, and says what could not be.
+    pub async fn until(self, stop: impl Future<Output = ()>) -> Ended {
+        let mut ended = self.drive.until(stop).await;
+        ended.unsaved.append(&mut self.warifu.close().await);
+        ended
+    }
 }
 
 /// Opens the vault and mounts the drive.
@@ -280,17 +292,21 @@ pub async fn attach(wish: Wish, dir: &Path) -> Result<Served, Failure> {
         }
     };
     let _watch = ram::Watch::begin(&warifu, exposure);
-    Ok(Served { drive, _watch })
+    Ok(Served {
+        drive,
+        warifu,
+        _watch,
+    })
 }
 
 /// Mounts the drive, serves it until somebody wants it to end, saves, and returns what became of it.
 async fn serve(wish: Wish, ready: impl FnOnce(&Path)) -> Result<Ended, Failure> {
     let dir = control::place(&wish.dir);
-    let Served { drive, _watch } = attach(wish, &dir).await?;
+    let served = attach(wish, &dir).await?;
     // Without it the drive works too; only the report of an unmount has nowhere to go.
     let mut control = Control::listen(&dir).ok();
     ready(&dir);
-    let ended = drive
+    let ended = served
         .until(async {
             tokio::select! {
                 () = crate::stop::requested() => {}

@@ -119,7 +119,6 @@ pub async fn run(args: args::Run) -> Result<ExitCode, Failure> {
     let place = dir.path().to_owned();
     let _ = tokio::task::spawn_blocking(move || warifu_mount::umount(&place)).await;
     let ended = served
-        .drive
         .until(async {
             tokio::select! {
                 () = signals.any() => {}
