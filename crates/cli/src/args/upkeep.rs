@@ -86,7 +86,7 @@ pub struct ServerReplace {
     /// Its new place: an empty folder or a store URL.
     pub url: String,
     /// Where its password or key is: NAME.FIELD=VALUE, as for init.
-    #[arg(long, value_name = "NAME.FIELD=VALUE")]
+    #[arg(short = 'o', long, value_name = "NAME.FIELD=VALUE")]
     pub server_option: Vec<String>,
     /// Apply the plan.
     #[arg(long)]

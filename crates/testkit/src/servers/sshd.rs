@@ -212,6 +212,16 @@ impl Sshd {
         (folder.join("locked"), folder.join("passphrase"))
     }
 
+    /// Lets in whoever has this key, as its line in a `.pub` file.
+    ///
+    /// # Panics
+    /// When there is no room.
+    pub fn let_in(&self, public_key: &str) {
+        let path = self.folder.path().join("authorized");
+        let known = fs::read_to_string(&path).expect("it was made at the start");
+        fs::write(path, format!("{known}{}\n", public_key.trim())).expect("there is room");
+    }
+
     /// A private key that is not let in.
     #[must_use]
     pub fn strange_key(&self) -> PathBuf {
