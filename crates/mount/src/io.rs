@@ -124,9 +124,9 @@ impl Drive {
         Ok(emptied?)
     }
 
-    /// Lets the kernel write back what programs have changed in mappings of a file, before an open brings the file up to a version that these
-    /// changes were not made to.
-    async fn launder(&self, node: NodeId) {
+    /// Lets the kernel write back what programs have changed in mappings of a file, before an open or a lock brings the file up to a version that
+    /// these changes were not made to, or a lock goes under which they were made.
+    pub(crate) async fn launder(&self, node: NodeId) {
         let mapped = self
             .open
             .node(node)

@@ -160,6 +160,7 @@ impl Drive {
         if request.mode.is_some() {
             file.note_locker(request.owner);
         }
+        self.launder(node).await;
         let began = Instant::now();
         loop {
             // Before the question, so that a lock that goes right after the answer is not missed.
@@ -172,6 +173,10 @@ impl Drive {
                 .await
                 .map_err(refusal)?;
             let Some(blocker) = blocker else {
+                if request.mode.is_some() {
+                    // What a mapping was shown while the lock was waited for may be of before.
+                    self.launder(node).await;
+                }
                 self.refreshed(&file).await;
                 return Ok(());
             };

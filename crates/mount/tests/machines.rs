@@ -515,6 +515,36 @@ os._exit(0)";
     assert_eq!(fs::read_to_string(copy.unwrap()).unwrap(), "MINE! version");
 }
 
+/// Two programs on two machines count in a mapping, each under a lock of the file.
+#[test]
+fn p8_what_is_changed_in_a_mapping_under_a_lock_is_there_for_who_locks_next() {
+    let Some((rig, there)) = two() else { return };
+    fs::write(rig.at("f"), [0; 8]).unwrap();
+    until("the file", || there.at("f").exists());
+    let script = "import fcntl, mmap, os, sys
+file = os.open(sys.argv[1], os.O_RDWR)
+map = mmap.mmap(file, 8)
+ask = fcntl.flock if sys.argv[2] == 'flock' else fcntl.lockf
+for turn in range(25):
+    ask(file, fcntl.LOCK_EX)
+    map[0:8] = (int.from_bytes(map[0:8], 'big') + 1).to_bytes(8, 'big')
+    ask(file, fcntl.LOCK_UN)
+os._exit(0)";
+    for (kind, total) in [("flock", 50), ("fcntl", 100)] {
+        let count = |path| {
+            let mut python = Command::new("python3");
+            python.args(["-c", script]).arg(path).arg(kind);
+            python.spawn().unwrap()
+        };
+        for mut program in [rig.at("f"), there.at("f")].map(count) {
+            assert!(program.wait().unwrap().success());
+        }
+        let counted: [u8; 8] = fs::read(rig.at("f")).unwrap().try_into().unwrap();
+        assert_eq!(u64::from_be_bytes(counted), total, "{kind}");
+        assert_eq!(fs::read_dir(rig.drive()).unwrap().count(), 1);
+    }
+}
+
 /// Everybody but root is an ordinary user: each document would be asked for once more when its first byte is written.
 #[test]
 fn the_first_write_of_an_ordinary_user_asks_the_catalogue_nothing() {
