@@ -423,26 +423,23 @@ pub(crate) async fn sync(servers: &Arc<Servers>, patience: Patience) -> Unsafe {
 const REMOVAL: Duration = Duration::from_secs(2);
 const LATE_REMOVAL: Duration = Duration::from_millis(250);
 
-/// Removes the shares of an extent from all servers. Returns whether every server confirmed that its share is gone; one that
+/// Removes the shares of some extents from all servers. Returns whether every server confirmed that its shares are gone; one that
 /// lags far behind the others has not.
-pub(crate) async fn discard(servers: &Servers, extent: ExtentId, generation: Generation) -> bool {
+pub(crate) async fn discard(servers: &Servers, extents: &[(ExtentId, Generation)]) -> bool {
     let mut answers: FuturesUnordered<_> = servers
         .all()
         .iter()
         .map(|server| async move {
-            let name = servers.object_key(server, extent, generation);
-            let removal = server.try_ask(REMOVAL, server.seat.store.delete(&name));
-            let answer = if server.health.is_well() {
+            let names = extents.iter();
+            let names =
+                names.map(|(extent, generation)| servers.object_key(server, *extent, *generation));
+            let names: Vec<_> = names.collect();
+            let removal = server.remove(&names, REMOVAL);
+            if server.health.is_well() {
                 removal.await
             } else {
-                match tokio::time::timeout(LATE_REMOVAL, removal).await {
-                    Ok(answer) => answer,
-                    Err(_) => return false,
-                }
-            };
-            match answer {
-                Ok(()) => true,
-                Err(error) => error.kind == StoreErrorKind::NotFound,
+                let removed = tokio::time::timeout(LATE_REMOVAL, removal).await;
+                removed.unwrap_or(false)
             }
         })
         .collect();

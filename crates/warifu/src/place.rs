@@ -16,7 +16,7 @@ use warifu_core::ids::{ServerId, ShareIndex, VaultId};
 use warifu_store::{Credentials, attach_store};
 use warifu_vault::keys::pieces_of;
 use warifu_vault::seam::store::{
-    Durability, ObjectKey, ObjectStat, Page, ShareStore, Space, StoreError,
+    Answers, Durability, ObjectKey, ObjectStat, Page, ShareStore, Space, StoreError,
 };
 
 use crate::foreign::ForeignStore;
@@ -76,6 +76,14 @@ impl ShareStore for Place {
 
     async fn delete(&self, name: &ObjectKey) -> Result<(), StoreError> {
         self.now().delete(name).await
+    }
+
+    async fn put_many(&self, objects: &[(ObjectKey, Bytes)]) -> Option<Answers> {
+        self.now().put_many(objects).await
+    }
+
+    async fn delete_many(&self, names: &[ObjectKey]) -> Option<Answers> {
+        self.now().delete_many(names).await
     }
 
     async fn sync(&self) -> Result<(), StoreError> {

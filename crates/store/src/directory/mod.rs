@@ -38,7 +38,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 use warifu_vault::seam::store::{
-    Durability, ObjectKey, ObjectStat, Page, ShareStore, Space, StoreError, StoreErrorKind,
+    Answers, Durability, ObjectKey, ObjectStat, Page, ShareStore, Space, StoreError, StoreErrorKind,
 };
 
 use crate::error::{CreateError, OpenError};
@@ -218,6 +218,29 @@ impl DirectoryStore {
         .await
     }
 
+    /// Does the same with each of many: on the machine's own disks in one turn, since handing each to a thread and being woken by it costs as much
+    /// as the work itself. Elsewhere a turn is a wait, and many waits are better taken at once.
+    async fn many<T: Send + 'static>(
+        &self,
+        all: Vec<T>,
+        work: impl Fn(&Shared, &Arc<Root>, &T) -> Result<(), StoreError> + Send + 'static,
+    ) -> Option<Answers> {
+        if !self.shared.held().is_some_and(|root| root.local) {
+            return None;
+        }
+        let count = all.len();
+        let done = self
+            .run(move |shared, root| {
+                root.confirm()?;
+                Ok(all.iter().map(|one| work(shared, root, one)).collect())
+            })
+            .await;
+        Some(done.unwrap_or_else(|error| {
+            let each = || Err(StoreError::new(error.kind, error.detail.clone()));
+            std::iter::repeat_with(each).take(count).collect()
+        }))
+    }
+
     async fn in_time<T>(
         &self,
         work: impl Future<Output = Result<T, StoreError>>,
@@ -268,6 +291,41 @@ fn now_secs() -> i64 {
 }
 
 impl Shared {
+    fn put(
+        &self,
+        root: &Arc<Root>,
+        name: &ObjectKey,
+        object: &Bytes,
+        durability: Durability,
+    ) -> Result<(), StoreError> {
+        if object.len() > MAX_OBJECT {
+            let detail = format!(
+                "an object of {} bytes is larger than any store takes ({MAX_OBJECT})",
+                object.len()
+            );
+            return Err(StoreError::new(StoreErrorKind::Failed, detail));
+        }
+        let durable = durability == Durability::Now;
+        let file = put::write_new(root, &Place::of(name), object, durable)?;
+        if durable {
+            self.unsynced.forget(name);
+        } else {
+            // Elsewhere than on the machine's own disks the file was synced already, and NFS keeps a removed file
+            // for as long as it is open.
+            self.unsynced.add(name, root, root.local.then_some(file));
+        }
+        Ok(())
+    }
+
+    fn delete(&self, root: &Root, name: &ObjectKey) -> Result<(), StoreError> {
+        let done = read::delete(root, name);
+        let gone = |error: &StoreError| error.kind == StoreErrorKind::NotFound;
+        if done.as_ref().err().is_none_or(gone) {
+            self.unsynced.forget(name);
+        }
+        done
+    }
+
     /// Opens the folder anew at the next call: a mount that was cut off stays so for descriptors opened before, and a
     /// new one in its place may have the same numbers.
     fn let_go(&self, root: &Arc<Root>) {
@@ -322,29 +380,27 @@ impl ShareStore for DirectoryStore {
         object: Bytes,
         durability: Durability,
     ) -> Result<(), StoreError> {
-        if object.len() > MAX_OBJECT {
-            let detail = format!(
-                "an object of {} bytes is larger than any store takes ({MAX_OBJECT})",
-                object.len()
-            );
-            return Err(StoreError::new(StoreErrorKind::Failed, detail));
-        }
         let name = name.clone();
         self.run(move |shared, root| {
-            let durable = durability == Durability::Now;
             // Nothing is written into a folder that was emptied, or made another store, under the same number.
             root.confirm()?;
-            let file = put::write_new(root, &Place::of(&name), &object, durable)?;
-            if durable {
-                shared.unsynced.forget(&name);
-            } else {
-                // Elsewhere than on the machine's own disks the file was synced already, and NFS keeps a removed file
-                // for as long as it is open.
-                shared.unsynced.add(&name, root, root.local.then_some(file));
-            }
-            Ok(())
+            shared.put(root, &name, &object, durability)
         })
         .await
+    }
+
+    async fn put_many(&self, objects: &[(ObjectKey, Bytes)]) -> Option<Answers> {
+        let objects = objects.to_vec();
+        self.many(objects, |shared, root, (name, object)| {
+            shared.put(root, name, object, Durability::Soon)
+        })
+        .await
+    }
+
+    async fn delete_many(&self, names: &[ObjectKey]) -> Option<Answers> {
+        let names = names.to_vec();
+        self.many(names, |shared, root, name| shared.delete(root, name))
+            .await
     }
 
     async fn get(&self, name: &ObjectKey, range: Option<Range<u64>>) -> Result<Bytes, StoreError> {
@@ -387,17 +443,8 @@ impl ShareStore for DirectoryStore {
 
     async fn delete(&self, name: &ObjectKey) -> Result<(), StoreError> {
         let name = name.clone();
-        self.run(move |shared, root| {
-            let done = read::delete(root, &name);
-            if done
-                .as_ref()
-                .map_or_else(|error| error.kind == StoreErrorKind::NotFound, |()| true)
-            {
-                shared.unsynced.forget(&name);
-            }
-            done
-        })
-        .await
+        self.run(move |shared, root| shared.delete(root, &name))
+            .await
     }
 
     async fn sync(&self) -> Result<(), StoreError> {

@@ -24,6 +24,7 @@ pub async fn store(make: impl AsyncFn() -> Arc<dyn ShareStore>) {
     what_is_absent_is_said_to_be(&*make().await).await;
     nothing_is_ever_replaced(&*make().await).await;
     removed_names_are_free_again(&*make().await).await;
+    many_in_one_turn_are_as_each_by_itself(&*make().await).await;
     vault_objects_are_objects(&*make().await).await;
     an_empty_store_lists_nothing(&*make().await).await;
     pages_of_any_size_make_the_whole_listing(&*make().await).await;
@@ -121,6 +122,50 @@ async fn objects_come_back_whole(store: &dyn ShareStore) {
             len as u64
         );
     }
+}
+
+/// A store may refuse to take many in one turn. Then it does nothing.
+async fn many_in_one_turn_are_as_each_by_itself(store: &dyn ShareStore) {
+    let objects: Vec<_> = (0..5).map(|n| (share_name(n), bytes(3_000, n))).collect();
+    let names: Vec<_> = (0..7).map(share_name).collect();
+    let taken = share_name(3);
+    put(store, &taken, bytes(10, 77)).await;
+    let Some(answers) = store.put_many(&objects).await else {
+        let listed = store.list(None, 10).await.expect("it lists");
+        assert_eq!(listed.objects.len(), 1, "refused, and something was done");
+        assert!(store.delete_many(&names).await.is_none());
+        let kept = store.stat(&taken).await.expect("nothing was removed");
+        return assert_eq!(kept.len, 10);
+    };
+    assert_eq!(answers.len(), objects.len());
+    let put = objects.iter().zip(answers);
+    for (number, ((name, object), answer)) in put.enumerate() {
+        let found = store.get(name, None).await.expect("it is there");
+        if number == 3 {
+            expect_kind(
+                answer,
+                StoreErrorKind::AlreadyExists,
+                "a name that is taken",
+            );
+            assert_eq!(found, bytes(10, 77), "replaced");
+        } else {
+            answer.expect("a fresh name can be written");
+            assert_eq!(&found, object);
+        }
+    }
+    store.sync().await.expect("what was put can be made safe");
+    let answers = store.delete_many(&names).await;
+    let answers = answers.expect("who takes many removes many");
+    assert_eq!(answers.len(), names.len());
+    for (number, answer) in answers.into_iter().enumerate() {
+        if number < 5 {
+            answer.expect("what is there can be removed");
+        } else {
+            expect_kind(answer, StoreErrorKind::NotFound, "a name that is free");
+        }
+    }
+    let listed = store.list(None, 10).await.expect("it lists");
+    assert!(listed.objects.is_empty(), "something is left");
 }
 
 async fn ranges_are_exact(store: &dyn ShareStore) {

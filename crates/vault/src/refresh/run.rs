@@ -4,8 +4,10 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::future::join_all;
 use futures_util::{StreamExt, stream};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use warifu_core::format::{Round, Suite};
 use warifu_core::ids::{ExtentId, Generation};
@@ -23,6 +25,15 @@ const BATCH_BYTES: u64 = 256 << 20;
 
 /// How many batches are under way: while one is switched, the next one is made.
 const BATCHES: usize = 2;
+
+/// So many small extents are put together: each by itself costs a server's disk less than the way there and back.
+const TOGETHER: usize = 8;
+
+/// How many bytes are sent for those put together, at most.
+const TOGETHER_BYTES: u64 = 1 << 20;
+
+/// More extents at a time than this make nothing quicker.
+const AT_ONCE_MOST: usize = 1024;
 
 /// How often the lease of a batch is renewed.
 const RENEW_EVERY: Duration = Duration::from_secs(30);
@@ -214,11 +225,14 @@ async fn make_batch(
         threshold: inner.servers.threshold,
         suite: Suite::best(),
     };
-    let making = stream::iter(batch)
-        .map(|record| make(&work, record, round))
+    let at_once = at_once.min(AT_ONCE_MOST);
+    let turns = Semaphore::new(at_once);
+    let making = stream::iter(groups(&work, batch, at_once))
+        .map(|group| make(&work, group, round, &turns))
         .buffer_unordered(at_once)
         .collect::<Vec<_>>();
     let made = while_leased(&work, save, making).await;
+    let made: Vec<_> = made.into_iter().flatten().collect();
     let safe = sync(&work, &made, &mut done.faults).await;
     let enough = inner.servers.enough();
     let mut switch = Vec::new();
@@ -271,51 +285,107 @@ async fn make_batch(
     Ok(done)
 }
 
-/// Makes and puts the shares of one extent. Also says whether something else lay in the place of one of them.
-async fn make(work: &Run, record: ExtentRecord, round: Round) -> (Made, bool) {
-    let inner = &work.inner;
-    let old_len = record.plan().object_len();
-    let mut made = Made::of(record);
-    let new_len = {
-        let record = &made.record;
-        warifu_core::format::Plan::new(record.scheme, round.threshold, record.len).object_len()
-    };
-    let (k, n) = (made.record.threshold.k(), round.threshold.n());
-    let room = old_len.saturating_mul(u64::from(k));
-    let sent = new_len.saturating_mul(u64::from(n));
-    let _room = work.budget.take(room.saturating_add(sent)).await;
-    let mut goal = Goal::Reshare(round);
-    let Some(objects) = work.made_of_good_shares(&mut made, &mut goal).await else {
-        return (made, false);
-    };
-    work.pace.wait(sent).await;
-    let servers = inner.servers.of(round.threshold).zip(objects);
-    let servers = servers.filter(|(server, _)| !work.is_down(server.index()));
-    let extent = made.record.extent;
-    let answers = join_all(servers.map(|(server, object)| async move {
-        let name = inner.servers.object_key(server, extent, round.generation);
-        (
-            server,
-            server.put_own(&name, object, Durability::Soon).await,
-        )
-    }))
-    .await;
-    let mut clash = false;
-    for (server, answer) in answers {
-        match answer {
-            Ok(()) => {
-                made.made.insert(server.index());
-                made.bytes += new_len;
+/// Extents that are put together, in their order.
+fn groups(work: &Run, batch: Vec<ExtentRecord>, at_once: usize) -> Vec<Vec<ExtentRecord>> {
+    let mut groups: Vec<Vec<ExtentRecord>> = Vec::new();
+    let mut bytes = 0_u64;
+    for record in batch {
+        let more = cost(work, &record);
+        bytes = bytes.saturating_add(more);
+        match groups.last_mut() {
+            Some(group) if group.len() < TOGETHER.min(at_once) && bytes <= TOGETHER_BYTES => {
+                group.push(record);
             }
-            Err(error) => {
-                clash |= error.kind == StoreErrorKind::AlreadyExists;
-                let fault = ServerFault::of_store(server.name(), &error);
-                work.strike(server.index(), &fault);
-                made.faults.push(fault);
+            _ => {
+                groups.push(vec![record]);
+                bytes = more;
             }
         }
     }
-    (made, clash)
+    groups
+}
+
+/// The new shares of an extent, by index; none where too few of the old ones could be had.
+struct Dealt {
+    made: Made,
+    objects: Vec<Bytes>,
+    /// Whether something else lay in the place of one of them.
+    clash: bool,
+}
+
+async fn deal(work: &Run, record: ExtentRecord, round: Round) -> Dealt {
+    let mut made = Made::of(record);
+    let mut goal = Goal::Reshare(round);
+    let objects = work.made_of_good_shares(&mut made, &mut goal).await;
+    Dealt {
+        made,
+        objects: objects.unwrap_or_default(),
+        clash: false,
+    }
+}
+
+/// Makes and puts the shares of some extents. Also says of each whether something else lay in the place of one of them.
+async fn make(
+    work: &Run,
+    group: Vec<ExtentRecord>,
+    round: Round,
+    turns: &Semaphore,
+) -> Vec<(Made, bool)> {
+    let inner = &work.inner;
+    let count = u32::try_from(group.len()).unwrap_or(u32::MAX);
+    let _turn = turns.acquire_many(count).await;
+    let new_len = |record: &ExtentRecord| {
+        warifu_core::format::Plan::new(record.scheme, round.threshold, record.len).object_len()
+    };
+    let n = u64::from(round.threshold.n());
+    let mut room = 0_u64;
+    for record in &group {
+        let read = record
+            .plan()
+            .object_len()
+            .saturating_mul(u64::from(record.threshold.k()));
+        let sent = new_len(record).saturating_mul(n);
+        room = room.saturating_add(read.saturating_add(sent));
+    }
+    let _room = work.budget.take(room).await;
+    let mut dealt = join_all(group.into_iter().map(|record| deal(work, record, round))).await;
+    let sent = dealt.iter().flat_map(|dealt| &dealt.objects);
+    work.pace
+        .wait(sent.map(|object| object.len() as u64).sum())
+        .await;
+    let servers = inner.servers.of(round.threshold).enumerate();
+    let servers = servers.filter(|(_, server)| !work.is_down(server.index()));
+    let answers = join_all(servers.map(|(position, server)| {
+        let objects = dealt.iter().filter_map(|dealt| {
+            let object = dealt.objects.get(position)?;
+            let extent = dealt.made.record.extent;
+            let name = inner.servers.object_key(server, extent, round.generation);
+            Some((name, object.clone()))
+        });
+        let objects: Vec<_> = objects.collect();
+        async move { (position, server, server.put_many_own(objects).await) }
+    }))
+    .await;
+    for (position, server, answers) in answers {
+        let put = dealt.iter_mut();
+        let put = put.filter(|dealt| dealt.objects.len() > position);
+        for (dealt, answer) in put.zip(answers) {
+            match answer {
+                Ok(()) => {
+                    dealt.made.made.insert(server.index());
+                    dealt.made.bytes += new_len(&dealt.made.record);
+                }
+                Err(error) => {
+                    dealt.clash |= error.kind == StoreErrorKind::AlreadyExists;
+                    let fault = ServerFault::of_store(server.name(), &error);
+                    work.strike(server.index(), &fault);
+                    dealt.made.faults.push(fault);
+                }
+            }
+        }
+    }
+    let made = dealt.into_iter();
+    made.map(|dealt| (dealt.made, dealt.clash)).collect()
 }
 
 /// Does the work, and keeps others from taking it for dead meanwhile.

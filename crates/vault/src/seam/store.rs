@@ -167,6 +167,9 @@ impl StoreError {
     }
 }
 
+/// What came of each of many requests.
+pub type Answers = Vec<Result<(), StoreError>>;
+
 /// A server that keeps objects. It never sees a plaintext, a name or a key.
 ///
 /// # Contract
@@ -221,6 +224,17 @@ pub trait ShareStore: Send + Sync + fmt::Debug {
     /// # Errors
     /// `NotFound` when it is not there (for most callers as good as done); `Denied`, `NoAnswer`, `Failed`.
     async fn delete(&self, name: &ObjectKey) -> Result<(), StoreError>;
+
+    /// As [`put_new`](Self::put_new) with [`Durability::Soon`] for each of many small objects, in one turn: the answers, in their order. `None`, and nothing is
+    /// done, where a turn for many costs as much as one for each.
+    async fn put_many(&self, _objects: &[(ObjectKey, Bytes)]) -> Option<Answers> {
+        None
+    }
+
+    /// As [`delete`](Self::delete) for each of many, in one turn; `None` as for [`put_many`](Self::put_many).
+    async fn delete_many(&self, _names: &[ObjectKey]) -> Option<Answers> {
+        None
+    }
 
     /// Makes every object acknowledged before this call safe from a power cut.
     ///

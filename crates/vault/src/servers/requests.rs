@@ -6,6 +6,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use tokio::time::Instant;
 use warifu_core::ids::Generation;
 use warifu_core::vault_object::VAULT_OBJECT_LEN;
@@ -13,7 +14,7 @@ use warifu_core::vault_object::VAULT_OBJECT_LEN;
 use super::health::{Breaker, FIRST_HEDGE, Kind};
 use super::{Server, Servers};
 use crate::keys::piece_generations;
-use crate::seam::store::{Durability, ObjectKey, StoreError, StoreErrorKind};
+use crate::seam::store::{Answers, Durability, ObjectKey, StoreError, StoreErrorKind};
 
 /// A write that failed slower than this is not tried again while somebody waits.
 const RETRY_WITHIN: Duration = Duration::from_secs(2);
@@ -87,10 +88,7 @@ impl Server {
         let mut waiting = Waiting::begin(self, lags_after);
         let answer = match tokio::time::timeout(self.timeout, request).await {
             Ok(answer) => answer,
-            Err(_) => Err(StoreError::new(
-                StoreErrorKind::NoAnswer,
-                format!("no answer within {} s", self.timeout.as_secs_f32()),
-            )),
+            Err(_) => Err(self.silence()),
         };
         waiting.lags_after = None;
         let took = waiting.begin.elapsed();
@@ -183,7 +181,19 @@ impl Server {
         object: Bytes,
         durability: Durability,
     ) -> Result<(), StoreError> {
-        let put = match self.put_once(name, object.clone(), durability).await {
+        let first = self.put_once(name, object.clone(), durability).await;
+        self.put_own_again(first, name, object, durability).await
+    }
+
+    /// What came of it in the end, by what came of it at first.
+    async fn put_own_again(
+        &self,
+        first: Result<(), StoreError>,
+        name: &ObjectKey,
+        object: Bytes,
+        durability: Durability,
+    ) -> Result<(), StoreError> {
+        let put = match first {
             Err(error) if error.kind == StoreErrorKind::NoAnswer => {
                 self.put_once(name, object.clone(), durability).await
             }
@@ -203,6 +213,107 @@ impl Server {
         }
     }
 
+    /// As [`put_own`](Self::put_own) for each of many, with [`Durability::Soon`]; the answers in their order.
+    pub(crate) async fn put_many_own(&self, objects: Vec<(ObjectKey, Bytes)>) -> Answers {
+        let len = objects
+            .iter()
+            .map(|(_, object)| object.len() as u64)
+            .sum::<u64>();
+        let each = Kind::Write(len / (objects.len() as u64).max(1));
+        let answers = if objects.len() > 1 {
+            let request = self.seat.store.put_many(&objects);
+            self.many(None, each, objects.len(), request).await
+        } else {
+            None
+        };
+        let mut answers = answers.unwrap_or_default().into_iter();
+        join_all(objects.into_iter().map(|(name, object)| {
+            let answer = answers.next();
+            async move {
+                let Some(first) = answer else {
+                    return self.put_own(&name, object, Durability::Soon).await;
+                };
+                self.note_refusal(&first);
+                self.put_own_again(first, &name, object, Durability::Soon)
+                    .await
+            }
+        }))
+        .await
+    }
+
+    /// Removes objects. Returns whether all of them are gone for sure; not asked, as [`try_ask`](Self::try_ask), they are not.
+    pub(crate) async fn remove(&self, names: &[ObjectKey], lags_after: Duration) -> bool {
+        let gone = |answer: &Result<(), StoreError>| {
+            let error = answer.as_ref().err();
+            error.is_none_or(|error| error.kind == StoreErrorKind::NotFound)
+        };
+        let store = &self.seat.store;
+        if names.len() > 1 {
+            if !self.admits() {
+                return false;
+            }
+            let request = store.delete_many(names);
+            let answers = self.many(Some(lags_after), Kind::Other, names.len(), request);
+            if let Some(answers) = answers.await {
+                return answers.iter().all(gone);
+            }
+        }
+        let removals = names
+            .iter()
+            .map(|name| self.try_ask(lags_after, store.delete(name)));
+        join_all(removals).await.iter().all(gone)
+    }
+
+    /// One request for many objects, where the store has that: each gets its answer, and the server is judged by the time that one took.
+    async fn many(
+        &self,
+        lags_after: Option<Duration>,
+        each: Kind,
+        count: usize,
+        request: impl Future<Output = Option<Answers>>,
+    ) -> Option<Answers> {
+        let mut waiting = Waiting::begin(self, lags_after);
+        let answers = match tokio::time::timeout(self.timeout, request).await {
+            Ok(answers) => answers,
+            Err(_) => Some((0..count).map(|_| Err(self.silence())).collect()),
+        };
+        waiting.lags_after = None;
+        let answers = answers?;
+        let took = waiting.begin.elapsed();
+        let failed = answers.iter().filter_map(|answer| answer.as_ref().err());
+        let worst = failed.max_by_key(|error| match error.kind {
+            StoreErrorKind::NoAnswer => 2,
+            StoreErrorKind::Full | StoreErrorKind::Denied | StoreErrorKind::Failed => 1,
+            // As in `observed`, an answer like any other.
+            StoreErrorKind::NotFound
+            | StoreErrorKind::AlreadyExists
+            | StoreErrorKind::OutOfRange => 0,
+        });
+        let took_each = took / u32::try_from(count).unwrap_or(u32::MAX).max(1);
+        match worst {
+            Some(error) if error.kind == StoreErrorKind::NoAnswer => {
+                self.health.unanswered(took, &error.detail);
+            }
+            Some(error)
+                if matches!(
+                    error.kind,
+                    StoreErrorKind::Full | StoreErrorKind::Denied | StoreErrorKind::Failed
+                ) =>
+            {
+                self.health.refused(took_each, &error.detail);
+            }
+            _ => self.health.answered(each, took_each),
+        }
+        Some(answers)
+    }
+
+    fn silence(&self) -> StoreError {
+        StoreError::new(
+            StoreErrorKind::NoAnswer,
+            format!("no answer within {} s", self.timeout.as_secs_f32()),
+        )
+    }
+
     /// Keeps a share, asked once. Whether the name was taken before is for the caller to judge.
     pub(crate) async fn put_once(
         &self,
@@ -213,12 +324,16 @@ impl Server {
         let len = object.len() as u64;
         let request = self.seat.store.put_new(name, object, durability);
         let answer = self.observed(None, |()| Kind::Write(len), request).await;
-        if let Err(error) = &answer
+        self.note_refusal(&answer);
+        answer
+    }
+
+    fn note_refusal(&self, answer: &Result<(), StoreError>) {
+        if let Err(error) = answer
             && matches!(error.kind, StoreErrorKind::Full | StoreErrorKind::Denied)
         {
             self.health.refused_write(error.kind, &error.detail);
         }
-        answer
     }
 
     /// How long it took to give its piece of the vault key; `None` where nobody waited for it any longer.

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::try_join_all;
 use futures_util::stream::{self, FuturesUnordered};
 use futures_util::{StreamExt, TryStreamExt};
 use tokio::time::Instant;
@@ -32,8 +33,9 @@ const LAGGARDS: Duration = Duration::from_millis(50);
 /// How long a start waits for the removal of what unfinished saves left. Later sweeps remove what is left then.
 const SWEEP_AT_START: Duration = Duration::from_secs(5);
 
-/// Of how many extents the objects are removed at once.
-const REMOVED_AT_ONCE: usize = 16;
+/// Of how many extents a server is asked to remove the objects in one turn, and how many such turns are under way.
+const REMOVED_TOGETHER: usize = 8;
+const REMOVED_AT_ONCE: usize = 4;
 
 /// A round of sweeping ends after so many extents where a server does not answer: what it holds stays to be removed, and the others
 /// would be asked for it again and again.
@@ -137,7 +139,7 @@ impl Inner {
             tracing::debug!(%error, "an extent of no use stays until orphans are swept");
             return;
         }
-        match self.remove_unneeded(extent, generation).await {
+        match self.remove_unneeded(&[(extent, generation)]).await {
             Ok(true) => return,
             Ok(false) => {}
             Err(error) => {
@@ -156,8 +158,9 @@ impl Inner {
     /// catalogue knows. What the catalogue says is to be on disk first, whoever wrote it: a power cut could bring back what it said before.
     pub(crate) async fn remove_objects(&self, intent: Intent) -> Result<bool> {
         self.catalog.sync().await?;
-        let all_gone = stream::iter(intent.extents.clone())
-            .map(|(extent, generation)| self.remove_unneeded(extent, generation))
+        let parts = intent.extents.chunks(REMOVED_TOGETHER);
+        let removals: Vec<_> = parts.map(|part| self.remove_unneeded(part)).collect();
+        let all_gone = stream::iter(removals)
             .buffer_unordered(REMOVED_AT_ONCE)
             .try_fold(true, async |all_gone, gone| Ok(all_gone & gone))
             .await?;
@@ -167,21 +170,28 @@ impl Inner {
         Ok(all_gone)
     }
 
-    /// Removes the shares of one generation of an extent, where they are not needed for sure. Returns whether they are gone.
+    /// Removes the shares of one generation of extents, where they are not needed for sure. Returns whether they are gone.
     ///
     /// The catalogue may have been brought back from a backup that was taken while a refresh was under way. Then the shares that it names
     /// are gone, and newer ones, which its intents call unfinished, are all that there is. So those are removed only where shares of what
     /// the catalogue names are seen on the servers, one more than are needed; a server that does not answer is not seen.
-    async fn remove_unneeded(&self, extent: ExtentId, generation: Generation) -> Result<bool> {
-        match self.catalog.extent(extent).await? {
-            Some(record) if record.generation == generation => return Ok(true),
-            Some(record) if record.generation < generation && !self.is_seen(&record).await => {
-                tracing::warn!(%generation, "shares that are newer than the catalogue says stay where they are: too few of those that it names are there");
-                return Ok(false);
+    async fn remove_unneeded(&self, extents: &[(ExtentId, Generation)]) -> Result<bool> {
+        let looks = extents
+            .iter()
+            .map(|(extent, _)| self.catalog.extent(*extent));
+        let records = try_join_all(looks).await?;
+        let (mut unneeded, mut all) = (Vec::with_capacity(extents.len()), true);
+        for ((extent, generation), record) in extents.iter().zip(records) {
+            match record {
+                Some(record) if record.generation == *generation => {}
+                Some(record) if record.generation < *generation && !self.is_seen(&record).await => {
+                    tracing::warn!(%generation, "shares that are newer than the catalogue says stay where they are: too few of those that it names are there");
+                    all = false;
+                }
+                _ => unneeded.push((*extent, *generation)),
             }
-            _ => {}
         }
-        Ok(dealing::discard(&self.servers, extent, generation).await)
+        Ok(dealing::discard(&self.servers, &unneeded).await && all)
     }
 
     /// Whether one more share than are needed (all of them, where all are needed) is on its server, as the catalogue says.

@@ -12,8 +12,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::future::join_all;
 use warifu_vault::seam::store::{
-    Durability, ObjectKey, ObjectStat, Page, ShareStore, Space, StoreError, StoreErrorKind,
+    Answers, Durability, ObjectKey, ObjectStat, Page, ShareStore, Space, StoreError, StoreErrorKind,
 };
 
 use self::faults::Met;
@@ -186,6 +187,17 @@ impl ShareStore for FaultyStore {
         };
         let met = self.faults.meet(Method::Delete, Some(name));
         self.through(&met, act).await
+    }
+
+    /// Each of them meets what is planned for one.
+    async fn put_many(&self, objects: &[(ObjectKey, Bytes)]) -> Option<Answers> {
+        let puts = objects.iter();
+        let puts = puts.map(|(name, object)| self.put_new(name, object.clone(), Durability::Soon));
+        Some(join_all(puts).await)
+    }
+
+    async fn delete_many(&self, names: &[ObjectKey]) -> Option<Answers> {
+        Some(join_all(names.iter().map(|name| self.delete(name))).await)
     }
 
     async fn sync(&self) -> Result<(), StoreError> {
