@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
+use futures_util::{StreamExt, stream};
 use warifu_core::ids::{FileId, VersionNo};
 
 use super::hold::Holds;
@@ -18,6 +19,9 @@ use crate::vault::Vault;
 
 /// How many entries or names are read at a time.
 const PAGE: usize = 1024;
+
+/// Of how many documents the versions are asked for at a time.
+const AT_ONCE: usize = 16;
 
 /// What was current within this time goes by no rule: somebody on another machine may still be reading it, of which only those hear who share a drive.
 pub const FLOOR: Duration = Duration::from_secs(86_400);
@@ -92,6 +96,17 @@ struct Owner {
     ended: Option<Timestamp>,
 }
 
+impl Owner {
+    /// Whether there can be anything to go, as far as can be told without the versions: of a file that is there, only what is not current goes, and
+    /// most files have one version.
+    fn has_to_go(&self, which: &Which<'_>) -> bool {
+        match which {
+            Which::Trash(_) => self.ended.is_some(),
+            Which::Rules(_) => self.current.is_none_or(|current| current > VersionNo(1)),
+        }
+    }
+}
+
 impl Vault {
     /// Finds out what may go. What is current, held, or known to be open never is among it, and by rules nothing that was current within [`FLOOR`].
     ///
@@ -120,25 +135,32 @@ impl Vault {
             .await?;
         let open = self.open_documents().await?;
         let mut whole = HashSet::new();
-        for (document, owner) in &owners {
-            let versions = self.inner.catalog.history(*document).await?;
+        let looked_at = owners.iter().filter(|(_, owner)| owner.has_to_go(which));
+        let looked_at: Vec<FileId> = looked_at.map(|(document, _)| *document).collect();
+        let mut histories = stream::iter(looked_at)
+            .map(|document| async move { (document, self.inner.catalog.history(document).await) })
+            .buffered(AT_ONCE);
+        while let Some((document, versions)) = histories.next().await {
+            let (Some(owner), versions) = (owners.get(&document), versions?) else {
+                continue;
+            };
             let going = going(which, owner, &versions, now);
             if going.is_empty() {
                 continue;
             }
-            if self.is_held(*document, &holds, &mut judged).await? {
+            if self.is_held(document, &holds, &mut judged).await? {
                 plan.held += 1;
                 continue;
             }
-            if open.contains(document) {
+            if open.contains(&document) {
                 plan.in_use += 1;
                 continue;
             }
             if going.len() == versions.len() {
-                whole.insert(*document);
+                whole.insert(document);
             }
             plan.versions.extend(going.into_iter().map(|version| Going {
-                document: *document,
+                document,
                 version: version.number,
                 size: version.size,
                 saved_at: version.saved_at,
