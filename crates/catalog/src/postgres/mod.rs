@@ -28,6 +28,7 @@ mod saving;
 mod schema;
 mod sessions;
 mod tls;
+mod wire;
 mod write;
 
 use std::fmt;

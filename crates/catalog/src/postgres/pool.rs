@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use futures_util::future::{FutureExt as _, join, try_join_all};
 use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
@@ -20,6 +19,7 @@ use super::error::{chain_of, no_answer};
 use super::options::{Encryption, PostgresLogin};
 use super::schema::SCHEMA;
 use super::tls::{Encrypted, Tls};
+use super::wire::Wire;
 use crate::error::{Fail, Fate, Outcome};
 
 /// So long may it take to connect to one host.
@@ -85,16 +85,9 @@ pub(super) struct Pool {
 struct Connection {
     client: Client,
     prepared: HashMap<&'static str, Statement>,
-    driver: JoinHandle<()>,
+    wire: Wire,
     /// When it was last given back.
     used: Instant,
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        // Ends the connection at once, and with it what was begun on it and not committed.
-        self.driver.abort();
-    }
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -172,21 +165,15 @@ impl Pool {
 
     async fn connect_once(&self) -> Result<Connection, CatalogError> {
         let (client, connection) = self.dial().await?;
-        let driver = tokio::spawn(async move {
-            // What goes wrong here is told to whoever waits for an answer.
-            let _ = connection.await;
-        });
         let connection = Connection {
             client,
             prepared: HashMap::new(),
-            driver,
+            wire: Wire::new(connection),
             used: Instant::now(),
         };
-        connection
-            .client
-            .batch_execute(&self.setup())
-            .await
-            .map_err(Fail::from)?;
+        let setup = self.setup();
+        let told = connection.client.batch_execute(&setup);
+        connection.wire.drive(told).await.map_err(Fail::from)?;
         Ok(connection)
     }
 
@@ -397,7 +384,8 @@ impl Session<'_> {
         if let Some(statement) = connection.prepared.get(sql) {
             return Ok(statement.clone());
         }
-        let statement = connection.client.prepare(sql).await?;
+        let statement = connection.client.prepare(sql);
+        let statement = connection.wire.drive(statement).await?;
         connection.prepared.insert(sql, statement.clone());
         Ok(statement)
     }
@@ -410,7 +398,8 @@ impl Session<'_> {
     ) -> Outcome<Vec<Row>> {
         let before = std::mem::replace(&mut self.unfinished, true);
         let statement = self.prepared(sql).await?;
-        let answer = self.connection()?.client.query(&statement, values).await;
+        let Connection { client, wire, .. } = self.connection()?;
+        let answer = wire.drive(client.query(&statement, values)).await;
         // An error that the database answers is an end too, but for a transaction.
         self.unfinished = before || is_of_standby(&answer);
         Ok(answer?)
@@ -425,18 +414,18 @@ impl Session<'_> {
         let before = std::mem::replace(&mut self.unfinished, true);
         let (statement, tell) = (self.prepared(sql).await?, self.prepared(TELL).await?);
         let changes = self.pool.changes.fetch_add(1, Ordering::Relaxed);
-        let trim = match changes.is_multiple_of(TRIM_EVERY) {
-            true => Some(self.prepared(TRIM).await?),
-            false => None,
-        };
-        let client = &self.connection()?.client;
+        let trims = changes.is_multiple_of(TRIM_EVERY);
+        let Connection { client, wire, .. } = self.connection()?;
         let tell = async {
             // They are sent by being asked for; nobody waits for their answers.
-            for statement in [Some(tell), trim].into_iter().flatten() {
-                let _ = client.query(&statement, &[]).now_or_never();
+            let _ = client.query(&tell, &[]).now_or_never();
+            if trims {
+                // Not prepared, which would be a round trip that somebody waits for.
+                let _ = client.batch_execute(TRIM).now_or_never();
             }
         };
-        let (answer, ()) = join(client.query(&statement, values), tell).await;
+        let answer = join(client.query(&statement, values), tell);
+        let (answer, ()) = wire.drive(answer).await;
         self.unfinished = before || is_of_standby(&answer);
         Ok(answer?)
     }
@@ -448,14 +437,14 @@ impl Session<'_> {
         for (sql, _) in calls {
             statements.push(self.prepared(sql).await?);
         }
-        let client = &self.connection()?.client;
+        let Connection { client, wire, .. } = self.connection()?;
         let answers = try_join_all(
             statements
                 .iter()
                 .zip(calls)
                 .map(|(statement, (_, values))| client.query(statement, values)),
-        )
-        .await;
+        );
+        let answers = wire.drive(answers).await;
         self.unfinished = before || is_of_standby(&answers);
         Ok(answers?)
     }
@@ -463,7 +452,8 @@ impl Session<'_> {
     /// Statements without values or answers.
     pub(super) async fn run(&mut self, sql: &str) -> Outcome<()> {
         let before = std::mem::replace(&mut self.unfinished, true);
-        let answer = self.connection()?.client.batch_execute(sql).await;
+        let Connection { client, wire, .. } = self.connection()?;
+        let answer = wire.drive(client.batch_execute(sql)).await;
         self.unfinished = before;
         Ok(answer?)
     }
