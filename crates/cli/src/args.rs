@@ -8,6 +8,7 @@ mod refresh;
 mod retain;
 mod run;
 mod upkeep;
+pub mod way;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -28,6 +29,9 @@ pub use self::retain::{
 };
 pub use self::run::Run;
 pub use self::upkeep::{Server, ServerCommand, ServerList, ServerReplace, ServerTest, Verify};
+pub use self::way::{
+    Way, WayAdd, WayCommand, WayKindArg, WayList, WayRecover, WayRemove, WayRotate, WordsArg,
+};
 use crate::exit::Exit;
 use crate::words::{Lang, Words, say, words};
 
@@ -46,6 +50,8 @@ pub struct Cli {
     /// No progress and no summary.
     #[arg(short, long, global = true)]
     pub quiet: bool,
+    #[command(flatten)]
+    pub entry: way::Entry,
     #[command(subcommand)]
     pub command: Command,
 }
@@ -102,6 +108,8 @@ pub enum Command {
     Refresh(Refresh),
     /// List the servers, or replace a lost one.
     Server(Server),
+    /// Say who can open the vault beside having reached enough servers: passphrases, custodians.
+    Way(Way),
     /// Move the catalogue to a PostgreSQL database, or back into a file.
     Catalog(Catalog),
     /// Make the catalogue anew from any K servers: names, folders, versions and the audit log.
@@ -537,6 +545,15 @@ fn examples(command: &str) -> &'static [&'static str] {
             "warifu server replace office.toml bunko /mnt/new-disk/bunko --yes",
             "warifu server test /mnt/server-d nas=webdavs://nas.example.jp/warifu -o nas.password=file:nas.password",
             "warifu server retire office.toml bunko sftp://warifu@new.example/srv/shares --yes",
+        ],
+        "way" => &[
+            "warifu way list office.toml",
+            "warifu way add office.toml passphrase --name soumu",
+            "warifu way add office.toml keys --recipient age1zvkyg2lqzraa2lnjvqej32nkuu0ues2s82hzrye869xeexvn73equnujwj",
+            "warifu way add office.toml custodians --needed 3 --sheets 5 --pdf /media/printer",
+            "warifu way remove office.toml soumu --yes",
+            "warifu way rotate office.toml soumu",
+            "warifu way recover office.toml --share 1.txt --share 3.txt --share 4.txt",
         ],
         "catalog" => &[
             "warifu catalog move office.toml --to postgres://warifu@db.example.jp/office --catalog-option password=file:db.password",

@@ -82,6 +82,7 @@ pub mod space;
 pub mod status;
 pub mod vault;
 pub mod verify;
+pub mod ways;
 
 mod bounds;
 mod dealing;

@@ -11,6 +11,7 @@ use warifu_vault::node::BadName;
 use warifu_vault::seam::catalog::CatalogError;
 
 use crate::vault_file::VaultFileError;
+use crate::ways::{Way, WayRefusal};
 
 /// Why a vault could not be made, opened or used.
 #[derive(Debug, thiserror::Error)]
@@ -95,6 +96,32 @@ pub enum Error {
     WrongVault {
         /// What is wrong with each server.
         faults: Vec<ServerFault>,
+    },
+    /// The vault takes one of its ways in beside its servers, and nobody gave one.
+    #[error("the servers alone do not open the vault: one of its ways in is needed")]
+    WayNeeded {
+        /// The ways there are.
+        ways: Vec<Way>,
+    },
+    /// What was given opens none of the ways.
+    #[error("{refusal}")]
+    WayRefused {
+        /// Why.
+        refusal: WayRefusal,
+        /// The ways there are.
+        ways: Vec<Way>,
+    },
+    /// The passphrase that the vault file refers to is not at hand.
+    #[error("the passphrase that the vault file refers to: {source}")]
+    WayReference {
+        /// Why.
+        source: CredentialError,
+    },
+    /// A new place for a server would have no part of the ways in: too few other servers have theirs, and the old place does not show its own.
+    #[error("the new place of {server} would have no part of the ways in")]
+    NoWaysPart {
+        /// The server.
+        server: String,
     },
     /// A server stopped answering in the middle of a rebuild.
     #[error("a server stopped answering: {fault}")]

@@ -32,8 +32,10 @@ mod fate;
 mod files;
 mod foreign;
 mod open;
+pub mod paper;
 mod part;
 mod path;
+pub mod people;
 mod place;
 mod rebuild;
 mod relocate;
@@ -44,6 +46,7 @@ mod rules;
 mod syslog;
 mod trial;
 mod vault_file;
+pub mod ways;
 
 pub use audit_log::{CopyCheck, CopyDifference, LogCheck, LogFault, LogFilter, OfFile};
 pub use context::{group_name, process_context, user_name};

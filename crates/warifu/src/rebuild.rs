@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use warifu_core::format::Scheme;
 use warifu_core::ids::ServerId;
 use warifu_store::{Credentials, attach_store};
-use warifu_vault::keys::Candidate;
+use warifu_vault::keys::{Candidate, UnlockError};
 use warifu_vault::rebuild::{
-    RebuildError, RebuildOptions, RebuildProgress, RebuildReport, gather, rebuild,
+    RebuildError, RebuildOptions, RebuildProgress, RebuildReport, gather, gather_by_way, rebuild,
 };
 use warifu_vault::seam::clock::SystemClock;
 
@@ -22,6 +22,7 @@ use crate::open::{
 use crate::vault_file::{
     MemoryRule, Retention, SaveDurability, ServerEntry, VaultFile, VaultFileError, folder_of,
 };
+use crate::ways::{Keyring, key_by_way};
 
 /// What stands in a vault file for the URL of a server that is lost.
 pub(crate) const MISSING: &str = "missing:";
@@ -44,13 +45,14 @@ impl Warifu {
     /// then the vault file as well. Any k servers will do. In a new vault file, those that were not given are called
     /// missing.
     ///
-    /// `program` is what the audit log is to call the program. Nothing is overwritten; when it fails, nothing is left.
+    /// `keyring` is asked where the vault takes one of its ways in; `program` is what the audit log is to call the program. Nothing is overwritten; when it fails, nothing is left.
     ///
     /// # Errors
     /// [`VaultFileError::Exists`] when servers are given and there is a vault file; [`Error::CatalogExists`]; [`Error`].
     pub async fn rebuild(
         path: &Path,
         servers: Vec<NewServer>,
+        keyring: &Keyring,
         program: &str,
         progress: &(dyn Fn(RebuildProgress) + Send + Sync),
     ) -> Result<Rebuilt, Error> {
@@ -84,7 +86,15 @@ impl Warifu {
                 store: attach_store(&spec),
             });
         }
-        let gathered = gather(&candidates).await.map_err(unlock_error)?;
+        let gathered = match gather(&candidates).await {
+            Err(UnlockError::Bound(bound)) => {
+                let reference = known.as_ref().and_then(|file| file.passphrase.as_ref());
+                let reference = reference.map(|reference| (reference, folder_of(&path)));
+                let (_, key, _) = key_by_way(&candidates, None, reference, keyring).await?;
+                gather_by_way(&candidates, *bound, key).map_err(unlock_error)?
+            }
+            other => other.map_err(unlock_error)?,
+        };
         if let Some(file) = &known {
             let belongs = |seat: &warifu_vault::ServerSeat| {
                 file.servers
@@ -157,8 +167,8 @@ impl Warifu {
     ///
     /// # Errors
     /// [`Error`].
-    pub async fn accept_rebuild(path: &Path, program: &str) -> Result<bool, Error> {
-        let warifu = Self::open(path, OpenOptions::new(program).read_only(true)).await?;
+    pub async fn accept_rebuild(path: &Path, options: OpenOptions) -> Result<bool, Error> {
+        let warifu = Self::open(path, options.read_only(true)).await?;
         let accepted = warifu.vault().accept_rebuild(warifu.context()).await;
         warifu.close().await;
         Ok(accepted?)
@@ -244,6 +254,7 @@ fn file_of(
         retention: Retention::All,
         memory: MemoryRule::default(),
         syslog: None,
+        passphrase: None,
         refresh: None,
         catalog: format!("sqlite:{}", catalog_name(path)),
         catalog_credentials: Credentials::default(),

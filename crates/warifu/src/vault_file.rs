@@ -3,6 +3,8 @@
 //! It holds no secret: the vault key lies as shares on the servers, and a server's password or key is named by a reference. What a
 //! `[[server]]` may say of those beside `index`, `id`, `name` and `url` is told by [`Credentials`].
 
+mod problem;
+
 use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::{self, File};
@@ -16,8 +18,9 @@ use toml::Spanned;
 use warifu_catalog::{PostgresUrl, PostgresUrlError};
 use warifu_core::format::Scheme;
 use warifu_core::ids::{ServerId, ShareIndex, Threshold, VaultId};
-use warifu_store::{BadOption, Credentials};
+use warifu_store::{BadOption, CredentialRef, Credentials};
 
+pub use self::problem::Problem;
 use crate::every::Every;
 use crate::retention;
 pub use crate::rules::{MemoryRule, Retention, SaveDurability};
@@ -44,6 +47,8 @@ pub struct VaultFile {
     pub memory: MemoryRule,
     /// Where a copy of the audit log is sent, if anywhere.
     pub syslog: Option<SyslogTarget>,
+    /// Where a passphrase is that opens the vault, where it takes [one](crate::ways); the path relative to the vault file.
+    pub passphrase: Option<CredentialRef>,
     /// How often all shares get a new generation; `None`: only when somebody asks for it.
     pub refresh: Option<Every>,
     /// Where the catalogue is: `sqlite:PATH`, the path relative to the vault file, or `postgres://USER@HOST/DATABASE`.
@@ -113,63 +118,6 @@ pub enum VaultFileError {
     },
 }
 
-/// What is wrong with a field.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Problem {
-    /// Not the syntax of a vault file, an unknown field, or a missing one; in the parser's words.
-    Syntax(String),
-    /// The field cannot have this value.
-    Value {
-        /// The field.
-        field: &'static str,
-        /// What it says.
-        found: String,
-        /// What it may say.
-        allowed: &'static str,
-    },
-    /// Two servers have the same value there.
-    Twice {
-        /// The field.
-        field: &'static str,
-        /// The value that two servers have.
-        found: String,
-    },
-    /// Not as many servers as shares.
-    ServerCount {
-        /// The shares that `threshold.n` asks for.
-        needed: u8,
-        /// The servers listed.
-        got: usize,
-    },
-    /// A secret stands in a URL, or where a reference to one belongs.
-    Secret {
-        /// The field.
-        field: &'static str,
-    },
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Syntax(message) => f.write_str(message),
-            Self::Value {
-                field,
-                found,
-                allowed,
-            } => write!(f, "{field} is {found:?}, but must be {allowed}"),
-            Self::Twice { field, found } => write!(f, "two servers have the {field} {found:?}"),
-            Self::ServerCount { needed, got } => {
-                write!(f, "threshold.n is {needed}, but {got} servers are listed")
-            }
-            Self::Secret { field } => write!(
-                f,
-                "{field} holds a password; secrets must not stand in the vault file"
-            ),
-        }
-    }
-}
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Raw {
@@ -185,6 +133,8 @@ struct Raw {
     memory: Option<Spanned<String>>,
     #[serde(default)]
     syslog: Option<Spanned<String>>,
+    #[serde(default)]
+    passphrase: Option<Spanned<String>>,
     #[serde(default)]
     refresh: Option<Spanned<String>>,
     threshold: Spanned<RawThreshold>,
@@ -410,6 +360,11 @@ impl VaultFile {
                 bad(word, "syslog", allowed)
             })?),
         };
+        let passphrase = raw.passphrase.as_ref().map(|word| {
+            let reference = CredentialRef::parse("passphrase", word.get_ref());
+            reference.map_err(|error| invalid(word.span(), option_problem(&error)))
+        });
+        let passphrase = passphrase.transpose()?;
         let refresh =
             match &raw.refresh {
                 None => None,
@@ -531,6 +486,7 @@ impl VaultFile {
             retention,
             memory,
             syslog,
+            passphrase,
             refresh,
             catalog,
             catalog_credentials,
@@ -565,6 +521,9 @@ impl VaultFile {
              # A copy of the audit log for a syslog server, names of files included: \"unixgram:/dev/log\", \"udp://HOST:514\" or\n\
              # \"tcp://HOST:601\". 監査記録の写しを送る syslog サーバ（ファイル名も含みます）。\n\
              {syslog}\n\
+             # Where the passphrase is, if the vault takes one (`warifu way`), for drives that are mounted while nobody is there to be\n\
+             # asked: \"file:PATH\" or \"env:NAME\", never the passphrase itself. 無人でマウントするときのパスフレーズの在りか。\n\
+             {passphrase}\n\
              # How often all shares are made anew, so that stolen ones are worthless: \"never\" (only by `warifu refresh`) or such as\n\
              # \"every 7 days\" (by a mounted drive, or a timer with `warifu refresh --if-due`). 割符を新しい世代に作り替える間隔。\n\
              refresh = {refresh}\n\
@@ -591,6 +550,10 @@ impl VaultFile {
             syslog = match &self.syslog {
                 Some(target) => format!("syslog = {}", quoted(&target.to_string())),
                 None => "# syslog = \"unixgram:/dev/log\"".to_owned(),
+            },
+            passphrase = match &self.passphrase {
+                Some(reference) => format!("passphrase = {}", quoted(&reference.to_string())),
+                None => "# passphrase = \"file:office.passphrase\"".to_owned(),
             },
             refresh = quoted(
                 &self

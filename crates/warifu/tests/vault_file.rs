@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use warifu::store::Credentials;
+use warifu::store::{CredentialRef, Credentials};
 use warifu::{
     Every, MemoryRule, Problem, Retention, SaveDurability, Scheme, ServerEntry, ServerId,
     ShareIndex, SyslogTarget, Threshold, VaultFile, VaultFileError, VaultId,
@@ -28,6 +28,7 @@ fn sample() -> VaultFile {
         retention: Retention::All,
         memory: MemoryRule::Guarded,
         syslog: None,
+        passphrase: None,
         refresh: Some(Every { days: 7 }),
         catalog: "sqlite:office.db".into(),
         catalog_credentials: Credentials::default(),
@@ -45,6 +46,30 @@ fn problem(text: &str) -> (usize, Problem) {
 /// The number of the first line that has `text` in it.
 fn line(whole: &str, text: &str) -> usize {
     whole.lines().position(|line| line.contains(text)).unwrap() + 1
+}
+
+#[test]
+fn p10_where_the_passphrase_is_is_read_and_a_passphrase_itself_is_refused() {
+    let path = Path::new("office.toml");
+    let passphrase = CredentialRef::parse("passphrase", "file:office.passphrase").ok();
+    assert!(passphrase.is_some());
+    let file = VaultFile {
+        passphrase,
+        ..sample()
+    };
+    let text = file.render();
+    assert_eq!(VaultFile::parse(&text, path).unwrap(), file);
+    assert!(sample().render().contains("# passphrase = "));
+    let bad = text.replace("file:office.passphrase", "gibberish");
+    let (at, problem) = problem(&bad);
+    assert_eq!(at, line(&bad, "gibberish"));
+    assert_eq!(
+        problem,
+        Problem::Secret {
+            field: "passphrase"
+        }
+    );
+    assert!(!problem.to_string().contains("gibberish"));
 }
 
 #[test]

@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
-use warifu::{
-    GenerationStatus, Holding, OpenOptions, RefreshOptions, RefreshPlan, RefreshReport, Warifu,
-};
+use warifu::{GenerationStatus, Holding, RefreshOptions, RefreshPlan, RefreshReport, Warifu};
 
 use super::{Done, with_vault_opened};
 use crate::args;
@@ -16,6 +14,7 @@ use crate::output::{
     Progress, fault_key, json, local_time, note, print, shown_text, size, utc_time,
 };
 use crate::stop;
+use crate::unlocking::opening;
 use crate::words::{say, set_vault};
 
 // What the fields mean stands in JSON.md.
@@ -140,7 +139,7 @@ pub fn generation_lines(status: &GenerationStatus, warifu: &Warifu) -> Vec<Strin
 pub async fn run(args: args::Refresh) -> Done {
     set_vault(&args.vault);
     let vault = args.vault.clone();
-    let options = OpenOptions::new("warifu").without_upkeep();
+    let options = opening().without_upkeep();
     with_vault_opened(&vault, options, |warifu| async move {
         refresh(&warifu, &args).await
     })

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use warifu_core::ids::{Generation, Threshold, VaultId};
 use warifu_core::keys::VaultKey;
-use warifu_core::vault_object::{RecoverError, recover_vault_key};
+use warifu_core::vault_object::{RecoverError, VaultObject, recover_vault_key};
 
 use crate::error::{Fault, ServerFault};
-use crate::keys::{Candidate, UnlockError, all_pieces_of};
+use crate::keys::{Bound, Candidate, UnlockError, all_pieces_of};
 use crate::seam::catalog::IndexSet;
 use crate::servers::ServerSeat;
 
@@ -32,14 +32,14 @@ pub struct Gathered {
 /// Asks servers for their pieces of the vault key. Nothing has to be known of the vault: the servers say which it is.
 ///
 /// # Errors
-/// [`UnlockError`].
+/// [`UnlockError`]; after [`UnlockError::Bound`], [`gather_by_way`] goes on with the key.
 pub async fn gather(servers: &[Candidate]) -> Result<Gathered, UnlockError> {
     let answers = join_all(servers.iter().map(all_pieces_of)).await;
     let (mut objects, mut owners, mut faults) = (Vec::new(), Vec::new(), Vec::new());
-    for (server, answer) in servers.iter().zip(answers) {
+    for (place, answer) in answers.into_iter().enumerate() {
         match answer {
             Ok(pieces) => {
-                owners.extend(pieces.iter().map(|_| server));
+                owners.extend(pieces.iter().map(|_| place));
                 objects.extend(pieces);
             }
             Err(fault) => faults.push(fault),
@@ -47,6 +47,13 @@ pub async fn gather(servers: &[Candidate]) -> Result<Gathered, UnlockError> {
     }
     let key = match recover_vault_key(&objects) {
         Ok((key, _)) => key,
+        Err(RecoverError::Bound) => {
+            return Err(UnlockError::Bound(Box::new(Bound {
+                signs: owners.into_iter().zip(objects).collect(),
+                faults,
+                answers: Vec::new(),
+            })));
+        }
         Err(RecoverError::TooFew { needed, got }) => {
             return Err(UnlockError::TooFewServers {
                 needed: u8::try_from(needed).unwrap_or(u8::MAX),
@@ -61,10 +68,35 @@ pub async fn gather(servers: &[Candidate]) -> Result<Gathered, UnlockError> {
             });
         }
     };
+    let objects = owners.into_iter().zip(objects).collect();
+    seated(servers, objects, key, faults)
+}
+
+/// As [`gather`], for a vault with ways in: `bound` is what that said, and `key` the vault key by one of the ways.
+///
+/// # Errors
+/// [`UnlockError`].
+pub fn gather_by_way(
+    servers: &[Candidate],
+    bound: Bound,
+    key: VaultKey,
+) -> Result<Gathered, UnlockError> {
+    seated(servers, bound.signs, key, bound.faults)
+}
+
+fn seated(
+    servers: &[Candidate],
+    objects: Vec<(usize, VaultObject)>,
+    key: VaultKey,
+    mut faults: Vec<ServerFault>,
+) -> Result<Gathered, UnlockError> {
     let mut seats: Vec<ServerSeat> = Vec::new();
     let mut known = None;
     let mut taken = IndexSet::EMPTY;
-    for (object, server) in objects.iter().zip(owners) {
+    for (place, object) in &objects {
+        let Some(server) = servers.get(*place) else {
+            continue;
+        };
         let mut blame = |fault, detail: &str| {
             faults.push(ServerFault {
                 server: server.name.clone(),
@@ -78,6 +110,9 @@ pub async fn gather(servers: &[Candidate]) -> Result<Gathered, UnlockError> {
                 "it belongs to another vault, or its piece of the vault key is false",
             );
             continue;
+        }
+        if object.is_bound() {
+            key.bind();
         }
         let generation = object.generation();
         let (_, _, newest) = known.get_or_insert((object.vault(), object.threshold(), generation));

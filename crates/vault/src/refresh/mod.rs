@@ -29,7 +29,8 @@
 //! an older one.
 //!
 //! The vault key stays. Its pieces get the run's number before any extent does (`repair/key_pieces.rs`), so that the servers know it too
-//! where the catalogue is lost, or brought back from a backup.
+//! where the catalogue is lost, or brought back from a backup. Where there are ways in, servers have no pieces of it, but of the bolt: these are dealt
+//! anew with it, as a change of the ways that changes none of them ([`ways`](crate::ways)).
 //!
 //! Modules: `run` makes and switches, this one plans, begins and ends.
 
@@ -43,6 +44,7 @@ use futures_util::StreamExt;
 use futures_util::stream;
 use warifu_core::format::Scheme;
 use warifu_core::ids::{ExtentId, Generation};
+use warifu_core::ways::WaysNumber;
 
 use self::run::run;
 use crate::context::{Act, Context};
@@ -51,9 +53,10 @@ use crate::repair::share::Run;
 use crate::seam::catalog::{CatalogError, Durability, ExtentRecord, IndexSet, Write};
 use crate::seam::clock::Timestamp;
 use crate::seam::generations::Generations;
-use crate::seam::store::StoreErrorKind;
+use crate::seam::store::{ObjectKey, StoreErrorKind};
 use crate::vault::{Inner, Vault};
 use crate::verify::share::LAGS_AFTER;
+use crate::ways::{self, WaysChange, WaysError, fixed_names};
 
 /// How many extents are read from the catalogue at a time.
 const PAGE: usize = 1_000;
@@ -195,7 +198,7 @@ impl Vault {
             extents: 0,
             joined: 0,
             bytes: 0,
-            possible: there >= inner.servers.enough(),
+            possible: there >= inner.enough_to_refresh(),
             absent: absent.into_iter().map(|(_, fault)| fault).collect(),
         };
         let n = u64::from(inner.servers.threshold.n());
@@ -303,14 +306,19 @@ impl Inner {
         }
         let newest = self.newest_generation(&work, &mut report).await?;
         let there = self.there(&work);
-        if (there.len() as usize) < self.servers.enough() {
-            return Err(self.not_refreshed(there.len(), work.down()));
+        let enough = self.enough_to_refresh();
+        if (there.len() as usize) < enough {
+            return Err(not_refreshed(enough, there.len(), work.down()));
         }
         let mine = self.take_number(ctx, newest).await?;
         let renewed = self.renew_pieces(mine, there).await?;
-        if (renewed.stored.len() as usize) < self.servers.enough() {
+        if (renewed.stored.len() as usize) < enough {
             // Those that were stored stay: somebody else may have gone on with them already. The next run replaces them.
-            return Err(self.not_refreshed(renewed.stored.len(), renewed.faults));
+            return Err(not_refreshed(enough, renewed.stored.len(), renewed.faults));
+        }
+        // After the pieces were put: somebody may have added the first way since they were dealt. Then this takes them away again.
+        if self.is_bound_by_now(renewed.stored).await {
+            report.note(self.rotate_ways(ctx).await?);
         }
         let (generation, wanted) = self.begin_refresh(ctx, mine, options.anew).await?;
         report.note(renewed.faults);
@@ -337,13 +345,36 @@ impl Inner {
         there.map(|server| server.index()).collect()
     }
 
-    fn not_refreshed(&self, got: u32, faults: Vec<ServerFault>) -> VaultError {
-        VaultError::NotStored {
-            file: "(a new generation)".to_owned(),
-            needed: u8::try_from(self.servers.enough()).unwrap_or(u8::MAX),
-            got: u8::try_from(got).unwrap_or(u8::MAX),
-            full: false,
-            faults,
+    /// How many servers must answer. Where there are ways in, they must be enough for a change of these too.
+    fn enough_to_refresh(&self) -> usize {
+        let servers = &self.servers;
+        match servers.vault_key().is_bound() {
+            true => servers.enough().max(ways::needed(servers.threshold)),
+            false => servers.enough(),
+        }
+    }
+
+    /// A new bolt for the ways in, so that pieces of the one before are of no use together with those of today. Returns what servers said.
+    async fn rotate_ways(&self, ctx: &Context) -> Result<Vec<ServerFault>> {
+        match self.change_ways(ctx, WaysChange::Rotate).await {
+            Ok(changed) => Ok(changed.faults),
+            Err(WaysError::Vault(error)) => Err(error),
+            Err(WaysError::NoRandomness(error)) => Err(error.into()),
+            Err(WaysError::Overtaken) => Err(VaultError::Lapsed),
+            Err(WaysError::TooFewServers {
+                needed,
+                got,
+                faults,
+            }) => {
+                let got = u32::try_from(got).unwrap_or(u32::MAX);
+                Err(not_refreshed(needed, got, faults))
+            }
+            Err(WaysError::Unknown { faults }) => {
+                Err(not_refreshed(self.enough_to_refresh(), 0, faults))
+            }
+            Err(other) => Err(VaultError::Damaged {
+                what: format!("the ways in could not be dealt anew: {other}"),
+            }),
         }
     }
 
@@ -500,39 +531,53 @@ impl Inner {
             let older = page.iter().filter(|record| record.generation < wanted);
             status.left += older.count() as u64;
         }
+        let mut parts: Vec<Vec<WaysNumber>> = Vec::new();
         for server in self.servers.all() {
-            let held = self.held_by(server, &waste, wanted).await;
+            let (held, ways) = self.held_by(server, &waste, wanted).await;
+            parts.push(ways);
             if held.objects > 0 {
                 status.holding.insert(server.name().to_owned(), held);
+            }
+        }
+        let counts = newest_of(&parts, usize::from(self.servers.threshold.k()));
+        for (server, parts) in self.servers.all().iter().zip(&parts) {
+            let older = parts.iter().filter(|number| Some(**number) < counts);
+            let older = older.count() as u64;
+            if older > 0 {
+                let holding = status.holding.entry(server.name().to_owned());
+                holding.or_default().objects += older;
             }
         }
         Ok(status)
     }
 
-    /// What a server has of these, and of the pieces of the vault key older than `wanted`.
+    /// What a server has of these, and of the pieces of the vault key older than `wanted`; and which numbers its parts of the ways in have.
     async fn held_by(
         &self,
         server: &Arc<crate::servers::Server>,
         waste: &[(ExtentId, Generation)],
         wanted: Generation,
-    ) -> Holding {
+    ) -> (Holding, Vec<WaysNumber>) {
         let all = waste.len() as u64;
         let store = server.seat.store.as_ref();
-        let pieces = server.try_ask(LAGS_AFTER, crate::keys::piece_generations(store));
-        let Ok(pieces) = pieces.await else {
-            return Holding {
+        let names = server.try_ask(LAGS_AFTER, fixed_names(store));
+        let Ok(names) = names.await else {
+            let holding = Holding {
                 objects: all + 1,
                 unknown: true,
             };
+            return (holding, Vec::new());
         };
-        let older = pieces.iter().filter(|generation| **generation < wanted);
+        let ways = names.iter().filter_map(ObjectKey::ways_number).collect();
+        let pieces = names.iter().filter_map(ObjectKey::piece_generation);
+        let older = pieces.filter(|generation| *generation < wanted);
         let mut held = Holding {
             objects: older.count() as u64,
             unknown: all > LOOKED_FOR as u64,
         };
         if held.unknown {
             held.objects += all;
-            return held;
+            return (held, ways);
         }
         let mut looks = stream::iter(waste.to_vec())
             .map(|(extent, generation)| async move {
@@ -550,8 +595,25 @@ impl Inner {
                 }
             }
         }
-        held
+        (held, ways)
     }
+}
+
+fn not_refreshed(needed: usize, got: u32, faults: Vec<ServerFault>) -> VaultError {
+    VaultError::NotStored {
+        file: "(a new generation)".to_owned(),
+        needed: u8::try_from(needed).unwrap_or(u8::MAX),
+        got: u8::try_from(got).unwrap_or(u8::MAX),
+        full: false,
+        faults,
+    }
+}
+
+/// The greatest number that so many servers have, by its name: fewer could make one up.
+fn newest_of(parts: &[Vec<WaysNumber>], enough: usize) -> Option<WaysNumber> {
+    let have = |number: &WaysNumber| parts.iter().filter(|parts| parts.contains(number)).count();
+    let numbers = parts.iter().flatten().copied();
+    numbers.filter(|number| have(number) >= enough).max()
 }
 
 impl RefreshReport {

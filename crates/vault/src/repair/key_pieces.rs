@@ -117,7 +117,12 @@ impl Inner {
             let mine = object.server() == server.seat.id
                 && object.index() == server.index()
                 && object.generation() == generation;
-            match object.is_authentic(self.servers.vault_key()) {
+            let is_authentic = object.is_authentic(self.servers.vault_key());
+            if is_authentic && object.is_bound() {
+                // Whoever has the vault open since before there were ways in learns of it here, before dealing anything.
+                self.servers.vault_key().bind();
+            }
+            match is_authentic {
                 true if mine => pieces.good.push(object),
                 false if object.vault() == self.vault => pieces.bad.push(generation),
                 _ => {
@@ -280,8 +285,18 @@ impl Inner {
             .await
     }
 
+    /// Looks on these servers whether there are ways in by now, which somebody else has added since the vault was opened here.
+    pub(crate) async fn is_bound_by_now(&self, on: IndexSet) -> bool {
+        let key = self.servers.vault_key();
+        if !key.is_bound() {
+            // What says so binds the key when it is met.
+            self.newest_piece(on).await;
+        }
+        key.is_bound()
+    }
+
     /// Deals the vault key anew, in this generation, of which no server has a piece yet, and puts the pieces of the servers that are
-    /// there. The older pieces stay.
+    /// there. The older pieces stay. Where there are ways in, nobody gets a piece, and what is put says that.
     pub(crate) async fn renew_pieces(
         &self,
         generation: Generation,

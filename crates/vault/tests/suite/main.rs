@@ -50,3 +50,7 @@ mod sessions;
 mod silence;
 mod unlocking;
 mod upkeep;
+mod ways;
+mod ways_beside;
+mod ways_cut_off;
+mod ways_refresh;
