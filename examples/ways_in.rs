@@ -13,7 +13,13 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .map(|name| NewServer::new(name, dir.path().join(name).display().to_string()));
     let path = dir.path().join("office.toml");
     let threshold = Threshold::new(2, 3)?;
-    Warifu::init(&path, threshold, servers.into(), InitOptions::new("ways_in")).await?;
+    Warifu::init(
+        &path,
+        threshold,
+        servers.into(),
+        InitOptions::new("ways_in"),
+    )
+    .await?;
     let opening = || OpenOptions::new("ways_in");
 
     // Before there is anything in it: whoever has copied two servers before the first way has the vault's key.

@@ -25,6 +25,7 @@ pub mod server;
 mod server_test;
 pub mod space;
 pub mod status;
+pub mod threshold;
 pub mod trash;
 pub mod verify;
 pub mod way;

@@ -4,6 +4,7 @@ mod catalog;
 mod names;
 mod past;
 mod servers;
+mod threshold;
 mod ways;
 
 use std::io;
@@ -163,6 +164,17 @@ impl Failure {
                 say!("undecided"),
                 say!("undecided-next", catalog = say!("the-catalogue")),
             ),
+            VaultError::OtherThreshold { file, catalog } => Self::new(
+                Exit::BadInput,
+                say!(
+                    "other-threshold",
+                    k = file.k(),
+                    n = file.n(),
+                    other_k = catalog.k(),
+                    other_n = catalog.n()
+                ),
+                say!("other-threshold-next"),
+            ),
             VaultError::TooLarge { size, limit } => Self::new(
                 Exit::Failed,
                 say!(
@@ -274,6 +286,10 @@ impl Failure {
                 say!("place-taken", server = shown_text(&server)),
                 say!("place-taken-next"),
             ),
+            warifu::Error::SamePlace { .. }
+            | warifu::Error::NewServers { .. }
+            | warifu::Error::SameThreshold(_)
+            | warifu::Error::ThresholdUnderWay { .. } => Self::threshold(&error),
             warifu::Error::TooFewServers {
                 needed,
                 got,

@@ -26,7 +26,8 @@ use clap::error::ErrorKind;
 use crate::args::{Cli, Command};
 use crate::commands::{
     audit, catalog, certificate, copy, doctor, files, history, hold, init, loose, manpages, mount,
-    quickstart, rebuild, refresh, restore, retain, run, server, space, status, trash, verify, way,
+    quickstart, rebuild, refresh, restore, retain, run, server, space, status, threshold, trash,
+    verify, way,
 };
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -125,6 +126,7 @@ async fn do_it(command: Command) -> Result<ExitCode, Failure> {
         Command::Audit(args) => audit::run(args).await,
         Command::Status(args) => status::status(args).await,
         Command::Verify(args) => verify::run(args).await,
+        Command::Threshold(args) => threshold::run(args).await,
         Command::Server(args) => server::run(args).await,
         Command::Way(args) => way::run(args).await,
         Command::Catalog(args) => catalog::run(args).await,

@@ -37,8 +37,7 @@ pub fn prepare(cli: &Cli) -> Result<(), Failure> {
         give(WayAnswer::Passphrase(passphrase_in(path)?));
     }
     if !entry.share.is_empty() {
-        let shares: Result<Vec<PaperShare>, Failure> =
-            entry.share.iter().map(|path| share_in(path)).collect();
+        let shares: Result<Vec<PaperShare>, Failure> = entry.share.iter().map(share_in).collect();
         give(joined(&shares?)?);
     }
     if !entry.identity.is_empty() {

@@ -17,6 +17,7 @@ use warifu_core::vault_object::{RecoverError, VaultObject, deal_vault_key, recov
 
 use crate::error::{Fault, ServerFault};
 use crate::seam::store::{Durability, ObjectKey, ShareStore, StoreError, StoreErrorKind};
+use crate::servers::Thresholds;
 
 /// The generation that a vault begins with.
 pub const FIRST_GENERATION: Generation = Generation(1);
@@ -146,8 +147,8 @@ pub async fn found(servers: &[Candidate], threshold: Threshold) -> Result<Founde
 pub struct Expected {
     /// The vault's id.
     pub vault: VaultId,
-    /// Its threshold.
-    pub threshold: Threshold,
+    /// Its threshold, and what that is to become: pieces of either are taken, each for itself.
+    pub thresholds: Thresholds,
     /// For each candidate: the server and the share it must be.
     pub seats: Vec<(ServerId, ShareIndex)>,
 }
@@ -234,7 +235,7 @@ pub async fn unlock(servers: &[Candidate], expected: &Expected) -> Result<Unlock
         .collect();
     let mut heard: Vec<Heard> = expected.seats.iter().map(|_| Heard::Nothing).collect();
     let (mut objects, mut owners, mut faults) = (Vec::new(), Vec::new(), Vec::new());
-    let needed = expected.threshold.k();
+    let needed = expected.thresholds.least();
     let mut until: Option<Instant> = None;
     loop {
         let next = requests.next();
@@ -263,7 +264,7 @@ pub async fn unlock(servers: &[Candidate], expected: &Expected) -> Result<Unlock
             // servers only: one alone could keep the others from being heard.
             let is_known = match recover_vault_key(&objects) {
                 Ok(_) => true,
-                Err(RecoverError::Bound) => say_bound(&objects, &owners) >= usize::from(needed),
+                Err(RecoverError::Bound) => say_bound(&objects, &owners),
                 Err(_) => false,
             };
             // In the middle of the first change of the ways neither is so: then one that hangs is not waited for as long as one may.
@@ -277,7 +278,7 @@ pub async fn unlock(servers: &[Candidate], expected: &Expected) -> Result<Unlock
             };
         }
     }
-    let is_bound = say_bound(&objects, &owners) >= usize::from(needed);
+    let is_bound = say_bound(&objects, &owners);
     if !is_bound && recover_vault_key(&objects).is_err() {
         // A refresh that was cut off leaves pieces of two generations: those that were found first may not be those of which there
         // are k.
@@ -383,12 +384,20 @@ pub async fn unlock(servers: &[Candidate], expected: &Expected) -> Result<Unlock
     })
 }
 
-/// How many servers say that there are ways in.
-fn say_bound(objects: &[VaultObject], owners: &[usize]) -> usize {
+/// Whether k servers say that there are ways in.
+fn say_bound(objects: &[VaultObject], owners: &[usize]) -> bool {
     let owned = objects.iter().zip(owners);
-    let say = owned.filter(|(object, _)| object.is_bound());
-    let places: HashSet<usize> = say.map(|(_, owner)| *owner).collect();
-    places.len()
+    let say = || owned.clone().filter(|(object, _)| object.is_bound());
+    let thresholds: HashSet<(u8, u8)> = say().map(|(object, _)| pair(object)).collect();
+    thresholds.into_iter().any(|threshold| {
+        let say = say().filter(|(object, _)| pair(object) == threshold);
+        let places: HashSet<usize> = say.map(|(_, owner)| *owner).collect();
+        places.len() >= usize::from(threshold.0)
+    })
+}
+
+fn pair(object: &VaultObject) -> (u8, u8) {
+    (object.threshold().k(), object.threshold().n())
 }
 
 /// What has been heard of a server.
@@ -426,22 +435,25 @@ fn fits(
     (id, index): (ServerId, ShareIndex),
 ) -> Result<VaultObject, ServerFault> {
     let of_this_vault = object.vault() == expected.vault;
-    if of_this_vault
-        && object.server() == id
-        && object.index() == index
-        && object.threshold() == expected.threshold
-    {
+    let of_this_server = (object.server(), object.index()) == (id, index);
+    let threshold = object.threshold();
+    if of_this_vault && of_this_server && expected.thresholds.contains(threshold) {
         return Ok(object);
     }
-    let detail = if of_this_vault {
-        "it is another server of this vault"
-    } else {
-        "it belongs to another vault"
+    let detail = match (of_this_vault, of_this_server) {
+        (false, _) => "it belongs to another vault".to_owned(),
+        (true, false) => "it is another server of this vault".to_owned(),
+        // The vault file is a copy from before a change.
+        (true, true) => format!(
+            "it is of {} of {}, and the vault file says something else",
+            threshold.k(),
+            threshold.n()
+        ),
     };
     Err(ServerFault {
         server: server.name.clone(),
         fault: Fault::Foreign,
-        detail: detail.to_owned(),
+        detail,
     })
 }
 

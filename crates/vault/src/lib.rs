@@ -23,7 +23,7 @@
 //! let servers = threshold.indices().zip(founded.servers).zip(candidates);
 //! let config = VaultConfig {
 //!     vault: founded.vault,
-//!     threshold,
+//!     thresholds: threshold.into(),
 //!     generation: founded.generation,
 //!     servers: servers
 //!         .map(|((index, id), Candidate { name, store })| ServerSeat { id, index, name, store })
@@ -96,6 +96,6 @@ pub use context::Context;
 pub use error::{Result, VaultError};
 pub use file::handle::{Access, FileHandle};
 pub use file::plain::Contents;
-pub use servers::ServerSeat;
+pub use servers::{ServerSeat, Thresholds};
 pub use vault::{Options, Unsaved, Vault, VaultConfig};
 pub use warifu_core::secret::SecretBytes;

@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use warifu_catalog::PostgresUrlError;
-use warifu_core::ids::BadThreshold;
+use warifu_core::ids::{BadThreshold, Threshold};
 use warifu_store::{BadOption, CreateError, CredentialError, ProbeError, UrlError};
 use warifu_vault::error::{ServerFault, VaultError};
 use warifu_vault::node::BadName;
@@ -74,6 +74,31 @@ pub enum Error {
     Taken {
         /// The server's name.
         server: String,
+    },
+    /// Two names lead to one place: they would be lost together, and each would destroy what the other keeps.
+    #[error("{server} and {other} are the same place")]
+    SamePlace {
+        /// The new server's name.
+        server: String,
+        /// The other one's.
+        other: String,
+    },
+    /// Not as many new servers as a change of the threshold takes.
+    #[error("{needed} new servers are needed and {got} were given")]
+    NewServers {
+        /// How many are needed.
+        needed: usize,
+        /// How many were given.
+        got: usize,
+    },
+    /// The vault has this threshold already, everywhere.
+    #[error("the vault has the threshold {} of {} already", .0.k(), .0.n())]
+    SameThreshold(Threshold),
+    /// The threshold is being changed to another one already.
+    #[error("the threshold is being changed to {} of {} already", .becoming.k(), .becoming.n())]
+    ThresholdUnderWay {
+        /// What it is to become.
+        becoming: Threshold,
     },
     /// The vault key could not be dealt to the servers.
     #[error("the vault could not be founded: {detail}")]

@@ -44,6 +44,7 @@ mod retention;
 mod rewrite;
 mod rules;
 mod syslog;
+mod threshold;
 mod trial;
 mod vault_file;
 pub mod ways;
@@ -61,6 +62,7 @@ pub use relocate::{Relocated, RelocationPlan, RelocationProgress};
 pub use replace::ReplacePlan;
 pub use retention::length_text;
 pub use syslog::SyslogTarget;
+pub use threshold::{AddedServer, Consequences, Preset, ThresholdChanged, ThresholdPlan};
 pub use trial::{Trial, try_place, try_server};
 pub use vault_file::{
     FORMAT, MemoryRule, Problem, Retention, SaveDurability, ServerEntry, VaultFile, VaultFileError,
@@ -88,6 +90,7 @@ pub use warifu_vault::rebuild::{
 };
 pub use warifu_vault::refresh::{
     GenerationStatus, Holding, RefreshOptions, RefreshPlan, RefreshProgress, RefreshReport,
+    ThresholdChange,
 };
 pub use warifu_vault::repair::{
     Orphans, RepairOptions, RepairPlan, RepairProgress, RepairReport, Upkeep, Work,
@@ -108,7 +111,7 @@ pub use warifu_vault::verify::{
     Check, CheckProgress, Checkpoint, Finding, ServerCount, Subject, Unreadable, VerifyOptions,
     VerifyProgress, VerifyReport,
 };
-pub use warifu_vault::{Access, FileHandle, Unsaved, Vault};
+pub use warifu_vault::{Access, FileHandle, Thresholds, Unsaved, Vault};
 
 /// File servers: their URLs and what can be wrong with them.
 pub mod store {

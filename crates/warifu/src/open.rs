@@ -270,6 +270,7 @@ impl Warifu {
         let file = VaultFile {
             vault: founded.vault,
             threshold,
+            becoming: None,
             scheme: options.scheme,
             durability: options.durability,
             retention: Retention::All,
@@ -345,7 +346,7 @@ impl Warifu {
         vault.strict = file.durability == SaveDurability::Strict;
         let config = VaultConfig {
             vault: file.vault,
-            threshold: file.threshold,
+            thresholds: file.thresholds(),
             generation: unlocked.generation,
             servers: seats.collect(),
             options: vault,
@@ -369,7 +370,7 @@ impl Warifu {
         // A catalogue about which somebody has to decide first is left as it is.
         let target = file.syslog.clone().filter(|_| !vault.is_undecided());
         let syslog = target.map(|target| Sender::begin(log, target));
-        let watch = Watch::begin(&path, file.vault, file.servers.iter().cloned().zip(places));
+        let watch = Watch::begin(&path, &file, places, vault.seating());
         Ok(Self {
             _watch: watch,
             vault,
@@ -473,7 +474,7 @@ pub(crate) fn candidates_of(
     }
     let expected = Expected {
         vault: file.vault,
-        threshold: file.threshold,
+        thresholds: file.thresholds(),
         seats: file
             .servers
             .iter()

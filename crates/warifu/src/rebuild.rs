@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use warifu_core::format::Scheme;
 use warifu_core::ids::ServerId;
 use warifu_store::{Credentials, attach_store};
+use warifu_vault::Thresholds;
 use warifu_vault::keys::{Candidate, UnlockError};
 use warifu_vault::rebuild::{
     RebuildError, RebuildOptions, RebuildProgress, RebuildReport, gather, gather_by_way, rebuild,
@@ -102,7 +103,7 @@ impl Warifu {
                     .any(|server| server.id == seat.id && server.index == seat.index)
             };
             if gathered.vault != file.vault
-                || gathered.threshold != file.threshold
+                || !file.thresholds().contains(gathered.in_force)
                 || !gathered.seats.iter().all(belongs)
             {
                 return Err(Error::WrongVault {
@@ -110,11 +111,17 @@ impl Warifu {
                 });
             }
         }
-        let (vault, threshold) = (gathered.vault, gathered.threshold);
+        let (vault, thresholds) = (gathered.vault, gathered.thresholds);
         // Where there is no vault file yet, one that only says where the catalogue is to be.
         let placed = match &known {
             Some(file) => file.clone(),
-            None => file_of(vault, threshold, &RebuildReport::default(), &entries, &path),
+            None => file_of(
+                vault,
+                thresholds,
+                &RebuildReport::default(),
+                &entries,
+                &path,
+            ),
         };
         // Under another name until it is whole.
         let new = NewCatalog::begin(&placed, &path, gathered.key.catalog_key(vault)).await?;
@@ -140,7 +147,7 @@ impl Warifu {
         let file = match &known {
             Some(file) => file.clone(),
             None => {
-                let file = file_of(vault, threshold, &report, &entries, &path);
+                let file = file_of(vault, thresholds, &report, &entries, &path);
                 // Before the catalogue: cut off between the two, a rebuild goes by it.
                 file.write_new(&path)?;
                 file
@@ -203,7 +210,7 @@ fn catalog_name(path: &Path) -> String {
 /// The vault file as the servers and the journal tell it.
 fn file_of(
     vault: warifu_core::ids::VaultId,
-    threshold: warifu_core::ids::Threshold,
+    thresholds: Thresholds,
     report: &RebuildReport,
     entries: &[Entry],
     path: &Path,
@@ -247,7 +254,8 @@ fn file_of(
     }
     VaultFile {
         vault,
-        threshold,
+        threshold: thresholds.now,
+        becoming: thresholds.becoming,
         // The stricter of the two: whoever had chosen the other one chooses again.
         scheme: Scheme::Shamir,
         durability: SaveDurability::Normal,

@@ -22,9 +22,11 @@ use warifu_store::{BadOption, CredentialRef, Credentials};
 
 pub use self::problem::Problem;
 use crate::every::Every;
+use crate::rebuild::MISSING;
 use crate::retention;
 pub use crate::rules::{MemoryRule, Retention, SaveDurability};
 use crate::syslog::SyslogTarget;
+use warifu_vault::Thresholds;
 use warifu_vault::retain::Rules;
 
 /// The format of vault files that this warifu writes, and the newest it reads.
@@ -37,6 +39,8 @@ pub struct VaultFile {
     pub vault: VaultId,
     /// How many of how many servers give a file back.
     pub threshold: Threshold,
+    /// What that is to become, while it is being changed. Servers that come or go have their seats until it is over.
+    pub becoming: Option<Threshold>,
     /// How new files are shared.
     pub scheme: Scheme,
     /// What `close` waits for.
@@ -153,6 +157,14 @@ struct FormatOnly {
 struct RawThreshold {
     k: u8,
     n: u8,
+    becoming: Option<Spanned<RawBecoming>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawBecoming {
+    k: u8,
+    n: u8,
 }
 
 #[derive(Deserialize)]
@@ -251,6 +263,15 @@ impl VaultFile {
         match &self.retention {
             Retention::All => None,
             Retention::Rules(rules) => Some(rules),
+        }
+    }
+
+    /// Its threshold, and what that is to become.
+    #[must_use]
+    pub fn thresholds(&self) -> Thresholds {
+        Thresholds {
+            now: self.threshold,
+            becoming: self.becoming,
         }
     }
 
@@ -373,18 +394,28 @@ impl VaultFile {
                     bad(word, "refresh", "\"never\", or such as \"every 7 days\"")
                 })?),
             };
-        let RawThreshold { k, n } = *raw.threshold.get_ref();
-        let threshold = Threshold::new(k, n).map_err(|_| {
-            let allowed = "k and n with 1 ≤ k ≤ n ≤ 255";
-            invalid(
-                raw.threshold.span(),
-                Problem::Value {
-                    field: "threshold",
-                    found: format!("{k} of {n}"),
-                    allowed,
-                },
-            )
-        })?;
+        let read_threshold = |k: u8, n: u8, span: Range<usize>, field| {
+            Threshold::new(k, n).map_err(|_| {
+                let allowed = "k and n with 1 ≤ k ≤ n ≤ 255";
+                let found = format!("{k} of {n}");
+                invalid(
+                    span,
+                    Problem::Value {
+                        field,
+                        found,
+                        allowed,
+                    },
+                )
+            })
+        };
+        let RawThreshold { k, n, becoming } = raw.threshold.get_ref();
+        let threshold = read_threshold(*k, *n, raw.threshold.span(), "threshold")?;
+        let becoming = becoming.as_ref().map(|becoming| {
+            let RawBecoming { k, n } = *becoming.get_ref();
+            read_threshold(k, n, becoming.span(), "threshold.becoming")
+        });
+        let becoming = becoming.transpose()?;
+        let n = becoming.map_or(*n, |becoming| becoming.n().max(*n));
         if raw.server.len() != usize::from(n) {
             let got = raw.server.len();
             return Err(invalid(
@@ -462,7 +493,8 @@ impl VaultFile {
             if !seen.2.insert(name.get_ref().clone()) {
                 return Err(twice("name", name.span(), name.get_ref()));
             }
-            if !seen.3.insert(url.get_ref().clone()) {
+            // Several may be lost.
+            if url.get_ref() != MISSING && !seen.3.insert(url.get_ref().clone()) {
                 return Err(twice("url", url.span(), url.get_ref()));
             }
             let credentials = entry
@@ -481,6 +513,7 @@ impl VaultFile {
         Ok(Self {
             vault,
             threshold,
+            becoming,
             scheme,
             durability,
             retention,
@@ -534,6 +567,7 @@ impl VaultFile {
              [threshold]\n\
              k = {k}\n\
              n = {n}\n\
+             {becoming}\
              \n\
              # Names, versions and places, sealed under the vault key: a file (sqlite:PATH, relative to this file) for one machine, or a\n\
              # PostgreSQL database (postgres://USER@HOST/DATABASE) for many. 名前・版・置き場所の目録（暗号化済み）。\n\
@@ -541,6 +575,10 @@ impl VaultFile {
              url = {catalog}\n",
             k = self.threshold.k(),
             n = self.threshold.n(),
+            becoming = self.becoming.map_or_else(String::new, |becoming| {
+                let (k, n) = (becoming.k(), becoming.n());
+                format!("becoming = {{ k = {k}, n = {n} }}\n")
+            }),
             vault = quoted(&self.vault.to_string()),
             scheme = quoted(self.scheme.name()),
             durability = quoted(self.durability.as_str()),

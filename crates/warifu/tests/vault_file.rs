@@ -23,6 +23,7 @@ fn sample() -> VaultFile {
     VaultFile {
         vault: VaultId::from_bytes([7; 16]),
         threshold: Threshold::new(2, 3).unwrap(),
+        becoming: None,
         scheme: Scheme::Shamir,
         durability: SaveDurability::Strict,
         retention: Retention::All,
@@ -46,6 +47,41 @@ fn problem(text: &str) -> (usize, Problem) {
 /// The number of the first line that has `text` in it.
 fn line(whole: &str, text: &str) -> usize {
     whole.lines().position(|line| line.contains(text)).unwrap() + 1
+}
+
+#[test]
+fn a_threshold_that_changes_is_read_with_a_server_for_every_index() {
+    let mut file = sample();
+    file.becoming = Some(Threshold::new(1, 2).unwrap());
+    let text = file.render();
+    assert!(text.contains("\nbecoming = { k = 1, n = 2 }\n"), "{text}");
+    assert_eq!(VaultFile::parse(&text, Path::new("x")).unwrap(), file);
+    let more = text.replace("k = 1, n = 2", "k = 3, n = 4");
+    let (_, found) = problem(&more);
+    assert_eq!(found, Problem::ServerCount { needed: 4, got: 3 });
+    let (at, found) = problem(&text.replace("k = 1, n = 2", "k = 3, n = 2"));
+    assert_eq!(at, line(&text, "becoming"));
+    assert!(
+        matches!(
+            found,
+            Problem::Value {
+                field: "threshold.becoming",
+                ..
+            }
+        ),
+        "{found:?}"
+    );
+}
+
+/// As a rebuild from few servers writes it.
+#[test]
+fn several_servers_may_be_lost() {
+    let mut file = sample();
+    for server in &mut file.servers[1..] {
+        server.url = "missing:".into();
+    }
+    let text = file.render();
+    assert_eq!(VaultFile::parse(&text, Path::new("x")).unwrap(), file);
 }
 
 #[test]

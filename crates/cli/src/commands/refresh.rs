@@ -52,6 +52,15 @@ pub struct JsonGenerations {
     holding: BTreeMap<String, JsonHolding>,
     every_days: Option<u32>,
     window_days: Option<u32>,
+    /// What the threshold is being changed to.
+    becoming: Option<JsonBecoming>,
+}
+
+#[derive(Serialize)]
+struct JsonBecoming {
+    k: u8,
+    n: u8,
+    in_force: bool,
 }
 
 #[derive(Serialize)]
@@ -78,6 +87,11 @@ impl JsonGenerations {
             holding: status.holding.iter().map(holding).collect(),
             every_days,
             window_days: window(status, every_days),
+            becoming: status.change.map(|change| JsonBecoming {
+                k: change.to.k(),
+                n: change.to.n(),
+                in_force: change.in_force,
+            }),
         }
     }
 }
@@ -116,6 +130,15 @@ pub fn generation_lines(status: &GenerationStatus, warifu: &Warifu) -> Vec<Strin
             time = local_time(begun)
         ),
     }];
+    if let Some(change) = &status.change {
+        let (k, n) = (change.to.k(), change.to.n());
+        lines.push(say!(
+            "threshold-under-way",
+            k = k,
+            n = n,
+            left = status.left
+        ));
+    }
     for (server, held) in &status.holding {
         let (server, objects) = (shown_text(server), held.objects);
         lines.push(if held.unknown {

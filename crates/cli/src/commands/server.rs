@@ -1,4 +1,4 @@
-//! `warifu server`: the servers of a vault, and a new place for a lost one.
+//! `warifu server`: the servers of a vault, and a new place for a lost one. A further one is a matter of `threshold`.
 
 use serde::Serialize;
 use warifu::{GenerationStatus, NewServer, RepairOptions, ReplacePlan, VaultFile};
@@ -6,7 +6,7 @@ use warifu::{GenerationStatus, NewServer, RepairOptions, ReplacePlan, VaultFile}
 use super::init::set_option;
 use super::repair::{self, JsonRepair};
 use super::server_test;
-use super::{Done, refresh, with_vault, with_vault_opened};
+use super::{Done, refresh, threshold, with_vault, with_vault_opened};
 use crate::args::{Server, ServerCommand, ServerList, ServerReplace};
 use crate::exit::Exit;
 use crate::failure::{Failure, fault};
@@ -16,6 +16,7 @@ use crate::words::{say, set_vault};
 
 pub async fn run(args: Server) -> Done {
     match args.command {
+        ServerCommand::Add(args) => threshold::add(args).await,
         ServerCommand::List(args) => list(args).await,
         ServerCommand::Replace(args) => replace(args, false).await,
         ServerCommand::Retire(args) => replace(args, true).await,

@@ -178,10 +178,14 @@ pub fn problems(status: &Status) -> Vec<Problem<'_>> {
         });
     }
     if !status.generations.is_complete() {
+        let (key, next) = match status.generations.change {
+            Some(_) => ("threshold-unfinished", say!("threshold-left-next")),
+            None => ("refresh-unfinished", say!("refresh-left-next")),
+        };
         problems.push(Problem {
-            key: "refresh-unfinished",
+            key,
             server: None,
-            next: say!("refresh-left-next"),
+            next,
         });
     }
     if status.journal_behind_since.is_some() {

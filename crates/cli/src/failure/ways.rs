@@ -39,9 +39,7 @@ fn key_problem(problem: KeyTextError) -> (String, String) {
 }
 
 fn names(ways: &[Way]) -> Vec<String> {
-    ways.iter()
-        .map(|way| crate::commands::way::line(way))
-        .collect()
+    ways.iter().map(crate::commands::way::line).collect()
 }
 
 impl Failure {

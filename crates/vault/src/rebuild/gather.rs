@@ -1,5 +1,6 @@
 //! The vault key from servers of which nothing else is known.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
@@ -10,15 +11,17 @@ use warifu_core::vault_object::{RecoverError, VaultObject, recover_vault_key};
 use crate::error::{Fault, ServerFault};
 use crate::keys::{Bound, Candidate, UnlockError, all_pieces_of};
 use crate::seam::catalog::IndexSet;
-use crate::servers::ServerSeat;
+use crate::servers::{ServerSeat, Thresholds};
 
 /// What any k servers tell of their vault before anything is read of it.
 #[derive(Debug)]
 pub struct Gathered {
     /// The vault's id.
     pub vault: VaultId,
-    /// Its threshold.
-    pub threshold: Threshold,
+    /// Its threshold, and what it is to become, where pieces of the vault key are of two.
+    pub thresholds: Thresholds,
+    /// The one of them of whose newest pieces there are k.
+    pub in_force: Threshold,
     /// The generation of its shares.
     pub generation: Generation,
     /// The vault key.
@@ -92,6 +95,7 @@ fn seated(
 ) -> Result<Gathered, UnlockError> {
     let mut seats: Vec<ServerSeat> = Vec::new();
     let mut known = None;
+    let mut pieces: BTreeMap<Generation, (Threshold, IndexSet)> = BTreeMap::new();
     let mut taken = IndexSet::EMPTY;
     for (place, object) in &objects {
         let Some(server) = servers.get(*place) else {
@@ -115,8 +119,11 @@ fn seated(
             key.bind();
         }
         let generation = object.generation();
-        let (_, _, newest) = known.get_or_insert((object.vault(), object.threshold(), generation));
+        let (_, newest) = known.get_or_insert((object.vault(), generation));
         *newest = generation.max(*newest);
+        let new = (object.threshold(), IndexSet::EMPTY);
+        let (_, there) = pieces.entry(generation).or_insert(new);
+        there.insert(object.index());
         let again = |seat: &ServerSeat| {
             seat.id == object.server() && Arc::ptr_eq(&seat.store, &server.store)
         };
@@ -137,25 +144,53 @@ fn seated(
         });
     }
     seats.sort_by_key(|seat| seat.index);
-    let Some((vault, threshold, generation)) = known else {
+    let (Some((vault, generation)), Some((thresholds, in_force))) = (known, thresholds_of(&pieces))
+    else {
         return Err(UnlockError::Mismatch {
             detail: "no server vouches for the key".to_owned(),
             faults,
         });
     };
-    if seats.len() < usize::from(threshold.k()) {
+    if seats.len() < usize::from(thresholds.least()) {
         return Err(UnlockError::TooFewServers {
-            needed: threshold.k(),
+            needed: thresholds.least(),
             got: seats.len(),
             faults,
         });
     }
     Ok(Gathered {
         vault,
-        threshold,
+        thresholds,
+        in_force,
         generation,
         key,
         seats,
         faults,
     })
+}
+
+/// What the threshold is, as the pieces tell: that of the newest generation of which there are k. Where there are newer ones of another, it is
+/// becoming that; where there are only older ones, as on a server that was away, it has become what it is, and is called becoming it until
+/// somebody has seen that nothing else of before is left. Also says by which of them things are dealt.
+fn thresholds_of(
+    pieces: &BTreeMap<Generation, (Threshold, IndexSet)>,
+) -> Option<(Thresholds, Threshold)> {
+    let newest_first = || pieces.values().rev();
+    let (newest, _) = newest_first().next()?;
+    let is_whole =
+        |(threshold, there): &&(Threshold, IndexSet)| there.len() >= u32::from(threshold.k());
+    let (whole, _) = newest_first().find(is_whole).or(newest_first().next())?;
+    if whole != newest {
+        let thresholds = Thresholds {
+            now: *whole,
+            becoming: Some(*newest),
+        };
+        return Some((thresholds, *whole));
+    }
+    let other = newest_first().find(|(threshold, _)| threshold != whole);
+    let thresholds = Thresholds {
+        now: other.map_or(*whole, |(threshold, _)| *threshold),
+        becoming: other.map(|_| *whole),
+    };
+    Some((thresholds, *whole))
 }

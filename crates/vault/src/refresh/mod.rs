@@ -30,11 +30,14 @@
 //!
 //! The vault key stays. Its pieces get the run's number before any extent does (`repair/key_pieces.rs`), so that the servers know it too
 //! where the catalogue is lost, or brought back from a backup. Where there are ways in, servers have no pieces of it, but of the bolt: these are dealt
-//! anew with it, as a change of the ways that changes none of them ([`ways`](crate::ways)).
+//! anew with it, as a change of the ways that changes none of them ([`ways`]).
+//!
+//! A change of the threshold is a refresh, too: see `threshold`.
 //!
 //! Modules: `run` makes and switches, this one plans, begins and ends.
 
 mod run;
+mod threshold;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -42,11 +45,14 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream;
-use warifu_core::format::Scheme;
-use warifu_core::ids::{ExtentId, Generation};
+use warifu_core::format::{Plan, Scheme};
+use warifu_core::ids::{ExtentId, Generation, Threshold};
 use warifu_core::ways::WaysNumber;
 
 use self::run::run;
+use self::threshold::Wanted;
+pub(crate) use self::threshold::position_of;
+pub use self::threshold::{Seating, THRESHOLD, ThresholdChange};
 use crate::context::{Act, Context};
 use crate::error::{Result, ServerFault, VaultError};
 use crate::repair::share::Run;
@@ -54,6 +60,7 @@ use crate::seam::catalog::{CatalogError, Durability, ExtentRecord, IndexSet, Wri
 use crate::seam::clock::Timestamp;
 use crate::seam::generations::Generations;
 use crate::seam::store::{ObjectKey, StoreErrorKind};
+use crate::servers::{Thresholds, enough};
 use crate::vault::{Inner, Vault};
 use crate::verify::share::LAGS_AFTER;
 use crate::ways::{self, WaysChange, WaysError, fixed_names};
@@ -100,14 +107,18 @@ impl Default for RefreshOptions {
 pub struct RefreshPlan {
     /// Where the vault stands.
     pub generations: Generations,
+    /// What its threshold is, and what it is to become.
+    pub thresholds: Thresholds,
     /// Whether a refresh was begun and has not ended: it is gone on with.
     pub resumes: bool,
     /// How many extents are to be made anew, of all versions and of the journal.
     pub extents: u64,
-    /// How many of them are joined in RAM and dealt anew, because their scheme has no other way.
+    /// How many of them are joined in RAM and dealt anew, because their scheme has no other way, or fewer servers are to be needed.
     pub joined: u64,
     /// Bytes to be sent, to all servers together.
     pub bytes: u64,
+    /// Bytes to be read for it.
+    pub reads: u64,
     /// Servers that do not answer. Their old shares stay there until they do.
     pub absent: Vec<ServerFault>,
     /// Whether enough servers answer.
@@ -147,6 +158,8 @@ pub struct RefreshReport {
 pub struct GenerationStatus {
     /// As the catalogue has it.
     pub generations: Generations,
+    /// A change of the threshold that has not ended, as the vault file says.
+    pub change: Option<ThresholdChange>,
     /// Extents that a refresh still has to make anew.
     pub left: u64,
     /// Servers that hold, or may hold, shares or pieces of the vault key of older generations, and how many.
@@ -157,6 +170,7 @@ impl Default for GenerationStatus {
     fn default() -> Self {
         Self {
             generations: Generations::FIRST,
+            change: None,
             left: 0,
             holding: BTreeMap::new(),
         }
@@ -164,10 +178,11 @@ impl Default for GenerationStatus {
 }
 
 impl GenerationStatus {
-    /// Whether the last refresh is over, everywhere.
+    /// Whether the last refresh is over, everywhere, and with it a change of the threshold: nothing of before is left on any server.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.left == 0 && self.holding.is_empty()
+        let changed = self.change.is_none_or(|change| change.in_force);
+        changed && self.left == 0 && self.holding.is_empty()
     }
 }
 
@@ -186,42 +201,59 @@ impl Vault {
     /// # Errors
     /// Errors of the catalogue. What servers say is in the plan.
     pub async fn plan_refresh(&self, _ctx: &Context, anew: bool) -> Result<RefreshPlan> {
+        let thresholds = self.inner.servers.thresholds();
+        self.plan_anew(thresholds, anew).await
+    }
+
+    /// `thresholds` may want servers that are not there yet: they count as there.
+    async fn plan_anew(&self, thresholds: Thresholds, anew: bool) -> Result<RefreshPlan> {
         let inner = &self.inner;
         let generations = inner.catalog.generations().await?;
         let absent = inner.absent(false, |_| true).await;
-        let there = inner.servers.all().len().saturating_sub(absent.len());
-        let left = generations.is_under_way() && !anew;
-        let resumes = left && inner.is_any_older(generations.wanted).await?;
+        let target = thresholds.target();
+        let is_there = |index| absent.iter().all(|(gone, _)| *gone != index);
+        let there = target.indices().filter(|index| is_there(*index)).count();
+        let wanted = Wanted {
+            generation: generations.wanted,
+            threshold: target,
+        };
+        let in_force = inner.is_in_force(thresholds).await?;
+        let left = generations.is_under_way() && !anew && in_force;
+        let resumes = left && inner.is_any_due(wanted).await?;
         let mut plan = RefreshPlan {
             generations,
+            thresholds,
             resumes,
             extents: 0,
             joined: 0,
             bytes: 0,
-            possible: there >= inner.enough_to_refresh(),
+            reads: 0,
+            possible: there >= inner.enough_to_refresh(target),
             absent: absent.into_iter().map(|(_, fault)| fault).collect(),
         };
-        let n = u64::from(inner.servers.threshold.n());
         let mut after = None;
         while let Some(page) = inner.page(after).await? {
             after = page.last().map(|record| record.extent);
             for record in page {
-                if resumes && record.generation >= generations.wanted {
+                if resumes && !wanted.is_due(&record) {
                     continue;
                 }
+                let k = record.threshold.k();
+                let joined = record.scheme == Scheme::Compact || target.k() < k;
                 plan.extents += 1;
-                plan.joined += u64::from(record.scheme == Scheme::Compact);
-                plan.bytes += record.plan().object_len().saturating_mul(n);
+                plan.joined += u64::from(joined);
+                plan.bytes += bytes_to_send(&record, target);
+                plan.reads += record.plan().object_len().saturating_mul(k.into());
             }
         }
         Ok(plan)
     }
 
-    /// Gives all extents and the pieces of the vault key a new generation, or goes on where a refresh was cut off. `stop` is asked
+    /// Gives all extents and the pieces of the vault key a new generation, and the threshold that the vault is to have, or goes on where that was cut off. `stop` is asked
     /// between batches whether it is time to end; dropped or killed at any point it can be gone on with, too.
     ///
     /// # Errors
-    /// [`VaultError::ReadOnly`]; [`VaultError::NotStored`] where too few servers answer or take their piece of the vault key, and then no
+    /// [`VaultError::ReadOnly`]; [`VaultError::OtherThreshold`] where the vault file is from before a change; [`VaultError::NotStored`] where too few servers answer or take their piece of the vault key, and then no
     /// refresh has begun; errors of the catalogue. What servers say is in the report.
     pub async fn refresh(
         &self,
@@ -274,13 +306,6 @@ impl Generations {
 }
 
 impl Inner {
-    /// Learns in which generation shares are to be dealt.
-    pub(crate) async fn learn_generation(&self) -> Result<()> {
-        let generations = self.catalog.generations().await?;
-        self.servers.learn_generation(generations.current);
-        Ok(())
-    }
-
     async fn page(&self, after: Option<ExtentId>) -> Result<Option<Vec<ExtentRecord>>> {
         let page = self.catalog.extents(after, PAGE).await?;
         Ok((!page.is_empty()).then_some(page))
@@ -295,6 +320,8 @@ impl Inner {
         stop: &(dyn Fn() -> bool + Send + Sync),
     ) -> Result<RefreshReport> {
         let mut report = RefreshReport::default();
+        self.refuse_other_threshold().await?;
+        let target = self.servers.thresholds().target();
         let work = Run::new(self, options.limit);
         for (index, fault) in self.absent(false, |_| true).await {
             work.give_up_on(index, fault);
@@ -306,24 +333,33 @@ impl Inner {
         }
         let newest = self.newest_generation(&work, &mut report).await?;
         let there = self.there(&work);
-        let enough = self.enough_to_refresh();
-        if (there.len() as usize) < enough {
-            return Err(not_refreshed(enough, there.len(), work.down()));
+        let needed = self.enough_to_refresh(target);
+        let takers = there.iter().filter(|index| index.get() <= target.n());
+        let takers: IndexSet = takers.collect();
+        if (takers.len() as usize) < needed {
+            return Err(not_refreshed(needed, takers.len(), work.down()));
         }
         let mine = self.take_number(ctx, newest).await?;
-        let renewed = self.renew_pieces(mine, there).await?;
-        if (renewed.stored.len() as usize) < enough {
+        let renewed = self.renew_pieces(mine, takers).await?;
+        if (renewed.stored.len() as usize) < needed {
             // Those that were stored stay: somebody else may have gone on with them already. The next run replaces them.
-            return Err(not_refreshed(enough, renewed.stored.len(), renewed.faults));
+            return Err(not_refreshed(needed, renewed.stored.len(), renewed.faults));
         }
         // After the pieces were put: somebody may have added the first way since they were dealt. Then this takes them away again.
         if self.is_bound_by_now(renewed.stored).await {
             report.note(self.rotate_ways(ctx).await?);
         }
-        let (generation, wanted) = self.begin_refresh(ctx, mine, options.anew).await?;
+        // What was begun by another threshold is not gone on with: shares of that may be as new as what it wanted.
+        let in_force = self.is_in_force(self.servers.thresholds()).await?;
+        let anew = options.anew || !in_force;
+        let (generation, wanted) = self.begin_refresh(ctx, mine, target, anew).await?;
+        self.put_in_force().await?;
         report.note(renewed.faults);
         let older = |generation| generation < mine;
-        report.note(self.remove_pieces(renewed.stored, older).await);
+        // A server that is to go gets no other.
+        let going = there.iter().filter(|index| index.get() > target.n());
+        let on = renewed.stored.iter().chain(going).collect();
+        report.note(self.remove_pieces(on, older).await);
         let work = Arc::new(work);
         let manner = run::Manner {
             ctx,
@@ -331,10 +367,16 @@ impl Inner {
             batch: options.batch.max(1),
             progress,
             stop,
-            wanted,
+            wanted: Wanted {
+                generation: wanted,
+                threshold: target,
+            },
         };
         run(&work, manner, generation, &mut report).await?;
         report.note(work.down());
+        if self.servers.thresholds().becoming.is_some() {
+            self.remove_behind().await?;
+        }
         report.status = self.end_refresh(ctx).await?;
         Ok(report)
     }
@@ -345,12 +387,11 @@ impl Inner {
         there.map(|server| server.index()).collect()
     }
 
-    /// How many servers must answer. Where there are ways in, they must be enough for a change of these too.
-    fn enough_to_refresh(&self) -> usize {
-        let servers = &self.servers;
-        match servers.vault_key().is_bound() {
-            true => servers.enough().max(ways::needed(servers.threshold)),
-            false => servers.enough(),
+    /// How many of those must answer that are to have shares. Where there are ways in, they must be enough for a change of these too.
+    fn enough_to_refresh(&self, target: Threshold) -> usize {
+        match self.servers.vault_key().is_bound() {
+            true => enough(target).max(ways::needed(target)),
+            false => enough(target),
         }
     }
 
@@ -370,7 +411,8 @@ impl Inner {
                 Err(not_refreshed(needed, got, faults))
             }
             Err(WaysError::Unknown { faults }) => {
-                Err(not_refreshed(self.enough_to_refresh(), 0, faults))
+                let target = self.servers.thresholds().target();
+                Err(not_refreshed(self.enough_to_refresh(target), 0, faults))
             }
             Err(other) => Err(VaultError::Damaged {
                 what: format!("the ways in could not be dealt anew: {other}"),
@@ -425,6 +467,7 @@ impl Inner {
         &self,
         ctx: &Context,
         mut mine: Generation,
+        threshold: Threshold,
         anew: bool,
     ) -> Result<(Generation, Generation)> {
         for _ in 0..TRIES {
@@ -434,9 +477,11 @@ impl Inner {
                 mine = self.take_number(ctx, before.current).await?;
                 continue;
             }
-            let goes_on =
-                before.is_under_way() && !anew && self.is_any_older(before.wanted).await?;
-            if goes_on {
+            let due = Wanted {
+                generation: before.wanted,
+                threshold,
+            };
+            if before.is_under_way() && !anew && self.is_any_due(due).await? {
                 return Ok((mine, before.wanted));
             }
             let after = Generations {
@@ -445,7 +490,8 @@ impl Inner {
                 ended: None,
                 ..before
             };
-            let detail = format!("a refresh to generation {mine} begun");
+            let (k, n) = (threshold.k(), threshold.n());
+            let detail = format!("a refresh to generation {mine} begun, {k} of {n}");
             match self.note_generations(ctx, before, after, detail).await {
                 Ok(()) => return Ok((mine, mine)),
                 Err(CatalogError::Lapsed) => {}
@@ -455,11 +501,11 @@ impl Inner {
         Err(VaultError::Lapsed)
     }
 
-    async fn is_any_older(&self, wanted: Generation) -> Result<bool> {
+    async fn is_any_due(&self, wanted: Wanted) -> Result<bool> {
         let mut after = None;
         while let Some(page) = self.page(after).await? {
             after = page.last().map(|record| record.extent);
-            if page.iter().any(|record| record.generation < wanted) {
+            if page.iter().any(|record| wanted.is_due(record)) {
                 return Ok(true);
             }
         }
@@ -515,20 +561,35 @@ impl Inner {
             generations: self.catalog.generations().await?,
             ..GenerationStatus::default()
         };
+        let said = self.threshold_said().await?;
+        let thresholds = self.servers.thresholds();
+        status.change = thresholds.becoming.map(|to| ThresholdChange {
+            from: thresholds.now,
+            to,
+            in_force: said == Some(to),
+        });
         let wanted = status.generations.wanted;
-        if wanted == Generations::FIRST.wanted {
+        let never = wanted == Generations::FIRST.wanted && said.is_none();
+        if never && status.change.is_none() {
             return Ok(status);
         }
+        let due = Wanted {
+            generation: wanted,
+            threshold: self.threshold_wanted(said),
+        };
         // Intents, then extents: what a save commits between the two is in the extents. The other way round it would be in neither.
         let mut waste = Vec::new();
         for intent in self.catalog.intents().await? {
-            let older = intent.extents.into_iter();
-            waste.extend(older.filter(|(_, generation)| *generation < wanted));
+            for (extent, generation) in intent.extents {
+                let is_waste = generation < wanted
+                    || (status.change.is_some() && self.is_behind(extent, generation).await?);
+                waste.extend(is_waste.then_some((extent, generation)));
+            }
         }
         let mut after = None;
         while let Some(page) = self.page(after).await? {
             after = page.last().map(|record| record.extent);
-            let older = page.iter().filter(|record| record.generation < wanted);
+            let older = page.iter().filter(|record| due.is_due(record));
             status.left += older.count() as u64;
         }
         let mut parts: Vec<Vec<WaysNumber>> = Vec::new();
@@ -539,7 +600,7 @@ impl Inner {
                 status.holding.insert(server.name().to_owned(), held);
             }
         }
-        let counts = newest_of(&parts, usize::from(self.servers.threshold.k()));
+        let counts = newest_of(&parts, usize::from(due.threshold.k()));
         for (server, parts) in self.servers.all().iter().zip(&parts) {
             let older = parts.iter().filter(|number| Some(**number) < counts);
             let older = older.count() as u64;
@@ -597,6 +658,12 @@ impl Inner {
         }
         (held, ways)
     }
+}
+
+/// How many bytes the shares of an extent are to be, of all servers together.
+fn bytes_to_send(record: &ExtentRecord, target: Threshold) -> u64 {
+    let plan = Plan::new(record.scheme, target, record.len);
+    plan.object_len().saturating_mul(target.n().into())
 }
 
 fn not_refreshed(needed: usize, got: u32, faults: Vec<ServerFault>) -> VaultError {

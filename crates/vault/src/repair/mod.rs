@@ -174,7 +174,8 @@ impl Vault {
     pub async fn plan_repair(&self, ctx: &Context, options: &RepairOptions) -> Result<RepairPlan> {
         let inner = &self.inner;
         let absent = inner.absent(false, |_| true).await;
-        let all: IndexSet = inner.servers.threshold.indices().collect();
+        let all = inner.servers.all().iter();
+        let all: IndexSet = all.map(|server| server.index()).collect();
         let there: IndexSet = all
             .iter()
             .filter(|index| absent.iter().all(|(gone, _)| gone != index))

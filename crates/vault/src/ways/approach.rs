@@ -128,7 +128,7 @@ pub async fn approach(
         Err(RecoverBoltError::Pieces(RecoverError::TooFew { needed, got })) => {
             let needed = expected.map_or_else(
                 || u8::try_from(needed).unwrap_or(u8::MAX),
-                |expected| expected.threshold.k(),
+                |expected| expected.thresholds.now.k(),
             );
             return Err(ApproachError::TooFewServers {
                 needed,
@@ -171,7 +171,7 @@ pub async fn approach(
 
 fn belongs(object: &WaysObject, expected: &Expected, place: usize) -> bool {
     object.vault() == expected.vault
-        && object.threshold() == expected.threshold
+        && expected.thresholds.contains(object.threshold())
         && expected.seats.get(place) == Some(&(object.server(), object.index()))
 }
 

@@ -9,11 +9,14 @@ use warifu_core::ways::{
 };
 
 use super::mend::remove;
-use super::{CHANGES_WITHIN, Held, SHOWS_WITHIN, counting, counting_of, enough_have, fault_of, is_decided};
+use super::{
+    CHANGES_WITHIN, Held, SHOWS_WITHIN, counting, counting_of, enough_have, fault_of, is_decided,
+};
 use crate::context::{Act, Context};
 use crate::error::{Fault, ServerFault, VaultError};
 use crate::seam::catalog::Durability;
-use crate::seam::store::ObjectKey;
+use crate::seam::store::{ObjectKey, StoreError};
+use crate::servers::enough;
 use crate::vault::{Inner, Vault};
 
 /// What the ways of an open vault are.
@@ -220,7 +223,7 @@ impl Inner {
             Some((_, kept)) if decided => kept,
             None if decided => return Err(WaysError::Unknown { faults: silent() }),
             // A first way that enough servers have was cut off, or somebody is about to say so everywhere: this one goes on with it.
-            Some((number, kept)) if enough_have(&held, number, self.servers.threshold) => kept,
+            Some((number, kept)) if enough_have(&held, number) => kept,
             _ => Vec::new(),
         };
         let good = held.iter().flat_map(|held| &held.good);
@@ -297,9 +300,10 @@ impl Inner {
     ) -> Result<WaysChanged, WaysError> {
         let servers = &self.servers;
         let key = servers.vault_key();
-        let ids: Vec<_> = servers.all().iter().map(|server| server.seat.id).collect();
+        // While the threshold changes, by the one that it is to be: what comes after this needs no other one.
+        let threshold = servers.thresholds().target();
+        let ids: Vec<_> = servers.of(threshold).map(|server| server.seat.id).collect();
         let borrowed: Vec<_> = ways.iter().map(|(way, key)| (way, key)).collect();
-        let threshold = servers.threshold;
         let dealt = deal_ways(key, self.vault, threshold, number, &ids, &borrowed)?;
         let puts = held.iter().zip(&dealt).map(|(held, object)| async move {
             if let Some(fault) = &held.silent {
@@ -356,6 +360,11 @@ impl Inner {
         key.bind();
         let old = there.iter().map(|held| self.leave_old(held, number));
         faults.extend(join_all(old).await.into_iter().flatten());
+        // A server that is to go has no part any more.
+        let going = held.iter().skip(dealt.len());
+        let going = going.filter(|held| held.silent.is_none());
+        let gone = join_all(going.map(|held| leave_parts(held, number))).await;
+        faults.extend(gone.into_iter().flatten());
         // A drive that mended something meanwhile may have put back what was taken away.
         for held in self.look_again(held).await {
             if there
@@ -375,7 +384,7 @@ impl Inner {
                 .map(|held| held.server.name().to_owned())
                 .collect(),
             faults,
-            at_the_limit: got < held.len() && got < servers.enough(),
+            at_the_limit: got < dealt.len() && got < enough(threshold),
         })
     }
 
@@ -404,23 +413,27 @@ impl Inner {
 
     /// Takes away what does not count any more.
     async fn leave_old(&self, held: &Held, number: WaysNumber) -> Option<ServerFault> {
-        let server = &held.server;
-        let done = async {
-            self.take_pieces(held).await?;
-            let good = held.good.iter().map(WaysObject::number);
-            for old in good.chain(held.bad.iter().copied()) {
-                if old != number {
-                    remove(server, &ObjectKey::ways_object(old)).await?;
-                }
-            }
-            Ok::<(), crate::seam::store::StoreError>(())
-        };
-        match done.await {
-            Ok(()) => None,
-            Err(error) => {
-                let detail = format!("what it had of the ways before is still there: {error}");
-                Some(fault_of(server, Fault::Stale, &detail))
-            }
+        match self.take_pieces(held).await {
+            Ok(()) => leave_parts(held, number).await,
+            Err(error) => Some(still_there(held, &error)),
         }
     }
+}
+
+/// Takes away the parts of other numbers.
+pub(super) async fn leave_parts(held: &Held, number: WaysNumber) -> Option<ServerFault> {
+    let good = held.good.iter().map(WaysObject::number);
+    for old in good.chain(held.bad.iter().copied()) {
+        if old != number
+            && let Err(error) = remove(&held.server, &ObjectKey::ways_object(old)).await
+        {
+            return Some(still_there(held, &error));
+        }
+    }
+    None
+}
+
+fn still_there(held: &Held, error: &StoreError) -> ServerFault {
+    let detail = format!("what it had of the ways before is still there: {error}");
+    fault_of(&held.server, Fault::Stale, &detail)
 }

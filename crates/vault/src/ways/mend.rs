@@ -6,6 +6,7 @@ use warifu_core::ids::{Generation, ShareIndex};
 use warifu_core::vault_object::VaultObject;
 use warifu_core::ways::{WaysFormatError, WaysNumber, WaysObject, rebuild_ways_object};
 
+use super::change::leave_parts;
 use super::{CHANGES_WITHIN, Held, SHOWS_WITHIN, counting, enough_have, fault_of, is_decided};
 use crate::error::{Fault, Result, ServerFault, VaultError};
 use crate::seam::store::{Durability, ObjectKey, StoreError, StoreErrorKind};
@@ -58,6 +59,12 @@ fn wrong(held: &Held, number: WaysNumber, counts: &[u8]) -> Option<(Fault, &'sta
     }
 }
 
+/// Whether a server has a part of these ways: not one that is to come or to go.
+fn has_part(held: &Held, objects: &[WaysObject]) -> bool {
+    let n = objects.iter().map(|object| object.threshold().n()).max();
+    n.is_none_or(|n| held.server.index().get() <= n)
+}
+
 impl Inner {
     /// The number that counts, and the good parts of it.
     fn counting_parts(&self, held: &[Held]) -> Option<(WaysNumber, Vec<WaysObject>)> {
@@ -84,14 +91,18 @@ impl Inner {
             .map(Bytes::from)
     }
 
-    /// What each server's part of the ways that count is; nothing where there are none.
-    fn parts(&self, held: &[Held]) -> Option<(WaysNumber, Vec<Bytes>)> {
+    /// What each server's part of the ways that count is: `None` for one that has none, because it is to come or to go. Nothing at all where
+    /// there are no ways.
+    fn parts(&self, held: &[Held]) -> Option<(WaysNumber, Vec<Option<Bytes>>)> {
         if !is_decided(held, self.servers.vault_key()) {
             return None;
         }
         let (number, objects) = self.counting_parts(held)?;
-        let parts = held.iter().map(|held| self.part(held, number, &objects));
-        Some((number, parts.collect::<Option<Vec<Bytes>>>()?))
+        let parts = held.iter().map(|held| match has_part(held, &objects) {
+            true => self.part(held, number, &objects).map(Some),
+            false => Some(None),
+        });
+        Some((number, parts.collect::<Option<Vec<_>>>()?))
     }
 
     async fn ways_part_for(&self, index: ShareIndex) -> Result<Option<(ObjectKey, Bytes)>> {
@@ -106,8 +117,13 @@ impl Inner {
         };
         let place = held.iter().position(|held| held.server.index() == index);
         let (number, objects) = self.counting_parts(&held).ok_or_else(missing)?;
-        let part = place.and_then(|place| self.part(held.get(place)?, number, &objects));
-        let part = part.ok_or_else(missing)?;
+        let held = place
+            .and_then(|place| held.get(place))
+            .ok_or_else(missing)?;
+        if !has_part(held, &objects) {
+            return Ok(None);
+        }
+        let part = self.part(held, number, &objects).ok_or_else(missing)?;
         Ok(Some((ObjectKey::ways_object(number), part)))
     }
 
@@ -121,7 +137,7 @@ impl Inner {
             return Vec::new();
         };
         let lost = held.iter().zip(&parts).filter_map(|(held, part)| {
-            let (fault, detail) = wrong(held, number, part)?;
+            let (fault, detail) = wrong(held, number, part.as_ref()?)?;
             Some(fault_of(&held.server, fault, detail))
         });
         lost.collect()
@@ -137,9 +153,20 @@ impl Inner {
             return Vec::new();
         };
         // A change under way of which fewer have their part may yet be taken back: then what it was to replace is needed.
-        let settled = enough_have(&held, number, self.servers.threshold);
+        let settled = enough_have(&held, number);
         let mut mended = Vec::new();
         for (held, part) in held.iter().zip(parts) {
+            let Some(part) = part else {
+                // It is to go, and was away when the others got theirs.
+                if let Some(fault) = leave_parts(held, number).await {
+                    tracing::warn!(
+                        server = fault.server,
+                        detail = fault.detail,
+                        "a server that is to go keeps its part of the ways in yet"
+                    );
+                }
+                continue;
+            };
             if wrong(held, number, &part).is_none() || (held.is_emptied() && !asked) {
                 continue;
             }
@@ -205,11 +232,18 @@ impl Inner {
         if held.blank {
             generations.push(held.newest.unwrap_or_else(|| servers.generation()));
         }
+        let thresholds = servers.thresholds();
+        let target = thresholds.target();
+        // A server that is to go is none of those of the threshold to come.
+        let threshold = match server.index().get() <= target.n() {
+            true => target,
+            false => thresholds.now,
+        };
         for generation in generations {
             let sign = VaultObject::without_piece(
                 servers.vault_key(),
                 self.vault,
-                servers.threshold,
+                threshold,
                 generation,
                 server.seat.id,
                 server.index(),

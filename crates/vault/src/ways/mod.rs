@@ -44,7 +44,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use warifu_core::ids::{Generation, Threshold};
+use warifu_core::ids::Generation;
 use warifu_core::keys::VaultKey;
 use warifu_core::vault_object::VaultObject;
 use warifu_core::ways::{Barred, WaysNumber, WaysObject, recover_bolt};
@@ -243,11 +243,7 @@ fn counting(held: &[Held], key: &VaultKey) -> Option<Barred> {
 }
 
 /// The same if there were only these numbers.
-fn counting_of(
-    held: &[Held],
-    key: &VaultKey,
-    of: impl Fn(WaysNumber) -> bool,
-) -> Option<Barred> {
+fn counting_of(held: &[Held], key: &VaultKey, of: impl Fn(WaysNumber) -> bool) -> Option<Barred> {
     let objects: Vec<WaysObject> = held
         .iter()
         .flat_map(|held| &held.good)
@@ -263,9 +259,12 @@ fn is_decided(held: &[Held], key: &VaultKey) -> bool {
     key.is_bound() || held.iter().any(|held| held.has_sign)
 }
 
-/// Whether so many have their part of this number that the change counts which made it.
-fn enough_have(held: &[Held], number: WaysNumber, threshold: Threshold) -> bool {
-    held.iter().filter(|held| held.has(number)).count() >= needed(threshold)
+/// Whether so many have their part of this number that the change counts which made it: as many as the threshold wants by which it was dealt.
+fn enough_have(held: &[Held], number: WaysNumber) -> bool {
+    let mut parts = held.iter().flat_map(|held| &held.good);
+    let dealt = parts.find(|part| part.number() == number);
+    let has = held.iter().filter(|held| held.has(number)).count();
+    dealt.is_some_and(|part| has >= needed(part.threshold()))
 }
 
 fn fault_of(server: &Server, fault: Fault, detail: &str) -> ServerFault {

@@ -48,6 +48,8 @@ mod retain_edges;
 mod secrecy;
 mod sessions;
 mod silence;
+mod threshold;
+mod threshold_cut_off;
 mod unlocking;
 mod upkeep;
 mod ways;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use warifu_core::ids::ShareIndex;
 use warifu_core::keys::VaultKey;
 use warifu_core::ways::{WayId, WayKey, WayKind, WaysNumber, deal_paper};
 use warifu_testkit::stores::{MemoryStore, State};
@@ -32,12 +33,12 @@ pub(crate) fn candidates(lab: &Lab) -> Vec<Candidate> {
 fn expected(lab: &Lab) -> Expected {
     Expected {
         vault: lab.vault,
-        threshold: lab.threshold,
+        thresholds: lab.thresholds(),
         seats: lab
             .ids
             .iter()
             .copied()
-            .zip(lab.threshold.indices())
+            .zip((1..=lab.thresholds().seats()).filter_map(ShareIndex::new))
             .collect(),
     }
 }
@@ -396,8 +397,8 @@ fn p7_a_vault_with_ways_is_rebuilt_by_one_of_them() {
         let found = approached.unseal(WayId(1), &key).unwrap();
         let gathered = gather_by_way(&candidates, *bound, found).unwrap();
         assert_eq!(
-            (gathered.vault, gathered.threshold),
-            (lab.vault, lab.threshold)
+            (gathered.vault, gathered.thresholds),
+            (lab.vault, lab.threshold.into())
         );
         assert_eq!(gathered.seats.len(), 2);
         let few = approach(&candidates[..1], None).await.unwrap_err();

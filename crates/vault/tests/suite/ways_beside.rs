@@ -5,11 +5,11 @@ use std::time::Duration;
 use warifu_core::ids::ShareIndex;
 use warifu_core::ways::WayKey;
 use warifu_testkit::stores::{Lie, Method, State, Trouble};
-use warifu_vault::repair::RepairOptions;
-use warifu_vault::ways::{WaysChange, WaysError};
 use warifu_vault::VaultError;
 use warifu_vault::error::Fault;
+use warifu_vault::repair::RepairOptions;
 use warifu_vault::status::Condition;
+use warifu_vault::ways::{WaysChange, WaysError};
 
 use crate::common::lab::{Lab, live};
 use crate::common::{ctx, noise, put};
