@@ -1,8 +1,8 @@
 //! [`Wire`]: the line of one connection, driven by whoever waits for an answer on it.
 //!
-//! The usual way, a task that does nothing else, costs each request two changes of thread: one until it is sent, one until its answer
-//! is looked at. Here the one who asks sends and reads by itself, and the task is there for the rest: what comes late, what
-//! nobody waits for, and the end of the connection while nobody asks.
+//! The usual way, a task that does nothing else, costs each request a change of thread before it is sent. Here the one who asks sends
+//! and reads by itself, and the task is there for the rest: what comes late, what nobody waits for, and the end of the
+//! connection while nobody asks.
 
 use std::future::Future;
 use std::pin::{Pin, pin};
