@@ -66,47 +66,61 @@ sys.stdin.read()";
     assert!(program.wait().unwrap().success());
 }
 
+/// What is measured belongs to the whole machine, so a round that something else disturbed is made again; what the drive
+/// does wrong it does in each.
+fn in_some_round(round: impl Fn() -> Result<(), &'static str>) {
+    let wrong = (0..4).map_while(|_| round().err()).collect::<Vec<_>>();
+    assert!(wrong.len() < 4, "{wrong:?}");
+}
+
+fn expect(holds: bool, otherwise: &'static str) -> Result<(), &'static str> {
+    holds.then_some(()).ok_or(otherwise)
+}
+
+fn read_through(file: &mut File) {
+    let mut buffer = vec![0; 1 << 20];
+    while file.read(&mut buffer).unwrap() > 0 {}
+}
+
 // One test, because two would disturb each other's measurement.
 #[test]
 fn p6_after_the_last_close_nothing_is_left_in_the_page_cache() {
     let Some(rig) = Rig::new() else { return };
-    fs::write(rig.at("large"), noise(1, SIZE)).unwrap();
     let size = SIZE as i64;
+    fs::write(rig.at("large"), noise(1, SIZE)).unwrap();
+    in_some_round(|| {
+        // Reading and writing leave nothing behind even while the file is open.
+        let before = cached();
+        let mut file = File::open(rig.at("large")).unwrap();
+        read_through(&mut file);
+        expect(comes_to(before, 0), "reading fills the page cache")?;
 
-    // Reading and writing leave nothing behind even while the file is open.
-    let before = cached();
-    let mut file = File::open(rig.at("large")).unwrap();
-    let mut buffer = vec![0; 1 << 20];
-    while file.read(&mut buffer).unwrap() > 0 {}
-    assert!(comes_to(before, 0), "reading fills the page cache");
-
-    // A mapping does, which proves that the measurement can see it.
-    let before = cached();
-    map_through(&rig.at("large"), || {
-        assert!(
-            comes_to(before, size),
-            "a mapping has no pages, so this test shows nothing"
-        )
+        // A mapping does, which proves that the measurement can see it.
+        let before = cached();
+        let mut mapped = false;
+        map_through(&rig.at("large"), || mapped = comes_to(before, size));
+        drop(file);
+        expect(mapped, "a mapping has no pages, so this test shows nothing")?;
+        let gone = comes_to(before, 0);
+        expect(gone, "pages of a mapping are left after the last close")
     });
-    drop(file);
-    assert!(
-        comes_to(before, 0),
-        "pages of a mapping are left after the last close"
-    );
     drop(rig);
 
     // The same where everything goes through the page cache.
     let Some(rig) = Rig::with_pages() else { return };
-    let before = cached();
-    fs::write(rig.at("large"), noise(1, SIZE)).unwrap();
-    assert!(comes_to(before, 0), "pages are left after writing");
-    let before = cached();
-    let mut file = File::open(rig.at("large")).unwrap();
-    while file.read(&mut buffer).unwrap() > 0 {}
-    assert!(
-        comes_to(before, size),
-        "the page cache is not used, so this test shows nothing"
-    );
-    drop(file);
-    assert!(comes_to(before, 0), "pages are left after reading");
+    in_some_round(|| {
+        let before = cached();
+        fs::write(rig.at("large"), noise(1, SIZE)).unwrap();
+        expect(comes_to(before, 0), "pages are left after writing")?;
+        let before = cached();
+        let mut file = File::open(rig.at("large")).unwrap();
+        read_through(&mut file);
+        let filled = comes_to(before, size);
+        drop(file);
+        expect(
+            filled,
+            "the page cache is not used, so this test shows nothing",
+        )?;
+        expect(comes_to(before, 0), "pages are left after reading")
+    });
 }

@@ -81,11 +81,13 @@ pub(super) struct Pool {
     changes: AtomicU64,
 }
 
+type Line = tokio_postgres::Connection<Socket, Encrypted<Socket>>;
+
 /// A connection with what was prepared on it.
 struct Connection {
     client: Client,
     prepared: HashMap<&'static str, Statement>,
-    wire: Wire,
+    wire: Wire<Line>,
     /// When it was last given back.
     used: Instant,
 }
@@ -137,15 +139,7 @@ impl Pool {
     }
 
     /// A connection that nobody drives yet.
-    pub(super) async fn dial(
-        &self,
-    ) -> Result<
-        (
-            Client,
-            tokio_postgres::Connection<Socket, Encrypted<Socket>>,
-        ),
-        CatalogError,
-    > {
+    pub(super) async fn dial(&self) -> Result<(Client, Line), CatalogError> {
         let url = &self.login.url;
         let mut config = url.config.clone();
         if let Some(password) = &self.login.password {
