@@ -7,7 +7,9 @@ mod past;
 mod refresh;
 mod retain;
 mod run;
+mod threshold;
 mod upkeep;
+pub mod way;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -27,7 +29,13 @@ pub use self::retain::{
     TrashList, TrashRestore,
 };
 pub use self::run::Run;
-pub use self::upkeep::{Server, ServerCommand, ServerList, ServerReplace, ServerTest, Verify};
+pub use self::threshold::{ServerAdd, Threshold};
+pub use self::upkeep::{
+    Rebuild, Server, ServerCommand, ServerList, ServerReplace, ServerTest, Verify,
+};
+pub use self::way::{
+    Way, WayAdd, WayCommand, WayKindArg, WayList, WayRecover, WayRemove, WayRotate, WordsArg,
+};
 use crate::exit::Exit;
 use crate::words::{Lang, Words, say, words};
 
@@ -46,6 +54,8 @@ pub struct Cli {
     /// No progress and no summary.
     #[arg(short, long, global = true)]
     pub quiet: bool,
+    #[command(flatten)]
+    pub entry: way::Entry,
     #[command(subcommand)]
     pub command: Command,
 }
@@ -100,8 +110,12 @@ pub enum Command {
     Verify(Verify),
     /// Give all shares a new generation, so that stolen ones are worthless.
     Refresh(Refresh),
-    /// List the servers, or replace a lost one.
+    /// Change how many servers are needed, of how many, while the vault is in use.
+    Threshold(Threshold),
+    /// List the servers, add one, replace a lost one, or take one out of service.
     Server(Server),
+    /// Say who can open the vault beside having reached enough servers: passphrases, custodians.
+    Way(Way),
     /// Move the catalogue to a PostgreSQL database, or back into a file.
     Catalog(Catalog),
     /// Make the catalogue anew from any K servers: names, folders, versions and the audit log.
@@ -360,30 +374,6 @@ pub struct Status {
 }
 
 #[derive(Args, Debug)]
-pub struct Rebuild {
-    /// The vault file; a new one to write, where servers are named.
-    pub vault: PathBuf,
-    /// Where the vault file is lost too: the servers that are left, each a folder or store URL; NAME=URL gives it a name.
-    #[arg(num_args = 0.., value_name = "SERVER")]
-    pub servers: Vec<String>,
-    /// Where a server's password or key is: NAME.FIELD=VALUE, as for init.
-    #[arg(
-        short = 'o',
-        long,
-        value_name = "NAME.FIELD=VALUE",
-        requires = "servers"
-    )]
-    pub server_option: Vec<String>,
-    /// Go on with a catalogue that was rebuilt with something missing: the vault can be changed again, and what only another rebuild could have
-    /// used is let go in time.
-    #[arg(long, conflicts_with_all = ["servers", "server_option"])]
-    pub accept: bool,
-    /// Print the result as JSON.
-    #[arg(long)]
-    pub json: bool,
-}
-
-#[derive(Args, Debug)]
 pub struct Split {
     /// The file to split.
     pub file: PathBuf,
@@ -532,11 +522,26 @@ fn examples(command: &str) -> &'static [&'static str] {
             "warifu refresh office.toml --yes --limit 20",
             "warifu refresh office.toml --if-due --yes --json",
         ],
+        "threshold" => &[
+            "warifu threshold office.toml",
+            "warifu threshold office.toml -k 3 -n 5 --server /mnt/server-d --server kencho=sftp://warifu@kencho.example.jp/srv/shares -o kencho.key=file:kencho.key",
+            "warifu threshold office.toml --preset strong --server /mnt/server-d --server /mnt/server-e --yes --limit 20",
+        ],
         "server" => &[
             "warifu server list office.toml",
+            "warifu server add office.toml /mnt/server-d --yes",
             "warifu server replace office.toml bunko /mnt/new-disk/bunko --yes",
             "warifu server test /mnt/server-d nas=webdavs://nas.example.jp/warifu -o nas.password=file:nas.password",
             "warifu server retire office.toml bunko sftp://warifu@new.example/srv/shares --yes",
+        ],
+        "way" => &[
+            "warifu way list office.toml",
+            "warifu way add office.toml passphrase --name soumu",
+            "warifu way add office.toml keys --recipient age1zvkyg2lqzraa2lnjvqej32nkuu0ues2s82hzrye869xeexvn73equnujwj",
+            "warifu way add office.toml custodians --needed 3 --sheets 5 --pdf /media/printer",
+            "warifu way remove office.toml soumu --yes",
+            "warifu way rotate office.toml soumu",
+            "warifu way recover office.toml --share 1.txt --share 3.txt --share 4.txt",
         ],
         "catalog" => &[
             "warifu catalog move office.toml --to postgres://warifu@db.example.jp/office --catalog-option password=file:db.password",

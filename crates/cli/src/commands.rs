@@ -25,8 +25,10 @@ pub mod server;
 mod server_test;
 pub mod space;
 pub mod status;
+pub mod threshold;
 pub mod trash;
 pub mod verify;
+pub mod way;
 
 use std::ffi::OsStr;
 use std::future::Future;
@@ -42,6 +44,7 @@ use crate::exit::Exit;
 use crate::failure::{Failure, server_fault};
 use crate::output::{local_time, note, shown};
 use crate::stop;
+use crate::unlocking::opening;
 use crate::words::say;
 
 /// How a command ended.
@@ -107,7 +110,7 @@ where
 /// Opened for reading, as it is or as it was.
 pub fn reading(at: Option<&String>) -> Result<OpenOptions, Failure> {
     let at = crate::when::past(at)?;
-    Ok(OpenOptions::new("warifu").read_only(true).at(at))
+    Ok(opening().read_only(true).at(at))
 }
 
 /// Says so where the vault is looked at as of a time of which not everything was kept.
@@ -125,7 +128,7 @@ pub async fn warn_unknown(warifu: &Warifu, at: Timestamp) -> Result<(), Failure>
 
 /// Opens a vault, and tells of servers that are away.
 pub async fn open(path: &Path, read_only: bool) -> Result<Arc<Warifu>, Failure> {
-    open_with(path, OpenOptions::new("warifu").read_only(read_only)).await
+    open_with(path, opening().read_only(read_only)).await
 }
 
 /// As [`open`].

@@ -1,15 +1,19 @@
 //! [`Failure`]: what the program says when something could not be done. What is wrong first, then what to do next.
 
 mod catalog;
+mod names;
 mod past;
 mod servers;
+mod threshold;
+mod ways;
 
 use std::io;
 use std::path::Path;
 
 use warifu::store::{CreateError, OpenError, StoreErrorKind, UrlError};
-use warifu::{BadName, Fault, ServerFault, Unsaved, VaultError, VaultPath};
+use warifu::{Fault, ServerFault, Unsaved, VaultError, VaultPath};
 
+pub use self::ways::refusal;
 use crate::exit::Exit;
 use crate::output::{shown, shown_path, shown_text};
 use crate::words::say;
@@ -160,6 +164,17 @@ impl Failure {
                 say!("undecided"),
                 say!("undecided-next", catalog = say!("the-catalogue")),
             ),
+            VaultError::OtherThreshold { file, catalog } => Self::new(
+                Exit::BadInput,
+                say!(
+                    "other-threshold",
+                    k = file.k(),
+                    n = file.n(),
+                    other_k = catalog.k(),
+                    other_n = catalog.n()
+                ),
+                say!("other-threshold-next"),
+            ),
             VaultError::TooLarge { size, limit } => Self::new(
                 Exit::Failed,
                 say!(
@@ -240,27 +255,6 @@ impl Failure {
         }
     }
 
-    /// A name that no file can have.
-    pub fn bad_name(bad: &BadName, subject: &str) -> Self {
-        match bad {
-            BadName::TooLong { got, limit } => Self::new(
-                Exit::Usage,
-                say!(
-                    "name-too-long",
-                    subject = subject,
-                    got = *got,
-                    limit = *limit
-                ),
-                say!("name-too-long-next"),
-            ),
-            BadName::Impossible => Self::new(
-                Exit::Usage,
-                say!("name-impossible", subject = subject),
-                say!("name-impossible-next"),
-            ),
-        }
-    }
-
     /// A vault could not be opened or made.
     pub fn opening(error: warifu::Error) -> Self {
         match error {
@@ -292,6 +286,10 @@ impl Failure {
                 say!("place-taken", server = shown_text(&server)),
                 say!("place-taken-next"),
             ),
+            warifu::Error::SamePlace { .. }
+            | warifu::Error::NewServers { .. }
+            | warifu::Error::SameThreshold(_)
+            | warifu::Error::ThresholdUnderWay { .. } => Self::threshold(&error),
             warifu::Error::TooFewServers {
                 needed,
                 got,
@@ -312,6 +310,10 @@ impl Failure {
                 say!("wrong-vault-next"),
             )
             .with(faults.iter().map(server_fault)),
+            warifu::Error::WayNeeded { ways } => Self::way_needed(&ways),
+            warifu::Error::WayRefused { refusal, ways } => Self::way_refused(&refusal, &ways),
+            warifu::Error::WayReference { source } => Self::way_reference(&source),
+            warifu::Error::NoWaysPart { server } => Self::no_ways_part(&server),
             warifu::Error::Founding { detail } => Self::new(
                 Exit::Failed,
                 say!("founding-failed", detail = shown_text(&detail)),

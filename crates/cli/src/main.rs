@@ -8,7 +8,9 @@ mod fstab;
 mod log;
 mod output;
 mod samples;
+mod sheets;
 mod stop;
+mod unlocking;
 mod when;
 mod words;
 
@@ -24,7 +26,8 @@ use clap::error::ErrorKind;
 use crate::args::{Cli, Command};
 use crate::commands::{
     audit, catalog, certificate, copy, doctor, files, history, hold, init, loose, manpages, mount,
-    quickstart, rebuild, refresh, restore, retain, run, server, space, status, trash, verify,
+    quickstart, rebuild, refresh, restore, retain, run, server, space, status, threshold, trash,
+    verify, way,
 };
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -89,6 +92,9 @@ fn program(called: Vec<OsString>, code: fn(Exit) -> ExitCode) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return finish(Err(error.into()), code),
     };
+    if let Err(failure) = unlocking::prepare(&cli) {
+        return finish(Err(failure), code);
+    }
     let done = runtime.block_on(do_it(cli.command));
     runtime.shutdown_timeout(Duration::from_millis(200));
     finish(done, code)
@@ -120,7 +126,9 @@ async fn do_it(command: Command) -> Result<ExitCode, Failure> {
         Command::Audit(args) => audit::run(args).await,
         Command::Status(args) => status::status(args).await,
         Command::Verify(args) => verify::run(args).await,
+        Command::Threshold(args) => threshold::run(args).await,
         Command::Server(args) => server::run(args).await,
+        Command::Way(args) => way::run(args).await,
         Command::Catalog(args) => catalog::run(args).await,
         Command::Rebuild(args) => rebuild::run(args).await,
         Command::Refresh(args) => refresh::run(args).await,

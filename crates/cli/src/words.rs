@@ -69,16 +69,19 @@ impl Lang {
 const EN: &str = concat!(
     include_str!("words/en.ftl"),
     include_str!("words/past.en.ftl"),
-    include_str!("words/retain.en.ftl")
+    include_str!("words/retain.en.ftl"),
+    include_str!("words/ways.en.ftl")
 );
 const JA: &str = concat!(
     include_str!("words/ja.ftl"),
     include_str!("words/past.ja.ftl"),
-    include_str!("words/retain.ja.ftl")
+    include_str!("words/retain.ja.ftl"),
+    include_str!("words/ways.ja.ftl")
 );
 const HELP_JA: &str = concat!(
     include_str!("words/help.ja.ftl"),
     include_str!("words/past.help.ja.ftl"),
+    include_str!("words/ways.help.ja.ftl"),
     include_str!("words/retain.help.ja.ftl"),
 );
 

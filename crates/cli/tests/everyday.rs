@@ -49,7 +49,7 @@ fn doctor_finds_a_healthy_vault_healthy_and_names_what_is_not() {
     assert_eq!(check(&machine, "drive")["state"] == "good", can_mount());
 
     let well = doctor(true);
-    for name in ["vault-file", "catalogue", "servers"] {
+    for name in ["vault-file", "catalogue", "servers", "ways"] {
         assert_eq!(check(&well, name)["state"], "good", "{well}");
     }
 

@@ -49,7 +49,7 @@ mod sizes;
 pub(crate) use self::deal::deal_with;
 pub use self::deal::{DealError, Seat, deal};
 pub use self::header::{FormatError, ShareHeader};
-pub(crate) use self::header::{MAGIC, VERSION, check_start, check_zero};
+pub(crate) use self::header::{MAGIC, VERSION, check_start, check_start_up_to, check_zero};
 pub use self::identity::{Dealing, ExtentKind, Scheme};
 pub use self::join::{CombineError, Difference, JoinError, Joiner};
 pub use self::open::{OpenError, OpenShare};

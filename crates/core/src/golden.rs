@@ -9,6 +9,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use std::path::{Path, PathBuf};
 
+use crate::coefficients::Entropy;
 use crate::format::{CHUNK, Dealing, ExtentKind, Scheme, Seat, Suite, deal_with};
 use crate::head::{Content, Head, Timestamp};
 use crate::ids::{ExtentId, FileId, Generation, RoundId, ServerId, Threshold, VaultId, VersionNo};
@@ -16,10 +17,13 @@ use crate::keys::{Field, VaultKey};
 use crate::loose::LooseDealer;
 use crate::random::NoRandomness;
 use crate::secret::Secret;
-use crate::vault_object::deal_vault_key_with;
+use crate::vault_object::{VaultObject, deal_vault_key_with};
+use crate::ways::{
+    PassphraseCost, Way, WayId, WayKey, WayKind, WaysNumber, deal_paper_with, deal_ways_with,
+};
 
 /// Bytes that look random and are the same each time: the output of BLAKE3 in extended mode, read on and on.
-fn entropy() -> impl FnMut(&mut [u8]) -> Result<(), NoRandomness> {
+fn entropy() -> impl FnMut(&mut [u8]) -> Result<(), NoRandomness> + Clone {
     let mut reader =
         blake3::Hasher::new_derive_key("warifu golden vectors, format 1").finalize_xof();
     move |bytes| {
@@ -233,6 +237,9 @@ fn make_portably() -> Vec<(String, Vec<u8>)> {
         }
     }
 
+    // Both came to format 1 at a time, and neither knew of the other: so both begin with the same bytes of randomness.
+    let mut same = entropy.clone();
+
     // As a refresh leaves an extent.
     let refreshed = Dealing {
         extent: ExtentId::from_bytes([0x47; 16]),
@@ -245,6 +252,79 @@ fn make_portably() -> Vec<(String, Vec<u8>)> {
     for (number, object) in (1..).zip(objects) {
         files.push((format!("refreshed-{number}"), object));
     }
+    files.extend(ways(&key, vault, threshold, &servers, &mut same));
+    files
+}
+
+/// A vault with a way of each kind; what stands on a server in the place of a piece; and the paper shares of one of the ways.
+fn ways(
+    key: &VaultKey,
+    vault: VaultId,
+    threshold: Threshold,
+    servers: &[ServerId],
+    entropy: Entropy<'_>,
+) -> Vec<(String, Vec<u8>)> {
+    let servers = &servers[..3];
+    let mut files = Vec::new();
+    let (set, paper_key, sheets) = deal_paper_with(2, 3, entropy).unwrap();
+    let mut salt = [0; 32];
+    entropy(&mut salt).unwrap();
+    let cost = PassphraseCost::of(64, 1, salt);
+    let passphrase_key = cost.derive("割符は二つ".as_bytes()).unwrap();
+    let own_key = WayKey::from_secret(Secret::filled(|bytes| entropy(bytes)).unwrap());
+    let made = Timestamp {
+        secs: 1_790_000_004,
+        nanos: 8,
+    };
+    let way = |id, kind, name| Way::new(WayId(id), kind, name, made).unwrap();
+    let keys = WayKind::Keys {
+        recipients: "age1golden".into(),
+        sealed: b"sealed for age1golden".to_vec(),
+    };
+    let newer = WayKind::Newer {
+        code: 250,
+        bytes: vec![1, 2, 3],
+    };
+    let ways = [
+        (way(1, WayKind::Open, "open"), WayKey::open()),
+        (way(2, WayKind::Passphrase(cost), "合言葉"), passphrase_key),
+        (way(3, keys, "sato"), own_key),
+        (way(4, WayKind::Custodians(set), "三役"), paper_key),
+        (
+            way(9, newer, "of tomorrow"),
+            WayKey::from_secret(Secret::filled(|bytes| entropy(bytes)).unwrap()),
+        ),
+    ];
+    let borrowed: Vec<_> = ways.iter().map(|(way, key)| (way, key)).collect();
+    let number = WaysNumber(7);
+    let dealt = deal_ways_with(key, vault, threshold, number, servers, &borrowed, entropy);
+    for (number, object) in (1..).zip(dealt.unwrap()) {
+        files.push((format!("ways-{number}"), object.encode()));
+    }
+    let generation = Generation(1);
+    for ((number, index), server) in (1..).zip(threshold.indices()).zip(servers) {
+        let sign = VaultObject::without_piece(key, vault, threshold, generation, *server, index);
+        files.push((format!("sign-{number}"), sign.encode().to_vec()));
+    }
+    let mut text = String::new();
+    for sheet in &sheets {
+        let words: Vec<String> = sheet
+            .words()
+            .expose()
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        text.push_str(&format!("sheet {}: {}\n", sheet.index(), words.join(" ")));
+    }
+    for (way, key) in &ways {
+        let hex: String = key
+            .expose()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        text.push_str(&format!("key of way {}: {hex}\n", way.id()));
+    }
+    files.push(("ways.txt".to_string(), text.into_bytes()));
     files
 }
 

@@ -8,6 +8,7 @@
 //!            ├─ object names (server, extent, generation)
 //!            ├─ key check (vault), written beside every piece of the vault key
 //!            ├─ key of the vault objects' authentication code (vault)
+//!            ├─ key of the ways objects' authentication code (vault)
 //!            ├─ key pair for certificates (vault)
 //!            └─ catalogue (vault) ─┬─ name tags
 //!                                  ├─ field seal
@@ -16,6 +17,7 @@
 
 use alloc::vec::Vec;
 use core::fmt;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use chacha20poly1305::{AeadInOut, KeyInit, XChaCha20Poly1305};
 use zeroize::Zeroize;
@@ -40,7 +42,7 @@ pub(crate) fn derive(context: &str, parts: &[&[u8]]) -> Secret<32> {
 }
 
 /// BLAKE3 as a keyed hash.
-fn keyed_hash(key: &Secret<32>, parts: &[&[u8]]) -> [u8; 32] {
+pub(crate) fn keyed_hash(key: &Secret<32>, parts: &[&[u8]]) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new_keyed(key.expose());
     for part in parts {
         hasher.update(part);
@@ -50,8 +52,13 @@ fn keyed_hash(key: &Secret<32>, parts: &[&[u8]]) -> [u8; 32] {
     hash
 }
 
-/// The key of one vault, from which all others come. It exists whole only in memory: servers hold pieces of it.
-pub struct VaultKey(Secret<32>);
+/// The key of one vault, from which all others come. It exists whole only in memory: servers hold pieces of it, or of what it is sealed
+/// under together with one of the [ways in](crate::ways).
+pub struct VaultKey {
+    secret: Secret<32>,
+    /// Whether servers must not get pieces of it.
+    bound: AtomicBool,
+}
 
 impl VaultKey {
     /// Draws a fresh key.
@@ -59,15 +66,30 @@ impl VaultKey {
     /// # Errors
     /// When the operating system has no randomness to give.
     pub fn generate() -> Result<Self, NoRandomness> {
-        Secret::random().map(Self)
+        Secret::random().map(Self::from_secret)
     }
 
     pub(crate) fn from_secret(secret: Secret<32>) -> Self {
-        Self(secret)
+        Self {
+            secret,
+            bound: AtomicBool::new(false),
+        }
     }
 
     pub(crate) fn expose(&self) -> &[u8; 32] {
-        self.0.expose()
+        self.secret.expose()
+    }
+
+    /// Whether the vault has [ways in](crate::ways), so that servers get no pieces of the key itself.
+    #[must_use]
+    pub fn is_bound(&self) -> bool {
+        self.bound.load(Ordering::Relaxed)
+    }
+
+    /// Says that the vault has [ways in](crate::ways). There is no way back: a vault that was bound once stays so, if only by a way that
+    /// is open to everybody.
+    pub fn bind(&self) {
+        self.bound.store(true, Ordering::Relaxed);
     }
 
     /// The key under which the shares on one server are sealed.

@@ -17,6 +17,7 @@
 //! | [`head`]              | a file's metadata, which is shared with its bytes                        |
 //! | [`keys`]              | the vault key and what is derived from it                                |
 //! | [`vault_object`]      | the vault key in k-of-n pieces                                           |
+//! | [`ways`]               | what else it may take to open a vault: passphrases, keys, paper shares   |
 //! | [`loose`]             | shares as single files, without a vault                                  |
 //! | [`secret`]            | bytes that are erased                                                    |
 //! | [`engine`]            | which instructions compute all this                                      |
@@ -63,3 +64,4 @@ pub mod shamir;
 #[cfg(feature = "std")]
 pub mod signing;
 pub mod vault_object;
+pub mod ways;

@@ -18,6 +18,7 @@
 //! ```
 
 mod lost;
+mod sets;
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -26,26 +27,27 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use crate::coefficients::Entropy;
-use crate::format::{FormatError, MAGIC, VERSION, check_start, check_zero};
+use crate::format::{FormatError, MAGIC, VERSION, check_start_up_to, check_zero};
 use crate::ids::{Generation, ServerId, ShareIndex, Threshold, VaultId};
 use crate::keys::VaultKey;
 use crate::random::{self, NoRandomness};
 use crate::secret::Secret;
-use crate::shamir::{ShamirError, Weights, split_with};
+use crate::shamir::{ShamirError, split_with};
 
 pub use self::lost::rebuild_vault_object;
+pub(crate) use self::sets::find;
 
 /// The length of a vault object.
 pub const VAULT_OBJECT_LEN: usize = 144;
 
 const KIND: u8 = b'V';
 const MAC_AT: usize = 112;
+/// The format of an object that has no piece.
+const BOUND: u8 = 2;
 
-/// How many sets of k objects are tried at most before giving up.
-const MOST_TRIES: usize = 4096;
-
-/// One server's piece of the vault key.
+/// One server's piece of the vault key; or, where the vault has [ways in](crate::ways), what stands in its place.
 pub struct VaultObject {
+    bound: bool,
     threshold: Threshold,
     index: ShareIndex,
     generation: Generation,
@@ -103,6 +105,9 @@ pub enum RecoverError {
         /// How many sets were tried.
         tried: usize,
     },
+    /// The vault has ways in: what the servers hold of its key is in another object, and takes one of the ways to be of use.
+    #[error("the vault has ways in: its servers alone do not give its key")]
+    Bound,
     /// Two groups of equal size give different keys.
     #[error("the servers hold pieces of different vaults: {first} and {second}")]
     Ambiguous {
@@ -144,6 +149,37 @@ impl VaultObject {
         self.generation
     }
 
+    /// Whether there is no piece in it, because the vault has [ways in](crate::ways).
+    #[must_use]
+    pub fn is_bound(&self) -> bool {
+        self.bound
+    }
+
+    /// What stands on this server in the place of a piece, where the vault has [ways in](crate::ways).
+    #[must_use]
+    pub fn without_piece(
+        key: &VaultKey,
+        vault: VaultId,
+        threshold: Threshold,
+        generation: Generation,
+        server: ServerId,
+        index: ShareIndex,
+    ) -> Self {
+        let mut object = Self {
+            bound: true,
+            threshold,
+            index,
+            generation,
+            vault,
+            server,
+            piece: Secret::zeroed(),
+            check: key.check(vault),
+            mac: [0; 32],
+        };
+        object.mac = key.vault_object_mac(vault, object.authenticated().as_slice());
+        object
+    }
+
     /// Whether this object was made with `key` and is whole.
     #[must_use]
     pub fn is_authentic(&self, key: &VaultKey) -> bool {
@@ -155,7 +191,7 @@ impl VaultObject {
         let mut bytes = Zeroizing::new([0; MAC_AT]);
         bytes[..6].copy_from_slice(MAGIC);
         bytes[6] = KIND;
-        bytes[7] = VERSION;
+        bytes[7] = if self.bound { BOUND } else { VERSION };
         bytes[8] = self.threshold.k();
         bytes[9] = self.threshold.n();
         bytes[10] = self.index.get();
@@ -181,7 +217,7 @@ impl VaultObject {
     /// # Errors
     /// [`FormatError`]; bytes beyond [`VAULT_OBJECT_LEN`] are not looked at.
     pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
-        check_start(bytes, KIND, VAULT_OBJECT_LEN)?;
+        let format = check_start_up_to(bytes, KIND, BOUND, VAULT_OBJECT_LEN)?;
         let short = FormatError::Short {
             needed: VAULT_OBJECT_LEN,
             got: bytes.len(),
@@ -193,9 +229,14 @@ impl VaultObject {
             .filter(|index| index.get() <= n)
             .ok_or(FormatError::Index { index, n })?;
         check_zero(bytes, 11..12)?;
+        let bound = format == BOUND;
+        if bound {
+            check_zero(bytes, 48..80)?;
+        }
         let mut piece = Secret::zeroed();
         piece.expose_mut().copy_from_slice(&bytes[48..80]);
         Ok(Self {
+            bound,
             threshold,
             index,
             generation: Generation(u32::from_le_bytes(part(bytes, 12))),
@@ -218,9 +259,11 @@ pub fn is_newer(bytes: &[u8], key: &VaultKey) -> bool {
     let Some(known) = bytes.first_chunk::<VAULT_OBJECT_LEN>() else {
         return true;
     };
-    let mut known = *known;
-    known[7] = VERSION;
-    !VaultObject::parse(&known).is_ok_and(|object| object.is_authentic(key))
+    !(VERSION..=BOUND).any(|format| {
+        let mut known = *known;
+        known[7] = format;
+        VaultObject::parse(&known).is_ok_and(|object| object.is_authentic(key))
+    })
 }
 
 fn part<const N: usize>(bytes: &[u8; VAULT_OBJECT_LEN], at: usize) -> [u8; N] {
@@ -239,7 +282,8 @@ impl fmt::Debug for VaultObject {
     }
 }
 
-/// Shares the vault key: `servers[i]` gets the piece of index i + 1.
+/// Shares the vault key: `servers[i]` gets the piece of index i + 1. Of a key that is [bound](VaultKey::is_bound) nobody gets a piece: what the
+/// objects say then is that there are [ways in](crate::ways).
 ///
 /// # Errors
 /// [`DealKeyError`].
@@ -284,11 +328,18 @@ pub(crate) fn deal_vault_key_with(
             return Err(DealKeyError::SameServer { server: *server });
         }
     }
+    if key.is_bound() {
+        let objects = threshold.indices().zip(servers).map(|(index, server)| {
+            VaultObject::without_piece(key, *vault, threshold, generation, *server, index)
+        });
+        return Ok(objects.collect());
+    }
     let check = key.check(*vault);
     let mut objects: Vec<_> = threshold
         .indices()
         .zip(servers)
         .map(|(index, server)| VaultObject {
+            bound: false,
             threshold,
             index,
             generation,
@@ -322,6 +373,8 @@ pub(crate) fn deal_vault_key_with(
 /// Objects that agree on vault, threshold, generation and check are taken together, and sets of k of them are tried
 /// until the key passes its check. An object lies when it does not carry that key's authentication code; an object of another
 /// generation of the same key is old, not a lie.
+///
+/// Where none gives a key and one of the objects says that there are ways in, so does the error.
 ///
 /// Where several groups give a key (an attacker can always make a whole vault of his own), the one that most objects
 /// vouch for wins, then the later generation. So who knows which vault and threshold to expect should leave out objects
@@ -366,6 +419,9 @@ pub fn recover_vault_key(objects: &[VaultObject]) -> Result<(VaultKey, Vec<usize
     found.sort_by_key(|candidate| core::cmp::Reverse((candidate.vouching, candidate.generation)));
     let mut found = found.into_iter();
     let Some(best) = found.next() else {
+        if objects.iter().any(|object| object.bound) {
+            return Err(RecoverError::Bound);
+        }
         return Err(
             failure.map_or(RecoverError::TooFew { needed: 1, got: 0 }, |(_, error)| {
                 error
@@ -402,6 +458,7 @@ fn groups(objects: &[VaultObject]) -> Vec<Vec<usize>> {
             first.vault == object.vault
                 && first.threshold == object.threshold
                 && first.generation == object.generation
+                && first.bound == object.bound
                 && first.check == object.check
         });
         match group {
@@ -414,160 +471,14 @@ fn groups(objects: &[VaultObject]) -> Vec<Vec<usize>> {
 
 fn recover_group(objects: &[VaultObject], group: &[usize]) -> Result<VaultKey, RecoverError> {
     let first = &objects[group[0]];
-    let needed = usize::from(first.threshold.k());
-    // The same piece read twice counts once.
-    let mut members: Vec<&VaultObject> = Vec::with_capacity(group.len());
-    for object in group.iter().map(|at| &objects[*at]) {
-        let same = |known: &&VaultObject| {
-            known.index == object.index
-                && bool::from(known.piece.expose().ct_eq(object.piece.expose()))
-        };
-        if !members.iter().any(same) {
-            members.push(object);
-        }
+    if first.bound {
+        return Err(RecoverError::Bound);
     }
-    let mut distinct: Vec<ShareIndex> = members.iter().map(|object| object.index).collect();
-    distinct.sort_unstable();
-    distinct.dedup();
-    if distinct.len() < needed {
-        return Err(RecoverError::TooFew {
-            needed,
-            got: distinct.len(),
-        });
-    }
-    let mut sets = Sets::new(needed, members.len());
-    let mut tried = 0;
-    while tried < MOST_TRIES {
-        let Some(set) = sets.next() else { break };
-        tried += 1;
-        if let Some(key) = try_set(&members, set) {
-            return Ok(key);
-        }
-    }
-    Err(RecoverError::NoFit {
-        needed,
-        got: distinct.len(),
-        tried,
+    let members = group
+        .iter()
+        .map(|at| (objects[*at].index, &objects[*at].piece));
+    find(usize::from(first.threshold.k()), members, |secret| {
+        let key = VaultKey::from_secret(secret);
+        bool::from(key.check(first.vault).ct_eq(&first.check)).then_some(key)
     })
-}
-
-fn try_set(members: &[&VaultObject], chosen: &[usize]) -> Option<VaultKey> {
-    let set: Vec<&VaultObject> = chosen
-        .iter()
-        .filter_map(|at| members.get(*at).copied())
-        .collect();
-    let indices: Vec<ShareIndex> = set.iter().map(|object| object.index).collect();
-    let pieces: Vec<&[u8]> = set
-        .iter()
-        .map(|object| object.piece.expose().as_slice())
-        .collect();
-    let weights = Weights::at_secret(&indices).ok()?;
-    let secret = Secret::filled(|out| weights.combine_into(&pieces, out)).ok()?;
-    let key = VaultKey::from_secret(secret);
-    let first = set.first()?;
-    bool::from(key.check(first.vault).ct_eq(&first.check)).then_some(key)
-}
-
-/// The sets of k members that are tried: all of them where they are few, else the first k and then scattered ones.
-///
-/// Going through very many in order would change the last members only, and a liar among the first would never be left out.
-struct Sets {
-    chosen: Vec<usize>,
-    all: Vec<usize>,
-    k: usize,
-    few: bool,
-    started: bool,
-    state: u64,
-}
-
-impl Sets {
-    fn new(k: usize, of: usize) -> Self {
-        let count = (0..k).try_fold(1_usize, |count, at| {
-            Some(count.checked_mul(of - at)? / (at + 1))
-        });
-        Self {
-            chosen: (0..k).collect(),
-            all: (0..of).collect(),
-            k,
-            few: count.is_some_and(|count| count <= MOST_TRIES),
-            started: false,
-            state: 1,
-        }
-    }
-
-    fn next(&mut self) -> Option<&[usize]> {
-        if !self.started {
-            self.started = true;
-        } else if self.few {
-            if !next_combination(&mut self.chosen, self.all.len()) {
-                return None;
-            }
-        } else {
-            for place in 0..self.k {
-                // Which sets are tried is no secret: any scattering will do.
-                self.state = self
-                    .state
-                    .wrapping_mul(6_364_136_223_846_793_005)
-                    .wrapping_add(1_442_695_040_888_963_407);
-                let left = self.all.len() - place;
-                let picked = place + (self.state >> 33) as usize % left;
-                self.all.swap(place, picked);
-            }
-            self.chosen.copy_from_slice(&self.all[..self.k]);
-        }
-        Some(&self.chosen)
-    }
-}
-
-/// The next set of `chosen.len()` numbers below `of`, in ascending order; false after the last.
-fn next_combination(chosen: &mut [usize], of: usize) -> bool {
-    let k = chosen.len();
-    for place in (0..k).rev() {
-        if chosen[place] < of - (k - place) {
-            chosen[place] += 1;
-            for later in place + 1..k {
-                chosen[later] = chosen[later - 1] + 1;
-            }
-            return true;
-        }
-    }
-    false
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use alloc::collections::BTreeSet;
-
-    #[test]
-    fn all_sets_are_tried_where_they_are_few() {
-        for of in 1..=8 {
-            for k in 1..=of {
-                let mut sets = Sets::new(k, of);
-                let mut seen = BTreeSet::new();
-                while let Some(set) = sets.next() {
-                    assert!(set.is_sorted() && set.len() == k && set.iter().all(|at| *at < of));
-                    assert!(seen.insert(set.to_vec()), "{set:?} twice");
-                }
-                let expected = (0_u32..1 << of)
-                    .filter(|bits| bits.count_ones() as usize == k)
-                    .count();
-                assert_eq!(seen.len(), expected, "{k} of {of}");
-            }
-        }
-    }
-
-    #[test]
-    fn scattered_sets_leave_each_member_out_soon() {
-        let mut sets = Sets::new(20, 60);
-        assert_eq!(sets.next().unwrap(), (0..20).collect::<Vec<_>>());
-        let mut left_out = BTreeSet::new();
-        for _ in 0..40 {
-            let set = sets.next().unwrap();
-            let members: BTreeSet<usize> = set.iter().copied().collect();
-            assert_eq!(members.len(), 20);
-            left_out.extend((0..60).filter(|at| !members.contains(at)));
-        }
-        assert_eq!(left_out.len(), 60);
-    }
 }

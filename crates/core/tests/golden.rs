@@ -7,7 +7,10 @@ use warifu_core::ids::{
 };
 use warifu_core::keys::{Field, VaultKey};
 use warifu_core::loose::{LooseJoiner, LoosePart};
-use warifu_core::vault_object::{VaultObject, recover_vault_key};
+use warifu_core::vault_object::{RecoverError, VaultObject, recover_vault_key};
+use warifu_core::ways::{
+    PaperShare, WayId, WayKey, WayKind, WaysNumber, WaysObject, join_paper, recover_bolt,
+};
 
 fn file(name: &str) -> Vec<u8> {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -204,4 +207,84 @@ fn what_is_derived_from_the_vault_key_stays() {
         .open(Field::Name, b"row 7", &derived("sealed field"))
         .unwrap();
     assert_eq!(field.expose(), "名簿.xlsx".as_bytes());
+}
+
+#[test]
+fn p3_ways_of_format_1_are_read() {
+    let text = String::from_utf8(file("ways.txt")).unwrap();
+    let said = |name: &str| {
+        let mut lines = text.lines();
+        let found = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+        found.unwrap().to_owned()
+    };
+    for numbers in [[1, 2], [3, 1]] {
+        let objects = numbers.map(|n| WaysObject::parse(&file(&format!("ways-{n}"))).unwrap());
+        let barred = recover_bolt(&objects).unwrap();
+        assert_eq!(barred.vault(), VaultId::from_bytes([0x11; 16]));
+        assert_eq!(barred.number(), WaysNumber(7));
+        let ways: Vec<_> = barred.ways().cloned().collect();
+        let names: Vec<_> = ways.iter().map(|way| (way.id().0, way.name())).collect();
+        let expected = [
+            (1, "open"),
+            (2, "合言葉"),
+            (3, "sato"),
+            (4, "三役"),
+            (9, "of tomorrow"),
+        ];
+        assert_eq!(names, expected);
+        let sheets = [3, 1].map(|n| {
+            let words = said(&format!("sheet {n}"));
+            let words: Vec<u16> = words.split(' ').map(|word| word.parse().unwrap()).collect();
+            PaperShare::read(&words).unwrap()
+        });
+        let mut keys = Vec::new();
+        for way in &ways {
+            let key = match way.kind() {
+                WayKind::Open => WayKey::open(),
+                WayKind::Passphrase(cost) => cost.derive("割符は二つ".as_bytes()).unwrap(),
+                WayKind::Custodians(set) => {
+                    assert_eq!((set.needed, set.sheets), (2, 3));
+                    let (found, key) = join_paper(&sheets).unwrap();
+                    assert_eq!(found, set.set);
+                    key
+                }
+                // Known from what is kept, below.
+                WayKind::Keys { recipients, sealed } => {
+                    assert_eq!(
+                        (recipients.as_str(), sealed.as_slice()),
+                        ("age1golden", &b"sealed for age1golden"[..])
+                    );
+                    continue;
+                }
+                WayKind::Newer { code, bytes } => {
+                    assert_eq!((*code, bytes.as_slice()), (250, &[1, 2, 3][..]));
+                    continue;
+                }
+                other => panic!("{other:?}"),
+            };
+            let vault_key = barred.unseal(way.id(), &key).unwrap();
+            assert!(objects.iter().all(|object| object.is_authentic(&vault_key)));
+            keys.push(vault_key);
+        }
+        assert_eq!(keys.len(), 3);
+        for (way, key) in barred.kept(&keys[0]).unwrap() {
+            let hex: String = key
+                .expose()
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect();
+            assert_eq!(hex, said(&format!("key of way {}", way.id())));
+            assert!(barred.unseal(way.id(), &key).is_ok());
+        }
+        assert!(barred.unseal(WayId(3), &WayKey::open()).is_err());
+    }
+    let signs: Vec<_> = [1, 2, 3]
+        .map(|n| VaultObject::parse(&file(&format!("sign-{n}"))).unwrap())
+        .into();
+    assert!(
+        signs
+            .iter()
+            .all(|sign| sign.is_bound() && sign.is_authentic(&vault_key()))
+    );
+    assert_eq!(recover_vault_key(&signs).unwrap_err(), RecoverError::Bound);
 }

@@ -25,7 +25,15 @@ fn whole() -> impl Strategy<Value = Vec<u8>> {
     .encode()
     .to_vec();
     let bare = [2, 1, 10, 20, 2, 30, 40, 3, 50, 60].to_vec();
+    // With another end, so that it opens with no key, whatever else is done to it.
+    let mut age = vector("../age/age-1.1.1");
+    age.iter_mut()
+        .next_back()
+        .into_iter()
+        .for_each(|last| *last ^= 1);
     prop::sample::select(vec![
+        vector("ways-1"),
+        age,
         vector("data-aes-1"),
         vector("data-chacha-2"),
         vector("loose-1"),
@@ -82,6 +90,7 @@ proptest! {
 fn p10_whole_bytes_are_borne() {
     for name in [
         "vault-1",
+        "ways-1",
         "data-aes-1",
         "data-chacha-1",
         "head-1",

@@ -231,7 +231,7 @@ fn malformed_objects_are_refused_with_the_reason() {
             found: b'S'
         }
     );
-    assert_eq!(with(7, 9), FormatError::Newer { found: 9, known: 1 });
+    assert_eq!(with(7, 9), FormatError::Newer { found: 9, known: 2 });
     assert_eq!(
         with(8, 0),
         FormatError::Threshold(BadThreshold { k: 0, n: 3 })

@@ -50,7 +50,7 @@ async fn two() -> (Arc<Drive>, Vault, CrashingCatalog) {
     let line = CrashingCatalog::new(Arc::new(memory.clone()), World::new(0));
     let config = || VaultConfig {
         vault: founded.vault,
-        threshold,
+        thresholds: threshold.into(),
         generation: founded.generation,
         servers: vec![ServerSeat {
             id: founded.servers[0],
@@ -67,7 +67,7 @@ async fn two() -> (Arc<Drive>, Vault, CrashingCatalog) {
         };
         let expected = warifu_vault::keys::Expected {
             vault: founded.vault,
-            threshold,
+            thresholds: threshold.into(),
             seats: founded
                 .servers
                 .iter()

@@ -156,7 +156,11 @@ pub enum CredentialError {
 }
 
 impl CredentialRef {
-    fn parse(field: &'static str, text: &str) -> Result<Self, BadOption> {
+    /// Reads a reference, as the value of `field`.
+    ///
+    /// # Errors
+    /// [`BadOption`], which does not repeat the text: it may be the secret.
+    pub fn parse(field: &'static str, text: &str) -> Result<Self, BadOption> {
         match text.split_once(':') {
             Some(("env", name)) => {
                 let plain = !name.is_empty()

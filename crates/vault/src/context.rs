@@ -61,6 +61,8 @@ pub enum Act {
     Rebuild,
     /// What was at an earlier time was brought back.
     Restore,
+    /// The ways in were changed.
+    Ways,
     /// Shares of a new generation were made.
     Refresh,
     /// Something was held, or is held no more.
@@ -79,7 +81,8 @@ impl Act {
             | Self::Sweep
             | Self::Verify
             | Self::Repair
-            | Self::Refresh => false,
+            | Self::Refresh
+            | Self::Ways => false,
             Self::Init
             | Self::Save
             | Self::Conflict
@@ -98,7 +101,7 @@ impl Act {
     }
 
     /// Every act. One that is not listed here cannot be read back from the log.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Init,
         Self::Attach,
         Self::Open,
@@ -117,6 +120,7 @@ impl Act {
         Self::Repair,
         Self::Rebuild,
         Self::Restore,
+        Self::Ways,
         Self::Refresh,
         Self::Hold,
         Self::Destroy,
@@ -150,6 +154,7 @@ impl Act {
             Self::Repair => "repair",
             Self::Rebuild => "rebuild",
             Self::Restore => "restore",
+            Self::Ways => "ways",
             Self::Refresh => "refresh",
             Self::Hold => "hold",
             Self::Destroy => "destroy",

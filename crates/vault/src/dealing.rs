@@ -15,7 +15,7 @@ use warifu_core::ids::{ExtentId, FileId, Generation, RoundId, ShareIndex, Versio
 use crate::error::{Result, ServerFault, VaultError, task_lost};
 use crate::seam::catalog::{ExtentRecord, IndexSet};
 use crate::seam::store::{Durability, StoreError, StoreErrorKind};
-use crate::servers::{Again, FIRST_HEDGE, SILENCE, Server, Servers};
+use crate::servers::{Again, FIRST_HEDGE, SILENCE, Server, Servers, enough};
 
 /// An extent dealt: the sealed shares of it, ready to be put.
 #[derive(Debug)]
@@ -44,6 +44,8 @@ pub(crate) fn deal(
     extent: ExtentId,
     secret: &[u8],
 ) -> Result<Dealt> {
+    // Once, since another may come into force meanwhile.
+    let threshold = servers.threshold();
     let dealing = Dealing {
         vault: purpose.vault,
         file: purpose.document,
@@ -53,12 +55,12 @@ pub(crate) fn deal(
         extent,
         generation: purpose.generation,
         round: RoundId::NIL,
-        threshold: servers.threshold,
+        threshold,
         scheme: purpose.scheme,
         suite: Suite::best(),
     };
-    let mut objects = vec![Vec::new(); usize::from(servers.threshold.n())];
-    format::deal(&dealing, &servers.seats(), secret, &mut objects).map_err(|error| {
+    let mut objects = vec![Vec::new(); usize::from(threshold.n())];
+    format::deal(&dealing, &servers.seats(threshold), secret, &mut objects).map_err(|error| {
         VaultError::Damaged {
             what: format!("an extent could not be dealt: {error}"),
         }
@@ -68,12 +70,12 @@ pub(crate) fn deal(
         kind: purpose.kind,
         number: purpose.number,
         len: secret.len() as u64,
-        threshold: servers.threshold,
+        threshold,
         scheme: purpose.scheme,
         generation: purpose.generation,
         document: purpose.document,
         version: purpose.version,
-        owed: servers.threshold.indices().collect(),
+        owed: threshold.indices().collect(),
     };
     Ok(Dealt {
         record,
@@ -97,6 +99,11 @@ pub(crate) struct Put {
 impl Put {
     pub(crate) fn stored(&self) -> usize {
         usize::from(self.record.threshold.n()).saturating_sub(self.record.owed.len() as usize)
+    }
+
+    /// Whether so many servers have their share that it can be read.
+    pub(crate) fn is_enough(&self) -> bool {
+        self.stored() >= usize::from(self.record.threshold.k())
     }
 
     fn note(&mut self, (server, answer): Answer) {
@@ -217,13 +224,14 @@ pub(crate) async fn put(
     };
     // No tasks of their own as long as somebody waits for them: nearly all end before that.
     let mut requests: FuturesUnordered<BoxFuture<'static, Answer>> = FuturesUnordered::new();
-    let (k, enough) = (usize::from(servers.threshold.k()), servers.enough());
+    let threshold = put.record.threshold;
+    let (k, enough) = (usize::from(threshold.k()), enough(threshold));
     // Without those that have stopped answering it cannot be saved: they are asked all the same.
-    let needed = servers.answering() < k;
+    let needed = servers.answering(threshold) < k;
     let mut waiting = Vec::new();
     let mut silent = IndexSet::EMPTY;
     let generation = put.record.generation;
-    for (server, object) in servers.all().iter().zip(&objects) {
+    for (server, object) in servers.of(threshold).zip(&objects) {
         if !needed && !server.admits() {
             put.faults
                 .push(ServerFault::of_store(server.name(), &server.not_asked()));
@@ -272,7 +280,7 @@ pub(crate) async fn put(
             if !could_do || !again.pause().await {
                 return put;
             }
-            for (server, object) in servers.all().iter().zip(&objects) {
+            for (server, object) in servers.of(threshold).zip(&objects) {
                 if !silent.contains(server.index()) {
                     continue;
                 }
@@ -345,8 +353,9 @@ impl Unsafe {
 /// Makes everything put so far safe from a power cut, on all servers at once. Those that have not answered when patience
 /// ends have not promised it. Where too few have, those that gave no answer are asked again for a while.
 pub(crate) async fn sync(servers: &Arc<Servers>, patience: Patience) -> Unsafe {
-    let k = usize::from(servers.threshold.k());
-    let needed = servers.answering() < k;
+    let threshold = servers.threshold();
+    let k = usize::from(threshold.k());
+    let needed = servers.answering(threshold) < k;
     let mut result = Unsafe::default();
     let mut pending = JoinSet::new();
     let mut waiting = Vec::new();

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use warifu_core::ids::VersionNo;
+use warifu_core::ids::{Threshold, VersionNo};
 use warifu_core::random::NoRandomness;
 
 use crate::node::BadName;
@@ -188,6 +188,14 @@ pub enum VaultError {
         "the catalogue was rebuilt with something missing, and nobody has decided to go on without"
     )]
     Undecided,
+    /// The vault file and the catalogue say different thresholds: one of them is from before a change of it.
+    #[error("the vault file says {} of {}, and the catalogue {} of {}", .file.k(), .file.n(), .catalog.k(), .catalog.n())]
+    OtherThreshold {
+        /// What the vault file says.
+        file: Threshold,
+        /// What the catalogue says.
+        catalog: Threshold,
+    },
     /// The file was not opened for this.
     #[error("the file was not opened for this")]
     NotOpenForThis,

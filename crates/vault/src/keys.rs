@@ -13,16 +13,20 @@ use warifu_core::format::FormatError;
 use warifu_core::ids::{Generation, ServerId, ShareIndex, Threshold, VaultId};
 use warifu_core::keys::VaultKey;
 use warifu_core::random::NoRandomness;
-use warifu_core::vault_object::{VaultObject, deal_vault_key, recover_vault_key};
+use warifu_core::vault_object::{RecoverError, VaultObject, deal_vault_key, recover_vault_key};
 
 use crate::error::{Fault, ServerFault};
 use crate::seam::store::{Durability, ObjectKey, ShareStore, StoreError, StoreErrorKind};
+use crate::servers::Thresholds;
 
 /// The generation that a vault begins with.
 pub const FIRST_GENERATION: Generation = Generation(1);
 
 /// How long a server is waited for when a vault is founded or unlocked.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The same where some of k servers say that the vault has ways in, and the others give pieces of its key.
+const HALFWAY: Duration = Duration::from_secs(10);
 
 /// A server to be asked: its name for people, and its store.
 #[derive(Clone, Debug)]
@@ -143,8 +147,8 @@ pub async fn found(servers: &[Candidate], threshold: Threshold) -> Result<Founde
 pub struct Expected {
     /// The vault's id.
     pub vault: VaultId,
-    /// Its threshold.
-    pub threshold: Threshold,
+    /// Its threshold, and what that is to become: pieces of either are taken, each for itself.
+    pub thresholds: Thresholds,
     /// For each candidate: the server and the share it must be.
     pub seats: Vec<(ServerId, ShareIndex)>,
 }
@@ -161,6 +165,9 @@ pub struct Unlocked {
     /// How long servers took to give their piece; `None` for those that had not answered when the key was known. Those that
     /// answered otherwise are not listed.
     pub answers: Vec<(ServerId, Option<Duration>)>,
+    /// Whether servers have to be put right, because the ways in were changed while they were away, or a change of them was cut off: see
+    /// [`Vault::mend_ways`](crate::Vault::mend_ways).
+    pub ways_to_mend: bool,
 }
 
 /// Why a vault could not be unlocked.
@@ -177,6 +184,9 @@ pub enum UnlockError {
         /// What is wrong with the others.
         faults: Vec<ServerFault>,
     },
+    /// The vault has ways in, and its servers alone don't give its key: see [`ways::approach`](crate::ways::approach).
+    #[error("the vault has ways in, and one of them is needed beside its servers")]
+    Bound(Box<Bound>),
     /// Enough pieces came, and no k of them make the vault key.
     #[error("the pieces of the vault key do not fit together: {detail}")]
     Mismatch {
@@ -187,9 +197,20 @@ pub enum UnlockError {
     },
 }
 
+/// What the servers of a vault with ways in have told before it is opened.
+#[derive(Debug)]
+pub struct Bound {
+    /// What stands there in the place of pieces of the vault key, and the places of the candidates that gave it.
+    pub(crate) signs: Vec<(usize, VaultObject)>,
+    /// What is wrong with servers.
+    pub(crate) faults: Vec<ServerFault>,
+    /// As in [`Unlocked`].
+    pub(crate) answers: Vec<(ServerId, Option<Duration>)>,
+}
+
 /// How long servers are waited for once k of them have given a key: so that one that lies is found out by the others, and one
 /// that hangs holds nobody up.
-const GRACE: Duration = Duration::from_millis(250);
+pub(crate) const GRACE: Duration = Duration::from_millis(250);
 
 /// Gathers the vault key from any k servers, and names the servers that lie, lag or are silent.
 ///
@@ -214,7 +235,7 @@ pub async fn unlock(servers: &[Candidate], expected: &Expected) -> Result<Unlock
         .collect();
     let mut heard: Vec<Heard> = expected.seats.iter().map(|_| Heard::Nothing).collect();
     let (mut objects, mut owners, mut faults) = (Vec::new(), Vec::new(), Vec::new());
-    let needed = expected.threshold.k();
+    let needed = expected.thresholds.least();
     let mut until: Option<Instant> = None;
     loop {
         let next = requests.next();
@@ -239,13 +260,26 @@ pub async fn unlock(servers: &[Candidate], expected: &Expected) -> Result<Unlock
             Err(fault) => faults.push((place, fault)),
         }
         if objects.len() >= usize::from(needed) {
-            // A further piece may call a key in question: then all servers are waited for again.
-            until = recover_vault_key(&objects)
-                .is_ok()
-                .then(|| until.unwrap_or_else(|| Instant::now() + GRACE));
+            // A further piece may call a key in question: then all servers are waited for again. That there are ways in is believed of k
+            // servers only: one alone could keep the others from being heard.
+            let is_known = match recover_vault_key(&objects) {
+                Ok(_) => true,
+                Err(RecoverError::Bound) => say_bound(&objects, &owners),
+                Err(_) => false,
+            };
+            // In the middle of the first change of the ways neither is so: then one that hangs is not waited for as long as one may.
+            let halfway = objects
+                .iter()
+                .any(VaultObject::is_bound)
+                .then(|| begin + HALFWAY);
+            until = match is_known {
+                true => Some(until.unwrap_or_else(|| Instant::now() + GRACE)),
+                false => halfway,
+            };
         }
     }
-    if recover_vault_key(&objects).is_err() {
+    let is_bound = say_bound(&objects, &owners);
+    if !is_bound && recover_vault_key(&objects).is_err() {
         // A refresh that was cut off leaves pieces of two generations: those that were found first may not be those of which there
         // are k.
         let good = heard.iter().enumerate();
@@ -300,7 +334,22 @@ pub async fn unlock(servers: &[Candidate], expected: &Expected) -> Result<Unlock
         }
     }
     faults.sort_by_key(|(place, _)| *place);
-    let faults = faults.into_iter().map(|(_, fault)| fault).collect();
+    let faults: Vec<ServerFault> = faults.into_iter().map(|(_, fault)| fault).collect();
+    let answers = expected.seats.iter().zip(heard);
+    let answers = answers.filter_map(|((id, _), heard)| match heard {
+        Heard::Nothing => Some((*id, None)),
+        Heard::Good(took) => Some((*id, Some(took))),
+        Heard::Bad => None,
+    });
+    let answers = answers.collect();
+    let is_open = matches!(recovered, Some(Ok(_)));
+    if !is_open && objects.iter().any(VaultObject::is_bound) {
+        return Err(UnlockError::Bound(Box::new(Bound {
+            signs: owners.into_iter().zip(objects).collect(),
+            faults,
+            answers,
+        })));
+    }
     let key = match recovered {
         None => {
             return Err(UnlockError::TooFewServers {
@@ -317,24 +366,38 @@ pub async fn unlock(servers: &[Candidate], expected: &Expected) -> Result<Unlock
         }
         Some(Ok((key, _))) => key,
     };
-    let generation = objects
-        .iter()
-        .filter(|object| object.is_authentic(&key))
+    let authentic = || objects.iter().filter(|object| object.is_authentic(&key));
+    if authentic().any(VaultObject::is_bound) {
+        // The first way in was being added when that was cut off, or k servers were away: from now on nobody gets a piece.
+        key.bind();
+    }
+    let generation = authentic()
         .map(VaultObject::generation)
         .max()
         .unwrap_or(FIRST_GENERATION);
-    let answers = expected.seats.iter().zip(heard);
-    let answers = answers.filter_map(|((id, _), heard)| match heard {
-        Heard::Nothing => Some((*id, None)),
-        Heard::Good(took) => Some((*id, Some(took))),
-        Heard::Bad => None,
-    });
     Ok(Unlocked {
         key,
         generation,
         faults,
-        answers: answers.collect(),
+        answers,
+        ways_to_mend: objects.iter().any(VaultObject::is_bound),
     })
+}
+
+/// Whether k servers say that there are ways in.
+fn say_bound(objects: &[VaultObject], owners: &[usize]) -> bool {
+    let owned = objects.iter().zip(owners);
+    let say = || owned.clone().filter(|(object, _)| object.is_bound());
+    let thresholds: HashSet<(u8, u8)> = say().map(|(object, _)| pair(object)).collect();
+    thresholds.into_iter().any(|threshold| {
+        let say = say().filter(|(object, _)| pair(object) == threshold);
+        let places: HashSet<usize> = say.map(|(_, owner)| *owner).collect();
+        places.len() >= usize::from(threshold.0)
+    })
+}
+
+fn pair(object: &VaultObject) -> (u8, u8) {
+    (object.threshold().k(), object.threshold().n())
 }
 
 /// What has been heard of a server.
@@ -372,22 +435,25 @@ fn fits(
     (id, index): (ServerId, ShareIndex),
 ) -> Result<VaultObject, ServerFault> {
     let of_this_vault = object.vault() == expected.vault;
-    if of_this_vault
-        && object.server() == id
-        && object.index() == index
-        && object.threshold() == expected.threshold
-    {
+    let of_this_server = (object.server(), object.index()) == (id, index);
+    let threshold = object.threshold();
+    if of_this_vault && of_this_server && expected.thresholds.contains(threshold) {
         return Ok(object);
     }
-    let detail = if of_this_vault {
-        "it is another server of this vault"
-    } else {
-        "it belongs to another vault"
+    let detail = match (of_this_vault, of_this_server) {
+        (false, _) => "it belongs to another vault".to_owned(),
+        (true, false) => "it is another server of this vault".to_owned(),
+        // The vault file is a copy from before a change.
+        (true, true) => format!(
+            "it is of {} of {}, and the vault file says something else",
+            threshold.k(),
+            threshold.n()
+        ),
     };
     Err(ServerFault {
         server: server.name.clone(),
         fault: Fault::Foreign,
-        detail: detail.to_owned(),
+        detail,
     })
 }
 
@@ -487,7 +553,9 @@ fn unusable(server: &Candidate, error: &FormatError) -> ServerFault {
     }
 }
 
-async fn within<T>(request: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+pub(crate) async fn within<T>(
+    request: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
     match tokio::time::timeout(PATIENCE, request).await {
         Ok(answer) => answer,
         Err(_) => Err(StoreError::new(

@@ -23,7 +23,7 @@
 //! let servers = threshold.indices().zip(founded.servers).zip(candidates);
 //! let config = VaultConfig {
 //!     vault: founded.vault,
-//!     threshold,
+//!     thresholds: threshold.into(),
 //!     generation: founded.generation,
 //!     servers: servers
 //!         .map(|((index, id), Candidate { name, store })| ServerSeat { id, index, name, store })
@@ -82,6 +82,7 @@ pub mod space;
 pub mod status;
 pub mod vault;
 pub mod verify;
+pub mod ways;
 
 mod bounds;
 mod dealing;
@@ -95,6 +96,6 @@ pub use context::Context;
 pub use error::{Result, VaultError};
 pub use file::handle::{Access, FileHandle};
 pub use file::plain::Contents;
-pub use servers::ServerSeat;
+pub use servers::{ServerSeat, Thresholds};
 pub use vault::{Options, Unsaved, Vault, VaultConfig};
 pub use warifu_core::secret::SecretBytes;

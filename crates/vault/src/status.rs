@@ -13,7 +13,7 @@ use crate::refresh::GenerationStatus;
 use crate::seam::catalog::{ExtentRecord, IndexSet, Usage};
 use crate::seam::clock::Timestamp;
 use crate::seam::store::{Space, StoreError, StoreErrorKind};
-use crate::servers::Server;
+use crate::servers::{Server, Thresholds};
 use crate::vault::{Inner, Vault};
 
 pub use crate::servers::Breaker;
@@ -116,7 +116,7 @@ pub struct Weak {
 /// How the vault is.
 #[derive(Clone, Debug)]
 pub struct Status {
-    /// How many servers are needed, of how many.
+    /// How many servers are needed, of how many. What it is to become, where it changes, is in `generations`.
     pub threshold: Threshold,
     /// By which scheme new files are shared. Older ones may have another.
     pub scheme: Scheme,
@@ -191,14 +191,13 @@ impl Vault {
                 server.state = ServerState::Behind;
             }
         }
-        let spare =
-            i32::try_from(there.len()).unwrap_or(i32::MAX) - i32::from(inner.servers.threshold.k());
+        let thresholds = inner.servers.thresholds();
         Ok(Status {
-            threshold: inner.servers.threshold,
+            threshold: thresholds.now,
             scheme: inner.options.scheme,
             servers,
             usage: inner.catalog.usage().await?,
-            spare,
+            spare: spare_in(thresholds, &there),
             weak,
             memory: self.memory_in_use(),
             undecided: inner.undecided,
@@ -263,7 +262,7 @@ impl Vault {
             }
         }
         let parts = match inner.options.scheme {
-            Scheme::Compact => u64::from(inner.servers.threshold.k()),
+            Scheme::Compact => u64::from(inner.servers.threshold().k()),
             _ => 1,
         };
         let contents = |bytes: u64| bytes.saturating_mul(parts);
@@ -432,6 +431,15 @@ impl Inner {
 
 fn count(all: &[Weakness], what: impl Fn(&&Weakness) -> bool) -> u64 {
     all.iter().filter(what).count() as u64
+}
+
+/// How many of the servers that answer may go before files of the one or the other threshold cannot be read.
+fn spare_in(thresholds: Thresholds, there: &IndexSet) -> i32 {
+    let spare = |threshold: Threshold| {
+        let of_it = there.iter().filter(|index| index.get() <= threshold.n());
+        i32::try_from(of_it.count()).unwrap_or(i32::MAX) - i32::from(threshold.k())
+    };
+    thresholds.all().map(spare).min().unwrap_or(0)
 }
 
 /// How many of the servers that have their share of it, and answer, may go.

@@ -4,13 +4,14 @@ use std::io;
 use std::path::PathBuf;
 
 use warifu_catalog::PostgresUrlError;
-use warifu_core::ids::BadThreshold;
+use warifu_core::ids::{BadThreshold, Threshold};
 use warifu_store::{BadOption, CreateError, CredentialError, ProbeError, UrlError};
 use warifu_vault::error::{ServerFault, VaultError};
 use warifu_vault::node::BadName;
 use warifu_vault::seam::catalog::CatalogError;
 
 use crate::vault_file::VaultFileError;
+use crate::ways::{Way, WayRefusal};
 
 /// Why a vault could not be made, opened or used.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +75,31 @@ pub enum Error {
         /// The server's name.
         server: String,
     },
+    /// Two names lead to one place: they would be lost together, and each would destroy what the other keeps.
+    #[error("{server} and {other} are the same place")]
+    SamePlace {
+        /// The new server's name.
+        server: String,
+        /// The other one's.
+        other: String,
+    },
+    /// Not as many new servers as a change of the threshold takes.
+    #[error("{needed} new servers are needed and {got} were given")]
+    NewServers {
+        /// How many are needed.
+        needed: usize,
+        /// How many were given.
+        got: usize,
+    },
+    /// The vault has this threshold already, everywhere.
+    #[error("the vault has the threshold {} of {} already", .0.k(), .0.n())]
+    SameThreshold(Threshold),
+    /// The threshold is being changed to another one already.
+    #[error("the threshold is being changed to {} of {} already", .becoming.k(), .becoming.n())]
+    ThresholdUnderWay {
+        /// What it is to become.
+        becoming: Threshold,
+    },
     /// The vault key could not be dealt to the servers.
     #[error("the vault could not be founded: {detail}")]
     Founding {
@@ -95,6 +121,32 @@ pub enum Error {
     WrongVault {
         /// What is wrong with each server.
         faults: Vec<ServerFault>,
+    },
+    /// The vault takes one of its ways in beside its servers, and nobody gave one.
+    #[error("the servers alone do not open the vault: one of its ways in is needed")]
+    WayNeeded {
+        /// The ways there are.
+        ways: Vec<Way>,
+    },
+    /// What was given opens none of the ways.
+    #[error("{refusal}")]
+    WayRefused {
+        /// Why.
+        refusal: WayRefusal,
+        /// The ways there are.
+        ways: Vec<Way>,
+    },
+    /// The passphrase that the vault file refers to is not at hand.
+    #[error("the passphrase that the vault file refers to: {source}")]
+    WayReference {
+        /// Why.
+        source: CredentialError,
+    },
+    /// A new place for a server would have no part of the ways in: too few other servers have theirs, and the old place does not show its own.
+    #[error("the new place of {server} would have no part of the ways in")]
+    NoWaysPart {
+        /// The server.
+        server: String,
     },
     /// A server stopped answering in the middle of a rebuild.
     #[error("a server stopped answering: {fault}")]

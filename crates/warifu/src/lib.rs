@@ -32,8 +32,10 @@ mod fate;
 mod files;
 mod foreign;
 mod open;
+pub mod paper;
 mod part;
 mod path;
+pub mod people;
 mod place;
 mod rebuild;
 mod relocate;
@@ -42,8 +44,10 @@ mod retention;
 mod rewrite;
 mod rules;
 mod syslog;
+mod threshold;
 mod trial;
 mod vault_file;
+pub mod ways;
 
 pub use audit_log::{CopyCheck, CopyDifference, LogCheck, LogFault, LogFilter, OfFile};
 pub use context::{group_name, process_context, user_name};
@@ -58,6 +62,7 @@ pub use relocate::{Relocated, RelocationPlan, RelocationProgress};
 pub use replace::ReplacePlan;
 pub use retention::length_text;
 pub use syslog::SyslogTarget;
+pub use threshold::{AddedServer, Consequences, Preset, ThresholdChanged, ThresholdPlan};
 pub use trial::{Trial, try_place, try_server};
 pub use vault_file::{
     FORMAT, MemoryRule, Problem, Retention, SaveDurability, ServerEntry, VaultFile, VaultFileError,
@@ -85,6 +90,7 @@ pub use warifu_vault::rebuild::{
 };
 pub use warifu_vault::refresh::{
     GenerationStatus, Holding, RefreshOptions, RefreshPlan, RefreshProgress, RefreshReport,
+    ThresholdChange,
 };
 pub use warifu_vault::repair::{
     Orphans, RepairOptions, RepairPlan, RepairProgress, RepairReport, Upkeep, Work,
@@ -105,7 +111,7 @@ pub use warifu_vault::verify::{
     Check, CheckProgress, Checkpoint, Finding, ServerCount, Subject, Unreadable, VerifyOptions,
     VerifyProgress, VerifyReport,
 };
-pub use warifu_vault::{Access, FileHandle, Unsaved, Vault};
+pub use warifu_vault::{Access, FileHandle, Thresholds, Unsaved, Vault};
 
 /// File servers: their URLs and what can be wrong with them.
 pub mod store {

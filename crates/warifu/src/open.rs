@@ -32,6 +32,7 @@ use crate::trial::make_place;
 use crate::vault_file::{
     MemoryRule, Retention, SaveDurability, ServerEntry, VaultFile, VaultFileError, folder_of,
 };
+use crate::ways::{Keyring, key_by_way};
 
 /// A server for a new vault.
 #[derive(Clone, Debug)]
@@ -107,6 +108,7 @@ pub struct OpenOptions {
     program: String,
     vault: Options,
     at: Option<Timestamp>,
+    keyring: Keyring,
 }
 
 impl OpenOptions {
@@ -117,7 +119,15 @@ impl OpenOptions {
             program: program.into(),
             vault: Options::default(),
             at: None,
+            keyring: Keyring::default(),
         }
+    }
+
+    /// Who is asked where the vault takes one of its [ways in](crate::ways).
+    #[must_use]
+    pub fn keyring(mut self, keyring: Keyring) -> Self {
+        self.keyring = keyring;
+        self
     }
 
     /// Refuses every change.
@@ -260,11 +270,13 @@ impl Warifu {
         let file = VaultFile {
             vault: founded.vault,
             threshold,
+            becoming: None,
             scheme: options.scheme,
             durability: options.durability,
             retention: Retention::All,
             memory: MemoryRule::default(),
             syslog: None,
+            passphrase: None,
             refresh: None,
             catalog,
             catalog_credentials,
@@ -297,7 +309,7 @@ impl Warifu {
     pub async fn open(path: &Path, options: OpenOptions) -> Result<Self, Error> {
         let path = absolute(path)?;
         let file = VaultFile::read(&path)?;
-        let (candidates, unlocked) = unlock_file(&file, &path).await?;
+        let (candidates, unlocked) = unlock_file(&file, &path, &options.keyring).await?;
         let catalog = open_catalog(&file, &path, unlocked.key.catalog_key(file.vault)).await?;
         let foreign = |name: &str| {
             unlocked
@@ -334,7 +346,7 @@ impl Warifu {
         vault.strict = file.durability == SaveDurability::Strict;
         let config = VaultConfig {
             vault: file.vault,
-            threshold: file.threshold,
+            thresholds: file.thresholds(),
             generation: unlocked.generation,
             servers: seats.collect(),
             options: vault,
@@ -350,12 +362,15 @@ impl Warifu {
         let catalog_key = unlocked.key.catalog_key(file.vault);
         let vault = Vault::start(config, unlocked.key, catalog, Arc::new(SystemClock)).await?;
         vault.learn(&unlocked.answers);
+        if unlocked.ways_to_mend {
+            vault.mend_ways().await;
+        }
         let context = process_context(&options.program);
         vault.attach(&context, &detail).await?;
         // A catalogue about which somebody has to decide first is left as it is.
         let target = file.syslog.clone().filter(|_| !vault.is_undecided());
         let syslog = target.map(|target| Sender::begin(log, target));
-        let watch = Watch::begin(&path, file.vault, file.servers.iter().cloned().zip(places));
+        let watch = Watch::begin(&path, &file, places, vault.seating());
         Ok(Self {
             _watch: watch,
             vault,
@@ -416,7 +431,27 @@ impl Warifu {
 pub(crate) async fn unlock_file(
     file: &VaultFile,
     path: &Path,
+    keyring: &Keyring,
 ) -> Result<(Vec<Candidate>, Unlocked), Error> {
+    let (candidates, expected) = candidates_of(file, path)?;
+    let unlocked = match unlock(&candidates, &expected).await {
+        Err(UnlockError::Bound(bound)) => {
+            let reference = file.passphrase.as_ref();
+            let reference = reference.map(|reference| (reference, folder_of(path)));
+            let (approached, key, _) =
+                key_by_way(&candidates, Some(&expected), reference, keyring).await?;
+            approached.unlocked(*bound, key)
+        }
+        other => other.map_err(unlock_error)?,
+    };
+    Ok((candidates, unlocked))
+}
+
+/// The servers of a vault file, in its order, and what each must be.
+pub(crate) fn candidates_of(
+    file: &VaultFile,
+    path: &Path,
+) -> Result<(Vec<Candidate>, Expected), Error> {
     let mut candidates = Vec::new();
     for server in &file.servers {
         let store: Arc<dyn ShareStore> = if server.url == MISSING {
@@ -439,15 +474,14 @@ pub(crate) async fn unlock_file(
     }
     let expected = Expected {
         vault: file.vault,
-        threshold: file.threshold,
+        thresholds: file.thresholds(),
         seats: file
             .servers
             .iter()
             .map(|server| (server.id, server.index))
             .collect(),
     };
-    let unlocked = unlock(&candidates, &expected).await.map_err(unlock_error)?;
-    Ok((candidates, unlocked))
+    Ok((candidates, expected))
 }
 
 pub(crate) fn unlock_error(error: UnlockError) -> Error {

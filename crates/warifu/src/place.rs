@@ -1,5 +1,7 @@
 //! A server's place: where its vault file says that it is. It can change while a vault is open.
 //!
+//! Servers can also come and go, with a change of the threshold: the vault is told of them (`Seating`), and of the threshold.
+//!
 //! `server replace` rewrites the vault file. A drive that went on with the old place would put shares there that nobody looks for any
 //! more, and tell the catalogue that nothing is owed. So whoever has a vault open looks at its vault file every second, and goes on at the new place
 //! when there is one. What was put at the old place in the moment between is found by the check at the end of a replacement.
@@ -15,9 +17,11 @@ use bytes::Bytes;
 use warifu_core::ids::{ServerId, ShareIndex, VaultId};
 use warifu_store::{Credentials, attach_store};
 use warifu_vault::keys::pieces_of;
+use warifu_vault::refresh::Seating;
 use warifu_vault::seam::store::{
-    Answers, Durability, ObjectKey, ObjectStat, Page, ShareStore, Space, StoreError,
+    Answers, Durability, ObjectKey, ObjectStat, Page, ShareStore, Space, StoreError, StoreErrorKind,
 };
+use warifu_vault::{ServerSeat, Thresholds};
 
 use crate::foreign::ForeignStore;
 use crate::open::spec;
@@ -101,6 +105,8 @@ struct Watched {
     place: Arc<Place>,
     /// The new place, until it has shown that it is this server's.
     coming: Option<Arc<dyn ShareStore>>,
+    /// Whether the seat is new: then its place has nothing to show until it is given a piece of the vault key.
+    is_new: bool,
 }
 
 /// Watches a vault file until it is dropped.
@@ -114,21 +120,29 @@ impl Drop for Watch {
 }
 
 impl Watch {
-    /// `servers` are those of the vault file as it was read, and their places.
+    /// `file` is as it was read, and `places` are those of its servers. What changes is told to the vault by `seating`.
     pub(crate) fn begin(
         path: &Path,
-        vault: VaultId,
-        servers: impl IntoIterator<Item = (ServerEntry, Arc<Place>)>,
+        file: &VaultFile,
+        places: Vec<Arc<Place>>,
+        seating: Seating,
     ) -> Self {
+        let servers = file.servers.iter().cloned().zip(places);
         let seats = servers
-            .into_iter()
             .map(|(entry, place)| Watched {
                 entry,
                 place,
                 coming: None,
+                is_new: false,
             })
             .collect();
-        Self(tokio::spawn(watch(path.to_owned(), vault, seats)).abort_handle())
+        let known = Known {
+            vault: file.vault,
+            thresholds: file.thresholds(),
+            seats,
+            seating,
+        };
+        Self(tokio::spawn(watch(path.to_owned(), known)).abort_handle())
     }
 }
 
@@ -138,7 +152,15 @@ fn stamp(path: &Path) -> Option<(u64, u64, i64, i64)> {
     Some((found.ino(), found.size(), found.mtime(), found.mtime_nsec()))
 }
 
-async fn watch(path: PathBuf, vault: VaultId, mut seats: Vec<Watched>) {
+/// What is known of a vault file.
+struct Known {
+    vault: VaultId,
+    thresholds: Thresholds,
+    seats: Vec<Watched>,
+    seating: Seating,
+}
+
+async fn watch(path: PathBuf, mut known: Known) {
     let mut seen = None;
     loop {
         let file = {
@@ -152,20 +174,92 @@ async fn watch(path: PathBuf, vault: VaultId, mut seats: Vec<Watched>) {
         if let Ok((now, file)) = file.await {
             seen = now;
             // A file that is being edited may be none for a while.
-            if let Some(file) = file.filter(|file| file.vault == vault) {
-                for seat in &mut seats {
+            if let Some(file) = file.filter(|file| file.vault == known.vault) {
+                for seat in &mut known.seats {
                     seat.compare(&file, &path);
                 }
+                known.reseat(&file, &path);
             }
         }
-        for seat in &mut seats {
-            seat.take_up(vault).await;
+        for seat in &mut known.seats {
+            seat.take_up(known.vault).await;
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 
+impl Known {
+    /// Tells the vault of another threshold, and of servers that came or went.
+    fn reseat(&mut self, file: &VaultFile, path: &Path) {
+        let same =
+            |seat: &Watched, entry: &ServerEntry| is_seat(entry, seat.entry.id, seat.entry.index);
+        let is_known = |entry: &ServerEntry| self.seats.iter().any(|seat| same(seat, entry));
+        let unchanged = file.servers.len() == self.seats.len()
+            && file.servers.iter().all(is_known)
+            && file.thresholds() == self.thresholds;
+        if unchanged {
+            return;
+        }
+        let mut before = std::mem::take(&mut self.seats);
+        for entry in &file.servers {
+            let at = before.iter().position(|seat| same(seat, entry));
+            let seat = at.map(|at| before.swap_remove(at));
+            self.seats
+                .push(seat.unwrap_or_else(|| Watched::to_come(entry, path)));
+        }
+        for gone in before {
+            gone.place.set(Arc::new(ForeignStore {
+                detail: "the vault file does not name this server any more".to_owned(),
+            }));
+        }
+        self.thresholds = file.thresholds();
+        let seats = self.seats.iter().map(|seat| ServerSeat {
+            id: seat.entry.id,
+            index: seat.entry.index,
+            name: seat.entry.name.clone(),
+            store: Arc::clone(&seat.place) as Arc<dyn ShareStore>,
+        });
+        if self.seating.change(seats.collect(), self.thresholds) {
+            tracing::info!(
+                servers = self.seats.len(),
+                "the vault file names other servers, or another threshold"
+            );
+        }
+    }
+}
+
+/// What stands in the place of a seat whose place has not shown yet whose it is.
+fn not_shown() -> Arc<dyn ShareStore> {
+    Arc::new(ForeignStore {
+        detail: "the vault file names a new place for this server, which has not shown yet that it is one".to_owned(),
+    })
+}
+
 impl Watched {
+    /// The seat of a server that is to come.
+    fn to_come(entry: &ServerEntry, path: &Path) -> Self {
+        let mut seat = Self {
+            entry: entry.clone(),
+            place: Arc::new(Place::new(not_shown())),
+            coming: None,
+            is_new: true,
+        };
+        seat.go_to(entry, path);
+        seat
+    }
+
+    /// Leaves the place, and takes another up when it has shown whose it is.
+    fn go_to(&mut self, entry: &ServerEntry, path: &Path) {
+        let store = if entry.url == MISSING {
+            None
+        } else {
+            spec(&entry.name, &entry.url, &entry.credentials, folder_of(path)).ok()
+        };
+        self.place.set(not_shown());
+        self.coming = store.map(|spec| attach_store(&spec));
+        self.entry = entry.clone();
+    }
+
     /// Leaves a place that the vault file does not name any more.
     fn compare(&mut self, file: &VaultFile, path: &Path) {
         let is_ours = |entry: &&ServerEntry| is_seat(entry, self.entry.id, self.entry.index);
@@ -175,35 +269,29 @@ impl Watched {
         if is_place(entry, &self.entry.url, &self.entry.credentials) {
             return;
         }
-        let store = if entry.url == MISSING {
-            None
-        } else {
-            spec(&entry.name, &entry.url, &entry.credentials, folder_of(path)).ok()
-        };
         tracing::info!(server = %entry.name, "the vault file names a new place for a server");
-        self.place.set(Arc::new(ForeignStore {
-            detail: "the vault file names a new place for this server, which has not shown yet that it is one".to_owned(),
-        }));
-        self.coming = store.map(|spec| attach_store(&spec));
-        self.entry = entry.clone();
+        self.go_to(entry, path);
     }
 
-    /// Takes a new place up when it has this server's piece of the vault key.
+    /// Takes a new place up when it has this server's piece of the vault key. That of a new seat may have none yet: who adds a server puts
+    /// shares there only when all know of it.
     async fn take_up(&mut self, vault: VaultId) {
         let Some(store) = &self.coming else { return };
         let pieces = pieces_of(store.as_ref());
-        let Ok(Ok(pieces)) = tokio::time::timeout(PATIENCE, pieces).await else {
-            return;
+        let is_ours = match tokio::time::timeout(PATIENCE, pieces).await {
+            Ok(Ok(pieces)) => pieces.into_iter().any(|(_, piece)| {
+                piece.is_ok_and(|object| {
+                    object.vault() == vault
+                        && object.server() == self.entry.id
+                        && object.index() == self.entry.index
+                })
+            }),
+            Ok(Err(error)) => self.is_new && error.kind == StoreErrorKind::NotFound,
+            Err(_) => false,
         };
-        let is_ours = pieces.into_iter().any(|(_, piece)| {
-            piece.is_ok_and(|object| {
-                object.vault() == vault
-                    && object.server() == self.entry.id
-                    && object.index() == self.entry.index
-            })
-        });
         if is_ours && let Some(store) = self.coming.take() {
             self.place.set(store);
+            self.is_new = false;
             tracing::info!(server = %self.entry.name, "a server is at its new place");
         }
     }

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use warifu_core::format::Scheme;
 use warifu_core::ids::ServerId;
 use warifu_store::{Credentials, attach_store};
-use warifu_vault::keys::Candidate;
+use warifu_vault::Thresholds;
+use warifu_vault::keys::{Candidate, UnlockError};
 use warifu_vault::rebuild::{
-    RebuildError, RebuildOptions, RebuildProgress, RebuildReport, gather, rebuild,
+    RebuildError, RebuildOptions, RebuildProgress, RebuildReport, gather, gather_by_way, rebuild,
 };
 use warifu_vault::seam::clock::SystemClock;
 
@@ -22,6 +23,7 @@ use crate::open::{
 use crate::vault_file::{
     MemoryRule, Retention, SaveDurability, ServerEntry, VaultFile, VaultFileError, folder_of,
 };
+use crate::ways::{Keyring, key_by_way};
 
 /// What stands in a vault file for the URL of a server that is lost.
 pub(crate) const MISSING: &str = "missing:";
@@ -44,13 +46,14 @@ impl Warifu {
     /// then the vault file as well. Any k servers will do. In a new vault file, those that were not given are called
     /// missing.
     ///
-    /// `program` is what the audit log is to call the program. Nothing is overwritten; when it fails, nothing is left.
+    /// `keyring` is asked where the vault takes one of its ways in; `program` is what the audit log is to call the program. Nothing is overwritten; when it fails, nothing is left.
     ///
     /// # Errors
     /// [`VaultFileError::Exists`] when servers are given and there is a vault file; [`Error::CatalogExists`]; [`Error`].
     pub async fn rebuild(
         path: &Path,
         servers: Vec<NewServer>,
+        keyring: &Keyring,
         program: &str,
         progress: &(dyn Fn(RebuildProgress) + Send + Sync),
     ) -> Result<Rebuilt, Error> {
@@ -84,7 +87,15 @@ impl Warifu {
                 store: attach_store(&spec),
             });
         }
-        let gathered = gather(&candidates).await.map_err(unlock_error)?;
+        let gathered = match gather(&candidates).await {
+            Err(UnlockError::Bound(bound)) => {
+                let reference = known.as_ref().and_then(|file| file.passphrase.as_ref());
+                let reference = reference.map(|reference| (reference, folder_of(&path)));
+                let (_, key, _) = key_by_way(&candidates, None, reference, keyring).await?;
+                gather_by_way(&candidates, *bound, key).map_err(unlock_error)?
+            }
+            other => other.map_err(unlock_error)?,
+        };
         if let Some(file) = &known {
             let belongs = |seat: &warifu_vault::ServerSeat| {
                 file.servers
@@ -92,7 +103,7 @@ impl Warifu {
                     .any(|server| server.id == seat.id && server.index == seat.index)
             };
             if gathered.vault != file.vault
-                || gathered.threshold != file.threshold
+                || !file.thresholds().contains(gathered.in_force)
                 || !gathered.seats.iter().all(belongs)
             {
                 return Err(Error::WrongVault {
@@ -100,11 +111,17 @@ impl Warifu {
                 });
             }
         }
-        let (vault, threshold) = (gathered.vault, gathered.threshold);
+        let (vault, thresholds) = (gathered.vault, gathered.thresholds);
         // Where there is no vault file yet, one that only says where the catalogue is to be.
         let placed = match &known {
             Some(file) => file.clone(),
-            None => file_of(vault, threshold, &RebuildReport::default(), &entries, &path),
+            None => file_of(
+                vault,
+                thresholds,
+                &RebuildReport::default(),
+                &entries,
+                &path,
+            ),
         };
         // Under another name until it is whole.
         let new = NewCatalog::begin(&placed, &path, gathered.key.catalog_key(vault)).await?;
@@ -130,7 +147,7 @@ impl Warifu {
         let file = match &known {
             Some(file) => file.clone(),
             None => {
-                let file = file_of(vault, threshold, &report, &entries, &path);
+                let file = file_of(vault, thresholds, &report, &entries, &path);
                 // Before the catalogue: cut off between the two, a rebuild goes by it.
                 file.write_new(&path)?;
                 file
@@ -157,8 +174,8 @@ impl Warifu {
     ///
     /// # Errors
     /// [`Error`].
-    pub async fn accept_rebuild(path: &Path, program: &str) -> Result<bool, Error> {
-        let warifu = Self::open(path, OpenOptions::new(program).read_only(true)).await?;
+    pub async fn accept_rebuild(path: &Path, options: OpenOptions) -> Result<bool, Error> {
+        let warifu = Self::open(path, options.read_only(true)).await?;
         let accepted = warifu.vault().accept_rebuild(warifu.context()).await;
         warifu.close().await;
         Ok(accepted?)
@@ -193,7 +210,7 @@ fn catalog_name(path: &Path) -> String {
 /// The vault file as the servers and the journal tell it.
 fn file_of(
     vault: warifu_core::ids::VaultId,
-    threshold: warifu_core::ids::Threshold,
+    thresholds: Thresholds,
     report: &RebuildReport,
     entries: &[Entry],
     path: &Path,
@@ -237,13 +254,15 @@ fn file_of(
     }
     VaultFile {
         vault,
-        threshold,
+        threshold: thresholds.now,
+        becoming: thresholds.becoming,
         // The stricter of the two: whoever had chosen the other one chooses again.
         scheme: Scheme::Shamir,
         durability: SaveDurability::Normal,
         retention: Retention::All,
         memory: MemoryRule::default(),
         syslog: None,
+        passphrase: None,
         refresh: None,
         catalog: format!("sqlite:{}", catalog_name(path)),
         catalog_credentials: Credentials::default(),

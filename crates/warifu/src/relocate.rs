@@ -27,6 +27,7 @@ use crate::context::process_context;
 use crate::error::Error;
 use crate::open::{OpenOptions, Warifu, absolute, catalog_error, current_folder, unlock_file};
 use crate::vault_file::{VaultFile, folder_of};
+use crate::ways::Keyring;
 
 /// So many rows are read at once, and so many such pages wait for being written.
 const PAGE: usize = 1000;
@@ -102,6 +103,7 @@ impl Warifu {
         path: &Path,
         url: &str,
         credentials: &Credentials,
+        keyring: &Keyring,
     ) -> Result<RelocationPlan, Error> {
         let path = absolute(path)?;
         let file = VaultFile::read(&path)?;
@@ -110,7 +112,7 @@ impl Warifu {
             CatalogPlace::of(&file, &path)?.shown(),
             CatalogPlace::of(&moved, &path)?.shown(),
         );
-        let (_, unlocked) = unlock_file(&file, &path).await?;
+        let (_, unlocked) = unlock_file(&file, &path, keyring).await?;
         let old = Engine::open(&file, &path, unlocked.key.catalog_key(file.vault)).await?;
         let wrong = |source| catalog_error(&from, source);
         let usage = old.catalog().usage().await.map_err(wrong)?;
@@ -135,13 +137,14 @@ impl Warifu {
         path: &Path,
         url: &str,
         credentials: &Credentials,
+        keyring: &Keyring,
         program: &str,
         progress: &(dyn Fn(RelocationProgress) + Send + Sync),
     ) -> Result<Relocated, Error> {
         let path = absolute(path)?;
         let file = VaultFile::read(&path)?;
         let moved = moved_file(&file, &path, url, credentials)?;
-        let (_, unlocked) = unlock_file(&file, &path).await?;
+        let (_, unlocked) = unlock_file(&file, &path, keyring).await?;
         let key = || unlocked.key.catalog_key(file.vault);
         let from = CatalogPlace::of(&file, &path)?.shown();
         let wrong = |source| catalog_error(&from, source);
@@ -163,7 +166,8 @@ impl Warifu {
         })?;
         if !begun {
             // Settles what a power cut may have swallowed, sweeps what was left behind, and writes the journal.
-            let warifu = Self::open(&path, OpenOptions::new(program).without_upkeep()).await?;
+            let alone = OpenOptions::new(program).without_upkeep();
+            let warifu = Self::open(&path, alone.keyring(keyring.clone())).await?;
             let lost = warifu.close().await;
             if !lost.is_empty() {
                 return Err(Error::CatalogBusy {

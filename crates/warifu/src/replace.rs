@@ -3,7 +3,8 @@
 //! The seat keeps its share index and its server id, so whoever has the old disk *and* the new one has one share, not two. The steps
 //! are in an order in which each can be the last:
 //!
-//! 1. the new place is tried out, gets the seat's piece of the vault key, made from those of k others, and is the seat's from then on;
+//! 1. the new place is tried out, gets the seat's piece of the vault key, made from those of k others, and is the seat's from then on; where the vault has
+//!    ways in, it gets the seat's part of them as well, without which the vault would have one server fewer that opens it;
 //! 2. every share of the seat is written down as owed;
 //! 3. the vault file names the new place.
 //!
@@ -20,6 +21,7 @@ use bytes::Bytes;
 use warifu_core::ids::{Generation, ServerId, ShareIndex};
 use warifu_core::vault_object::VaultObject;
 use warifu_store::{Credentials, attach_store};
+use warifu_vault::VaultError;
 use warifu_vault::keys::{FIRST_GENERATION, piece_generations, pieces_of};
 use warifu_vault::seam::store::{Durability, ObjectKey, ShareStore, StoreErrorKind};
 use warifu_vault::verify::Check;
@@ -62,7 +64,7 @@ impl Warifu {
     /// Looks whether a server of this vault can be given a new place. Nothing is written.
     ///
     /// # Errors
-    /// [`Error::NoServer`]; [`Error::Taken`] when the place belongs to a vault; errors of the new server.
+    /// [`Error::NoServer`]; [`Error::Taken`] when the place belongs to a vault; [`Error::NoWaysPart`]; errors of the new server.
     pub async fn plan_replace(&self, server: &NewServer) -> Result<ReplacePlan, Error> {
         let entry = self
             .file()
@@ -99,6 +101,7 @@ impl Warifu {
             }
             Err(_) => false,
         };
+        self.ways_part(entry.index, &entry.name).await?;
         let moved = old.url() != new.url();
         let old_place = attach_store(&old);
         let answer = tokio::time::timeout(OLD_PLACE, piece_generations(old_place.as_ref())).await;
@@ -141,12 +144,19 @@ impl Warifu {
         let base = folder_of(self.path());
         let new = spec(&plan.name, &plan.new_url, &plan.credentials, base)?;
         let piece = self.vault().key_piece_for(plan.index).await?;
-        if plan.begun {
-            // Where a refresh has come since it was begun, the piece that is there is of an older generation.
-            give_piece(&plan.name, attach_store(&new).as_ref(), piece, true).await?;
-        } else {
-            let (store, _) = make_place(&plan.name, &new).await?;
-            give_piece(&plan.name, store.as_ref(), piece, false).await?;
+        let generation =
+            VaultObject::parse(&piece).map_or(FIRST_GENERATION, |object| object.generation());
+        let name = ObjectKey::vault_object(generation);
+        let part = self.ways_part(plan.index, &plan.name).await?;
+        // Where a refresh has come since it was begun, the piece that is there is of an older generation.
+        let store = match plan.begun {
+            true => attach_store(&new),
+            false => make_place(&plan.name, &new).await?.0,
+        };
+        give(&plan.name, store.as_ref(), &name, piece, plan.begun).await?;
+        if let Some((name, part)) = part {
+            // After the piece, which shows that the place is this seat's.
+            give(&plan.name, store.as_ref(), &name, part, true).await?;
         }
         self.vault()
             .owe_all(self.context(), plan.index, progress)
@@ -157,6 +167,21 @@ impl Warifu {
             tokio::time::sleep(LOOK_EVERY * 2).await;
         }
         Ok(())
+    }
+
+    /// The seat's part of the ways in, where the vault has any.
+    async fn ways_part(
+        &self,
+        index: ShareIndex,
+        server: &str,
+    ) -> Result<Option<(ObjectKey, Bytes)>, Error> {
+        let part = self.vault().ways_part_for(index).await;
+        part.map_err(|error| match error {
+            VaultError::Damaged { .. } => Error::NoWaysPart {
+                server: server.to_owned(),
+            },
+            other => other.into(),
+        })
     }
 
     /// Looks for shares that are neither on their servers nor owed, and writes them down as owed: what a drive that did not know of a
@@ -176,25 +201,23 @@ impl Warifu {
     }
 }
 
-/// Gives a place the seat's piece of the key. `again`: it may have this very piece already.
-async fn give_piece(
+/// Gives a place what is the seat's. `again`: it may have this very object already.
+async fn give(
     name: &str,
     store: &dyn ShareStore,
-    piece: Bytes,
+    key: &ObjectKey,
+    object: Bytes,
     again: bool,
 ) -> Result<(), Error> {
-    let generation =
-        VaultObject::parse(&piece).map_or(FIRST_GENERATION, |object| object.generation());
-    let key = ObjectKey::vault_object(generation);
     let server = || name.to_owned();
-    match store.put_new(&key, piece.clone(), Durability::Now).await {
+    match store.put_new(key, object.clone(), Durability::Now).await {
         Ok(()) => Ok(()),
         Err(error) if error.kind == StoreErrorKind::AlreadyExists => {
             let is_it = again
                 && store
-                    .get(&key, None)
+                    .get(key, None)
                     .await
-                    .is_ok_and(|found| found == piece);
+                    .is_ok_and(|found| found == object);
             if is_it {
                 Ok(())
             } else {

@@ -3,6 +3,8 @@
 //! It holds no secret: the vault key lies as shares on the servers, and a server's password or key is named by a reference. What a
 //! `[[server]]` may say of those beside `index`, `id`, `name` and `url` is told by [`Credentials`].
 
+mod problem;
+
 use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::{self, File};
@@ -16,12 +18,15 @@ use toml::Spanned;
 use warifu_catalog::{PostgresUrl, PostgresUrlError};
 use warifu_core::format::Scheme;
 use warifu_core::ids::{ServerId, ShareIndex, Threshold, VaultId};
-use warifu_store::{BadOption, Credentials};
+use warifu_store::{BadOption, CredentialRef, Credentials};
 
+pub use self::problem::Problem;
 use crate::every::Every;
+use crate::rebuild::MISSING;
 use crate::retention;
 pub use crate::rules::{MemoryRule, Retention, SaveDurability};
 use crate::syslog::SyslogTarget;
+use warifu_vault::Thresholds;
 use warifu_vault::retain::Rules;
 
 /// The format of vault files that this warifu writes, and the newest it reads.
@@ -34,6 +39,8 @@ pub struct VaultFile {
     pub vault: VaultId,
     /// How many of how many servers give a file back.
     pub threshold: Threshold,
+    /// What that is to become, while it is being changed. Servers that come or go have their seats until it is over.
+    pub becoming: Option<Threshold>,
     /// How new files are shared.
     pub scheme: Scheme,
     /// What `close` waits for.
@@ -44,6 +51,8 @@ pub struct VaultFile {
     pub memory: MemoryRule,
     /// Where a copy of the audit log is sent, if anywhere.
     pub syslog: Option<SyslogTarget>,
+    /// Where a passphrase is that opens the vault, where it takes [one](crate::ways); the path relative to the vault file.
+    pub passphrase: Option<CredentialRef>,
     /// How often all shares get a new generation; `None`: only when somebody asks for it.
     pub refresh: Option<Every>,
     /// Where the catalogue is: `sqlite:PATH`, the path relative to the vault file, or `postgres://USER@HOST/DATABASE`.
@@ -113,63 +122,6 @@ pub enum VaultFileError {
     },
 }
 
-/// What is wrong with a field.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Problem {
-    /// Not the syntax of a vault file, an unknown field, or a missing one; in the parser's words.
-    Syntax(String),
-    /// The field cannot have this value.
-    Value {
-        /// The field.
-        field: &'static str,
-        /// What it says.
-        found: String,
-        /// What it may say.
-        allowed: &'static str,
-    },
-    /// Two servers have the same value there.
-    Twice {
-        /// The field.
-        field: &'static str,
-        /// The value that two servers have.
-        found: String,
-    },
-    /// Not as many servers as shares.
-    ServerCount {
-        /// The shares that `threshold.n` asks for.
-        needed: u8,
-        /// The servers listed.
-        got: usize,
-    },
-    /// A secret stands in a URL, or where a reference to one belongs.
-    Secret {
-        /// The field.
-        field: &'static str,
-    },
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Syntax(message) => f.write_str(message),
-            Self::Value {
-                field,
-                found,
-                allowed,
-            } => write!(f, "{field} is {found:?}, but must be {allowed}"),
-            Self::Twice { field, found } => write!(f, "two servers have the {field} {found:?}"),
-            Self::ServerCount { needed, got } => {
-                write!(f, "threshold.n is {needed}, but {got} servers are listed")
-            }
-            Self::Secret { field } => write!(
-                f,
-                "{field} holds a password; secrets must not stand in the vault file"
-            ),
-        }
-    }
-}
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Raw {
@@ -186,6 +138,8 @@ struct Raw {
     #[serde(default)]
     syslog: Option<Spanned<String>>,
     #[serde(default)]
+    passphrase: Option<Spanned<String>>,
+    #[serde(default)]
     refresh: Option<Spanned<String>>,
     threshold: Spanned<RawThreshold>,
     catalog: RawCatalog,
@@ -201,6 +155,14 @@ struct FormatOnly {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawThreshold {
+    k: u8,
+    n: u8,
+    becoming: Option<Spanned<RawBecoming>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawBecoming {
     k: u8,
     n: u8,
 }
@@ -301,6 +263,15 @@ impl VaultFile {
         match &self.retention {
             Retention::All => None,
             Retention::Rules(rules) => Some(rules),
+        }
+    }
+
+    /// Its threshold, and what that is to become.
+    #[must_use]
+    pub fn thresholds(&self) -> Thresholds {
+        Thresholds {
+            now: self.threshold,
+            becoming: self.becoming,
         }
     }
 
@@ -410,6 +381,11 @@ impl VaultFile {
                 bad(word, "syslog", allowed)
             })?),
         };
+        let passphrase = raw.passphrase.as_ref().map(|word| {
+            let reference = CredentialRef::parse("passphrase", word.get_ref());
+            reference.map_err(|error| invalid(word.span(), option_problem(&error)))
+        });
+        let passphrase = passphrase.transpose()?;
         let refresh =
             match &raw.refresh {
                 None => None,
@@ -418,18 +394,28 @@ impl VaultFile {
                     bad(word, "refresh", "\"never\", or such as \"every 7 days\"")
                 })?),
             };
-        let RawThreshold { k, n } = *raw.threshold.get_ref();
-        let threshold = Threshold::new(k, n).map_err(|_| {
-            let allowed = "k and n with 1 ≤ k ≤ n ≤ 255";
-            invalid(
-                raw.threshold.span(),
-                Problem::Value {
-                    field: "threshold",
-                    found: format!("{k} of {n}"),
-                    allowed,
-                },
-            )
-        })?;
+        let read_threshold = |k: u8, n: u8, span: Range<usize>, field| {
+            Threshold::new(k, n).map_err(|_| {
+                let allowed = "k and n with 1 ≤ k ≤ n ≤ 255";
+                let found = format!("{k} of {n}");
+                invalid(
+                    span,
+                    Problem::Value {
+                        field,
+                        found,
+                        allowed,
+                    },
+                )
+            })
+        };
+        let RawThreshold { k, n, becoming } = raw.threshold.get_ref();
+        let threshold = read_threshold(*k, *n, raw.threshold.span(), "threshold")?;
+        let becoming = becoming.as_ref().map(|becoming| {
+            let RawBecoming { k, n } = *becoming.get_ref();
+            read_threshold(k, n, becoming.span(), "threshold.becoming")
+        });
+        let becoming = becoming.transpose()?;
+        let n = becoming.map_or(*n, |becoming| becoming.n().max(*n));
         if raw.server.len() != usize::from(n) {
             let got = raw.server.len();
             return Err(invalid(
@@ -507,7 +493,8 @@ impl VaultFile {
             if !seen.2.insert(name.get_ref().clone()) {
                 return Err(twice("name", name.span(), name.get_ref()));
             }
-            if !seen.3.insert(url.get_ref().clone()) {
+            // Several may be lost.
+            if url.get_ref() != MISSING && !seen.3.insert(url.get_ref().clone()) {
                 return Err(twice("url", url.span(), url.get_ref()));
             }
             let credentials = entry
@@ -526,11 +513,13 @@ impl VaultFile {
         Ok(Self {
             vault,
             threshold,
+            becoming,
             scheme,
             durability,
             retention,
             memory,
             syslog,
+            passphrase,
             refresh,
             catalog,
             catalog_credentials,
@@ -565,6 +554,9 @@ impl VaultFile {
              # A copy of the audit log for a syslog server, names of files included: \"unixgram:/dev/log\", \"udp://HOST:514\" or\n\
              # \"tcp://HOST:601\". 監査記録の写しを送る syslog サーバ（ファイル名も含みます）。\n\
              {syslog}\n\
+             # Where the passphrase is, if the vault takes one (`warifu way`), for drives that are mounted while nobody is there to be\n\
+             # asked: \"file:PATH\" or \"env:NAME\", never the passphrase itself. 無人でマウントするときのパスフレーズの在りか。\n\
+             {passphrase}\n\
              # How often all shares are made anew, so that stolen ones are worthless: \"never\" (only by `warifu refresh`) or such as\n\
              # \"every 7 days\" (by a mounted drive, or a timer with `warifu refresh --if-due`). 割符を新しい世代に作り替える間隔。\n\
              refresh = {refresh}\n\
@@ -575,6 +567,7 @@ impl VaultFile {
              [threshold]\n\
              k = {k}\n\
              n = {n}\n\
+             {becoming}\
              \n\
              # Names, versions and places, sealed under the vault key: a file (sqlite:PATH, relative to this file) for one machine, or a\n\
              # PostgreSQL database (postgres://USER@HOST/DATABASE) for many. 名前・版・置き場所の目録（暗号化済み）。\n\
@@ -582,6 +575,10 @@ impl VaultFile {
              url = {catalog}\n",
             k = self.threshold.k(),
             n = self.threshold.n(),
+            becoming = self.becoming.map_or_else(String::new, |becoming| {
+                let (k, n) = (becoming.k(), becoming.n());
+                format!("becoming = {{ k = {k}, n = {n} }}\n")
+            }),
             vault = quoted(&self.vault.to_string()),
             scheme = quoted(self.scheme.name()),
             durability = quoted(self.durability.as_str()),
@@ -591,6 +588,10 @@ impl VaultFile {
             syslog = match &self.syslog {
                 Some(target) => format!("syslog = {}", quoted(&target.to_string())),
                 None => "# syslog = \"unixgram:/dev/log\"".to_owned(),
+            },
+            passphrase = match &self.passphrase {
+                Some(reference) => format!("passphrase = {}", quoted(&reference.to_string())),
+                None => "# passphrase = \"file:office.passphrase\"".to_owned(),
             },
             refresh = quoted(
                 &self

@@ -35,9 +35,15 @@ async fn p7_a_rebuilt_tree_is_the_old_one_name_by_name() {
             let _gone = fs::remove_file(place(&format!("office.db{end}")));
         }
         fs::rename(place(away), place("away")).unwrap();
-        let rebuilt = Warifu::rebuild(&vault, Vec::new(), "test", &|_| ())
-            .await
-            .unwrap();
+        let rebuilt = Warifu::rebuild(
+            &vault,
+            Vec::new(),
+            &warifu::ways::Keyring::default(),
+            "test",
+            &|_| (),
+        )
+        .await
+        .unwrap();
         assert!(rebuilt.report.is_whole(), "{:?}", rebuilt.report);
         assert!(!place("office.db.part").exists());
         fs::rename(place("away"), place(away)).unwrap();

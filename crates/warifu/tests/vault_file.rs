@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use warifu::store::Credentials;
+use warifu::store::{CredentialRef, Credentials};
 use warifu::{
     Every, MemoryRule, Problem, Retention, SaveDurability, Scheme, ServerEntry, ServerId,
     ShareIndex, SyslogTarget, Threshold, VaultFile, VaultFileError, VaultId,
@@ -23,11 +23,13 @@ fn sample() -> VaultFile {
     VaultFile {
         vault: VaultId::from_bytes([7; 16]),
         threshold: Threshold::new(2, 3).unwrap(),
+        becoming: None,
         scheme: Scheme::Shamir,
         durability: SaveDurability::Strict,
         retention: Retention::All,
         memory: MemoryRule::Guarded,
         syslog: None,
+        passphrase: None,
         refresh: Some(Every { days: 7 }),
         catalog: "sqlite:office.db".into(),
         catalog_credentials: Credentials::default(),
@@ -45,6 +47,65 @@ fn problem(text: &str) -> (usize, Problem) {
 /// The number of the first line that has `text` in it.
 fn line(whole: &str, text: &str) -> usize {
     whole.lines().position(|line| line.contains(text)).unwrap() + 1
+}
+
+#[test]
+fn a_threshold_that_changes_is_read_with_a_server_for_every_index() {
+    let mut file = sample();
+    file.becoming = Some(Threshold::new(1, 2).unwrap());
+    let text = file.render();
+    assert!(text.contains("\nbecoming = { k = 1, n = 2 }\n"), "{text}");
+    assert_eq!(VaultFile::parse(&text, Path::new("x")).unwrap(), file);
+    let more = text.replace("k = 1, n = 2", "k = 3, n = 4");
+    let (_, found) = problem(&more);
+    assert_eq!(found, Problem::ServerCount { needed: 4, got: 3 });
+    let (at, found) = problem(&text.replace("k = 1, n = 2", "k = 3, n = 2"));
+    assert_eq!(at, line(&text, "becoming"));
+    assert!(
+        matches!(
+            found,
+            Problem::Value {
+                field: "threshold.becoming",
+                ..
+            }
+        ),
+        "{found:?}"
+    );
+}
+
+/// As a rebuild from few servers writes it.
+#[test]
+fn several_servers_may_be_lost() {
+    let mut file = sample();
+    for server in &mut file.servers[1..] {
+        server.url = "missing:".into();
+    }
+    let text = file.render();
+    assert_eq!(VaultFile::parse(&text, Path::new("x")).unwrap(), file);
+}
+
+#[test]
+fn p10_where_the_passphrase_is_is_read_and_a_passphrase_itself_is_refused() {
+    let path = Path::new("office.toml");
+    let passphrase = CredentialRef::parse("passphrase", "file:office.passphrase").ok();
+    assert!(passphrase.is_some());
+    let file = VaultFile {
+        passphrase,
+        ..sample()
+    };
+    let text = file.render();
+    assert_eq!(VaultFile::parse(&text, path).unwrap(), file);
+    assert!(sample().render().contains("# passphrase = "));
+    let bad = text.replace("file:office.passphrase", "gibberish");
+    let (at, problem) = problem(&bad);
+    assert_eq!(at, line(&bad, "gibberish"));
+    assert_eq!(
+        problem,
+        Problem::Secret {
+            field: "passphrase"
+        }
+    );
+    assert!(!problem.to_string().contains("gibberish"));
 }
 
 #[test]

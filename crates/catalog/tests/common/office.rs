@@ -82,7 +82,7 @@ impl Desks {
             .collect();
         VaultConfig {
             vault: self.founded.vault,
-            threshold: self.threshold,
+            thresholds: self.threshold.into(),
             generation: self.founded.generation,
             servers,
             options: self.options.clone(),
@@ -104,7 +104,7 @@ impl Desks {
         let seats = self.founded.servers.iter().copied();
         let expected = Expected {
             vault: self.founded.vault,
-            threshold: self.threshold,
+            thresholds: self.threshold.into(),
             seats: seats.zip(self.threshold.indices()).collect(),
         };
         unlock(&self.candidates, &expected).await.unwrap().key

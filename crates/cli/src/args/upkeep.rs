@@ -1,8 +1,10 @@
-//! The arguments of `verify` and `server`.
+//! The arguments of `verify`, `server` and `rebuild`.
 
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+
+use super::threshold::ServerAdd;
 
 #[derive(Args, Debug)]
 pub struct Verify {
@@ -44,6 +46,8 @@ pub struct Server {
 pub enum ServerCommand {
     /// List the vault's servers.
     List(ServerList),
+    /// Add a server: as many are needed as before, and one more may be away.
+    Add(ServerAdd),
     /// Give a lost server's seat a new, empty place, and fill it.
     Replace(ServerReplace),
     /// Take a server out of service: its seat moves to a new place, and all shares get a new generation, so that what it holds is worthless.
@@ -94,6 +98,30 @@ pub struct ServerReplace {
     /// Send at most so many MiB a second to servers.
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..))]
     pub limit: Option<u32>,
+    /// Print the result as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct Rebuild {
+    /// The vault file; a new one to write, where servers are named.
+    pub vault: PathBuf,
+    /// Where the vault file is lost too: the servers that are left, each a folder or store URL; NAME=URL gives it a name.
+    #[arg(num_args = 0.., value_name = "SERVER")]
+    pub servers: Vec<String>,
+    /// Where a server's password or key is: NAME.FIELD=VALUE, as for init.
+    #[arg(
+        short = 'o',
+        long,
+        value_name = "NAME.FIELD=VALUE",
+        requires = "servers"
+    )]
+    pub server_option: Vec<String>,
+    /// Go on with a catalogue that was rebuilt with something missing: the vault can be changed again, and what only another rebuild could have
+    /// used is let go in time.
+    #[arg(long, conflicts_with_all = ["servers", "server_option"])]
+    pub accept: bool,
     /// Print the result as JSON.
     #[arg(long)]
     pub json: bool,

@@ -9,6 +9,7 @@ use crate::args::{Catalog, CatalogCommand, CatalogMove};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::{Progress, json, note, print, shown_path};
+use crate::unlocking::keyring;
 use crate::words::{say, set_vault};
 
 pub async fn run(args: Catalog) -> Done {
@@ -39,7 +40,7 @@ struct JsonMoved {
 async fn relocate(args: CatalogMove) -> Done {
     set_vault(&args.vault);
     let credentials = catalog_options(&args.catalog_option)?;
-    let plan = Warifu::plan_relocation(&args.vault, &args.to, &credentials)
+    let plan = Warifu::plan_relocation(&args.vault, &args.to, &credentials, &keyring())
         .await
         .map_err(Failure::opening)?;
     if !args.json {
@@ -53,7 +54,15 @@ async fn relocate(args: CatalogMove) -> Done {
                 progress.set(count);
             }
         };
-        let moved = Warifu::relocate(&args.vault, &args.to, &credentials, "warifu", &told).await;
+        let moved = Warifu::relocate(
+            &args.vault,
+            &args.to,
+            &credentials,
+            &keyring(),
+            "warifu",
+            &told,
+        )
+        .await;
         progress.done();
         done = Some(moved.map_err(Failure::opening)?);
     }

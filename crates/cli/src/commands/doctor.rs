@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::Command;
 
 use serde::Serialize;
+use warifu::ways::WaysStatus;
 use warifu::{VaultFile, VaultFileError};
 
 use super::mount::ram::Exposure;
@@ -211,7 +212,18 @@ async fn vault(path: &Path, findings: &mut Vec<Finding>) {
             }
         }
     }
+    findings.push(ways(&warifu.vault().ways().await));
     warifu.close().await;
+}
+
+/// What it takes to open the vault, and whether every server has what counts.
+fn ways(status: &WaysStatus) -> Finding {
+    let what = super::way::told(status);
+    let what = what.lines().map(str::trim).collect::<Vec<_>>().join(" ");
+    if status.begun || !status.faults.is_empty() {
+        return Finding::new("ways", State::Care, what, say!("doctor-ways-next"));
+    }
+    Finding::good("ways", what)
 }
 
 fn unreadable(error: VaultFileError) -> Finding {

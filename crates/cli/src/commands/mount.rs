@@ -7,6 +7,7 @@
 mod control;
 pub mod ram;
 
+use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -14,8 +15,12 @@ use std::sync::Arc;
 
 use sd_notify::NotifyState;
 use serde::{Deserialize, Serialize};
+use warifu::core::secret::Secret;
 use warifu::store::StoreUrl;
-use warifu::{OpenOptions, Timestamp, VaultFile, Warifu};
+use warifu::ways::{WayAnswer, WayId, WayKey};
+use warifu::{Timestamp, VaultFile, Warifu};
+use zeroize::Zeroizing;
+
 use warifu_mount::{Ended, Mount, MountError, MountOptions, Mounted, UmountError};
 
 use self::control::{Control, LostFile, Report};
@@ -25,6 +30,7 @@ use crate::args;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::{JsonName, json, note, print, shell_word, shown_path, shown_text, utc_time};
+use crate::unlocking::{give, keyring, opening};
 use crate::when;
 use crate::words::{say, set_vault, words};
 
@@ -112,6 +118,9 @@ fn umount_command(dir: &Path) -> String {
 pub async fn start(wish: Wish) -> Result<PathBuf, Failure> {
     let dir = control::place(&wish.dir);
     let shown_dir = wish.dir.clone();
+    // The process in the background has no terminal: whoever must be asked for a way in is asked here.
+    let way = Warifu::find_way(&wish.vault, &keyring()).await;
+    let way = way.map_err(Failure::opening)?.as_ref().and_then(as_line);
     let work = move || -> Result<(), Failure> {
         let failed = |error: std::io::Error| {
             Failure::new(
@@ -146,11 +155,15 @@ pub async fn start(wish: Wish) -> Result<PathBuf, Failure> {
             command.arg("--quiet");
         }
         let mut child = command
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .current_dir("/")
             .spawn()
             .map_err(failed)?;
+        if let (Some(mut to), Some(line)) = (child.stdin.take(), &way) {
+            // A child that died already says why.
+            let _ = to.write_all(line.as_bytes());
+        }
         let mut line = String::new();
         if let Some(out) = child.stdout.take() {
             BufReader::new(out).read_line(&mut line).map_err(failed)?;
@@ -194,8 +207,45 @@ pub fn is_served(dir: &Path) -> bool {
     Control::is_there(&control::place(dir))
 }
 
+/// The key of a way, for the process in the background.
+fn as_line(answer: &WayAnswer) -> Option<Zeroizing<String>> {
+    let WayAnswer::Key { way, key } = answer else {
+        return None;
+    };
+    let mut line = Zeroizing::new(String::with_capacity(128));
+    let _ = write!(line, "{way} ");
+    for byte in key.expose() {
+        let _ = write!(line, "{byte:02x}");
+    }
+    line.push('\n');
+    Some(line)
+}
+
+/// Takes what the process in front has found out of the way in.
+fn take_way() {
+    let mut line = Zeroizing::new(String::with_capacity(128));
+    if std::io::stdin().lock().read_line(&mut line).is_err() {
+        return;
+    }
+    let Some((way, digits)) = line.trim().split_once(' ') else {
+        return;
+    };
+    let key = Secret::<32>::filled(|out| {
+        for (byte, pair) in out.iter_mut().zip(digits.as_bytes().chunks(2)) {
+            let pair = std::str::from_utf8(pair).map_err(|_| ())?;
+            *byte = u8::from_str_radix(pair, 16).map_err(|_| ())?;
+        }
+        Ok::<(), ()>(())
+    });
+    if let (Ok(way), Ok(key), 64) = (way.parse(), key, digits.len()) {
+        let (way, key) = (WayId(way), WayKey::from_secret(key));
+        give(WayAnswer::Key { way, key });
+    }
+}
+
 /// The process in the background.
 async fn background(wish: Wish) -> Done {
+    take_way();
     // A session of its own: closing the terminal does not end the drive.
     let _ = rustix::process::setsid();
     let served = serve(wish, |_| {
@@ -259,9 +309,7 @@ pub async fn attach(wish: Wish, dir: &Path) -> Result<Served, Failure> {
     // What is wrong with the vault file is told when it is opened.
     let rule = VaultFile::read(&wish.vault).map_or_else(|_| Default::default(), |file| file.memory);
     let overridden = exposure.judge(rule, wish.allow_swap)?;
-    let mut opening = OpenOptions::new("warifu")
-        .read_only(wish.read_only)
-        .at(wish.at);
+    let mut opening = opening().read_only(wish.read_only).at(wish.at);
     if let Some(limit) = wish.memory_limit {
         let contents = usize::try_from(limit.saturating_sub(BESIDE)).unwrap_or(usize::MAX);
         opening = opening.memory_limit(contents.saturating_mul(1 << 20));

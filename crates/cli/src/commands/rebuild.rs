@@ -9,6 +9,7 @@ use crate::args::Rebuild;
 use crate::exit::Exit;
 use crate::failure::{Failure, server_fault};
 use crate::output::{Progress, json, local_time, note, print, shown_path, shown_text, utc_time};
+use crate::unlocking::{keyring, opening};
 use crate::words::{say, set_vault};
 
 #[derive(Serialize)]
@@ -107,7 +108,7 @@ pub async fn run(args: Rebuild) -> Done {
             progress.set(at.done);
         }
     };
-    let rebuilt = Warifu::rebuild(&args.vault, servers, "warifu", &shown).await;
+    let rebuilt = Warifu::rebuild(&args.vault, servers, &keyring(), "warifu", &shown).await;
     progress.done();
     let rebuilt = rebuilt.map_err(Failure::opening)?;
     if args.json {
@@ -128,7 +129,7 @@ pub async fn run(args: Rebuild) -> Done {
 
 /// Goes on with a catalogue that was rebuilt with something missing.
 async fn accept(args: &Rebuild) -> Done {
-    let accepted = Warifu::accept_rebuild(&args.vault, "warifu").await;
+    let accepted = Warifu::accept_rebuild(&args.vault, opening()).await;
     let accepted = accepted.map_err(Failure::opening)?;
     if args.json {
         json(&JsonAccepted { accepted })?;

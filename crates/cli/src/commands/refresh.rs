@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
-use warifu::{
-    GenerationStatus, Holding, OpenOptions, RefreshOptions, RefreshPlan, RefreshReport, Warifu,
-};
+use warifu::{GenerationStatus, Holding, RefreshOptions, RefreshPlan, RefreshReport, Warifu};
 
 use super::{Done, with_vault_opened};
 use crate::args;
@@ -16,6 +14,7 @@ use crate::output::{
     Progress, fault_key, json, local_time, note, print, shown_text, size, utc_time,
 };
 use crate::stop;
+use crate::unlocking::opening;
 use crate::words::{say, set_vault};
 
 // What the fields mean stands in JSON.md.
@@ -53,6 +52,15 @@ pub struct JsonGenerations {
     holding: BTreeMap<String, JsonHolding>,
     every_days: Option<u32>,
     window_days: Option<u32>,
+    /// What the threshold is being changed to.
+    becoming: Option<JsonBecoming>,
+}
+
+#[derive(Serialize)]
+struct JsonBecoming {
+    k: u8,
+    n: u8,
+    in_force: bool,
 }
 
 #[derive(Serialize)]
@@ -79,6 +87,11 @@ impl JsonGenerations {
             holding: status.holding.iter().map(holding).collect(),
             every_days,
             window_days: window(status, every_days),
+            becoming: status.change.map(|change| JsonBecoming {
+                k: change.to.k(),
+                n: change.to.n(),
+                in_force: change.in_force,
+            }),
         }
     }
 }
@@ -117,6 +130,15 @@ pub fn generation_lines(status: &GenerationStatus, warifu: &Warifu) -> Vec<Strin
             time = local_time(begun)
         ),
     }];
+    if let Some(change) = &status.change {
+        let (k, n) = (change.to.k(), change.to.n());
+        lines.push(say!(
+            "threshold-under-way",
+            k = k,
+            n = n,
+            left = status.left
+        ));
+    }
     for (server, held) in &status.holding {
         let (server, objects) = (shown_text(server), held.objects);
         lines.push(if held.unknown {
@@ -140,7 +162,7 @@ pub fn generation_lines(status: &GenerationStatus, warifu: &Warifu) -> Vec<Strin
 pub async fn run(args: args::Refresh) -> Done {
     set_vault(&args.vault);
     let vault = args.vault.clone();
-    let options = OpenOptions::new("warifu").without_upkeep();
+    let options = opening().without_upkeep();
     with_vault_opened(&vault, options, |warifu| async move {
         refresh(&warifu, &args).await
     })

@@ -1,20 +1,22 @@
-//! `warifu server`: the servers of a vault, and a new place for a lost one.
+//! `warifu server`: the servers of a vault, and a new place for a lost one. A further one is a matter of `threshold`.
 
 use serde::Serialize;
-use warifu::{GenerationStatus, NewServer, OpenOptions, RepairOptions, ReplacePlan, VaultFile};
+use warifu::{GenerationStatus, NewServer, RepairOptions, ReplacePlan, VaultFile};
 
 use super::init::set_option;
 use super::repair::{self, JsonRepair};
 use super::server_test;
-use super::{Done, refresh, with_vault, with_vault_opened};
+use super::{Done, refresh, threshold, with_vault, with_vault_opened};
 use crate::args::{Server, ServerCommand, ServerList, ServerReplace};
 use crate::exit::Exit;
 use crate::failure::{Failure, fault};
 use crate::output::{Progress, fault_key, json, note, print, shown_text};
+use crate::unlocking::opening;
 use crate::words::{say, set_vault};
 
 pub async fn run(args: Server) -> Done {
     match args.command {
+        ServerCommand::Add(args) => threshold::add(args).await,
         ServerCommand::List(args) => list(args).await,
         ServerCommand::Replace(args) => replace(args, false).await,
         ServerCommand::Retire(args) => replace(args, true).await,
@@ -153,7 +155,7 @@ async fn replace(args: ServerReplace, retires: bool) -> Done {
     let quiet = crate::quiet() || args.json;
     let plan = std::sync::Mutex::new(None);
     // Nothing is paid at the old place any more, by this process at least.
-    let alone = || OpenOptions::new("warifu").without_upkeep();
+    let alone = || opening().without_upkeep();
     let made = with_vault_opened(&path, alone().read_only(!apply), |warifu| {
         let plan = &plan;
         async move {

@@ -3,12 +3,14 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
+use warifu::ways::WaysStatus;
 use warifu::{
     Breaker, Condition, Fault, Scheme, ServerState, ServerStatus, Status, Timestamp, Warifu,
 };
 
 use super::open_files::open_files;
 use super::refresh::{JsonGenerations, generation_lines};
+use super::way::{self, JsonWays};
 use super::{Done, metrics, with_vault};
 use crate::args;
 use crate::exit::Exit;
@@ -36,6 +38,7 @@ struct JsonStatus {
     journal_behind_since: Option<String>,
     weak: JsonWeak,
     generations: JsonGenerations,
+    ways: JsonWays,
     /// Files that have fewer than k good shares within reach once one more server goes.
     lost_with_one_more: u64,
     problems: Vec<JsonProblem>,
@@ -106,17 +109,20 @@ pub async fn status(args: args::Status) -> Done {
             .status_with(warifu.context(), names)
             .await
             .map_err(|error| Failure::vault(&error, &say!("the-vault")))?;
-        let problems = problems(&status);
+        let mut problems = problems(&status);
         if args.metrics {
             let name = warifu.path().file_stem().unwrap_or_default();
             print(&metrics::text(&name.to_string_lossy(), &status))?;
             // What is wrong is in the numbers.
             return Ok(Exit::Ok);
-        } else if args.json {
+        }
+        let ways = warifu.vault().ways().await;
+        problems.extend(ways_problem(&ways, &status));
+        if args.json {
             let every = warifu.file().refresh.map(|every| every.days);
-            json(&json_status(&status, every, &problems))?;
+            json(&json_status(&status, &ways, every, &problems))?;
         } else {
-            show(&warifu, &status, &problems)?;
+            show(&warifu, &status, &ways, &problems)?;
         }
         let out_of_reach = status.spare < 0 || status.weak.unreadable > 0;
         Ok(match (out_of_reach, problems.is_empty()) {
@@ -172,10 +178,14 @@ pub fn problems(status: &Status) -> Vec<Problem<'_>> {
         });
     }
     if !status.generations.is_complete() {
+        let (key, next) = match status.generations.change {
+            Some(_) => ("threshold-unfinished", say!("threshold-left-next")),
+            None => ("refresh-unfinished", say!("refresh-left-next")),
+        };
         problems.push(Problem {
-            key: "refresh-unfinished",
+            key,
             server: None,
-            next: say!("refresh-left-next"),
+            next,
         });
     }
     if status.journal_behind_since.is_some() {
@@ -186,6 +196,22 @@ pub fn problems(status: &Status) -> Vec<Problem<'_>> {
         });
     }
     problems
+}
+
+/// What is to be done about the ways in. A server that is away, or has lost everything, is told of as such.
+fn ways_problem<'a>(ways: &WaysStatus, status: &'a Status) -> Option<Problem<'a>> {
+    let behind = |name: &str| {
+        let mut servers = status.servers.iter();
+        servers.any(|server| server.name == name && server.state.condition() != Condition::Stopped)
+    };
+    let mut faults = ways.faults.iter();
+    let found =
+        ways.begun || faults.any(|found| found.fault.is_definite() && behind(&found.server));
+    found.then(|| Problem {
+        key: "ways-unfinished",
+        server: None,
+        next: say!("doctor-ways-next"),
+    })
 }
 
 fn rank(condition: Condition) -> u8 {
@@ -207,6 +233,7 @@ fn lost_with_one_more(status: &Status) -> u64 {
 
 fn json_status(
     status: &Status,
+    ways: &WaysStatus,
     refresh_every: Option<u32>,
     problems: &[Problem<'_>],
 ) -> JsonStatus {
@@ -244,6 +271,7 @@ fn json_status(
             named: named.collect(),
         },
         generations: JsonGenerations::of(&status.generations, refresh_every),
+        ways: JsonWays::of(ways),
         lost_with_one_more: lost_with_one_more(status),
         problems: problems.collect(),
     }
@@ -313,7 +341,12 @@ fn before_now(ago: Duration) -> Timestamp {
     }
 }
 
-fn show(warifu: &Warifu, status: &Status, problems: &[Problem<'_>]) -> Result<(), Failure> {
+fn show(
+    warifu: &Warifu,
+    status: &Status,
+    ways: &WaysStatus,
+    problems: &[Problem<'_>],
+) -> Result<(), Failure> {
     let (k, n) = (status.threshold.k(), status.threshold.n());
     let mut text = format!("{}\n", say!("status-threshold", k = k, n = n));
     let mut line = |words: String| {
@@ -347,6 +380,7 @@ fn show(warifu: &Warifu, status: &Status, problems: &[Problem<'_>]) -> Result<()
     generation_lines(&status.generations, warifu)
         .into_iter()
         .for_each(&mut line);
+    way::lines(ways).into_iter().for_each(&mut line);
     if status.undecided {
         line(say!("undecided"));
     }

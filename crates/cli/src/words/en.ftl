@@ -579,3 +579,63 @@ man-commands = COMMANDS
 man-version = VERSION
 man-examples = EXAMPLES
 man-exit-status = "EXIT STATUS"
+
+threshold-now = The threshold is { $k } of { $n } servers. { $meaning }
+threshold-presets = It can become, among others:
+threshold-preset = { "  " }{ $name }: { $k } of { $n }. { $meaning }
+threshold-choose-next = see what a change would do with: { $warifu } threshold { $vault } -k K -n N --server NEW-SERVER …
+threshold-meaning = { $stolen } { $away }
+threshold-stolen = { $servers ->
+    [0] One server stolen: everything is read.
+    [one] One server stolen: nothing leaks.
+   *[other] { $servers } servers stolen: nothing leaks.
+}
+threshold-away = { $servers ->
+    [0] One server down: work stops.
+    [one] One server down: work goes on.
+   *[other] { $servers } servers down: work goes on.
+}
+threshold-resumes = This change was begun and has not ended. It goes on.
+threshold-plan = From { $k } of { $n } servers to { $to_k } of { $to_n }, while files are in use.
+threshold-added = { "  " }{ $index }. { $server }  { $url }  (new)
+threshold-removed = { "  " }{ $server } goes: what it has is removed, then its seat.
+threshold-work = To be shared anew: { $files ->
+    [one] 1 file
+   *[other] { $files } files
+} with all versions, { $extents } extents; { $size } to be sent to { $n } servers.
+threshold-time = This takes at least about { $time }, judging by how quickly shares are read now.
+threshold-time-unknown = How long it takes cannot be told.
+about-seconds = { $number ->
+    [one] a second
+   *[other] { $number } seconds
+}
+about-minutes = { $number } minutes
+about-hours = { $number } hours
+threshold-joined = { $extents } of these extents are joined in memory and shared anew.
+threshold-before = Before: { $meaning }
+threshold-during-more = Meanwhile: as before. Not before the last old share is gone from every server are { $to_k } servers needed to read; until then { $k } are enough for what is left. Servers that cannot remove theirs are named.
+threshold-during-fewer = Meanwhile: from the first file on, { $to_k } servers are enough to read it. What is not shared anew yet is as before.
+threshold-during-same = Meanwhile: { $k } servers are needed, before and after. What is not shared anew yet may lose as many servers as before.
+threshold-after = Afterwards: { $meaning }
+threshold-copied = What somebody has copied of { $k } servers before it ended stays readable for him.
+threshold-absent = Servers that do not answer keep what they have until they are back. Until then the change has not ended.
+threshold-apply-next = carry this out with the same command and --yes
+threshold-done = The threshold is { $k } of { $n } now, for everything: nothing of before is left on any server.
+threshold-left-next = when all servers answer, repeat: { $warifu } threshold { $vault } --yes
+threshold-under-way = The threshold is being changed to { $k } of { $n } and is not that yet; { $left } extents are left.
+threshold-unsaid = new servers are named, but no threshold
+threshold-unsaid-next = say which with -k K -n N or --preset NAME; for one server more there is: { $warifu } server add { $vault } URL
+no-preset = there is no preset "{ $name }"
+no-preset-next = name one of: { $known }; or say it with -k K -n N
+same-place = { $server } is the same place as { $other }: two names for one disk
+new-servers = { $needed ->
+    [0] no new server is needed, and { $got } were named
+    [one] one new server is needed, and { $got } were named
+   *[other] { $needed } new servers are needed, and { $got } were named
+}
+new-servers-next = name each new server with --server URL, and no more than come.
+same-threshold = the threshold is { $k } of { $n } already
+same-threshold-next = see what it could become with: { $warifu } threshold { $vault }
+threshold-busy = the threshold is being changed to { $k } of { $n } already, and that has not ended
+other-threshold = the vault file says { $k } of { $n }, and the catalogue says { $other_k } of { $other_n }: one of them is from before a change
+other-threshold-next = where the vault file is an old copy, get it anew from whoever changed the threshold. Where the catalogue was brought back from a backup, say once more what the vault file says: { $warifu } threshold { $vault } -k K -n N --yes

@@ -514,3 +514,51 @@ man-commands = コマンド
 man-version = 版
 man-examples = 例
 man-exit-status = 終了コード
+
+threshold-now = しきい値は { $n } 台のうち { $k } 台です。{ $meaning }
+threshold-presets = 次のようにも変えられます:
+threshold-preset = { "  " }{ $name }: { $n } 台のうち { $k } 台。{ $meaning }
+threshold-choose-next = 変更の計画を見るには: { $warifu } threshold { $vault } -k K -n N --server 新しいサーバ …
+threshold-meaning = { $stolen }{ $away }
+threshold-stolen = { $servers ->
+    [0] 1 台盗まれると、すべて読まれます。
+   *[other] { $servers } 台盗まれても、何も漏れません。
+}
+threshold-away = { $servers ->
+    [0] 1 台止まると、仕事も止まります。
+   *[other] { $servers } 台止まっても、仕事は続きます。
+}
+threshold-resumes = 始めた変更がまだ終わっていません。続きを行います。
+threshold-plan = { $n } 台のうち { $k } 台から、{ $to_n } 台のうち { $to_k } 台へ。その間もファイルは使えます。
+threshold-added = { "  " }{ $index }. { $server }  { $url }（新しいサーバ）
+threshold-removed = { "  " }{ $server } は外れます。持っているものを削除してから、席をなくします。
+threshold-work = 分け直すもの: { $files } ファイル（すべての版を含む）、{ $extents } 区画。{ $size } を { $n } 台のサーバに送ります。
+threshold-time = 今の読み出しの速さからみて、少なくとも約 { $time } かかります。
+threshold-time-unknown = かかる時間は分かりません。
+about-seconds = { $number } 秒
+about-minutes = { $number } 分
+about-hours = { $number } 時間
+threshold-joined = このうち { $extents } 区画は、メモリの中で一度合わせてから分け直します。
+threshold-before = 変更前: { $meaning }
+threshold-during-more = 変更中: 変更前と同じです。古い割符が最後の 1 つまでどのサーバからもなくなって初めて、読むのに { $to_k } 台が必要になります。それまでは、残っているものは { $k } 台で読めます。古い割符を削除できないサーバは名前を示します。
+threshold-during-fewer = 変更中: 分け直したファイルから順に、{ $to_k } 台で読めるようになります。まだ分け直していないものは変更前のままです。
+threshold-during-same = 変更中: 読むのに必要なのは、前も後も { $k } 台です。まだ分け直していないものは、変更前と同じ台数まで失えます。
+threshold-after = 変更後: { $meaning }
+threshold-copied = 終わる前に { $k } 台分を写し取った者は、それを読み続けられます。
+threshold-absent = 応答しないサーバの古いものは、復帰するまで残ります。それまで変更は終わりません。
+threshold-apply-next = 実行するには、同じコマンドに --yes を付けてください
+threshold-done = すべてについて、しきい値は { $n } 台のうち { $k } 台になりました。変更前のものは、どのサーバにも残っていません。
+threshold-left-next = すべてのサーバが応答したら、もう一度実行してください: { $warifu } threshold { $vault } --yes
+threshold-under-way = しきい値を { $n } 台のうち { $k } 台に変更中で、まだそうなっていません。残り { $left } 区画。
+threshold-unsaid = 新しいサーバが指定されましたが、しきい値が指定されていません
+threshold-unsaid-next = -k K -n N か --preset 名前 で指定してください。1 台増やすだけなら: { $warifu } server add { $vault } URL
+no-preset = 「{ $name }」という組み合わせはありません
+no-preset-next = 次のどれかを指定するか（{ $known }）、-k K -n N で指定してください
+same-place = { $server } は { $other } と同じ場所です。1 つのディスクに 2 つの名前が付いています
+new-servers = 新しいサーバは { $needed } 台必要ですが、{ $got } 台指定されました
+new-servers-next = 増える分だけを --server URL で 1 台ずつ指定してください。
+same-threshold = しきい値はすでに { $n } 台のうち { $k } 台です
+same-threshold-next = ほかに何にできるかを見るには: { $warifu } threshold { $vault }
+threshold-busy = しきい値を { $n } 台のうち { $k } 台に変更中で、まだ終わっていません
+other-threshold = 保管庫ファイルには { $n } 台のうち { $k } 台、目録には { $other_n } 台のうち { $other_k } 台とあります。どちらかが変更前のものです
+other-threshold-next = 保管庫ファイルが古い複製なら、変更した人から新しいものを受け取ってください。目録をバックアップから戻したのなら、保管庫ファイルのとおりにもう一度指定してください: { $warifu } threshold { $vault } -k K -n N --yes

@@ -29,7 +29,7 @@ pub enum FormatError {
     /// A file of warifu, but of another kind.
     #[error("a file of warifu, but of kind {found:#04x} where {wanted:#04x} was expected")]
     Kind {
-        /// The kind expected: `S`, `V` or `L`.
+        /// The kind expected: `S`, `V`, `W` or `L`.
         wanted: u8,
         /// The kind found.
         found: u8,
@@ -99,6 +99,16 @@ pub(super) fn array<const N: usize>(bytes: &[u8], offset: usize) -> [u8; N] {
 
 /// Checks magic, kind and format version, with which every file of warifu begins.
 pub(crate) fn check_start(bytes: &[u8], kind: u8, needed: usize) -> Result<(), FormatError> {
+    check_start_up_to(bytes, kind, VERSION, needed).map(drop)
+}
+
+/// As [`check_start`], for kinds of which there are several formats, up to `newest`. Returns which.
+pub(crate) fn check_start_up_to(
+    bytes: &[u8],
+    kind: u8,
+    newest: u8,
+    needed: usize,
+) -> Result<u8, FormatError> {
     let short = FormatError::Short {
         needed,
         got: bytes.len(),
@@ -118,19 +128,19 @@ pub(crate) fn check_start(bytes: &[u8], kind: u8, needed: usize) -> Result<(), F
     }
     // The version comes before the length: a newer format may well be shorter.
     match *version {
-        VERSION => {}
         0 => return Err(FormatError::NotWarifu),
-        found => {
+        found if found > newest => {
             return Err(FormatError::Newer {
                 found,
-                known: VERSION,
+                known: newest,
             });
         }
+        _ => {}
     }
     if bytes.len() < needed {
         Err(short)
     } else {
-        Ok(())
+        Ok(*version)
     }
 }
 

@@ -9,7 +9,8 @@ use crate::secret::Secret;
 use crate::shamir::Weights;
 
 /// Makes the object of a lost server anew from those of k others, which stay as they are: the new piece is the value at `index` of the
-/// polynomial on which theirs lie, those of the newest generation of which there are k. Objects that `key` doesn't vouch for take no part, and neither does one of `index` itself.
+/// polynomial on which theirs lie, those of the newest generation of which there are k. Where one of them says that the vault has ways in, or `key` is
+/// [bound](VaultKey::is_bound), so does the new one, and there is no piece in it. Objects that `key` doesn't vouch for take no part, and neither does one of `index` itself.
 ///
 /// The new object is the lost one again: whoever has the lost one and this one has *one* piece of the key.
 ///
@@ -52,14 +53,27 @@ pub fn rebuild_vault_object(
         return Err(RecoverError::TooFew { needed: 1, got: 0 });
     };
     let (needed, got) = (usize::from(first.threshold.k()), members.len());
-    if got < needed {
-        return Err(RecoverError::TooFew { needed, got });
-    }
     let no_fit = RecoverError::NoFit {
         needed,
         got,
         tried: 0,
     };
+    if key.is_bound() || others().any(|object| object.bound) {
+        if index.get() > first.threshold.n() {
+            return Err(no_fit);
+        }
+        return Ok(VaultObject::without_piece(
+            key,
+            first.vault,
+            first.threshold,
+            first.generation,
+            server,
+            index,
+        ));
+    }
+    if got < needed {
+        return Err(RecoverError::TooFew { needed, got });
+    }
     if index.get() > first.threshold.n() {
         return Err(no_fit);
     }
@@ -72,6 +86,7 @@ pub fn rebuild_vault_object(
     let weights = Weights::at(index, &indices).map_err(|_| no_fit.clone())?;
     let piece = Secret::filled(|out| weights.combine_into(&pieces, out)).map_err(|_| no_fit)?;
     let mut object = VaultObject {
+        bound: false,
         threshold: first.threshold,
         index,
         generation: first.generation,

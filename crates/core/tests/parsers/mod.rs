@@ -8,15 +8,21 @@ use warifu_core::keys::{Field, ObjectName, VaultKey};
 use warifu_core::loose::{LOOSE_PRELUDE_LEN, LooseJoiner};
 use warifu_core::shamir::bare;
 use warifu_core::vault_object::{VAULT_OBJECT_LEN, VaultObject, recover_vault_key};
+use warifu_core::ways::{
+    Identity, PaperShare, Recipient, WaysObject, WordsError, join_paper, open_with, recover_bolt,
+};
 
 /// All of them.
-pub const ALL: [fn(&[u8]); 6] = [
+pub const ALL: [fn(&[u8]); 9] = [
     share_object,
     vault_objects,
     head,
     loose_share,
     bare_shares,
     sealed_field,
+    ways_object,
+    paper_words,
+    age_file,
 ];
 
 /// A key that cannot have sealed what is read.
@@ -115,5 +121,54 @@ pub fn sealed_field(bytes: &[u8]) {
     assert!(key.open(Field::Name, b"", bytes).is_err());
     if let Some(name) = std::str::from_utf8(bytes).ok().and_then(ObjectName::parse) {
         assert_eq!(name.to_string().as_bytes(), bytes);
+    }
+}
+
+/// A ways object alone, and beside itself. Nobody without the vault key makes one that is authentic.
+pub fn ways_object(bytes: &[u8]) {
+    if let Ok(object) = WaysObject::parse(bytes) {
+        assert_eq!(object.encode(), bytes);
+        assert!(!object.is_authentic(&any_key()));
+        let again = WaysObject::parse(bytes).unwrap();
+        if let Ok(barred) = recover_bolt(&[object, again]) {
+            assert!(barred.ways().count() > 0);
+            assert!(barred.kept(&any_key()).is_none());
+        }
+    }
+}
+
+/// The words of a paper share, two bytes each; what passes is written as it was read.
+pub fn paper_words(bytes: &[u8]) {
+    let words: Vec<u16> = bytes
+        .chunks(2)
+        .map(|pair| {
+            pair.iter()
+                .fold(0, |value, byte| value << 8 | u16::from(*byte))
+        })
+        .collect();
+    let small: Vec<u16> = words.iter().map(|word| word % 2048).collect();
+    for words in [words, small] {
+        match PaperShare::read(&words) {
+            Ok(share) => {
+                assert_eq!(share.words().expose().as_slice(), words);
+                let _ = join_paper(&[share]);
+            }
+            Err(WordsError::Count { got, .. }) => assert_eq!(got, words.len()),
+            Err(_) => {}
+        }
+    }
+}
+
+/// What was sealed for people's keys, and the keys themselves.
+pub fn age_file(bytes: &[u8]) {
+    let one = "AGE-SECRET-KEY-1GFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPQ4EGAEX";
+    let identity = Identity::parse(one).unwrap();
+    // Nobody without the key of the file makes one that opens.
+    assert!(open_with(bytes, &identity).is_err());
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        if let Ok(recipient) = Recipient::parse(text) {
+            assert_eq!(Recipient::parse(&recipient.to_string()), Ok(recipient));
+        }
+        let _ = Identity::parse(text);
     }
 }

@@ -299,7 +299,7 @@ fn start_on(
         .collect();
     let expected = Expected {
         vault: founded.vault,
-        threshold,
+        thresholds: threshold.into(),
         seats: seats.clone(),
     };
     let key = runtime.block_on(unlock(candidates, &expected)).unwrap().key;
@@ -315,7 +315,7 @@ fn start_on(
         .collect();
     let config = VaultConfig {
         vault: founded.vault,
-        threshold,
+        thresholds: threshold.into(),
         generation: founded.generation,
         servers,
         options,

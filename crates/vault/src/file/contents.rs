@@ -140,10 +140,11 @@ impl Inner {
     /// have it at hand.
     fn expect(&self, extent: ExtentId, len: usize) -> bool {
         let servers = &self.servers;
-        let k = usize::from(servers.threshold.k());
-        let asked = servers.by_speed(servers.threshold, len as u64);
+        let (generation, threshold) = servers.likely();
+        let k = usize::from(threshold.k());
+        let asked = servers.by_speed(threshold, len as u64);
         let asked = asked.iter().take(k).filter(|server| {
-            let name = servers.object_key(server, extent, servers.likely_generation());
+            let name = servers.object_key(server, extent, generation);
             server.seat.store.expect(&name)
         });
         asked.count() == k

@@ -9,7 +9,7 @@ use std::pin::pin;
 
 use futures_util::future::{Either, select};
 use warifu_core::format::{Plan, bucket};
-use warifu_core::ids::{ExtentId, Generation};
+use warifu_core::ids::{ExtentId, Generation, Threshold};
 use warifu_core::secret::SecretBytes;
 
 use super::state::OpenFile;
@@ -38,12 +38,15 @@ impl Inner {
         loop {
             let unreadable = match fetched {
                 Ok(secret) => {
-                    self.servers.note_read(whole.generation);
+                    self.servers.note_read(whole.generation, whole.threshold);
                     return Ok(secret);
                 }
                 Err(unreadable) => unreadable,
             };
-            whole = match self.refreshed(extent, whole.generation).await {
+            whole = match self
+                .refreshed(extent, (whole.generation, whole.threshold))
+                .await
+            {
                 Ok(Some(record)) => whole_of(&record),
                 Ok(None) => {
                     return Err(self
@@ -86,25 +89,25 @@ impl Inner {
 
     /// What an extent is like as far as can be told without asking anybody.
     fn likely(&self, extent: ExtentId, len: usize) -> Whole {
-        let threshold = self.servers.threshold;
+        let (generation, threshold) = self.servers.likely();
         let plan = Plan::new(self.options.scheme, threshold, bucket(len as u64));
         Whole {
             extent,
-            generation: self.servers.likely_generation(),
+            generation,
             threshold,
             share_len: plan.object_len(),
         }
     }
 
-    /// What is known of an extent that could not be read, where its shares are of another generation by now: a refresh puts others in
-    /// their place and removes them.
+    /// What is known of an extent that could not be read, where its shares are of another generation or threshold by now: a refresh puts
+    /// others in their place and removes them.
     pub(super) async fn refreshed(
         &self,
         extent: ExtentId,
-        before: Generation,
+        before: (Generation, Threshold),
     ) -> Result<Option<ExtentRecord>> {
         let record = self.catalog.extent(extent).await?;
-        Ok(record.filter(|record| record.generation != before))
+        Ok(record.filter(|record| (record.generation, record.threshold) != before))
     }
 }
 

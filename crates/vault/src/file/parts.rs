@@ -199,7 +199,8 @@ impl Inner {
                 Ok(fetched) => break fetched,
                 Err(unreadable) => unreadable,
             };
-            match self.refreshed(extent, known.record.generation).await? {
+            let before = (known.record.generation, known.record.threshold);
+            match self.refreshed(extent, before).await? {
                 Some(record) => {
                     known.record = Arc::new(record);
                     known.prefixes.clear();

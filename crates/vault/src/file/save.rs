@@ -418,11 +418,11 @@ impl Inner {
     /// Whether every extent is on at least k servers. If one is not, none is of use, and what servers took is removed: a
     /// program that tries again and again must not fill the disks of those that have room.
     async fn judge(self: &Arc<Self>, file: &OpenFile, puts: Vec<Put>) -> Result<Vec<Put>> {
-        let k = usize::from(self.servers.threshold.k());
-        let Some(put) = puts.iter().find(|put| put.stored() < k) else {
+        let Some(put) = puts.iter().find(|put| !put.is_enough()) else {
             return Ok(puts);
         };
         let (stored, faults) = (put.stored(), put.faults.clone());
+        let needed = put.record.threshold.k();
         let waste: Vec<_> = puts
             .iter()
             .map(|put| (put.record.extent, put.record.generation))
@@ -439,12 +439,13 @@ impl Inner {
             let inner = Arc::clone(self);
             self.tidy_up(async move { inner.remove_waste(intent).await });
         }
-        Err(self.not_stored(file, stored, faults).await)
+        Err(self.not_stored(file, needed, stored, faults).await)
     }
 
     pub(super) async fn not_stored(
         &self,
         file: &OpenFile,
+        needed: u8,
         got: usize,
         faults: Vec<ServerFault>,
     ) -> VaultError {
@@ -453,7 +454,6 @@ impl Inner {
             .iter()
             .filter(|fault| fault.fault == crate::error::Fault::Full)
             .count();
-        let needed = self.servers.threshold.k();
         VaultError::NotStored {
             file: self.path_text(file.node).await,
             needed,

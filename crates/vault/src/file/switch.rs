@@ -47,14 +47,14 @@ impl Inner {
                 }
             }
         }
-        let k = usize::from(self.servers.threshold.k());
         for record in &mut dealt {
             for index in unsafe_on.indices.iter() {
                 record.owed.insert(index);
             }
             let safe = dealing::stored_indices(record).count();
-            if safe < k {
-                return Err(self.not_stored(file, safe, unsafe_on.faults.clone()).await);
+            if safe < usize::from(record.threshold.k()) {
+                let (needed, faults) = (record.threshold.k(), unsafe_on.faults.clone());
+                return Err(self.not_stored(file, needed, safe, faults).await);
             }
         }
         let (save, announced) = match &*file.attempt.lock().await {

@@ -217,11 +217,10 @@ impl Inner {
             .into_iter()
             .map(|dealt| dealing::put(&self.servers, dealt, Durability::Now, patience));
         let puts: Vec<Put> = join_all(puts).await;
-        let k = usize::from(self.servers.threshold.k());
-        if let Some(bad) = puts.iter().find(|put| put.stored() < k) {
+        if let Some(bad) = puts.iter().find(|put| !put.is_enough()) {
             let error = VaultError::NotStored {
                 file: "(the journal)".to_owned(),
-                needed: self.servers.threshold.k(),
+                needed: bad.record.threshold.k(),
                 got: u8::try_from(bad.stored()).unwrap_or(u8::MAX),
                 full: false,
                 faults: bad.faults.clone(),

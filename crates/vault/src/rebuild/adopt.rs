@@ -83,7 +83,7 @@ impl Work<'_> {
         if strays.is_empty() && nameless.is_empty() {
             return Ok(());
         }
-        let complete = survey.is_complete(self.servers.threshold);
+        let complete = survey.is_complete(&self.servers);
         let mut adopting = Adopting {
             tree: Tree::of(book),
             survey,
@@ -147,7 +147,7 @@ impl Work<'_> {
         let up_to = report.journal.up_to;
         // Where the journal has gaps, or is not the only one, a version may have been told where it cannot be read.
         let whole = report.journal.gaps.is_empty() && report.journal.others.is_empty();
-        let complete = survey.is_complete(self.servers.threshold);
+        let complete = survey.is_complete(&self.servers);
         let mut heads = stream::iter(unknown)
             .filter(|(extent, _)| {
                 std::future::ready(!told.contains(extent) && !destroyed.contains(extent))

@@ -141,7 +141,7 @@ impl Work<'_> {
             kind,
             number,
             len: bucket(len),
-            threshold: self.servers.threshold,
+            threshold: self.servers.threshold(),
             scheme: Scheme::Shamir,
             generation: self.servers.generation(),
             document: of.document,

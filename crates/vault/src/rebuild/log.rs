@@ -79,7 +79,7 @@ impl Vault {
         // Before the servers: what is put there from now on may be missed by the listing.
         let before = self.inner.catalog.journal().await?;
         let servers = Arc::clone(&self.inner.servers);
-        let threshold = servers.threshold;
+        let least = servers.thresholds().least();
         let work = Work {
             vault: self.inner.vault,
             given: servers.all().iter().map(|server| server.index()).collect(),
@@ -88,9 +88,9 @@ impl Vault {
         };
         let mut report = RebuildReport::default();
         let survey = work.survey(&mut report).await?;
-        if survey.listed.len() < u32::from(threshold.k()) {
+        if survey.listed.len() < u32::from(least) {
             return Err(RebuildError::TooFewServers {
-                needed: threshold.k(),
+                needed: least,
                 got: survey.listed.len() as usize,
                 faults: report.faults,
             });

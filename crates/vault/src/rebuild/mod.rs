@@ -34,6 +34,7 @@ use warifu_core::random::NoRandomness;
 
 use crate::context::{Act, Context};
 use crate::node::{NodeId, NodeKind};
+use crate::refresh::{THRESHOLD, position_of};
 use crate::seam::catalog::{Catalog, Durability, ExtentRecord, IndexSet, Intent, SaveId};
 use crate::seam::clock::{Clock, Timestamp};
 use crate::seam::generations::Generations;
@@ -45,7 +46,7 @@ use crate::seam::store::{
 use crate::servers::{ServerSeat, Servers};
 
 use book::Book;
-pub use gather::{Gathered, gather};
+pub use gather::{Gathered, gather, gather_by_way};
 pub use log::{LogCompared, LogDifference};
 pub use report::{
     Adopted, AdoptedAs, JournalFound, LostVersion, OtherTimeline, RebuildError, RebuildOptions,
@@ -78,7 +79,8 @@ pub async fn rebuild(
 ) -> Outcome<RebuildReport> {
     let Gathered {
         vault,
-        threshold,
+        thresholds,
+        in_force,
         generation,
         key,
         seats,
@@ -93,8 +95,8 @@ pub async fn rebuild(
         .iter()
         .map(|seat| (seat.index, (seat.id, seat.name.clone())))
         .collect();
-    let seats = threshold
-        .indices()
+    let seats = (1..=thresholds.seats())
+        .filter_map(ShareIndex::new)
         .map(|index| {
             let seat = seats.iter().find(|seat| seat.index == index).cloned();
             Ok(match seat {
@@ -109,11 +111,11 @@ pub async fn rebuild(
         })
         .collect::<Result<Vec<_>, NoRandomness>>()?;
     let too_few = |got, faults| RebuildError::TooFewServers {
-        needed: threshold.k(),
+        needed: thresholds.least(),
         got,
         faults,
     };
-    let Some(servers) = Servers::new(seats, key, threshold, generation, options.server_timeout)
+    let Some(servers) = Servers::new(seats, key, thresholds, generation, options.server_timeout)
     else {
         return Err(too_few(0, report.faults));
     };
@@ -124,7 +126,7 @@ pub async fn rebuild(
         progress,
     };
     let mut survey = work.survey(&mut report).await?;
-    if survey.listed.len() < u32::from(threshold.k()) {
+    if survey.listed.len() < u32::from(thresholds.least()) {
         let got = survey.listed.len() as usize;
         return Err(too_few(got, report.faults));
     }
@@ -179,6 +181,10 @@ pub async fn rebuild(
     if !unknown && known > 0 {
         catalog.advance(KNOWN_SINCE, 0, known).await?;
     }
+    if thresholds.becoming == Some(in_force) {
+        // What is saved from now on is dealt as most things are.
+        catalog.advance(THRESHOLD, 0, position_of(in_force)).await?;
+    }
     if !destroyed.is_empty() {
         let intent = Intent {
             save: SaveId::fresh()?,
@@ -190,7 +196,7 @@ pub async fn rebuild(
         "{} files from {} of {} servers",
         report.files,
         work.given.len(),
-        threshold.n()
+        thresholds.seats()
     );
     let entry = ctx.entry(Act::Rebuild, None, detail, clock.now());
     catalog.record(vec![entry], Durability::Now).await?;
@@ -204,8 +210,7 @@ impl Work<'_> {
 
     /// Finds out which shares are owed and which versions cannot be read.
     fn count_shares(&self, survey: &mut Survey, book: &mut Book, report: &mut RebuildReport) {
-        let threshold = self.servers.threshold;
-        let mut short: HashMap<ExtentId, (u8, bool)> = HashMap::new();
+        let mut short: HashMap<ExtentId, Short> = HashMap::new();
         for record in book.extents.values_mut() {
             let seen = survey.extents.get(&record.extent);
             if let Some(seen) = seen {
@@ -219,7 +224,16 @@ impl Work<'_> {
             let needed = u32::from(record.threshold.k());
             if have < needed {
                 let have = u8::try_from(have).unwrap_or(u8::MAX);
-                short.insert(record.extent, (have, may < needed));
+                let for_good = may < needed;
+                let needed = record.threshold.k();
+                short.insert(
+                    record.extent,
+                    Short {
+                        have,
+                        needed,
+                        for_good,
+                    },
+                );
             }
         }
         report.unused = survey
@@ -233,12 +247,14 @@ impl Work<'_> {
             return;
         }
         let paths = book.paths_of_documents();
-        let mut worst: BTreeMap<_, (u8, bool)> = BTreeMap::new();
+        let mut worst: BTreeMap<_, Short> = BTreeMap::new();
         let mut note = |document, version, extent: &ExtentId| {
-            if let Some((have, for_good)) = short.get(extent) {
-                let entry = worst.entry((document, version)).or_insert((u8::MAX, false));
-                entry.0 = entry.0.min(*have);
-                entry.1 |= for_good;
+            if let Some(found) = short.get(extent) {
+                let entry = worst.entry((document, version)).or_insert(*found);
+                if found.have < entry.have {
+                    (entry.have, entry.needed) = (found.have, found.needed);
+                }
+                entry.for_good |= found.for_good;
             }
         };
         for ((document, number), (version, _)) in &book.versions {
@@ -260,13 +276,13 @@ impl Work<'_> {
                 note(*document, *number, extent);
             }
         }
-        for ((document, version), (there, for_good)) in worst {
+        for ((document, version), found) in worst {
             report.lost.push(LostVersion {
                 path: paths.get(&document).cloned().unwrap_or_default(),
                 version,
-                needed: threshold.k(),
-                there,
-                for_good,
+                needed: found.needed,
+                there: found.have,
+                for_good: found.for_good,
             });
         }
     }
@@ -292,7 +308,7 @@ impl Work<'_> {
         report.audit_lines = book.audit.len() as u64;
         let last_line = book.audit.keys().next_back().copied().unwrap_or(0);
         report.audit_missing = last_line.saturating_sub(report.audit_lines);
-        let complete = survey.is_complete(self.servers.threshold);
+        let complete = survey.is_complete(&self.servers);
         report.undecided =
             (!complete && report.lacks_journal()) || !report.journal.others.is_empty();
         // The segments there are go on being known, so that they go when a new checkpoint makes them useless.
@@ -328,6 +344,15 @@ impl Work<'_> {
         self.say(Stage::Writing, total as u64, total as u64);
         Ok(())
     }
+}
+
+/// An extent of which too few shares were found.
+#[derive(Clone, Copy)]
+struct Short {
+    have: u8,
+    needed: u8,
+    /// Whether those that could not be asked would not be enough either.
+    for_good: bool,
 }
 
 /// Where the vault stands with its generations, as far as the servers tell. No number that was seen is given out again, and where

@@ -93,7 +93,7 @@ impl Work<'_> {
         let wanted = needed(&line, begin);
         let applied = self.apply_all(survey, &wanted, &mut told, report).await;
         // With all servers given, a last segment of which too few have a share was never finished.
-        if !survey.is_complete(self.servers.threshold) {
+        if !survey.is_complete(&self.servers) {
             report.journal.unfinished = newest.unwrap_or(0).saturating_sub(applied.unwrap_or(0));
         }
         let in_line: HashSet<ExtentId> = line

@@ -16,7 +16,7 @@ use crate::error::{Fault, ServerFault};
 use crate::joining::{check_dealing, open_share};
 use crate::seam::catalog::{ExtentRecord, IndexSet};
 use crate::seam::store::{ObjectKey, StoreError, StoreErrorKind};
-use crate::servers::Server;
+use crate::servers::{Server, Servers};
 use crate::verify::listing::next_page;
 
 /// How many objects of a listing are asked for at once.
@@ -90,8 +90,8 @@ pub(super) struct Survey {
 
 impl Survey {
     /// Whether there is no server that could have more than was found.
-    pub(super) fn is_complete(&self, threshold: Threshold) -> bool {
-        self.listed.len() == u32::from(threshold.n()) && self.doubtful.is_empty()
+    pub(super) fn is_complete(&self, servers: &Servers) -> bool {
+        self.listed.len() as usize == servers.all().len() && self.doubtful.is_empty()
     }
 }
 

@@ -29,11 +29,15 @@
 //! an older one.
 //!
 //! The vault key stays. Its pieces get the run's number before any extent does (`repair/key_pieces.rs`), so that the servers know it too
-//! where the catalogue is lost, or brought back from a backup.
+//! where the catalogue is lost, or brought back from a backup. Where there are ways in, servers have no pieces of it, but of the bolt: these are dealt
+//! anew with it, as a change of the ways that changes none of them ([`ways`]).
+//!
+//! A change of the threshold is a refresh, too: see `threshold`.
 //!
 //! Modules: `run` makes and switches, this one plans, begins and ends.
 
 mod run;
+mod threshold;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -41,19 +45,25 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream;
-use warifu_core::format::Scheme;
-use warifu_core::ids::{ExtentId, Generation};
+use warifu_core::format::{Plan, Scheme};
+use warifu_core::ids::{ExtentId, Generation, Threshold};
+use warifu_core::ways::WaysNumber;
 
 use self::run::run;
+use self::threshold::Wanted;
+pub(crate) use self::threshold::position_of;
+pub use self::threshold::{Seating, THRESHOLD, ThresholdChange};
 use crate::context::{Act, Context};
 use crate::error::{Result, ServerFault, VaultError};
 use crate::repair::share::Run;
 use crate::seam::catalog::{CatalogError, Durability, ExtentRecord, IndexSet, Write};
 use crate::seam::clock::Timestamp;
 use crate::seam::generations::Generations;
-use crate::seam::store::StoreErrorKind;
+use crate::seam::store::{ObjectKey, StoreErrorKind};
+use crate::servers::{Thresholds, enough};
 use crate::vault::{Inner, Vault};
 use crate::verify::share::LAGS_AFTER;
+use crate::ways::{self, WaysChange, WaysError, fixed_names};
 
 /// How many extents are read from the catalogue at a time.
 const PAGE: usize = 1_000;
@@ -97,14 +107,18 @@ impl Default for RefreshOptions {
 pub struct RefreshPlan {
     /// Where the vault stands.
     pub generations: Generations,
+    /// What its threshold is, and what it is to become.
+    pub thresholds: Thresholds,
     /// Whether a refresh was begun and has not ended: it is gone on with.
     pub resumes: bool,
     /// How many extents are to be made anew, of all versions and of the journal.
     pub extents: u64,
-    /// How many of them are joined in RAM and dealt anew, because their scheme has no other way.
+    /// How many of them are joined in RAM and dealt anew, because their scheme has no other way, or fewer servers are to be needed.
     pub joined: u64,
     /// Bytes to be sent, to all servers together.
     pub bytes: u64,
+    /// Bytes to be read for it.
+    pub reads: u64,
     /// Servers that do not answer. Their old shares stay there until they do.
     pub absent: Vec<ServerFault>,
     /// Whether enough servers answer.
@@ -144,6 +158,8 @@ pub struct RefreshReport {
 pub struct GenerationStatus {
     /// As the catalogue has it.
     pub generations: Generations,
+    /// A change of the threshold that has not ended, as the vault file says.
+    pub change: Option<ThresholdChange>,
     /// Extents that a refresh still has to make anew.
     pub left: u64,
     /// Servers that hold, or may hold, shares or pieces of the vault key of older generations, and how many.
@@ -154,6 +170,7 @@ impl Default for GenerationStatus {
     fn default() -> Self {
         Self {
             generations: Generations::FIRST,
+            change: None,
             left: 0,
             holding: BTreeMap::new(),
         }
@@ -161,10 +178,11 @@ impl Default for GenerationStatus {
 }
 
 impl GenerationStatus {
-    /// Whether the last refresh is over, everywhere.
+    /// Whether the last refresh is over, everywhere, and with it a change of the threshold: nothing of before is left on any server.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.left == 0 && self.holding.is_empty()
+        let changed = self.change.is_none_or(|change| change.in_force);
+        changed && self.left == 0 && self.holding.is_empty()
     }
 }
 
@@ -183,42 +201,59 @@ impl Vault {
     /// # Errors
     /// Errors of the catalogue. What servers say is in the plan.
     pub async fn plan_refresh(&self, _ctx: &Context, anew: bool) -> Result<RefreshPlan> {
+        let thresholds = self.inner.servers.thresholds();
+        self.plan_anew(thresholds, anew).await
+    }
+
+    /// `thresholds` may want servers that are not there yet: they count as there.
+    async fn plan_anew(&self, thresholds: Thresholds, anew: bool) -> Result<RefreshPlan> {
         let inner = &self.inner;
         let generations = inner.catalog.generations().await?;
         let absent = inner.absent(false, |_| true).await;
-        let there = inner.servers.all().len().saturating_sub(absent.len());
-        let left = generations.is_under_way() && !anew;
-        let resumes = left && inner.is_any_older(generations.wanted).await?;
+        let target = thresholds.target();
+        let is_there = |index| absent.iter().all(|(gone, _)| *gone != index);
+        let there = target.indices().filter(|index| is_there(*index)).count();
+        let wanted = Wanted {
+            generation: generations.wanted,
+            threshold: target,
+        };
+        let in_force = inner.is_in_force(thresholds).await?;
+        let left = generations.is_under_way() && !anew && in_force;
+        let resumes = left && inner.is_any_due(wanted).await?;
         let mut plan = RefreshPlan {
             generations,
+            thresholds,
             resumes,
             extents: 0,
             joined: 0,
             bytes: 0,
-            possible: there >= inner.servers.enough(),
+            reads: 0,
+            possible: there >= inner.enough_to_refresh(target),
             absent: absent.into_iter().map(|(_, fault)| fault).collect(),
         };
-        let n = u64::from(inner.servers.threshold.n());
         let mut after = None;
         while let Some(page) = inner.page(after).await? {
             after = page.last().map(|record| record.extent);
             for record in page {
-                if resumes && record.generation >= generations.wanted {
+                if resumes && !wanted.is_due(&record) {
                     continue;
                 }
+                let k = record.threshold.k();
+                let joined = record.scheme == Scheme::Compact || target.k() < k;
                 plan.extents += 1;
-                plan.joined += u64::from(record.scheme == Scheme::Compact);
-                plan.bytes += record.plan().object_len().saturating_mul(n);
+                plan.joined += u64::from(joined);
+                plan.bytes += bytes_to_send(&record, target);
+                plan.reads += record.plan().object_len().saturating_mul(k.into());
             }
         }
         Ok(plan)
     }
 
-    /// Gives all extents and the pieces of the vault key a new generation, or goes on where a refresh was cut off. `stop` is asked
+    /// Gives all extents and the pieces of the vault key a new generation, and the threshold that the vault is to have, or goes on where that was cut off. `stop` is asked
     /// between batches whether it is time to end; dropped or killed at any point it can be gone on with, too.
     ///
     /// # Errors
-    /// [`VaultError::ReadOnly`]; [`VaultError::NotStored`] where too few servers answer or take their piece of the vault key, and then no
+    /// [`VaultError::ReadOnly`]; [`VaultError::OtherThreshold`] where the vault file is from before a change; [`VaultError::NotStored`] where too few servers answer or take their piece of the vault key, and then no
     /// refresh has begun; errors of the catalogue. What servers say is in the report.
     pub async fn refresh(
         &self,
@@ -271,13 +306,6 @@ impl Generations {
 }
 
 impl Inner {
-    /// Learns in which generation shares are to be dealt.
-    pub(crate) async fn learn_generation(&self) -> Result<()> {
-        let generations = self.catalog.generations().await?;
-        self.servers.learn_generation(generations.current);
-        Ok(())
-    }
-
     async fn page(&self, after: Option<ExtentId>) -> Result<Option<Vec<ExtentRecord>>> {
         let page = self.catalog.extents(after, PAGE).await?;
         Ok((!page.is_empty()).then_some(page))
@@ -292,6 +320,8 @@ impl Inner {
         stop: &(dyn Fn() -> bool + Send + Sync),
     ) -> Result<RefreshReport> {
         let mut report = RefreshReport::default();
+        self.refuse_other_threshold().await?;
+        let target = self.servers.thresholds().target();
         let work = Run::new(self, options.limit);
         for (index, fault) in self.absent(false, |_| true).await {
             work.give_up_on(index, fault);
@@ -303,19 +333,33 @@ impl Inner {
         }
         let newest = self.newest_generation(&work, &mut report).await?;
         let there = self.there(&work);
-        if (there.len() as usize) < self.servers.enough() {
-            return Err(self.not_refreshed(there.len(), work.down()));
+        let needed = self.enough_to_refresh(target);
+        let takers = there.iter().filter(|index| index.get() <= target.n());
+        let takers: IndexSet = takers.collect();
+        if (takers.len() as usize) < needed {
+            return Err(not_refreshed(needed, takers.len(), work.down()));
         }
         let mine = self.take_number(ctx, newest).await?;
-        let renewed = self.renew_pieces(mine, there).await?;
-        if (renewed.stored.len() as usize) < self.servers.enough() {
+        let renewed = self.renew_pieces(mine, takers).await?;
+        if (renewed.stored.len() as usize) < needed {
             // Those that were stored stay: somebody else may have gone on with them already. The next run replaces them.
-            return Err(self.not_refreshed(renewed.stored.len(), renewed.faults));
+            return Err(not_refreshed(needed, renewed.stored.len(), renewed.faults));
         }
-        let (generation, wanted) = self.begin_refresh(ctx, mine, options.anew).await?;
+        // After the pieces were put: somebody may have added the first way since they were dealt. Then this takes them away again.
+        if self.is_bound_by_now(renewed.stored).await {
+            report.note(self.rotate_ways(ctx).await?);
+        }
+        // What was begun by another threshold is not gone on with: shares of that may be as new as what it wanted.
+        let in_force = self.is_in_force(self.servers.thresholds()).await?;
+        let anew = options.anew || !in_force;
+        let (generation, wanted) = self.begin_refresh(ctx, mine, target, anew).await?;
+        self.put_in_force().await?;
         report.note(renewed.faults);
         let older = |generation| generation < mine;
-        report.note(self.remove_pieces(renewed.stored, older).await);
+        // A server that is to go gets no other.
+        let going = there.iter().filter(|index| index.get() > target.n());
+        let on = renewed.stored.iter().chain(going).collect();
+        report.note(self.remove_pieces(on, older).await);
         let work = Arc::new(work);
         let manner = run::Manner {
             ctx,
@@ -323,10 +367,16 @@ impl Inner {
             batch: options.batch.max(1),
             progress,
             stop,
-            wanted,
+            wanted: Wanted {
+                generation: wanted,
+                threshold: target,
+            },
         };
         run(&work, manner, generation, &mut report).await?;
         report.note(work.down());
+        if self.servers.thresholds().becoming.is_some() {
+            self.remove_behind().await?;
+        }
         report.status = self.end_refresh(ctx).await?;
         Ok(report)
     }
@@ -337,13 +387,36 @@ impl Inner {
         there.map(|server| server.index()).collect()
     }
 
-    fn not_refreshed(&self, got: u32, faults: Vec<ServerFault>) -> VaultError {
-        VaultError::NotStored {
-            file: "(a new generation)".to_owned(),
-            needed: u8::try_from(self.servers.enough()).unwrap_or(u8::MAX),
-            got: u8::try_from(got).unwrap_or(u8::MAX),
-            full: false,
-            faults,
+    /// How many of those must answer that are to have shares. Where there are ways in, they must be enough for a change of these too.
+    fn enough_to_refresh(&self, target: Threshold) -> usize {
+        match self.servers.vault_key().is_bound() {
+            true => enough(target).max(ways::needed(target)),
+            false => enough(target),
+        }
+    }
+
+    /// A new bolt for the ways in, so that pieces of the one before are of no use together with those of today. Returns what servers said.
+    async fn rotate_ways(&self, ctx: &Context) -> Result<Vec<ServerFault>> {
+        match self.change_ways(ctx, WaysChange::Rotate).await {
+            Ok(changed) => Ok(changed.faults),
+            Err(WaysError::Vault(error)) => Err(error),
+            Err(WaysError::NoRandomness(error)) => Err(error.into()),
+            Err(WaysError::Overtaken) => Err(VaultError::Lapsed),
+            Err(WaysError::TooFewServers {
+                needed,
+                got,
+                faults,
+            }) => {
+                let got = u32::try_from(got).unwrap_or(u32::MAX);
+                Err(not_refreshed(needed, got, faults))
+            }
+            Err(WaysError::Unknown { faults }) => {
+                let target = self.servers.thresholds().target();
+                Err(not_refreshed(self.enough_to_refresh(target), 0, faults))
+            }
+            Err(other) => Err(VaultError::Damaged {
+                what: format!("the ways in could not be dealt anew: {other}"),
+            }),
         }
     }
 
@@ -394,6 +467,7 @@ impl Inner {
         &self,
         ctx: &Context,
         mut mine: Generation,
+        threshold: Threshold,
         anew: bool,
     ) -> Result<(Generation, Generation)> {
         for _ in 0..TRIES {
@@ -403,9 +477,11 @@ impl Inner {
                 mine = self.take_number(ctx, before.current).await?;
                 continue;
             }
-            let goes_on =
-                before.is_under_way() && !anew && self.is_any_older(before.wanted).await?;
-            if goes_on {
+            let due = Wanted {
+                generation: before.wanted,
+                threshold,
+            };
+            if before.is_under_way() && !anew && self.is_any_due(due).await? {
                 return Ok((mine, before.wanted));
             }
             let after = Generations {
@@ -414,7 +490,8 @@ impl Inner {
                 ended: None,
                 ..before
             };
-            let detail = format!("a refresh to generation {mine} begun");
+            let (k, n) = (threshold.k(), threshold.n());
+            let detail = format!("a refresh to generation {mine} begun, {k} of {n}");
             match self.note_generations(ctx, before, after, detail).await {
                 Ok(()) => return Ok((mine, mine)),
                 Err(CatalogError::Lapsed) => {}
@@ -424,11 +501,11 @@ impl Inner {
         Err(VaultError::Lapsed)
     }
 
-    async fn is_any_older(&self, wanted: Generation) -> Result<bool> {
+    async fn is_any_due(&self, wanted: Wanted) -> Result<bool> {
         let mut after = None;
         while let Some(page) = self.page(after).await? {
             after = page.last().map(|record| record.extent);
-            if page.iter().any(|record| record.generation < wanted) {
+            if page.iter().any(|record| wanted.is_due(record)) {
                 return Ok(true);
             }
         }
@@ -484,55 +561,84 @@ impl Inner {
             generations: self.catalog.generations().await?,
             ..GenerationStatus::default()
         };
+        let said = self.threshold_said().await?;
+        let thresholds = self.servers.thresholds();
+        status.change = thresholds.becoming.map(|to| ThresholdChange {
+            from: thresholds.now,
+            to,
+            in_force: said == Some(to),
+        });
         let wanted = status.generations.wanted;
-        if wanted == Generations::FIRST.wanted {
+        let never = wanted == Generations::FIRST.wanted && said.is_none();
+        if never && status.change.is_none() {
             return Ok(status);
         }
+        let due = Wanted {
+            generation: wanted,
+            threshold: self.threshold_wanted(said),
+        };
         // Intents, then extents: what a save commits between the two is in the extents. The other way round it would be in neither.
         let mut waste = Vec::new();
         for intent in self.catalog.intents().await? {
-            let older = intent.extents.into_iter();
-            waste.extend(older.filter(|(_, generation)| *generation < wanted));
+            for (extent, generation) in intent.extents {
+                let is_waste = generation < wanted
+                    || (status.change.is_some() && self.is_behind(extent, generation).await?);
+                waste.extend(is_waste.then_some((extent, generation)));
+            }
         }
         let mut after = None;
         while let Some(page) = self.page(after).await? {
             after = page.last().map(|record| record.extent);
-            let older = page.iter().filter(|record| record.generation < wanted);
+            let older = page.iter().filter(|record| due.is_due(record));
             status.left += older.count() as u64;
         }
+        let mut parts: Vec<Vec<WaysNumber>> = Vec::new();
         for server in self.servers.all() {
-            let held = self.held_by(server, &waste, wanted).await;
+            let (held, ways) = self.held_by(server, &waste, wanted).await;
+            parts.push(ways);
             if held.objects > 0 {
                 status.holding.insert(server.name().to_owned(), held);
+            }
+        }
+        let counts = newest_of(&parts, usize::from(due.threshold.k()));
+        for (server, parts) in self.servers.all().iter().zip(&parts) {
+            let older = parts.iter().filter(|number| Some(**number) < counts);
+            let older = older.count() as u64;
+            if older > 0 {
+                let holding = status.holding.entry(server.name().to_owned());
+                holding.or_default().objects += older;
             }
         }
         Ok(status)
     }
 
-    /// What a server has of these, and of the pieces of the vault key older than `wanted`.
+    /// What a server has of these, and of the pieces of the vault key older than `wanted`; and which numbers its parts of the ways in have.
     async fn held_by(
         &self,
         server: &Arc<crate::servers::Server>,
         waste: &[(ExtentId, Generation)],
         wanted: Generation,
-    ) -> Holding {
+    ) -> (Holding, Vec<WaysNumber>) {
         let all = waste.len() as u64;
         let store = server.seat.store.as_ref();
-        let pieces = server.try_ask(LAGS_AFTER, crate::keys::piece_generations(store));
-        let Ok(pieces) = pieces.await else {
-            return Holding {
+        let names = server.try_ask(LAGS_AFTER, fixed_names(store));
+        let Ok(names) = names.await else {
+            let holding = Holding {
                 objects: all + 1,
                 unknown: true,
             };
+            return (holding, Vec::new());
         };
-        let older = pieces.iter().filter(|generation| **generation < wanted);
+        let ways = names.iter().filter_map(ObjectKey::ways_number).collect();
+        let pieces = names.iter().filter_map(ObjectKey::piece_generation);
+        let older = pieces.filter(|generation| *generation < wanted);
         let mut held = Holding {
             objects: older.count() as u64,
             unknown: all > LOOKED_FOR as u64,
         };
         if held.unknown {
             held.objects += all;
-            return held;
+            return (held, ways);
         }
         let mut looks = stream::iter(waste.to_vec())
             .map(|(extent, generation)| async move {
@@ -550,8 +656,31 @@ impl Inner {
                 }
             }
         }
-        held
+        (held, ways)
     }
+}
+
+/// How many bytes the shares of an extent are to be, of all servers together.
+fn bytes_to_send(record: &ExtentRecord, target: Threshold) -> u64 {
+    let plan = Plan::new(record.scheme, target, record.len);
+    plan.object_len().saturating_mul(target.n().into())
+}
+
+fn not_refreshed(needed: usize, got: u32, faults: Vec<ServerFault>) -> VaultError {
+    VaultError::NotStored {
+        file: "(a new generation)".to_owned(),
+        needed: u8::try_from(needed).unwrap_or(u8::MAX),
+        got: u8::try_from(got).unwrap_or(u8::MAX),
+        full: false,
+        faults,
+    }
+}
+
+/// The greatest number that so many servers have, by its name: fewer could make one up.
+fn newest_of(parts: &[Vec<WaysNumber>], enough: usize) -> Option<WaysNumber> {
+    let have = |number: &WaysNumber| parts.iter().filter(|parts| parts.contains(number)).count();
+    let numbers = parts.iter().flatten().copied();
+    numbers.filter(|number| have(number) >= enough).max()
 }
 
 impl RefreshReport {

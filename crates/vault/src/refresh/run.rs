@@ -12,13 +12,15 @@ use tokio::task::JoinSet;
 use warifu_core::format::{Round, Suite};
 use warifu_core::ids::{ExtentId, Generation};
 
-use super::{PASSES, RefreshProgress, RefreshReport};
+use super::threshold::Wanted;
+use super::{PASSES, RefreshProgress, RefreshReport, bytes_to_send};
 use crate::context::{Act, Context};
 use crate::error::{Result, ServerFault, task_lost};
 use crate::repair::share::{Goal, Made, Run};
 use crate::seam::catalog::{CatalogError, Durability, ExtentRecord, IndexSet, SaveId, Write};
 use crate::seam::generations::Regenerated;
 use crate::seam::store::StoreErrorKind;
+use crate::servers::enough;
 
 /// How many bytes are sent for a batch, at most.
 const BATCH_BYTES: u64 = 256 << 20;
@@ -48,8 +50,8 @@ pub(super) struct Manner<'a> {
     pub(super) progress: &'a (dyn Fn(RefreshProgress) + Send + Sync),
     /// Whether it is time to end.
     pub(super) stop: &'a (dyn Fn() -> bool + Send + Sync),
-    /// What is older is made anew.
-    pub(super) wanted: Generation,
+    /// What is not so is made anew.
+    pub(super) wanted: Wanted,
 }
 
 /// What came of a batch.
@@ -65,7 +67,7 @@ struct Done {
     faults: Vec<ServerFault>,
 }
 
-/// Goes through all extents until none is older than what is wanted.
+/// Goes through all extents until all are as it is wanted.
 pub(super) async fn run(
     work: &Arc<Run>,
     manner: Manner<'_>,
@@ -102,19 +104,14 @@ pub(super) async fn run(
     Ok(())
 }
 
-fn cost(work: &Run, record: &ExtentRecord) -> u64 {
-    let n = u64::from(work.inner.servers.threshold.n());
-    record.plan().object_len().saturating_mul(n)
-}
-
-async fn left(work: &Run, wanted: Generation) -> Result<(u64, u64)> {
+async fn left(work: &Run, wanted: Wanted) -> Result<(u64, u64)> {
     let (mut extents, mut bytes) = (0, 0_u64);
     let mut after: Option<ExtentId> = None;
     while let Some(page) = work.inner.page(after).await? {
         after = page.last().map(|record| record.extent);
-        for record in page.iter().filter(|record| record.generation < wanted) {
+        for record in page.iter().filter(|record| wanted.is_due(record)) {
             extents += 1;
-            bytes = bytes.saturating_add(cost(work, record));
+            bytes = bytes.saturating_add(bytes_to_send(record, wanted.threshold));
         }
     }
     Ok((extents, bytes))
@@ -154,7 +151,10 @@ async fn pass(
         ended = page.is_empty() || (manner.stop)() || work.inner.is_closing();
         let unsettled = unsettled(work).await?;
         let mut page = page.into_iter().filter(|record| {
-            record.generation < manner.wanted && !unsettled.contains(&record.extent)
+            // What was saved by another threshold since this pass took its number is for the next one.
+            manner.wanted.is_due(record)
+                && record.generation < generation
+                && !unsettled.contains(&record.extent)
         });
         loop {
             let record = if ended { None } else { page.next() };
@@ -165,12 +165,17 @@ async fn pass(
                 }
                 let batch = std::mem::take(&mut batch);
                 let (work, ctx) = (Arc::clone(work), manner.ctx.clone());
-                batches.spawn(make_batch(work, ctx, generation, manner.at_once, batch));
+                let round = Round {
+                    generation,
+                    threshold: manner.wanted.threshold,
+                    suite: Suite::best(),
+                };
+                batches.spawn(make_batch(work, ctx, round, manner.at_once, batch));
                 bytes = 0;
                 ended |= (manner.stop)();
             }
             let Some(record) = record else { break };
-            bytes = bytes.saturating_add(cost(work, &record));
+            bytes = bytes.saturating_add(bytes_to_send(&record, manner.wanted.threshold));
             batch.push(record);
         }
     }
@@ -203,14 +208,20 @@ async fn next_done(
 async fn make_batch(
     work: Arc<Run>,
     ctx: Context,
-    generation: Generation,
+    round: Round,
     at_once: usize,
     batch: Vec<ExtentRecord>,
 ) -> Result<Done> {
     let inner = &work.inner;
+    let Round {
+        generation,
+        threshold,
+        ..
+    } = round;
+    let planned = batch.iter().map(|record| bytes_to_send(record, threshold));
     let mut done = Done {
         extents: batch.len() as u64,
-        planned: batch.iter().map(|record| cost(&work, record)).sum(),
+        planned: planned.sum(),
         ..Done::default()
     };
     let named: Vec<_> = batch
@@ -220,21 +231,16 @@ async fn make_batch(
     let save = inner.intend(named.clone()).await?.save;
     // What a power cut makes the catalogue forget, nobody would ever remove.
     inner.catalog.sync().await?;
-    let round = Round {
-        generation,
-        threshold: inner.servers.threshold,
-        suite: Suite::best(),
-    };
     let at_once = at_once.min(AT_ONCE_MOST);
     let turns = Semaphore::new(at_once);
-    let making = stream::iter(groups(&work, batch, at_once))
+    let making = stream::iter(groups(round, batch, at_once))
         .map(|group| make(&work, group, round, &turns))
         .buffer_unordered(at_once)
         .collect::<Vec<_>>();
     let made = while_leased(&work, save, making).await;
     let made: Vec<_> = made.into_iter().flatten().collect();
     let safe = sync(&work, &made, &mut done.faults).await;
-    let enough = inner.servers.enough();
+    let enough = enough(threshold);
     let mut switch = Vec::new();
     for (made, clash) in made {
         done.bytes += made.bytes;
@@ -244,17 +250,21 @@ async fn make_batch(
         done.faults.extend(made.faults);
         let stored: IndexSet = made.made.iter().filter(|at| safe.contains(*at)).collect();
         if !clash && stored.len() as usize >= enough {
-            let all = round.threshold.indices();
+            let all = threshold.indices();
             switch.push(Regenerated {
                 extent: made.record.extent,
                 from: made.record.generation,
                 to: generation,
-                threshold: round.threshold,
+                threshold,
                 owed: all.filter(|at| !stored.contains(*at)).collect(),
             });
         }
     }
-    let detail = format!("{} extents to generation {generation}", switch.len());
+    let (k, n) = (threshold.k(), threshold.n());
+    let detail = format!(
+        "{} extents to generation {generation}, {k} of {n}",
+        switch.len()
+    );
     let write = Write {
         audit: ctx.entry(Act::Refresh, None, detail, inner.clock.now()),
         // What it makes useless is removed only once nobody can fall back to where it was of use.
@@ -285,12 +295,22 @@ async fn make_batch(
     Ok(done)
 }
 
+/// How many bytes each of an extent's new shares has.
+fn new_len(record: &ExtentRecord, round: Round) -> u64 {
+    warifu_core::format::Plan::new(record.scheme, round.threshold, record.len).object_len()
+}
+
+/// How many bytes they have all together.
+fn sent_for(record: &ExtentRecord, round: Round) -> u64 {
+    new_len(record, round).saturating_mul(u64::from(round.threshold.n()))
+}
+
 /// Extents that are put together, in their order.
-fn groups(work: &Run, batch: Vec<ExtentRecord>, at_once: usize) -> Vec<Vec<ExtentRecord>> {
+fn groups(round: Round, batch: Vec<ExtentRecord>, at_once: usize) -> Vec<Vec<ExtentRecord>> {
     let mut groups: Vec<Vec<ExtentRecord>> = Vec::new();
     let mut bytes = 0_u64;
     for record in batch {
-        let more = cost(work, &record);
+        let more = sent_for(&record, round);
         bytes = bytes.saturating_add(more);
         match groups.last_mut() {
             Some(group) if group.len() < TOGETHER.min(at_once) && bytes <= TOGETHER_BYTES => {
@@ -334,18 +354,13 @@ async fn make(
     let inner = &work.inner;
     let count = u32::try_from(group.len()).unwrap_or(u32::MAX);
     let _turn = turns.acquire_many(count).await;
-    let new_len = |record: &ExtentRecord| {
-        warifu_core::format::Plan::new(record.scheme, round.threshold, record.len).object_len()
-    };
-    let n = u64::from(round.threshold.n());
     let mut room = 0_u64;
     for record in &group {
         let read = record
             .plan()
             .object_len()
             .saturating_mul(u64::from(record.threshold.k()));
-        let sent = new_len(record).saturating_mul(n);
-        room = room.saturating_add(read.saturating_add(sent));
+        room = room.saturating_add(read.saturating_add(sent_for(record, round)));
     }
     let _room = work.budget.take(room).await;
     let mut dealt = join_all(group.into_iter().map(|record| deal(work, record, round))).await;
@@ -373,7 +388,7 @@ async fn make(
             match answer {
                 Ok(()) => {
                     dealt.made.made.insert(server.index());
-                    dealt.made.bytes += new_len(&dealt.made.record);
+                    dealt.made.bytes += new_len(&dealt.made.record, round);
                 }
                 Err(error) => {
                     dealt.clash |= error.kind == StoreErrorKind::AlreadyExists;

@@ -10,14 +10,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use warifu_core::ids::{Generation, ShareIndex};
+use warifu_core::ids::{Generation, ShareIndex, Threshold};
 use warifu_core::vault_object::{VaultObject, deal_vault_key, is_newer, rebuild_vault_object};
 
 use crate::error::{Fault, Result, ServerFault, VaultError};
 use crate::keys::piece_generations;
 use crate::seam::catalog::IndexSet;
 use crate::seam::store::{Durability, ObjectKey, StoreError, StoreErrorKind};
-use crate::servers::Server;
+use crate::servers::{Server, enough};
 use crate::vault::Inner;
 
 /// What a server has of the vault key.
@@ -41,8 +41,13 @@ impl Pieces {
             .any(|piece| piece.generation() == generation)
     }
 
-    /// What is wrong with its piece of this generation.
-    fn lost(&self, generation: Option<Generation>) -> Option<Fault> {
+    /// What is wrong with the piece of this server that is at work.
+    fn lost(&self, at_work: Option<AtWork>, server: &Server) -> Option<Fault> {
+        // A server that is to come, or to go, has none of some generations.
+        if at_work.is_some_and(|at| server.index().get() > at.threshold.n()) {
+            return None;
+        }
+        let generation = at_work.map(|at| at.generation);
         let has = generation.map_or(!self.good.is_empty(), |generation| self.has(generation));
         if self.unknown || has {
             return None;
@@ -117,7 +122,12 @@ impl Inner {
             let mine = object.server() == server.seat.id
                 && object.index() == server.index()
                 && object.generation() == generation;
-            match object.is_authentic(self.servers.vault_key()) {
+            let is_authentic = object.is_authentic(self.servers.vault_key());
+            if is_authentic && object.is_bound() {
+                // Whoever has the vault open since before there were ways in learns of it here, before dealing anything.
+                self.servers.vault_key().bind();
+            }
+            match is_authentic {
                 true if mine => pieces.good.push(object),
                 false if object.vault() == self.vault => pieces.bad.push(generation),
                 _ => {
@@ -149,7 +159,7 @@ impl Inner {
         let pieces = self.pieces().await;
         let at_work = at_work(&pieces);
         let lost = |(server, pieces): &(&Arc<Server>, Pieces)| {
-            pieces.lost(at_work).map(|fault| ServerFault {
+            pieces.lost(at_work, server).map(|fault| ServerFault {
                 server: server.name().to_owned(),
                 fault,
                 detail: "its piece of the vault key".to_owned(),
@@ -164,7 +174,7 @@ impl Inner {
         let at_work = at_work(&pieces);
         let lost: Vec<_> = pieces
             .iter()
-            .filter_map(|(server, pieces)| Some((*server, pieces.lost(at_work)?)))
+            .filter_map(|(server, pieces)| Some((*server, pieces.lost(at_work, server)?)))
             .collect();
         if lost.is_empty() {
             return Ok(Vec::new());
@@ -265,34 +275,44 @@ impl Inner {
     /// piece of before a refresh just as that refresh was done.
     pub(crate) async fn tidy_pieces(&self) -> Vec<ServerFault> {
         let pieces = self.pieces().await;
-        let mut count: BTreeMap<Generation, usize> = BTreeMap::new();
-        for piece in pieces.iter().flat_map(|(_, pieces)| &pieces.good) {
-            *count.entry(piece.generation()).or_default() += 1;
-        }
-        let enough = self.servers.enough();
-        let newest = count.into_iter().rev().find(|(_, found)| *found >= enough);
-        let Some((newest, _)) = newest else {
+        let Some(at_work) = newest_of(&pieces, enough) else {
             return Vec::new();
         };
-        let have = pieces.iter().filter(|(_, pieces)| pieces.has(newest));
+        let newest = at_work.generation;
+        // One that is to go gets no other.
+        let goes = |server: &Server| server.index().get() > at_work.threshold.n();
+        let have = pieces
+            .iter()
+            .filter(|(server, pieces)| pieces.has(newest) || goes(server));
         let have: IndexSet = have.map(|(server, _)| server.index()).collect();
         self.remove_pieces(have, |generation| generation < newest)
             .await
     }
 
-    /// Deals the vault key anew, in this generation, of which no server has a piece yet, and puts the pieces of the servers that are
-    /// there. The older pieces stay.
+    /// Looks on these servers whether there are ways in by now, which somebody else has added since the vault was opened here.
+    pub(crate) async fn is_bound_by_now(&self, on: IndexSet) -> bool {
+        let key = self.servers.vault_key();
+        if !key.is_bound() {
+            // What says so binds the key when it is met.
+            self.newest_piece(on).await;
+        }
+        key.is_bound()
+    }
+
+    /// Deals the vault key anew by the threshold that the vault is to have, in this generation, of which no server has a piece yet, and puts the
+    /// pieces of the servers that are there. The older pieces stay. Where there are ways in, nobody gets a piece, and what is put says that.
     pub(crate) async fn renew_pieces(
         &self,
         generation: Generation,
         there: IndexSet,
     ) -> Result<Renewed> {
         let servers = &self.servers;
-        let ids: Vec<_> = servers.all().iter().map(|server| server.seat.id).collect();
+        let threshold = servers.thresholds().target();
+        let ids: Vec<_> = servers.of(threshold).map(|server| server.seat.id).collect();
         let dealt = deal_vault_key(
             servers.vault_key(),
             &self.vault,
-            servers.threshold,
+            threshold,
             generation,
             &ids,
         );
@@ -300,7 +320,7 @@ impl Inner {
             what: format!("the vault key could not be dealt: {error}"),
         })?;
         let name = ObjectKey::vault_object(generation);
-        let puts = servers.all().iter().zip(&dealt);
+        let puts = servers.of(threshold).zip(&dealt);
         let puts = puts.filter(|(server, _)| there.contains(server.index()));
         let puts = puts.map(|(server, piece)| {
             let (name, object) = (&name, Bytes::copy_from_slice(&piece.encode()));
@@ -351,16 +371,33 @@ impl Inner {
     }
 }
 
+/// A generation of pieces, and by which threshold they were dealt.
+#[derive(Clone, Copy, Debug)]
+struct AtWork {
+    generation: Generation,
+    threshold: Threshold,
+}
+
 /// The newest generation of which there are k pieces.
-fn at_work(pieces: &[(&Arc<Server>, Pieces)]) -> Option<Generation> {
-    let mut count: BTreeMap<Generation, (usize, usize)> = BTreeMap::new();
+fn at_work(pieces: &[(&Arc<Server>, Pieces)]) -> Option<AtWork> {
+    newest_of(pieces, |threshold| usize::from(threshold.k()))
+}
+
+/// The newest generation of which there are so many pieces.
+fn newest_of(
+    pieces: &[(&Arc<Server>, Pieces)],
+    needed: impl Fn(Threshold) -> usize,
+) -> Option<AtWork> {
+    let mut count: BTreeMap<Generation, (usize, Threshold)> = BTreeMap::new();
     for piece in pieces.iter().flat_map(|(_, pieces)| &pieces.good) {
-        let needed = usize::from(piece.threshold().k());
-        let (found, _) = count.entry(piece.generation()).or_insert((0, needed));
-        *found += 1;
+        let new = (0, piece.threshold());
+        count.entry(piece.generation()).or_insert(new).0 += 1;
     }
-    let mut enough = count
-        .into_iter()
-        .filter(|(_, (found, needed))| found >= needed);
-    enough.next_back().map(|(generation, _)| generation)
+    let mut there = count.into_iter().rev();
+    let (generation, (_, threshold)) =
+        there.find(|(_, (found, threshold))| *found >= needed(*threshold))?;
+    Some(AtWork {
+        generation,
+        threshold,
+    })
 }

@@ -174,7 +174,8 @@ impl Vault {
     pub async fn plan_repair(&self, ctx: &Context, options: &RepairOptions) -> Result<RepairPlan> {
         let inner = &self.inner;
         let absent = inner.absent(false, |_| true).await;
-        let all: IndexSet = inner.servers.threshold.indices().collect();
+        let all = inner.servers.all().iter();
+        let all: IndexSet = all.map(|server| server.index()).collect();
         let there: IndexSet = all
             .iter()
             .filter(|index| absent.iter().all(|(gone, _)| gone != index))
@@ -188,7 +189,7 @@ impl Vault {
                 .into_iter()
                 .map(|(risk, (extents, _))| (risk, extents))
                 .collect(),
-            key_pieces: inner.lost_pieces().await,
+            key_pieces: [inner.lost_pieces().await, inner.lost_ways().await].concat(),
             ..RepairPlan::default()
         };
         for (index, work) in owed.by_server {
@@ -225,7 +226,10 @@ impl Vault {
         inner.catalog.record(vec![entry], Durability::Soon).await?;
         // What a check has just found and recorded is remembered before anything is removed.
         inner.catalog.sync().await?;
-        let key_pieces = inner.mend_pieces().await?;
+        let mut key_pieces = inner.mend_pieces().await?;
+        key_pieces.extend(inner.mend_ways(true).await);
+        key_pieces.sort_unstable();
+        key_pieces.dedup();
         inner.tidy_pieces().await;
         let run = Run::new(inner, options.limit);
         for (index, fault) in inner.absent(false, |_| true).await {

@@ -292,7 +292,8 @@ impl Inner {
         let mut judge = Judge {
             held: HashSet::new(),
             unsure: HashSet::new(),
-            blind: missing >= u32::from(self.servers.threshold.k()),
+            // A save of either threshold may be hidden there.
+            blind: missing >= u32::from(self.servers.thresholds().least()),
         };
         let mut heads: HashMap<ExtentId, (FileId, u32, IndexSet)> = HashMap::new();
         let mut newest: HashMap<FileId, Option<VersionNo>> = HashMap::new();

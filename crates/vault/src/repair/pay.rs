@@ -280,7 +280,8 @@ impl Payer<'_> {
                 self.report.faults.push(fault);
             }
         }
-        let all = inner.servers.threshold.indices().collect();
+        let all = inner.servers.all().iter();
+        let all = all.map(|server| server.index()).collect();
         self.report.left = inner.count_owed(all).await?.shares();
         for (record, good) in self.unreadable.iter().take(NAMED) {
             if let Some((subject, file, version)) = inner.subject_of(record).await? {

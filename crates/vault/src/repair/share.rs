@@ -485,13 +485,7 @@ fn reshare_for(
     round: Round,
 ) -> Rebuilt {
     let (shares, bodies) = open_all(vault, record, helpers)?;
-    let seats: Vec<Seat<'_>> = servers
-        .of(round.threshold)
-        .map(|server| Seat {
-            server: server.seat.id,
-            key: &server.seal_key,
-        })
-        .collect();
+    let seats = servers.seats(round.threshold);
     let mut objects = vec![Vec::new(); seats.len()];
     reshare(shares, &bodies, round, &seats, &mut objects).map_err(|error| blamed(&error))?;
     Ok(objects.into_iter().map(Bytes::from).collect())

@@ -75,6 +75,7 @@ pub(crate) async fn upkeep(vault: Weak<Inner>) {
     let mut refresh_due = Instant::now() + REFRESH_LOOK.min(every);
     let mut refresh_pause = REFRESH_LOOK;
     let mut unwell = Vec::new();
+    let mut ways_seen = false;
     loop {
         tokio::time::sleep(every).await;
         let Some(inner) = vault.upgrade().filter(|inner| !inner.is_closing()) else {
@@ -83,6 +84,11 @@ pub(crate) async fn upkeep(vault: Weak<Inner>) {
         let now_unwell = inner.unwell();
         // A server that was in trouble is well again, or one that was full takes shares.
         let came_back = unwell.iter().zip(&now_unwell).any(|(was, is)| *was && !is);
+        // A server that was away when the ways in were changed has what does not count any more.
+        if came_back || !ways_seen {
+            ways_seen = true;
+            inner.mend_ways(false).await;
+        }
         if came_back || Instant::now() >= due {
             pause = match inner.pay_in_background().await {
                 Ok(Paid::Nothing | Paid::Some) => every,
@@ -189,7 +195,9 @@ impl Inner {
         };
         if generations.is_under_way() {
             // A server that was away has come back with the piece that it had: it gets the one at work, and the old one goes.
+            // The same goes for its part of the ways in, where there are any: what it has is a piece of a bolt of before.
             self.mend_pieces().await?;
+            self.mend_ways(false).await;
             self.tidy_pieces().await;
             let status = self.end_refresh(ctx).await?;
             // What is left to be removed is removed by sweeps, when its servers are back. That may be never, and must not keep the next

@@ -11,7 +11,7 @@ use warifu_core::keys::ObjectName;
 /// The name under which a store keeps an object.
 ///
 /// Share objects have names that nobody can guess ([`ObjectName`], 64 hexadecimal digits); the few fixed names begin
-/// with `vault-`. Both are plain lower-case ASCII, so that no server can change their case or encoding.
+/// with `vault-` or `ways-`. All are plain lower-case ASCII, so that no server can change their case or encoding.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectKey(Box<str>);
 
@@ -31,6 +31,20 @@ impl ObjectKey {
         (Self::vault_object(generation) == *self).then_some(generation)
     }
 
+    /// The place of the server's part of the vault's [ways in](warifu_core::ways) of one number.
+    #[must_use]
+    pub fn ways_object(number: warifu_core::ways::WaysNumber) -> Self {
+        Self(format!("ways-{:08x}", number.0).into())
+    }
+
+    /// The number of the ways object that has this name; `None` for any other object.
+    #[must_use]
+    pub fn ways_number(&self) -> Option<warifu_core::ways::WaysNumber> {
+        let digits = self.0.strip_prefix("ways-")?;
+        let number = warifu_core::ways::WaysNumber(u32::from_str_radix(digits, 16).ok()?);
+        (Self::ways_object(number) == *self).then_some(number)
+    }
+
     /// Reads a name as it was listed. `None` for what no warifu wrote: such files are foreign and left alone.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
@@ -39,7 +53,8 @@ impl ObjectKey {
                 .bytes()
                 .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
         };
-        let known = match text.strip_prefix("vault-") {
+        let fixed = text.strip_prefix("vault-").or(text.strip_prefix("ways-"));
+        let known = match fixed {
             Some(digits) => digits.len() == 8 && lower_hex(digits),
             None => text.len() == 64 && lower_hex(text),
         };
@@ -52,7 +67,7 @@ impl ObjectKey {
         &self.0
     }
 
-    /// Whether this names a share object (and not a `vault` object).
+    /// Whether this names a share object (and not one of the few with fixed names).
     #[must_use]
     pub fn is_share(&self) -> bool {
         self.0.len() == 64

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use warifu_core::format::Scheme;
-use warifu_core::ids::{ExtentId, Generation, ServerId, Threshold, VaultId};
+use warifu_core::ids::{ExtentId, Generation, ServerId, VaultId};
 use warifu_core::keys::VaultKey;
 use warifu_core::signing::CertificateKey;
 
@@ -25,7 +25,7 @@ use crate::repair::{Upkeep, upkeep};
 use crate::retain::Rules;
 use crate::seam::catalog::{AuditRow, Catalog, Durability, Write};
 use crate::seam::clock::Clock;
-use crate::servers::{self, ServerSeat, Servers};
+use crate::servers::{self, ServerSeat, Servers, Thresholds};
 use crate::session::Joined;
 
 pub(crate) mod recover;
@@ -36,11 +36,11 @@ pub(crate) mod settle;
 pub struct VaultConfig {
     /// The vault's id.
     pub vault: VaultId,
-    /// How many servers are needed, of how many.
-    pub threshold: Threshold,
+    /// How many servers are needed, of how many, and what that is to become.
+    pub thresholds: Thresholds,
     /// The generation in which shares are dealt.
     pub generation: Generation,
-    /// One seat for each index from 1 to n.
+    /// One seat for each index from 1 to the greater n.
     pub servers: Vec<ServerSeat>,
     /// How it is to work.
     pub options: Options,
@@ -188,7 +188,7 @@ impl Vault {
         let servers = Servers::new(
             config.servers,
             key,
-            config.threshold,
+            config.thresholds,
             config.generation,
             options.server_timeout,
         )

@@ -82,7 +82,8 @@ impl Inner {
 
     /// Removes what saves whose lease has ended left on servers.
     pub(crate) async fn sweep(self: &Arc<Self>) -> Result<()> {
-        let all = self.servers.answering() == self.servers.all().len();
+        let servers = self.servers.all();
+        let all = servers.iter().all(|server| !server.health.is_open());
         let mut left = if all { usize::MAX } else { SWEPT_WITHOUT_ALL };
         for lapsed in self.catalog.lapsed().await? {
             if left == 0 {

@@ -176,7 +176,7 @@ impl Inner {
     fn not_judged(&self) -> VaultError {
         VaultError::NotStored {
             file: String::from("a version saved before the last start"),
-            needed: self.servers.threshold.k(),
+            needed: self.servers.threshold().k(),
             got: 0,
             full: false,
             faults: Vec::new(),

@@ -29,7 +29,7 @@ fn candidates(lab: &Lab) -> Vec<Candidate> {
 fn expected(lab: &Lab) -> Expected {
     Expected {
         vault: lab.vault,
-        threshold: lab.threshold,
+        thresholds: lab.threshold.into(),
         seats: lab
             .ids
             .iter()
@@ -51,7 +51,7 @@ async fn p10_a_wrong_key_reads_nothing_and_changes_nothing() {
     vault.sync().await.unwrap();
     let config = VaultConfig {
         vault: lab.vault,
-        threshold: lab.threshold,
+        thresholds: lab.threshold.into(),
         generation: FIRST_GENERATION,
         servers: lab.seats(),
         options: lab.options.clone(),
@@ -160,7 +160,7 @@ async fn p4_servers_that_lie_when_a_vault_is_unlocked_are_named() {
         assert_eq!(unlocked.generation, FIRST_GENERATION, "{what}");
         let config = VaultConfig {
             vault: lab.vault,
-            threshold: lab.threshold,
+            thresholds: lab.threshold.into(),
             generation: unlocked.generation,
             servers: lab.seats(),
             options: lab.options.clone(),
@@ -240,7 +240,7 @@ async fn p10_seats_that_do_not_fit_are_refused() {
         }
         let config = VaultConfig {
             vault: lab.vault,
-            threshold: lab.threshold,
+            thresholds: lab.threshold.into(),
             generation: Generation(1),
             servers,
             options: lab.options.clone(),

@@ -39,7 +39,7 @@ pub(crate) async fn as_of(lab: &Lab, at: Timestamp) -> Vault {
     options.read_only = true;
     let config = VaultConfig {
         vault: lab.vault,
-        threshold: lab.threshold,
+        thresholds: lab.threshold.into(),
         generation: warifu_vault::keys::FIRST_GENERATION,
         servers: lab.seats(),
         options,

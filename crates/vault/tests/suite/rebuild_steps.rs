@@ -103,7 +103,7 @@ fn p5_p7_every_step_and_then_the_catalogue_is_lost() {
 async fn with_catalog(lab: &Lab, catalog: MemoryCatalog) -> Vault {
     let config = VaultConfig {
         vault: lab.vault,
-        threshold: lab.threshold,
+        thresholds: lab.threshold.into(),
         generation: FIRST_GENERATION,
         servers: lab.seats(),
         options: lab.options.clone(),

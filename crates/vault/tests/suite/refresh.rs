@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use warifu_core::format::{ExtentKind, Scheme};
-use warifu_core::ids::Generation;
+use warifu_core::ids::{Generation, ShareIndex};
 use warifu_testkit::catalogs::CatalogFault;
 use warifu_testkit::stores::{Lie, MemoryStore, Method, State, Trouble};
 use warifu_vault::keys::{Candidate, Expected, UnlockError, unlock};
@@ -39,7 +39,10 @@ pub(crate) async fn generations(lab: &Lab) -> Generations {
 }
 
 /// The vault key from the servers at these places, as they are.
-async fn unlock_from(lab: &Lab, servers: &[MemoryStore]) -> Result<Generation, UnlockError> {
+pub(crate) async fn unlock_from(
+    lab: &Lab,
+    servers: &[MemoryStore],
+) -> Result<Generation, UnlockError> {
     let candidates: Vec<Candidate> = servers
         .iter()
         .enumerate()
@@ -48,10 +51,11 @@ async fn unlock_from(lab: &Lab, servers: &[MemoryStore]) -> Result<Generation, U
             store: Arc::new(server.clone()) as Arc<dyn ShareStore>,
         })
         .collect();
-    let seats = lab.ids.iter().copied().zip(lab.threshold.indices());
+    let indices = (1..=lab.thresholds().seats()).filter_map(ShareIndex::new);
+    let seats = lab.ids.iter().copied().zip(indices);
     let expected = Expected {
         vault: lab.vault,
-        threshold: lab.threshold,
+        thresholds: lab.thresholds(),
         seats: seats.collect(),
     };
     let unlocked = unlock(&candidates, &expected).await?;

@@ -29,7 +29,7 @@ fn candidates(lab: &Lab) -> Vec<Candidate> {
 async fn unlocked(lab: &Lab) -> (Result<Unlocked, UnlockError>, Duration) {
     let expected = Expected {
         vault: lab.vault,
-        threshold: lab.threshold,
+        thresholds: lab.threshold.into(),
         seats: lab
             .ids
             .iter()

@@ -77,7 +77,14 @@ async fn rebuild(folder: &Path) -> Outcome<()> {
             println!("{:6.1} s  {:?}", started.elapsed().as_secs_f64(), at.stage);
         }
     };
-    let rebuilt = Warifu::rebuild(&vault, Vec::new(), "rate", &progress).await?;
+    let rebuilt = Warifu::rebuild(
+        &vault,
+        Vec::new(),
+        &warifu::ways::Keyring::default(),
+        "rate",
+        &progress,
+    )
+    .await?;
     let (took, report) = (started.elapsed().as_secs_f64(), rebuilt.report);
     let memory = peak().saturating_sub(at_begin);
     println!(

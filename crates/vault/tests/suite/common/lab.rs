@@ -14,7 +14,7 @@ use warifu_vault::keys::{Candidate, Expected, FIRST_GENERATION, found, unlock};
 use warifu_vault::seam::catalog::Catalog;
 use warifu_vault::seam::clock::Clock;
 use warifu_vault::seam::store::{ObjectKey, ShareStore};
-use warifu_vault::{Context, Options, ServerSeat, Vault, VaultConfig, VaultError};
+use warifu_vault::{Context, Options, ServerSeat, Thresholds, Vault, VaultConfig, VaultError};
 
 /// Servers A, B, C, …, a catalogue and a clock.
 pub struct Lab {
@@ -31,6 +31,9 @@ pub struct Lab {
     ground: Option<Arc<dyn Ground>>,
     pub catalog: CrashingCatalog,
     pub threshold: Threshold,
+    /// What that is being changed to.
+    pub becoming: Option<Threshold>,
+    founded: Threshold,
     pub vault: VaultId,
     pub ids: Vec<ServerId>,
     pub options: Options,
@@ -98,6 +101,8 @@ impl Lab {
             faults,
             stores,
             threshold,
+            becoming: None,
+            founded: threshold,
             vault: founded.vault,
             ids: founded.servers,
             options: by_hand(),
@@ -140,19 +145,54 @@ impl Lab {
     pub async fn key(&self) -> VaultKey {
         let expected = Expected {
             vault: self.vault,
-            threshold: self.threshold,
+            thresholds: self.founded.into(),
             seats: self
                 .ids
                 .iter()
                 .copied()
-                .zip(self.threshold.indices())
+                .zip(self.founded.indices())
                 .collect(),
         };
         unlock(&self.safe, &expected).await.unwrap().key
     }
 
+    pub fn thresholds(&self) -> Thresholds {
+        Thresholds {
+            now: self.threshold,
+            becoming: self.becoming,
+        }
+    }
+
+    /// From now on, the vault is to have this threshold; servers that it takes for that are there, and empty.
+    pub fn change_to(&mut self, to: Threshold) {
+        self.becoming = Some(to);
+        for place in self.servers.len()..usize::from(to.n()) {
+            let server = MemoryStore::new();
+            let (store, control) =
+                FaultyStore::new(&self.world, place as u64, Arc::new(server.clone()));
+            self.servers.push(server);
+            self.stores.push(store);
+            self.faults.push(control);
+            self.ids.push(ServerId::fresh().unwrap());
+        }
+    }
+
+    /// The change has ended.
+    pub fn changed(&mut self) {
+        self.threshold = self.becoming.take().unwrap();
+    }
+
+    /// Servers that the vault does not have any more are nobody's.
+    pub fn forget_gone(&mut self) {
+        let n = usize::from(self.threshold.n());
+        self.servers.truncate(n);
+        self.stores.truncate(n);
+        self.faults.truncate(n);
+        self.ids.truncate(n);
+    }
+
     pub fn seats(&self) -> Vec<ServerSeat> {
-        let indices = self.threshold.indices();
+        let indices = (1..=self.thresholds().seats()).filter_map(ShareIndex::new);
         let seats = self.ids.iter().zip(indices).zip(&self.stores).enumerate();
         seats
             .map(|(place, ((id, index), store))| ServerSeat {
@@ -185,7 +225,7 @@ impl Lab {
     ) -> Result<Vault, VaultError> {
         let config = VaultConfig {
             vault: self.vault,
-            threshold: self.threshold,
+            thresholds: self.thresholds(),
             generation: FIRST_GENERATION,
             servers,
             options,
@@ -199,7 +239,7 @@ impl Lab {
         let line = CrashingCatalog::new(Arc::new(self.memory.clone()), World::new(0));
         let config = VaultConfig {
             vault: self.vault,
-            threshold: self.threshold,
+            thresholds: self.thresholds(),
             generation: FIRST_GENERATION,
             servers: self.seats(),
             options: self.options.clone(),
@@ -259,6 +299,9 @@ impl Lab {
         let index = ShareIndex::new(u8::try_from(server + 1).unwrap()).unwrap();
         let (mut all, mut owed) = (BTreeSet::new(), BTreeSet::new());
         for record in self.kept().extents(None, usize::MAX).await.unwrap() {
+            if index.get() > record.threshold.n() {
+                continue;
+            }
             let object: ObjectKey = key
                 .object_name(self.ids[server], record.extent, record.generation)
                 .into();

@@ -1,0 +1,616 @@
+//! `way`: who can open the vault beside having reached enough servers.
+
+use std::io::{BufRead as _, IsTerminal as _};
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::Serialize;
+use warifu::paper::WordList;
+use warifu::people::{Recipient, recipients_in};
+use warifu::ways::{
+    Added, CustodianSet, NewWay, NewWayError, PaperShare, PassphraseCost, Way as VaultWay, WayKind,
+    WaysChange, WaysChanged, WaysStatus,
+};
+use warifu::{SecretBytes, Warifu};
+
+use super::{Done, with_vault, with_vault_opened};
+use crate::args::way::Secrets;
+use crate::args::{
+    Way, WayAdd, WayCommand, WayKindArg, WayList, WayRecover, WayRemove, WayRotate, WordsArg,
+};
+use crate::exit::Exit;
+use crate::failure::{Failure, server_fault};
+use crate::output::{json, local_time, note, print, shown_path, shown_text, utc_time};
+use crate::sheets::Sheet;
+use crate::unlocking::{ask_passphrase, ask_sheet, opening, passphrase_in, somebody_is_there};
+use crate::words::{Lang, say, set_vault, words};
+
+pub async fn run(args: Way) -> Done {
+    match args.command {
+        WayCommand::List(args) => list(args).await,
+        WayCommand::Add(args) => add(args).await,
+        WayCommand::Remove(args) => remove(args).await,
+        WayCommand::Rotate(args) => rotate(args).await,
+        WayCommand::Recover(args) => recover(args).await,
+    }
+}
+
+#[derive(Serialize)]
+struct JsonWay {
+    number: u32,
+    name: String,
+    kind: &'static str,
+    made: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    needed: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sheets: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    set: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    recipients: Vec<String>,
+}
+
+#[derive(Serialize)]
+pub struct JsonWays {
+    /// Whether enough servers alone open the vault.
+    open: bool,
+    change: Option<u32>,
+    ways: Vec<JsonWay>,
+    servers_to_mend: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct JsonChanged {
+    applied: bool,
+    change: Option<u32>,
+    ways: Vec<JsonWay>,
+    stored: Vec<String>,
+    servers_to_mend: Vec<String>,
+    at_the_limit: bool,
+    files: Vec<String>,
+}
+
+fn json_way(way: &VaultWay) -> JsonWay {
+    let set = match way.kind() {
+        WayKind::Custodians(set) => Some(*set),
+        _ => None,
+    };
+    JsonWay {
+        number: way.id().0,
+        name: way.name().to_owned(),
+        kind: match way.kind() {
+            WayKind::Open => "open",
+            WayKind::Passphrase(_) => "passphrase",
+            WayKind::Keys { .. } => "keys",
+            WayKind::Custodians(_) => "custodians",
+            _ => "newer",
+        },
+        made: utc_time(way.made()),
+        needed: set.map(|set| set.needed),
+        sheets: set.map(|set| set.sheets),
+        set: set.map(|set| format!("{:05x}", set.set)),
+        recipients: recipients_of(way).map(str::to_owned).collect(),
+    }
+}
+
+/// Whose private keys it takes.
+fn recipients_of(way: &VaultWay) -> std::str::Lines<'_> {
+    match way.kind() {
+        WayKind::Keys { recipients, .. } => recipients.lines(),
+        _ => "".lines(),
+    }
+}
+
+impl JsonWays {
+    pub fn of(status: &WaysStatus) -> Self {
+        Self {
+            open: status.is_open(),
+            change: status.number.map(|number| number.0),
+            ways: status.ways.iter().map(json_way).collect(),
+            servers_to_mend: servers(&status.faults),
+        }
+    }
+}
+
+/// A way in a line.
+pub fn line(way: &VaultWay) -> String {
+    let name = shown_text(way.name());
+    let made = local_time(way.made());
+    match way.kind() {
+        WayKind::Open => say!("way-line-open"),
+        WayKind::Passphrase(cost) => say!(
+            "way-line-passphrase",
+            name = name,
+            made = made,
+            mib = cost.memory_kib() >> 10
+        ),
+        WayKind::Custodians(set) => say!(
+            "way-line-custodians",
+            name = name,
+            made = made,
+            needed = set.needed,
+            sheets = set.sheets,
+            set = format!("{:05x}", set.set)
+        ),
+        WayKind::Keys { .. } => {
+            let people: Vec<&str> = recipients_of(way).collect();
+            let people = shown_text(&people.join(", "));
+            say!("way-line-keys", name = name, made = made, people = people)
+        }
+        _ => say!("way-line-other", name = name, made = made),
+    }
+}
+
+/// The ways there are, for people.
+pub fn lines(status: &WaysStatus) -> Vec<String> {
+    let mut lines = Vec::new();
+    if status.is_open() {
+        lines.push(say!("ways-none"));
+    } else {
+        lines.push(say!("ways-are"));
+        lines.extend(status.ways.iter().map(|way| format!("  {}", line(way))));
+    }
+    if status.begun {
+        lines.push(say!("ways-begun"));
+    }
+    lines
+}
+
+/// The same, and the servers that do not have what counts.
+pub fn told(status: &WaysStatus) -> String {
+    let mut text = lines(status).join("\n");
+    text.push('\n');
+    if !status.faults.is_empty() {
+        text.push_str(&say!("ways-to-mend"));
+        text.push('\n');
+        for fault in &status.faults {
+            text.push_str(&format!("  {}\n", server_fault(fault)));
+        }
+    }
+    text
+}
+
+async fn list(args: WayList) -> Done {
+    set_vault(&args.vault);
+    with_vault(&args.vault.clone(), true, |warifu| async move {
+        let status = warifu.vault().ways().await;
+        if args.json {
+            json(&JsonWays::of(&status))?;
+        } else {
+            print(&told(&status))?;
+        }
+        let well = status.faults.is_empty() && !status.begun;
+        Ok(if well { Exit::Ok } else { Exit::Care })
+    })
+    .await
+}
+
+fn servers(faults: &[warifu::ServerFault]) -> Vec<String> {
+    let mut names: Vec<String> = faults.iter().map(|fault| fault.server.clone()).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+/// Asks whether a plan is to be applied. Where nobody is there to be asked, it is not.
+fn agreed(yes: bool) -> Result<bool, Failure> {
+    if yes {
+        return Ok(true);
+    }
+    if !somebody_is_there() {
+        note(&say!("next", next = say!("way-yes-next")));
+        return Ok(false);
+    }
+    note(&say!("way-ask"));
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes" | "はい" | "ｙ"))
+}
+
+/// A plan, shown where people read.
+fn show_plan(lines: &[String], quiet: bool) -> Result<(), Failure> {
+    if quiet || crate::quiet() {
+        return Ok(());
+    }
+    Ok(print(&format!("{}\n", lines.join("\n")))?)
+}
+
+/// `old` is the way that gets new secrets, if it is there already.
+async fn new_secrets(
+    kind: WayKindArg,
+    secrets: &Secrets,
+    old: Option<&VaultWay>,
+) -> Result<(Added, Sheets), Failure> {
+    match kind {
+        WayKindArg::Keys => {
+            let people = people(secrets, old)?;
+            let way = NewWay::keys(&people).map_err(|error| not_made(&error))?;
+            Ok((way.0, None))
+        }
+        WayKindArg::Passphrase => {
+            let passphrase = match &secrets.new_passphrase_file {
+                Some(path) => passphrase_in(path)?,
+                None => ask_new_passphrase()?,
+            };
+            let length = std::str::from_utf8(passphrase.expose())
+                .map_or(passphrase.expose().len(), |text| text.chars().count());
+            if length < SHORTEST {
+                return Err(Failure::new(
+                    Exit::BadInput,
+                    say!("passphrase-short", least = SHORTEST),
+                    say!("passphrase-short-next"),
+                ));
+            }
+            let memory = secrets.memory.map(|mib| mib << 10);
+            let (usual, passes) = PassphraseCost::USUAL;
+            let cost = (memory.unwrap_or(usual), passes);
+            let way = NewWay::passphrase(&passphrase, cost).await;
+            Ok((way.map_err(|error| not_made(&error))?.0, None))
+        }
+        WayKindArg::Custodians => {
+            let (needed, sheets) = (secrets.needed.unwrap_or(3), secrets.sheets.unwrap_or(5));
+            if needed > sheets {
+                return Err(Failure::new(
+                    Exit::Usage,
+                    say!("sheets-impossible", needed = needed, sheets = sheets),
+                    say!("sheets-impossible-next"),
+                ));
+            }
+            let made = NewWay::custodians(needed, sheets);
+            let (way, shares) = made.map_err(|error| not_made(&error))?;
+            let WayKind::Custodians(set) = way.0.kind else {
+                return Err(not_made(&NewWayError::Unreadable));
+            };
+            Ok((way.0, Some((set, shares))))
+        }
+    }
+}
+
+/// Whose keys are named; where none are, those that the way is for already.
+fn people(secrets: &Secrets, old: Option<&VaultWay>) -> Result<Vec<Recipient>, Failure> {
+    let mut people = Vec::new();
+    for word in &secrets.recipient {
+        let key = Recipient::parse(word);
+        people.push(key.map_err(Failure::key)?);
+    }
+    for path in &secrets.recipients_file {
+        let text = std::fs::read_to_string(path);
+        let text = text.map_err(|error| Failure::local(path, &error))?;
+        let keys = recipients_in(&text).map_err(|error| Failure::key_file(&error, path))?;
+        people.extend(keys);
+    }
+    if people.is_empty()
+        && let Some(old) = old
+    {
+        let keys: Result<Vec<Recipient>, _> = recipients_of(old).map(Recipient::parse).collect();
+        people = keys.unwrap_or_default();
+    }
+    if people.is_empty() {
+        return Err(Failure::new(
+            Exit::Usage,
+            say!("way-no-people"),
+            say!("way-no-people-next"),
+        ));
+    }
+    Ok(people)
+}
+
+type Sheets = Option<(CustodianSet, Vec<PaperShare>)>;
+
+fn not_made(error: &NewWayError) -> Failure {
+    Failure::new(
+        Exit::Failed,
+        say!("way-not-made", detail = shown_text(&error.to_string())),
+        say!("failed-next"),
+    )
+}
+
+/// A passphrase shorter than this is not taken.
+const SHORTEST: usize = 8;
+
+fn ask_new_passphrase() -> Result<SecretBytes, Failure> {
+    let none = || {
+        Failure::new(
+            Exit::Usage,
+            say!("passphrase-none"),
+            say!("passphrase-none-next"),
+        )
+    };
+    if !somebody_is_there() {
+        return Err(none());
+    }
+    let first = ask_passphrase(&say!("ask-new-passphrase")).ok_or_else(none)?;
+    let again = ask_passphrase(&say!("ask-new-passphrase-again")).ok_or_else(none)?;
+    if first.expose() != again.expose() {
+        return Err(Failure::new(
+            Exit::BadInput,
+            say!("passphrase-differs"),
+            say!("try-again-next"),
+        ));
+    }
+    Ok(first)
+}
+
+fn word_list(secrets: &Secrets) -> WordList {
+    match (secrets.words, words().lang()) {
+        (Some(WordsArg::Ja), _) | (None, Lang::Ja) => WordList::Japanese,
+        _ => WordList::English,
+    }
+}
+
+/// Hands the sheets out before anything is changed, so that there is no way whose sheets nobody has. Returns the files written.
+fn hand_out(
+    made: &Sheets,
+    secrets: &Secrets,
+    (vault, way): (&Path, &str),
+    (yes, as_json): (bool, bool),
+) -> Result<Vec<String>, Failure> {
+    let Some((set, shares)) = made else {
+        return Ok(Vec::new());
+    };
+    if as_json && secrets.pdf.is_none() {
+        return Err(Failure::new(
+            Exit::Usage,
+            say!("sheets-json"),
+            say!("sheets-json-next"),
+        ));
+    }
+    let vault = vault.file_name().unwrap_or_default().to_string_lossy();
+    let mut files = Vec::new();
+    let list = word_list(secrets);
+    let on_terminal = std::io::stdout().is_terminal() && somebody_is_there();
+    for share in shares {
+        let sheet = Sheet {
+            share,
+            set: *set,
+            way,
+            vault: &vault,
+            list,
+        };
+        match &secrets.pdf {
+            Some(folder) => {
+                let path = sheet.write_pdf(folder)?;
+                files.push(path.to_string_lossy().into_owned());
+            }
+            None => {
+                print(&sheet.as_text()?)?;
+                if on_terminal {
+                    // One custodian need not see another's.
+                    note(&say!("sheet-press"));
+                    let mut line = String::new();
+                    std::io::stdin().lock().read_line(&mut line)?;
+                    print("\u{1b}[2J\u{1b}[3J\u{1b}[H")?;
+                }
+            }
+        }
+    }
+    if !files.is_empty() && !as_json {
+        print(&format!(
+            "{}\n",
+            say!(
+                "sheets-written",
+                files = files.len(),
+                folder = secrets.pdf.as_deref().map(shown_path).unwrap_or_default()
+            )
+        ))?;
+    }
+    // Somebody types one of them back, so that what is on paper is known to be legible.
+    if !yes && somebody_is_there() {
+        note(&say!("sheet-type-back"));
+        let same = ask_sheet(1).is_some_and(|typed| {
+            typed.set() == set.set
+                && shares.iter().any(|share| {
+                    share.index() == typed.index()
+                        && share.words().expose() == typed.words().expose()
+                })
+        });
+        if !same {
+            return Err(Failure::new(
+                Exit::BadInput,
+                say!("sheet-not-back"),
+                say!("sheet-not-back-next"),
+            ));
+        }
+        note(&say!("ask-sheet-good", number = 1));
+    }
+    Ok(files)
+}
+
+async fn apply(warifu: &Arc<Warifu>, change: WaysChange) -> Result<WaysChanged, Failure> {
+    let changed = warifu.vault().change_ways(warifu.context(), change).await;
+    changed.map_err(|error| Failure::ways(&error))
+}
+
+fn done(changed: &WaysChanged, files: Vec<String>, as_json: bool) -> Done {
+    if as_json {
+        json(&JsonChanged {
+            applied: true,
+            change: Some(changed.number.0),
+            ways: changed.ways.iter().map(json_way).collect(),
+            stored: changed.stored.clone(),
+            servers_to_mend: servers(&changed.faults),
+            at_the_limit: changed.at_the_limit,
+            files,
+        })?;
+    } else {
+        let mut text = format!(
+            "{}\n",
+            say!("way-done", servers = changed.stored.join(", "))
+        );
+        for way in &changed.ways {
+            text.push_str(&format!("  {}\n", line(way)));
+        }
+        if !changed.faults.is_empty() {
+            text.push_str(&say!("ways-to-mend"));
+            text.push('\n');
+            for fault in &changed.faults {
+                text.push_str(&format!("  {}\n", server_fault(fault)));
+            }
+        }
+        if changed.at_the_limit {
+            text.push_str(&say!("way-at-the-limit"));
+            text.push('\n');
+        }
+        if !crate::quiet() {
+            print(&text)?;
+            if changed.number.0 == 1 {
+                note(&say!("way-first-note"));
+            }
+        }
+    }
+    Ok(match changed.faults.is_empty() {
+        true => Exit::Ok,
+        false => Exit::Care,
+    })
+}
+
+/// Nothing was applied.
+fn planned(status: &WaysStatus, as_json: bool) -> Done {
+    if as_json {
+        json(&JsonChanged {
+            applied: false,
+            change: status.number.map(|number| number.0),
+            ways: status.ways.iter().map(json_way).collect(),
+            stored: Vec::new(),
+            servers_to_mend: servers(&status.faults),
+            at_the_limit: false,
+            files: Vec::new(),
+        })?;
+    }
+    Ok(Exit::Care)
+}
+
+async fn add(args: WayAdd) -> Done {
+    set_vault(&args.vault);
+    let default = match args.kind {
+        WayKindArg::Passphrase => "passphrase",
+        WayKindArg::Keys => "keys",
+        WayKindArg::Custodians => "custodians",
+    };
+    let name = args.name.clone().unwrap_or_else(|| default.to_owned());
+    with_vault_opened(&args.vault.clone(), opening(), |warifu| async move {
+        let status = warifu.vault().ways().await;
+        if status.ways.iter().any(|way| way.name() == name) {
+            return Err(Failure::ways(&warifu::ways::WaysError::Taken { name }));
+        }
+        let mut plan = vec![say!("way-add-plan", name = shown_text(&name))];
+        if status.is_open() {
+            plan.push(say!("way-add-plan-first"));
+        }
+        plan.extend(status.faults.iter().map(server_fault));
+        show_plan(&plan, args.json)?;
+        if !agreed(args.yes)? {
+            return planned(&status, args.json);
+        }
+        let (way, sheets) = new_secrets(args.kind, &args.secrets, None).await?;
+        let what = (args.vault.as_path(), name.as_str());
+        let files = hand_out(&sheets, &args.secrets, what, (args.yes, args.json))?;
+        let changed = apply(&warifu, WaysChange::Add { name, way }).await?;
+        done(&changed, files, args.json)
+    })
+    .await
+}
+
+async fn remove(args: WayRemove) -> Done {
+    set_vault(&args.vault);
+    with_vault_opened(&args.vault.clone(), opening(), |warifu| async move {
+        let status = warifu.vault().ways().await;
+        let mut ids = Vec::new();
+        for name in &args.names {
+            let way = status.find(name).ok_or_else(|| Failure::no_way(name))?;
+            ids.push(way.id());
+        }
+        if !args.to_none && !status.ways.iter().any(|way| !ids.contains(&way.id())) {
+            return Err(Failure::ways(&warifu::ways::WaysError::Last));
+        }
+        let plan = if args.to_none {
+            say!("way-none-plan")
+        } else {
+            say!(
+                "way-remove-plan",
+                names = shown_text(&args.names.join(", "))
+            )
+        };
+        show_plan(&[plan], args.json)?;
+        if !agreed(args.yes)? {
+            return planned(&status, args.json);
+        }
+        let change = match args.to_none {
+            true => WaysChange::Open,
+            false => WaysChange::Remove(ids),
+        };
+        let changed = apply(&warifu, change).await?;
+        done(&changed, Vec::new(), args.json)
+    })
+    .await
+}
+
+fn kind_of(way: &VaultWay) -> Option<WayKindArg> {
+    match way.kind() {
+        WayKind::Passphrase(_) => Some(WayKindArg::Passphrase),
+        WayKind::Custodians(_) => Some(WayKindArg::Custodians),
+        WayKind::Keys { .. } => Some(WayKindArg::Keys),
+        _ => None,
+    }
+}
+
+async fn rotate(args: WayRotate) -> Done {
+    set_vault(&args.vault);
+    with_vault_opened(&args.vault.clone(), opening(), |warifu| async move {
+        let status = warifu.vault().ways().await;
+        let Some(name) = &args.name else {
+            if status.ways.is_empty() {
+                return Err(Failure::no_way(""));
+            }
+            show_plan(&[say!("way-rotate-plan")], args.json)?;
+            if !agreed(args.yes)? {
+                return planned(&status, args.json);
+            }
+            let changed = apply(&warifu, WaysChange::Rotate).await?;
+            return done(&changed, Vec::new(), args.json);
+        };
+        let way = status.find(name).ok_or_else(|| Failure::no_way(name))?;
+        let kind = kind_of(way).ok_or_else(|| Failure::no_way(name))?;
+        let plan = say!("way-renew-plan", name = shown_text(way.name()));
+        show_plan(&[plan], args.json)?;
+        if !agreed(args.yes)? {
+            return planned(&status, args.json);
+        }
+        let (added, sheets) = new_secrets(kind, &args.secrets, Some(way)).await?;
+        let what = (args.vault.as_path(), way.name());
+        let files = hand_out(&sheets, &args.secrets, what, (args.yes, args.json))?;
+        let id = way.id();
+        let changed = apply(&warifu, WaysChange::Renew { id, way: added }).await?;
+        done(&changed, files, args.json)
+    })
+    .await
+}
+
+/// Opens by whatever way there is, which is paper shares where the passphrase is lost, and gives the passphrase's way a new one.
+async fn recover(args: WayRecover) -> Done {
+    set_vault(&args.vault);
+    with_vault_opened(&args.vault.clone(), opening(), |warifu| async move {
+        let status = warifu.vault().ways().await;
+        let wanted = |way: &&VaultWay| match &args.name {
+            Some(name) => way.name() == name || way.id().to_string() == *name,
+            None => true,
+        };
+        let of_passphrase = |way: &&VaultWay| matches!(way.kind(), WayKind::Passphrase(_));
+        let way = status.ways.iter().filter(wanted).find(of_passphrase);
+        let (added, _) = new_secrets(WayKindArg::Passphrase, &args.secrets, way).await?;
+        let change = match way {
+            Some(way) => WaysChange::Renew {
+                id: way.id(),
+                way: added,
+            },
+            None => WaysChange::Add {
+                name: args.name.clone().unwrap_or_else(|| "passphrase".to_owned()),
+                way: added,
+            },
+        };
+        let changed = apply(&warifu, change).await?;
+        done(&changed, Vec::new(), args.json)
+    })
+    .await
+}

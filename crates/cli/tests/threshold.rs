@@ -1,0 +1,271 @@
+//! `threshold` and `server add`: what they show, what they refuse, and what they do.
+
+mod common;
+
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use common::{World, noise};
+
+fn fill(world: &World) {
+    for (file, len) in [("in/one", 100_000), ("in/two", 70_000), ("in/three", 9)] {
+        world.write(file, noise(len));
+    }
+    world.ok(["put", "office.toml", "in", "/in"]);
+}
+
+fn text(world: &World, file: &str) -> String {
+    String::from_utf8(world.read(file)).unwrap()
+}
+
+#[track_caller]
+fn assert_reads(world: &World) {
+    let _gone = fs::remove_dir_all(world.path("out"));
+    world.ok(["get", "office.toml", "/in", "out"]);
+    for file in ["one", "two", "three"] {
+        assert_eq!(
+            world.read(format!("out/{file}")),
+            world.read(format!("in/{file}"))
+        );
+    }
+}
+
+#[test]
+fn what_it_is_and_what_it_could_be() {
+    let world = World::new();
+    let said = world.ok(["threshold", "office.toml"]);
+    for part in [
+        "The threshold is 2 of 3 servers. One server stolen: nothing leaks. One server down: work goes on.",
+        "strong: 3 of 5. 2 servers stolen: nothing leaks. 2 servers down: work goes on.",
+        "threshold office.toml -k K -n N",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    let said = world.ok(["--lang", "ja", "threshold", "office.toml"]);
+    assert!(
+        said.contains("しきい値は 3 台のうち 2 台です。1 台盗まれても、何も漏れません。1 台止まっても、仕事は続きます。"),
+        "{said}"
+    );
+    let json = world.json(0, ["threshold", "office.toml", "--json"]);
+    assert_eq!(json["from"]["may_be_away"], 1);
+    assert!(json["to"].is_null());
+}
+
+#[test]
+fn p1_a_change_is_shown_and_then_done() {
+    let world = World::new();
+    fill(&world);
+    let change = [
+        "threshold",
+        "office.toml",
+        "--preset",
+        "strong",
+        "--server",
+        "d",
+        "--server",
+    ];
+    let change = [&change[..], &["kencho=e"]].concat();
+    let before = world.read("office.toml");
+    let said = world.ok(change.clone());
+    for part in [
+        "From 2 of 3 servers to 3 of 5, while files are in use.",
+        "4. server-4  d  (new)",
+        "5. kencho  e  (new)",
+        "on the same disk or machine as",
+        "To be shared anew: 3 files",
+        "This takes at least about",
+        "Before: One server stolen: nothing leaks.",
+        "Not before the last old share is gone",
+        "Afterwards: 2 servers stolen: nothing leaks. 2 servers down: work goes on.",
+        "with the same command and --yes",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert_eq!(before, world.read("office.toml"), "a plan changes nothing");
+    assert!(!world.path("d").exists() && !world.path("e").exists());
+    let json = world.json(0, [&change[..], &["--json"]].concat());
+    assert_eq!(json["applied"], false);
+    assert_eq!(json["added"][1]["name"], "kencho");
+
+    let said = world.ok([&change[..], &["--yes"]].concat());
+    assert!(
+        said.contains("The threshold is 3 of 5 now, for everything"),
+        "{said}"
+    );
+    assert_reads(&world);
+    let clean = world.json(0, ["verify", "--deep", "--json", "office.toml"]);
+    assert_eq!(clean["clean"], true);
+    let status = world.json(0, ["status", "--json", "office.toml"]);
+    assert_eq!((&status["k"], &status["n"]), (&3.into(), &5.into()));
+    assert_eq!(status["spare"], 2);
+    assert!(status["generations"]["becoming"].is_null());
+    let said = world.ends(6, [&change[..], &["--yes"]].concat());
+    assert!(said.contains("the threshold is 3 of 5 already"), "{said}");
+    for server in ["a", "d"] {
+        world.away(server);
+    }
+    assert_reads(&world);
+    world.away("e");
+    let said = world.ends(5, ["get", "office.toml", "/in", "out2"]);
+    assert!(said.contains("3 servers are needed"), "{said}");
+    for server in ["a", "d", "e"] {
+        world.back(server);
+    }
+
+    // And back to where it was, with the servers that came last.
+    let said = world.ok(["threshold", "office.toml", "-k", "2", "-n", "3", "--yes"]);
+    for part in [
+        "kencho goes",
+        "from the first file on",
+        "The threshold is 2 of 3 now",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert_reads(&world);
+    assert_eq!(world.objects("d"), world.objects("e"));
+    assert!(world.objects("d").is_empty(), "{:?}", world.objects("d"));
+    assert!(!text(&world, "office.toml").contains("kencho"));
+}
+
+#[test]
+fn one_server_more() {
+    let world = World::new();
+    fill(&world);
+    let said = world.ok(["server", "add", "office.toml", "kencho=d"]);
+    for part in [
+        "From 2 of 3 servers to 2 of 4",
+        "before and after",
+        "2 servers down",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    let json = world.json(
+        0,
+        [
+            "server",
+            "add",
+            "office.toml",
+            "kencho=d",
+            "--yes",
+            "--json",
+        ],
+    );
+    assert_eq!(
+        (&json["applied"], &json["ended"]),
+        (&true.into(), &true.into())
+    );
+    for server in ["a", "c"] {
+        world.away(server);
+    }
+    assert_reads(&world);
+}
+
+#[test]
+fn what_cannot_be_a_new_server() {
+    let world = World::new();
+    fill(&world);
+    // Another name for a server that there is.
+    symlink(world.path("a"), world.path("link")).unwrap();
+    let said = world.ends(6, ["server", "add", "office.toml", "new=link"]);
+    assert!(said.contains("new is the same place as honcho"), "{said}");
+    let said = world.ends(6, ["server", "add", "office.toml", "new=b/../b", "--yes"]);
+    assert!(said.contains("new is the same place as shisho"), "{said}");
+    // Two new names for one place that is not there yet.
+    let two = [
+        "threshold",
+        "office.toml",
+        "-k",
+        "2",
+        "-n",
+        "5",
+        "--server",
+        "x=d",
+        "--server",
+    ];
+    let said = world.ends(6, [&two[..], &["y=./d", "--yes"]].concat());
+    assert!(said.contains("y is the same place as x"), "{said}");
+    // Of another vault.
+    world.ok(["init", "other.toml", "--threshold", "2", "p", "q", "r"]);
+    let said = world.ends(6, ["server", "add", "office.toml", "new=p", "--yes"]);
+    assert!(
+        said.contains("the place for new already belongs to a vault"),
+        "{said}"
+    );
+    // A name that there is, and too few or too many.
+    let said = world.ends(2, ["server", "add", "office.toml", "honcho=d"]);
+    assert!(said.contains("two servers are called"), "{said}");
+    let said = world.ends(
+        2,
+        [
+            "threshold",
+            "office.toml",
+            "-k",
+            "2",
+            "-n",
+            "5",
+            "--server",
+            "d",
+        ],
+    );
+    assert!(
+        said.contains("2 new servers are needed, and 1 were named"),
+        "{said}"
+    );
+    let said = world.ends(2, ["threshold", "office.toml", "--server", "d"]);
+    assert!(said.contains("no threshold"), "{said}");
+    let said = world.ends(2, ["threshold", "office.toml", "--preset", "best"]);
+    assert!(said.contains("standard, available"), "{said}");
+    assert!(!text(&world, "office.toml").contains("becoming"));
+    assert_reads(&world);
+}
+
+#[test]
+fn p1_a_server_that_is_away_is_named_until_it_has_removed_what_it_has() {
+    let world = World::new();
+    fill(&world);
+    world.away("b");
+    let change = [
+        "threshold",
+        "office.toml",
+        "-k",
+        "3",
+        "-n",
+        "5",
+        "--server",
+        "d",
+    ];
+    let change = [&change[..], &["--server", "e", "--yes"]].concat();
+    let out = world.run(change);
+    assert_eq!(out.status.code(), Some(3));
+    let said = String::from_utf8(out.stdout).unwrap();
+    for part in [
+        "being changed to 3 of 5 and is not that yet",
+        "shisho: may have",
+        "threshold office.toml --yes",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    let status = world.json(3, ["status", "--json", "office.toml"]);
+    assert_eq!(status["generations"]["becoming"]["in_force"], true);
+    let problems = status["problems"].to_string();
+    assert!(problems.contains("threshold-unfinished"), "{problems}");
+    assert_reads(&world);
+    let said = world.ends(6, ["threshold", "office.toml", "-k", "4", "-n", "5"]);
+    assert!(said.contains("being changed to 3 of 5 already"), "{said}");
+    world.back("b");
+    let said = world.ok(["threshold", "office.toml", "--yes"]);
+    assert!(said.contains("The threshold is 3 of 5 now"), "{said}");
+    let clean = world.run(["verify", "--repair", "--yes", "office.toml"]);
+    assert!([Some(0), Some(11)].contains(&clean.status.code()));
+    assert_reads(&world);
+    // An old copy of the vault file says why it opens nothing.
+    let old = text(&world, "office.toml");
+    let old = old.replace("k = 3", "k = 2").replace("n = 5", "n = 3");
+    let at = old.match_indices("[[server]]").nth(3).unwrap().0;
+    world.write("old.toml", &old[..at]);
+    let said = world.ends(9, ["ls", "old.toml"]);
+    assert!(
+        said.contains("it is of 3 of 5, and the vault file says something else"),
+        "{said}"
+    );
+}

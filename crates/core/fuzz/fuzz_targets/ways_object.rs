@@ -1,0 +1,7 @@
+//! Feeds any bytes to `parsers::ways_object`, which the property tests use as well.
+#![no_main]
+
+#[path = "../../tests/parsers/mod.rs"]
+mod parsers;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| parsers::ways_object(bytes));
