@@ -171,7 +171,7 @@ mod tests {
                 while begun.elapsed() < Duration::from_secs(3) {
                     let (send, answer) = channel();
                     socket.lock().unwrap().asked.push_back(send);
-                    let answered = std::future::poll_fn(|_| match answer.try_recv() {
+                    let answered = std::future::poll_fn(move |_| match answer.try_recv() {
                         Ok(()) => Poll::Ready(()),
                         Err(_) => Poll::Pending,
                     });

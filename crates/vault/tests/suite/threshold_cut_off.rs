@@ -27,9 +27,9 @@ enum Then {
 async fn let_go(lab: &Lab) {
     for intent in lab.catalog.intents().await.unwrap() {
         if let Some((_, generation)) = intent.extents.first() {
-            let gone = (ExtentId::fresh().unwrap(), *generation);
+            let gone = [(ExtentId::fresh().unwrap(), *generation)];
             let lease = Duration::from_secs(600);
-            let named = lab.catalog.extend_save(intent.save, &[gone], lease);
+            let named = lab.catalog.extend_save(intent.save, &gone, lease);
             named.await.unwrap();
         }
     }
