@@ -134,9 +134,12 @@ impl Listener {
 async fn listen(pool: &Pool, told: &watch::Sender<Heard>, line: &Line) -> Outcome<()> {
     let (client, mut connection) = pool.dial().await?;
     let client = Arc::new(client);
+    let me = pool.me().to_string();
     let hear = async {
         loop {
             match poll_fn(|context| connection.poll_message(context)).await {
+                // Nobody has to look for what this process has changed itself.
+                Some(Ok(AsyncMessage::Notification(note))) if note.payload() == me => {}
                 Some(Ok(AsyncMessage::Notification(_))) => {
                     told.send_modify(|heard| heard.count += 1);
                 }

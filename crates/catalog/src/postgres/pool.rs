@@ -52,13 +52,16 @@ const IMPATIENCE: Duration = Duration::from_secs(10);
 
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Tells all drives that something changed, in a transaction of its own behind that of the change: the database lets only one at a time
+/// Tells all drives that something changed and by whom, in a transaction of its own behind that of the change: the database lets only one at a time
 /// commit that tells something, and one that writes would hold all others up while it waits for the disk. Where it is lost, they
-/// look all the same, a little later.
-pub(super) const TELL: &str = "SELECT pg_notify(current_schema(), '')";
+/// look all the same, a little later. So it need not wait for the disk either, which whoever asks next on this connection would wait for too.
+const TELL: &str = "SELECT pg_notify(current_schema(), current_setting('warifu.session')) WHERE set_config('synchronous_commit', 'off', TRUE) = 'off'";
+/// The same within the transaction of the change, which does wait for the disk.
+pub(super) const TELL_WITHIN: &str =
+    "SELECT pg_notify(current_schema(), current_setting('warifu.session'))";
 
 /// Removes what was told long ago: so much at a time that those who change something keep up with it, whether drives are mounted or not.
-const TRIM: &str = "SELECT trim_notices(INTERVAL '2 minutes', 1000)";
+const TRIM: &str = "SELECT trim_notices(INTERVAL '2 minutes', 1000) WHERE set_config('synchronous_commit', 'off', TRUE) = 'off'";
 /// After so many changes, each of which tells of a handful of rows.
 const TRIM_EVERY: u64 = 64;
 
@@ -111,6 +114,11 @@ impl Pool {
 
     pub(super) fn place(&self) -> String {
         self.login.url.place()
+    }
+
+    /// What changes are told as.
+    pub(super) fn me(&self) -> SessionId {
+        self.me
     }
 
     pub(super) fn schema(&self) -> &str {
@@ -193,9 +201,8 @@ impl Pool {
             .map_err(|_| no_answer("the catalogue was closed"))?;
         let idle = {
             let mut idle = locked(&self.idle);
-            idle.retain(|connection| !connection.client.is_closed());
-            // The one that was used last, so that the others are seen to be too many.
-            let last = idle.pop();
+            // The one that was used last, so that the others are seen to be too many. The database may have hung up meanwhile.
+            let last = std::iter::from_fn(|| idle.pop()).find(|last| last.wire.is_there());
             idle.retain(|connection| connection.used.elapsed() < SPARE);
             last
         };

@@ -9,7 +9,7 @@ use warifu_vault::node::{Attr, AttrChange, Name, NodeId, NodeKind};
 use warifu_vault::seam::catalog::{NewNode, RenameMode, Renamed, Write, XattrMode};
 
 use super::PostgresCatalog;
-use super::pool::{ANSWER, TELL, Value};
+use super::pool::{ANSWER, TELL_WITHIN, Value};
 use super::rows::{self, bytes, key, node_columns, seal_author};
 use crate::codec::{encode_entry, encode_pair, kind_code, sql};
 use crate::error::{Outcome, damaged};
@@ -101,7 +101,7 @@ impl PostgresCatalog {
                             &[&key(attr.node.0), &target],
                         )
                         .await?;
-                    session.query(TELL, &[]).await?;
+                    session.query(TELL_WITHIN, &[]).await?;
                     Ok(attr)
                 }
                 .await;
