@@ -310,6 +310,12 @@ impl Failure {
                 say!("wrong-vault-next"),
             )
             .with(faults.iter().map(server_fault)),
+            warifu::Error::MixedVaults { faults } => Self::new(
+                Exit::BadInput,
+                say!("mixed-vaults"),
+                say!("mixed-vaults-next"),
+            )
+            .with(faults.iter().map(server_fault)),
             warifu::Error::WayNeeded { ways } => Self::way_needed(&ways),
             warifu::Error::WayRefused { refusal, ways } => Self::way_refused(&refusal, &ways),
             warifu::Error::WayReference { source } => Self::way_reference(&source),

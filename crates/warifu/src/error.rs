@@ -122,6 +122,12 @@ pub enum Error {
         /// What is wrong with each server.
         faults: Vec<ServerFault>,
     },
+    /// The servers are of different vaults, and nothing tells which of them is meant.
+    #[error("the servers are of different vaults")]
+    MixedVaults {
+        /// Which each of them says.
+        faults: Vec<ServerFault>,
+    },
     /// The vault takes one of its ways in beside its servers, and nobody gave one.
     #[error("the servers alone do not open the vault: one of its ways in is needed")]
     WayNeeded {

@@ -294,11 +294,11 @@ const TRIES: usize = 3;
 /// The vault key, by the way that is open, by what the vault file refers to, or by what somebody answers.
 pub(crate) async fn key_by_way(
     servers: &[Candidate],
-    expected: Option<&Expected>,
+    expected: &Expected,
     reference: Option<(&CredentialRef, &Path)>,
     keyring: &Keyring,
 ) -> Result<(Approached, VaultKey, WayAnswer), Error> {
-    let approached = approach(servers, expected)
+    let approached = approach(servers, Some(expected))
         .await
         .map_err(|error| match error {
             ApproachError::TooFewServers {
@@ -374,7 +374,7 @@ impl Warifu {
             Err(UnlockError::Bound(_)) => {
                 let reference = file.passphrase.as_ref();
                 let reference = reference.map(|reference| (reference, folder_of(&path)));
-                let found = key_by_way(&candidates, Some(&expected), reference, keyring).await?;
+                let found = key_by_way(&candidates, &expected, reference, keyring).await?;
                 Ok(Some(found.2))
             }
             other => other.map(|_| None).map_err(unlock_error),
