@@ -178,6 +178,12 @@ impl Failure {
                 say!("too-few-servers-next"),
             )
             .with(faults.iter().map(server_fault)),
+            WaysError::Unsure { number, faults } => Self::new(
+                Exit::TooFew,
+                say!("way-unsure"),
+                say!("way-unsure-next", number = number.0),
+            )
+            .with(faults.iter().map(server_fault)),
             WaysError::Unknown { faults } => Self::new(
                 Exit::TooFew,
                 say!("way-unknown"),

@@ -410,7 +410,7 @@ impl Inner {
                 let got = u32::try_from(got).unwrap_or(u32::MAX);
                 Err(not_refreshed(needed, got, faults))
             }
-            Err(WaysError::Unknown { faults }) => {
+            Err(WaysError::Unknown { faults } | WaysError::Unsure { faults, .. }) => {
                 let target = self.servers.thresholds().target();
                 Err(not_refreshed(self.enough_to_refresh(target), 0, faults))
             }

@@ -135,6 +135,14 @@ pub enum WaysError {
         /// What the others said.
         faults: Vec<ServerFault>,
     },
+    /// So many servers may have it that it counts with them, and they don't answer, or could not take it back: nobody knows whether it does.
+    #[error("it is not known whether change {number} of the ways in counts")]
+    Unsure {
+        /// The number of the change.
+        number: WaysNumber,
+        /// The servers that may have it.
+        faults: Vec<ServerFault>,
+    },
     /// What the servers have does not tell which ways there are, so that they cannot be written anew.
     #[error("too few servers tell which ways in there are")]
     Unknown {
@@ -341,7 +349,13 @@ impl Inner {
         let mut looks = held.iter().zip(&now).zip(&dealt);
         let strange = looks.any(|((before, now), object)| is_strange(before, now, object));
         if strange || got.min(shown) < needed {
-            self.take_back(counted, &now, &dealt).await;
+            let left = self.take_back(counted, (held, &now), &dealt).await;
+            if left.len() >= usize::from(threshold.k()) {
+                return Err(WaysError::Unsure {
+                    number,
+                    faults: left,
+                });
+            }
             if strange {
                 return Err(WaysError::Overtaken);
             }
@@ -390,25 +404,42 @@ impl Inner {
 
     /// Takes back what was put of a change that is not to be, also from those that gave no answer and may have it. Only the very objects: somebody else's may
     /// lie under the same name. And only where something else counts without them: a drive that mends may have taken what counted before for old already.
-    async fn take_back(&self, counted: Option<WaysNumber>, now: &[Held], dealt: &[WaysObject]) {
+    /// Returns those that may have it all the same.
+    async fn take_back(
+        &self,
+        counted: Option<WaysNumber>,
+        (held, now): (&[Held], &[Held]),
+        dealt: &[WaysObject],
+    ) -> Vec<ServerFault> {
         let mine = dealt.first().map(WaysObject::number);
         let key = self.servers.vault_key();
-        if counted.is_some() && counting_of(now, key, |number| Some(number) != mine).is_none() {
+        let stays =
+            counted.is_some() && counting_of(now, key, |number| Some(number) != mine).is_none();
+        if stays {
             tracing::warn!(
                 "a change of the ways in that did not get through stays where it is: what was before is gone from too many servers"
             );
-            return;
         }
-        let back = now.iter().zip(dealt).map(|(held, object)| async move {
-            if !held.shows(object) {
-                return;
+        let looks = held.iter().zip(now).zip(dealt);
+        let back = looks.map(|((before, now), object)| async move {
+            if let Some(fault) = &now.silent {
+                // What was sent to it may have come.
+                return before.silent.is_none().then(|| fault.clone());
+            }
+            if !now.shows(object) {
+                return None;
+            }
+            if stays {
+                let detail = "it has the change, and keeps it";
+                return Some(fault_of(&now.server, Fault::Stale, detail));
             }
             let name = ObjectKey::ways_object(object.number());
-            if let Err(error) = remove(&held.server, &name).await {
-                tracing::warn!(server = held.server.name(), %error, "a change of the ways in that did not get through could not be taken back there");
-            }
+            let error = remove(&now.server, &name).await.err()?;
+            tracing::warn!(server = now.server.name(), %error, "a change of the ways in that did not get through could not be taken back there");
+            let detail = format!("the change could not be taken back there: {error}");
+            Some(fault_of(&now.server, Fault::Stale, &detail))
         });
-        join_all(back).await;
+        join_all(back).await.into_iter().flatten().collect()
     }
 
     /// Takes away what does not count any more.

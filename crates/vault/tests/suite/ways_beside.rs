@@ -8,6 +8,7 @@ use warifu_testkit::stores::{Lie, Method, State, Trouble};
 use warifu_vault::VaultError;
 use warifu_vault::error::Fault;
 use warifu_vault::repair::RepairOptions;
+use warifu_vault::seam::store::StoreErrorKind;
 use warifu_vault::status::Condition;
 use warifu_vault::ways::{WaysChange, WaysError};
 
@@ -215,6 +216,49 @@ fn p4_a_change_of_which_answers_are_lost_counts_or_is_taken_back() {
             }
         });
     }
+}
+
+/// The client's network goes when every server has its part, and before anybody has looked at it: then nobody can say that nothing was changed.
+#[test]
+fn p10_a_change_that_counts_and_of_which_nobody_can_tell_is_not_called_undone() {
+    live(async {
+        let lab = Lab::new(2, 3).await;
+        let vault = lab.start().await;
+        let (old, new) = (WayKey::generate().unwrap(), WayKey::generate().unwrap());
+        add(&vault, "old", &old).await.unwrap();
+        // The last one's part is on its way when the line goes.
+        for (fault, delay) in lab.faults.iter().zip([3, 3, 60]) {
+            fault.set_delay(Duration::from_millis(delay));
+        }
+        let has_it = |place: usize| pieces(&lab.servers[place]).contains(&"ways-00000002".into());
+        let (done, ()) = tokio::join!(add(&vault, "new", &new), async {
+            while !(has_it(0) && has_it(1)) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            lab.faults.iter().for_each(|fault| fault.set(State::Gone));
+        });
+        let Err(WaysError::Unsure { number, faults }) = done else {
+            panic!("{done:?}");
+        };
+        assert_eq!((number.0, faults.len()), (2, 3));
+        lab.heal();
+        assert!(opens_by(&lab, 2, &new).await);
+        let vault = lab.start().await;
+        // With the way taken back from one, and one that says nothing, fewer than enough may have it.
+        lab.faults[1].set_delay(Duration::from_millis(60));
+        lab.faults[2].plan(Method::Put, 1, Trouble::Refused(StoreErrorKind::Full));
+        let has_it = |place: usize| pieces(&lab.servers[place]).contains(&"ways-00000003".into());
+        let (done, ()) = tokio::join!(add(&vault, "third", &new), async {
+            while !has_it(0) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            lab.faults[1].set(State::Gone);
+        });
+        let error = done.unwrap_err();
+        assert!(matches!(error, WaysError::TooFewServers { .. }), "{error}");
+        lab.heal();
+        assert!(!opens_by(&lab, 3, &new).await && opens_by(&lab, 2, &new).await);
+    });
 }
 
 /// A place that has lost everything goes on looking as empty as it is until somebody asks for a repair: whatever else gave it a part of the
