@@ -163,9 +163,12 @@ impl Failure {
             ),
             WaysError::Last => Self::new(Exit::Failed, say!("way-last"), say!("way-last-next")),
             WaysError::NoWay { .. } => Self::no_way(""),
-            WaysError::Overtaken => Self::new(
+            WaysError::Overtaken { taken_over } => Self::new(
                 Exit::Failed,
-                say!("way-overtaken"),
+                match taken_over {
+                    true => say!("way-taken-over"),
+                    false => say!("way-overtaken"),
+                },
                 say!("way-overtaken-next"),
             ),
             WaysError::TooFewServers {

@@ -401,7 +401,7 @@ impl Inner {
             Ok(changed) => Ok(changed.faults),
             Err(WaysError::Vault(error)) => Err(error),
             Err(WaysError::NoRandomness(error)) => Err(error.into()),
-            Err(WaysError::Overtaken) => Err(VaultError::Lapsed),
+            Err(WaysError::Overtaken { .. }) => Err(VaultError::Lapsed),
             Err(WaysError::TooFewServers {
                 needed,
                 got,

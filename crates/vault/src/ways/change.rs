@@ -122,9 +122,12 @@ pub enum WaysError {
     /// It would leave the vault without a way that this warifu can use; that there is to be none, only [`WaysChange::Open`] says.
     #[error("that is the last way in")]
     Last,
-    /// Somebody else is changing the ways at the same time. Nothing of this change is left.
+    /// Somebody else is changing the ways at the same time. What was put of this change is taken back.
     #[error("somebody else is changing the ways in at the same time")]
-    Overtaken,
+    Overtaken {
+        /// Whether what they have made counts, and has this change in it. Where it does not yet, it still may.
+        taken_over: bool,
+    },
     /// Too few servers have taken it or show it, and it was taken back where it could be.
     #[error("{needed} servers must take their part of the ways in, and {got} did")]
     TooFewServers {
@@ -206,6 +209,32 @@ pub(crate) fn needed(threshold: Threshold) -> usize {
 
 type Known = Vec<(Way, WayKey)>;
 
+/// What there is to be after a change.
+struct Changed {
+    ways: Known,
+    /// What the log says of it.
+    detail: String,
+    /// The ways that are new, or have new secrets.
+    new: Vec<WayId>,
+    /// Those that are no more.
+    gone: Vec<WayId>,
+}
+
+impl Changed {
+    /// Whether these ways have this change in them.
+    fn is_in(&self, kept: &Known) -> bool {
+        let has = |id: &WayId| {
+            let same = |(way, key): &(Way, WayKey), (other, its): &(Way, WayKey)| {
+                way.id() == *id && way == other && key.expose() == its.expose()
+            };
+            let mut own = self.ways.iter();
+            own.any(|own| kept.iter().any(|kept| same(own, kept)))
+        };
+        let is_there = |id: &WayId| kept.iter().any(|(way, _)| way.id() == *id);
+        self.new.iter().all(has) && !self.gone.iter().any(is_there)
+    }
+}
+
 impl Inner {
     /// The caller holds `repairing`.
     pub(crate) async fn change_ways(
@@ -237,22 +266,25 @@ impl Inner {
         let good = held.iter().flat_map(|held| &held.good);
         let newest = good.map(WaysObject::number).max();
         let number = WaysNumber(newest.map_or(0, |newest| newest.0).saturating_add(1));
-        let (ways, detail) = self.changed((known, decided), change, number)?;
+        let changed = self.changed((known, decided), change, number)?;
         // Before anything is done, as every act.
+        let detail = format!("ways in, change {number}: {}", changed.detail);
         let entry = ctx.entry(Act::Ways, None, detail, self.clock.now());
         let recorded = self.catalog.record(vec![entry], Durability::Now).await;
         recorded.map_err(VaultError::from)?;
-        self.put_ways(&held, number, &ways).await
+        self.put_ways(&held, number, &changed).await
     }
 
-    /// What there is to be after the change, and what the log says of it.
+    /// What there is to be after the change.
     fn changed(
         &self,
         (mut known, decided): (Known, bool),
         change: WaysChange,
         number: WaysNumber,
-    ) -> Result<(Known, String), WaysError> {
+    ) -> Result<Changed, WaysError> {
         let now = self.clock.now();
+        let before: Vec<WayId> = known.iter().map(|(way, _)| way.id()).collect();
+        let mut new = Vec::new();
         let detail = match change {
             WaysChange::Add { name, way } => {
                 if decided && known.iter().any(|(known, _)| known.name() == name) {
@@ -260,8 +292,9 @@ impl Inner {
                 }
                 known.retain(|(way, _)| !way.is_open() && way.name() != name);
                 // Numbers of changes are never used again, so neither are those of ways.
-                let new = Way::new(WayId(number.0), way.kind, &name, now)?;
-                known.push((new, way.key));
+                let added = Way::new(WayId(number.0), way.kind, &name, now)?;
+                new.push(added.id());
+                known.push((added, way.key));
                 format!("added: {name}")
             }
             WaysChange::Renew { id, way } => {
@@ -269,6 +302,7 @@ impl Inner {
                 let old = old.ok_or(WaysError::NoWay { id })?;
                 let name = old.0.name().to_owned();
                 *old = (Way::new(id, way.kind, &name, now)?, way.key);
+                new.push(id);
                 format!("renewed: {name}")
             }
             WaysChange::Remove(ids) => {
@@ -287,6 +321,7 @@ impl Inner {
             }
             WaysChange::Open => {
                 let open = Way::new(WayId(number.0), WayKind::Open, "open", now)?;
+                new.push(open.id());
                 known = vec![(open, WayKey::open())];
                 "opened to everybody who reaches enough servers".to_owned()
             }
@@ -297,16 +332,23 @@ impl Inner {
                 "rotated".to_owned()
             }
         };
-        Ok((known, format!("ways in, change {number}: {detail}")))
+        let stays = |id: &WayId| known.iter().any(|(way, _)| way.id() == *id);
+        let gone = before.into_iter().filter(|id| !stays(id)).collect();
+        Ok(Changed {
+            ways: known,
+            detail,
+            new,
+            gone,
+        })
     }
 
     async fn put_ways(
         &self,
         held: &[Held],
         number: WaysNumber,
-        ways: &Known,
+        changed: &Changed,
     ) -> Result<WaysChanged, WaysError> {
-        let servers = &self.servers;
+        let (servers, ways) = (&self.servers, &changed.ways);
         let key = servers.vault_key();
         // While the threshold changes, by the one that it is to be: what comes after this needs no other one.
         let threshold = servers.thresholds().target();
@@ -350,6 +392,9 @@ impl Inner {
         let strange = looks.any(|((before, now), object)| is_strange(before, now, object));
         if strange || got.min(shown) < needed {
             let left = self.take_back(counted, (held, &now), &dealt).await;
+            if self.is_taken_over(&now, number, changed).await {
+                return Err(WaysError::Overtaken { taken_over: true });
+            }
             if left.len() >= usize::from(threshold.k()) {
                 return Err(WaysError::Unsure {
                     number,
@@ -357,7 +402,7 @@ impl Inner {
                 });
             }
             if strange {
-                return Err(WaysError::Overtaken);
+                return Err(WaysError::Overtaken { taken_over: false });
             }
             for silent in now.into_iter().filter_map(|now| now.silent) {
                 if faults.iter().all(|known| known.server != silent.server) {
@@ -400,6 +445,15 @@ impl Inner {
             faults,
             at_the_limit: got < dealt.len() && got < enough(threshold),
         })
+    }
+
+    /// Whether something later counts that has this change in it: whoever made that had seen this one on enough servers, and went on with it.
+    async fn is_taken_over(&self, held: &[Held], number: WaysNumber, changed: &Changed) -> bool {
+        let key = self.servers.vault_key();
+        let now = self.look_again(held).await;
+        let later = counting(&now, key).filter(|barred| barred.number() > number);
+        let kept = later.and_then(|barred| barred.kept(key));
+        kept.is_some_and(|kept| changed.is_in(&kept))
     }
 
     /// Takes back what was put of a change that is not to be, also from those that gave no answer and may have it. Only the very objects: somebody else's may

@@ -1,10 +1,11 @@
 //! P3, P4: ways in that several change at once, that servers lie about or have lost, and what the background makes of them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use warifu_core::ids::ShareIndex;
 use warifu_core::ways::WayKey;
-use warifu_testkit::stores::{Lie, Method, State, Trouble};
+use warifu_testkit::stores::{FaultyStore, Lie, MemoryStore, Method, State, Trouble};
 use warifu_vault::VaultError;
 use warifu_vault::error::Fault;
 use warifu_vault::repair::RepairOptions;
@@ -46,12 +47,19 @@ async fn two_at_once(k: u8, n: u8, first: bool, later: Duration) -> (bool, bool)
             Err(error) => assert!(
                 matches!(
                     error,
-                    WaysError::Overtaken
+                    WaysError::Overtaken { .. }
                         | WaysError::TooFewServers { .. }
                         | WaysError::Unknown { .. }
                 ),
                 "{when}: {error}"
             ),
+        }
+    }
+    for (name, lost, won) in [("one", &done, &also), ("other", &also, &done)] {
+        let taken_over = matches!(lost, Err(WaysError::Overtaken { taken_over: true }));
+        if taken_over && won.is_ok() {
+            let ways = lab.start().await.ways().await;
+            assert!(ways.find(name).is_some(), "{when}: {name} was taken over");
         }
     }
     match knock(&lab).await {
@@ -102,6 +110,54 @@ fn p3_two_who_change_the_ways_at_once_never_shut_the_vault() {
     assert!(both > 0 && one > 0, "{both}, {one}, {none}");
 }
 
+/// Somebody else has seen the change on enough servers, and made theirs on top of it, before the one who made it has looked: their secrets count.
+#[test]
+fn p3_a_change_that_somebody_else_took_over_is_not_called_worthless() {
+    live(async {
+        let lab = Lab::new(2, 3).await;
+        let (old, one, other) = (
+            WayKey::generate().unwrap(),
+            WayKey::generate().unwrap(),
+            WayKey::generate().unwrap(),
+        );
+        add(&lab.start().await, "old", &old).await.unwrap();
+        // The one has lines of its own, which are slow from when it has put what it has to put. The last part is on its way when they become so.
+        let (mut seats, mut lines) = (lab.seats(), Vec::new());
+        for ((seat, server), delay) in seats.iter_mut().zip(&lab.servers).zip([3, 3, 60]) {
+            let (store, line) = FaultyStore::new(&lab.world, 9, Arc::new(server.clone()));
+            line.set_delay(Duration::from_millis(delay));
+            seat.store = store;
+            lines.push(line);
+        }
+        let (left, right) = (
+            lab.start_on(seats, lab.options.clone()).await.unwrap(),
+            lab.start().await,
+        );
+        let has_it = |server: &MemoryStore| pieces(server).contains(&"ways-00000002".into());
+        let (lost, won) = tokio::join!(add(&left, "one", &one), async {
+            let wait = Duration::from_millis(1);
+            while !lab.servers[..2].iter().all(has_it) {
+                tokio::time::sleep(wait).await;
+            }
+            let slow = Duration::from_secs(2);
+            lines.iter().for_each(|line| line.set_delay(slow));
+            while !has_it(&lab.servers[2]) {
+                tokio::time::sleep(wait).await;
+            }
+            add(&right, "other", &other).await
+        });
+        won.unwrap();
+        let lost = lost.unwrap_err();
+        assert!(
+            matches!(lost, WaysError::Overtaken { taken_over: true }),
+            "{lost:?}"
+        );
+        for (id, key) in [(1, &old), (2, &one), (3, &other)] {
+            assert!(opens_by(&lab, id, key).await, "{id}");
+        }
+    });
+}
+
 /// Somebody adds the first way while somebody else, who opened the vault before, refreshes: wherever the one comes into the other, no
 /// piece of the key is left.
 #[test]
@@ -135,7 +191,7 @@ fn p3_a_first_way_beside_a_refresh_leaves_no_piece_of_the_key() {
                 lab.heal();
                 let id = match &added {
                     Ok(done) => done.number.0,
-                    Err(WaysError::Overtaken | WaysError::TooFewServers { .. }) => {
+                    Err(WaysError::Overtaken { .. } | WaysError::TooFewServers { .. }) => {
                         refused += 1;
                         add(&lab.start().await, "one", &key).await.unwrap().number.0
                     }
