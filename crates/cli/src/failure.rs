@@ -318,6 +318,9 @@ impl Failure {
             .with(faults.iter().map(server_fault)),
             warifu::Error::WayNeeded { ways } => Self::way_needed(&ways),
             warifu::Error::WayRefused { refusal, ways } => Self::way_refused(&refusal, &ways),
+            warifu::Error::ReferenceRefused { refusal, ways } => {
+                Self::reference_refused(&refusal, &ways)
+            }
             warifu::Error::WayReference { source } => Self::way_reference(&source),
             warifu::Error::NoWaysPart { server } => Self::no_ways_part(&server),
             warifu::Error::Founding { detail } => Self::new(

@@ -134,13 +134,13 @@ pub fn ask_passphrase(prompt: &str) -> Option<SecretBytes> {
 }
 
 impl AskForWay for Asker {
+    fn at_hand(&self) -> Option<WayAnswer> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.as_ref().map(WayAnswer::again)
+    }
+
     fn ask(&self, ways: &[Way], refused: Option<&WayRefusal>) -> Option<WayAnswer> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if refused.is_none()
-            && let Some(answer) = known.as_ref()
-        {
-            return Some(answer.again());
-        }
         // What was named on the command line and is wrong is not asked for once more.
         if !somebody_is_there() || (refused.is_some() && known.is_some() && was_named()) {
             return None;

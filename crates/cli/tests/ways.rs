@@ -131,6 +131,60 @@ fn p3_a_vault_with_a_passphrase_opens_with_it_and_says_what_is_needed_without() 
     assert!(ends(&out, 0).contains("パスフレーズ"));
 }
 
+/// What the vault file refers to may be out of date: what somebody says counts all the same.
+#[test]
+fn p3_a_stale_passphrase_in_the_vault_file_is_in_nobodys_way() {
+    let world = World::new();
+    with_passphrase(&world);
+    secret(&world, "stale", "去年の合言葉です\n");
+    let file = text(&world.read(V)).replace(
+        "# passphrase = \"file:office.passphrase\"",
+        "passphrase = \"file:stale\"",
+    );
+    world.write(V, file);
+    let said = ends(&world.run(["ls", V]), 9);
+    assert!(
+        said.contains("passphrase is wrong") && said.contains("passphrase = … in office.toml"),
+        "{said}"
+    );
+    let by = ["--passphrase-file", "pass"];
+    world.ok(["ls", V].iter().chain(&by));
+    let add = ["way", "add", V, "custodians", "--yes"];
+    let printed = world.ok(add.iter().chain(&by));
+    for (number, code) in codes(&printed).iter().enumerate() {
+        world.write(format!("code-{number}"), code);
+    }
+    let sheets = [
+        "--share", "code-0", "--share", "code-1", "--share", "code-2",
+    ];
+    world.ok(["ls", V].iter().chain(&sheets));
+    secret(&world, "new", "あたらしい合言葉\n");
+    let recover = [
+        "way",
+        "recover",
+        V,
+        "--new-passphrase-file",
+        "new",
+        "--memory",
+        "64",
+    ];
+    world.ok(recover.iter().chain(&sheets));
+    world.ok(["ls", V, "--passphrase-file", "new"]);
+    // What is wrong of what was said is what is told.
+    let said = ends(&world.run(["ls", V].iter().chain(&by)), 9);
+    assert!(said.contains("way recover"), "{said}");
+    if common::can_mount() {
+        fs::create_dir(world.path("mnt")).unwrap();
+        world.ok(["mount", V, "mnt", "--passphrase-file", "new"]);
+        world.ok(["umount", "mnt"]);
+    }
+    // One that nobody may use says why.
+    fs::set_permissions(world.path("stale"), fs::Permissions::from_mode(0o644)).unwrap();
+    let said = ends(&world.run(["ls", V]), 9);
+    assert!(said.contains("chmod 600"), "{said}");
+    world.ok(["ls", V, "--passphrase-file", "new"]);
+}
+
 #[test]
 fn p3_three_of_five_paper_shares_recover_a_vault_whose_passphrase_is_lost() {
     let world = World::new();

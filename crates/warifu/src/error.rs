@@ -142,6 +142,14 @@ pub enum Error {
         /// The ways there are.
         ways: Vec<Way>,
     },
+    /// The passphrase that the vault file refers to opens none of the ways, and nobody gave another one.
+    #[error("the passphrase that the vault file refers to: {refusal}")]
+    ReferenceRefused {
+        /// Why.
+        refusal: WayRefusal,
+        /// The ways there are.
+        ways: Vec<Way>,
+    },
     /// The passphrase that the vault file refers to is not at hand.
     #[error("the passphrase that the vault file refers to: {source}")]
     WayReference {

@@ -58,6 +58,16 @@ impl Failure {
         Self::new(Exit::BadInput, refusal(why), next).with(names(ways))
     }
 
+    /// What the vault file refers to is out of date.
+    pub(super) fn reference_refused(why: &WayRefusal, ways: &[Way]) -> Self {
+        Self::new(
+            Exit::BadInput,
+            say!("way-reference-refused", why = refusal(why)),
+            say!("way-reference-refused-next"),
+        )
+        .with(names(ways))
+    }
+
     pub(super) fn way_reference(source: &CredentialError) -> Self {
         Self::new(
             Exit::BadInput,

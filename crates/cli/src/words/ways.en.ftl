@@ -31,6 +31,8 @@ way-refused = This does not open the vault: { $detail }
 way-refused-next = use one of the ways named above.
 way-reference = The passphrase that the vault file refers to cannot be had: { $detail }
 way-reference-next = put it there, or change passphrase = … in { $vault }.
+way-reference-refused = What the vault file refers to does not open the vault. { $why }
+way-reference-refused-next = change passphrase = … in { $vault }, or what it refers to; or name another way with --passphrase-file FILE, --identity FILE or --share FILE.
 way-file-unusable = The passphrase's file cannot be used: { $detail }
 way-file-unusable-next = name a file that holds the passphrase in one line and that nobody but its owner can read.
 way-taken = There is a way in of the name { $name } already.

@@ -31,6 +31,8 @@ way-refused = これでは保管庫を開けません: { $detail }
 way-refused-next = 上に示した開け方のどれかを使ってください。
 way-reference = 保管庫ファイルが指すパスフレーズを読めません: { $detail }
 way-reference-next = その場所にパスフレーズを置くか、{ $vault } の passphrase = … を直してください。
+way-reference-refused = 保管庫ファイルが指すパスフレーズでは開けません。{ $why }
+way-reference-refused-next = { $vault } の passphrase = … か、それが指す内容を直してください。または --passphrase-file ファイル、--identity ファイル、--share ファイル で別の開け方を指定してください。
 way-file-unusable = パスフレーズのファイルを使えません: { $detail }
 way-file-unusable-next = パスフレーズを 1 行で書き、所有者だけが読めるファイルを指定してください。
 way-taken = { $name } という開け方はすでにあります。
