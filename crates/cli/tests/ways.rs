@@ -131,6 +131,60 @@ fn p3_a_vault_with_a_passphrase_opens_with_it_and_says_what_is_needed_without() 
     assert!(ends(&out, 0).contains("パスフレーズ"));
 }
 
+/// New secrets are as strong as the old ones, unless somebody says otherwise; the plan says how strong.
+#[test]
+fn p3_new_secrets_are_no_weaker_than_the_old_ones() {
+    let world = World::new();
+    secret(&world, "pass", "合言葉は四つ辻の角\n");
+    let by = ["--passphrase-file", "pass"];
+    let add = [
+        "way",
+        "add",
+        V,
+        "passphrase",
+        "--new-passphrase-file",
+        "pass",
+    ];
+    world.ok(add.iter().chain(&["--memory", "300", "--yes"]));
+    let add = [
+        "way",
+        "add",
+        V,
+        "custodians",
+        "--needed",
+        "4",
+        "--sheets",
+        "7",
+        "--yes",
+    ];
+    world.ok(add.iter().chain(&by));
+    let plan = ["way", "rotate", V, "custodians"];
+    let said = ends(&world.run(plan.iter().chain(&by)), 3);
+    assert!(said.contains("4 of 7 paper shares"), "{said}");
+    let printed = world.ok(plan.iter().chain(&["--yes"]).chain(&by));
+    assert_eq!(codes(&printed).len(), 7);
+    assert!(printed.contains("Any 4 of the 7"), "{printed}");
+    let fewer = ["--sheets", "3", "--yes"];
+    ends(&world.run(plan.iter().chain(&fewer).chain(&by)), 2);
+    secret(&world, "new", "あたらしい合言葉\n");
+    let renew = [
+        "way",
+        "rotate",
+        V,
+        "passphrase",
+        "--new-passphrase-file",
+        "new",
+    ];
+    let said = ends(&world.run(renew.iter().chain(&by)), 3);
+    assert!(said.contains("300 MiB"), "{said}");
+    let renew = renew.iter().chain(&["--memory", "64", "--yes"]);
+    let said = world.ok(renew.chain(&by));
+    assert!(said.contains("(300 MiB"), "{said}");
+    let recover = ["way", "recover", V, "--new-passphrase-file", "pass"];
+    let said = world.ok(recover.iter().chain(&["--passphrase-file", "new"]));
+    assert!(said.contains("(300 MiB"), "{said}");
+}
+
 /// What the vault file refers to may be out of date: what somebody says counts all the same.
 #[test]
 fn p3_a_stale_passphrase_in_the_vault_file_is_in_nobodys_way() {

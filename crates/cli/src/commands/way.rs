@@ -216,19 +216,75 @@ fn show_plan(lines: &[String], quiet: bool) -> Result<(), Failure> {
     Ok(print(&format!("{}\n", lines.join("\n")))?)
 }
 
-/// `old` is the way that gets new secrets, if it is there already.
-async fn new_secrets(
-    kind: WayKindArg,
-    secrets: &Secrets,
-    old: Option<&VaultWay>,
-) -> Result<(Added, Sheets), Failure> {
-    match kind {
-        WayKindArg::Keys => {
-            let people = people(secrets, old)?;
-            let way = NewWay::keys(&people).map_err(|error| not_made(&error))?;
+/// What new secrets take. Nothing gets weaker than it was without somebody saying so.
+enum Measure {
+    Keys(Vec<Recipient>),
+    Passphrase { memory_kib: u32, passes: u32 },
+    Custodians { needed: u8, sheets: u8 },
+}
+
+impl Measure {
+    /// `old` is the way that gets new secrets, if it is there already.
+    fn of(kind: WayKindArg, secrets: &Secrets, old: Option<&VaultWay>) -> Result<Self, Failure> {
+        match kind {
+            WayKindArg::Keys => Ok(Self::Keys(people(secrets, old)?)),
+            WayKindArg::Passphrase => {
+                let (usual, passes) = PassphraseCost::USUAL;
+                let memory = secrets.memory.map_or(usual, |mib| mib << 10);
+                let before = old.and_then(|old| match old.kind() {
+                    WayKind::Passphrase(cost) => Some((cost.memory_kib(), cost.passes())),
+                    _ => None,
+                });
+                let (memory_before, passes_before) = before.unwrap_or((0, 0));
+                Ok(Self::Passphrase {
+                    memory_kib: memory.max(memory_before),
+                    passes: passes.max(passes_before),
+                })
+            }
+            WayKindArg::Custodians => {
+                let before = old.and_then(|old| match old.kind() {
+                    WayKind::Custodians(set) => Some((set.needed, set.sheets)),
+                    _ => None,
+                });
+                let (needed, sheets) = before.unwrap_or((3, 5));
+                let needed = secrets.needed.unwrap_or(needed);
+                let sheets = secrets.sheets.unwrap_or(sheets);
+                if needed > sheets {
+                    return Err(Failure::new(
+                        Exit::Usage,
+                        say!("sheets-impossible", needed = needed, sheets = sheets),
+                        say!("sheets-impossible-next"),
+                    ));
+                }
+                Ok(Self::Custodians { needed, sheets })
+            }
+        }
+    }
+
+    /// The same for the plan.
+    fn line(&self) -> String {
+        match self {
+            Self::Keys(people) => {
+                let people: Vec<String> = people.iter().map(Recipient::to_string).collect();
+                say!("way-plan-keys", people = shown_text(&people.join(", ")))
+            }
+            Self::Passphrase { memory_kib, .. } => {
+                say!("way-plan-passphrase", mib = memory_kib >> 10)
+            }
+            Self::Custodians { needed, sheets } => {
+                say!("way-plan-custodians", needed = *needed, sheets = *sheets)
+            }
+        }
+    }
+}
+
+async fn new_secrets(measure: &Measure, secrets: &Secrets) -> Result<(Added, Sheets), Failure> {
+    match measure {
+        Measure::Keys(people) => {
+            let way = NewWay::keys(people).map_err(|error| not_made(&error))?;
             Ok((way.0, None))
         }
-        WayKindArg::Passphrase => {
+        Measure::Passphrase { memory_kib, passes } => {
             let passphrase = match &secrets.new_passphrase_file {
                 Some(path) => passphrase_in(path)?,
                 None => ask_new_passphrase()?,
@@ -242,22 +298,11 @@ async fn new_secrets(
                     say!("passphrase-short-next"),
                 ));
             }
-            let memory = secrets.memory.map(|mib| mib << 10);
-            let (usual, passes) = PassphraseCost::USUAL;
-            let cost = (memory.unwrap_or(usual), passes);
-            let way = NewWay::passphrase(&passphrase, cost).await;
+            let way = NewWay::passphrase(&passphrase, (*memory_kib, *passes)).await;
             Ok((way.map_err(|error| not_made(&error))?.0, None))
         }
-        WayKindArg::Custodians => {
-            let (needed, sheets) = (secrets.needed.unwrap_or(3), secrets.sheets.unwrap_or(5));
-            if needed > sheets {
-                return Err(Failure::new(
-                    Exit::Usage,
-                    say!("sheets-impossible", needed = needed, sheets = sheets),
-                    say!("sheets-impossible-next"),
-                ));
-            }
-            let made = NewWay::custodians(needed, sheets);
+        Measure::Custodians { needed, sheets } => {
+            let made = NewWay::custodians(*needed, *sheets);
             let (way, shares) = made.map_err(|error| not_made(&error))?;
             let WayKind::Custodians(set) = way.0.kind else {
                 return Err(not_made(&NewWayError::Unreadable));
@@ -494,7 +539,9 @@ async fn add(args: WayAdd) -> Done {
         if status.ways.iter().any(|way| way.name() == name) {
             return Err(Failure::ways(&warifu::ways::WaysError::Taken { name }));
         }
+        let measure = Measure::of(args.kind, &args.secrets, None)?;
         let mut plan = vec![say!("way-add-plan", name = shown_text(&name))];
+        plan.push(measure.line());
         if status.is_open() {
             plan.push(say!("way-add-plan-first"));
         }
@@ -503,7 +550,7 @@ async fn add(args: WayAdd) -> Done {
         if !agreed(args.yes)? {
             return planned(&status, args.json);
         }
-        let (way, sheets) = new_secrets(args.kind, &args.secrets, None).await?;
+        let (way, sheets) = new_secrets(&measure, &args.secrets).await?;
         let what = (args.vault.as_path(), name.as_str());
         let files = hand_out(&sheets, &args.secrets, what, (args.yes, args.json))?;
         let changed = apply(&warifu, WaysChange::Add { name, way }).await?;
@@ -572,12 +619,13 @@ async fn rotate(args: WayRotate) -> Done {
         };
         let way = status.find(name).ok_or_else(|| Failure::no_way(name))?;
         let kind = kind_of(way).ok_or_else(|| Failure::no_way(name))?;
+        let measure = Measure::of(kind, &args.secrets, Some(way))?;
         let plan = say!("way-renew-plan", name = shown_text(way.name()));
-        show_plan(&[plan], args.json)?;
+        show_plan(&[plan, measure.line()], args.json)?;
         if !agreed(args.yes)? {
             return planned(&status, args.json);
         }
-        let (added, sheets) = new_secrets(kind, &args.secrets, Some(way)).await?;
+        let (added, sheets) = new_secrets(&measure, &args.secrets).await?;
         let what = (args.vault.as_path(), way.name());
         let files = hand_out(&sheets, &args.secrets, what, (args.yes, args.json))?;
         let id = way.id();
@@ -598,7 +646,8 @@ async fn recover(args: WayRecover) -> Done {
         };
         let of_passphrase = |way: &&VaultWay| matches!(way.kind(), WayKind::Passphrase(_));
         let way = status.ways.iter().filter(wanted).find(of_passphrase);
-        let (added, _) = new_secrets(WayKindArg::Passphrase, &args.secrets, way).await?;
+        let measure = Measure::of(WayKindArg::Passphrase, &args.secrets, way)?;
+        let (added, _) = new_secrets(&measure, &args.secrets).await?;
         let change = match way {
             Some(way) => WaysChange::Renew {
                 id: way.id(),
