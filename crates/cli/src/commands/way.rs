@@ -9,7 +9,7 @@ use warifu::paper::WordList;
 use warifu::people::{Recipient, recipients_in};
 use warifu::ways::{
     Added, CustodianSet, NewWay, NewWayError, PaperShare, PassphraseCost, Way as VaultWay, WayKind,
-    WaysChange, WaysChanged, WaysStatus,
+    WaysChange, WaysChanged, WaysError, WaysStatus,
 };
 use warifu::{SecretBytes, Warifu};
 
@@ -53,8 +53,8 @@ struct JsonWay {
 
 #[derive(Serialize)]
 pub struct JsonWays {
-    /// Whether enough servers alone open the vault.
-    open: bool,
+    /// Whether enough servers alone open the vault; null where it cannot be told.
+    open: Option<bool>,
     change: Option<u32>,
     ways: Vec<JsonWay>,
     servers_to_mend: Vec<String>,
@@ -105,7 +105,7 @@ fn recipients_of(way: &VaultWay) -> std::str::Lines<'_> {
 impl JsonWays {
     pub fn of(status: &WaysStatus) -> Self {
         Self {
-            open: status.is_open(),
+            open: (!status.unknown).then(|| status.is_open()),
             change: status.number.map(|number| number.0),
             ways: status.ways.iter().map(json_way).collect(),
             servers_to_mend: servers(&status.faults),
@@ -145,7 +145,9 @@ pub fn line(way: &VaultWay) -> String {
 /// The ways there are, for people.
 pub fn lines(status: &WaysStatus) -> Vec<String> {
     let mut lines = Vec::new();
-    if status.is_open() {
+    if status.unknown {
+        lines.push(say!("ways-unknown"));
+    } else if status.is_open() {
         lines.push(say!("ways-none"));
     } else {
         lines.push(say!("ways-are"));
@@ -180,10 +182,21 @@ async fn list(args: WayList) -> Done {
         } else {
             print(&told(&status))?;
         }
-        let well = status.faults.is_empty() && !status.begun;
+        let well = status.faults.is_empty() && !status.begun && !status.unknown;
         Ok(if well { Exit::Ok } else { Exit::Care })
     })
     .await
+}
+
+/// The ways there are, for whoever is to change them.
+async fn known_ways(warifu: &Warifu) -> Result<WaysStatus, Failure> {
+    let status = warifu.vault().ways().await;
+    match status.unknown {
+        true => Err(Failure::ways(&WaysError::Unknown {
+            faults: status.faults,
+        })),
+        false => Ok(status),
+    }
 }
 
 fn servers(faults: &[warifu::ServerFault]) -> Vec<String> {
@@ -535,9 +548,9 @@ async fn add(args: WayAdd) -> Done {
     };
     let name = args.name.clone().unwrap_or_else(|| default.to_owned());
     with_vault_opened(&args.vault.clone(), opening(), |warifu| async move {
-        let status = warifu.vault().ways().await;
+        let status = known_ways(&warifu).await?;
         if status.ways.iter().any(|way| way.name() == name) {
-            return Err(Failure::ways(&warifu::ways::WaysError::Taken { name }));
+            return Err(Failure::ways(&WaysError::Taken { name }));
         }
         let measure = Measure::of(args.kind, &args.secrets, None)?;
         let mut plan = vec![say!("way-add-plan", name = shown_text(&name))];
@@ -562,14 +575,14 @@ async fn add(args: WayAdd) -> Done {
 async fn remove(args: WayRemove) -> Done {
     set_vault(&args.vault);
     with_vault_opened(&args.vault.clone(), opening(), |warifu| async move {
-        let status = warifu.vault().ways().await;
+        let status = known_ways(&warifu).await?;
         let mut ids = Vec::new();
         for name in &args.names {
             let way = status.find(name).ok_or_else(|| Failure::no_way(name))?;
             ids.push(way.id());
         }
         if !args.to_none && !status.ways.iter().any(|way| !ids.contains(&way.id())) {
-            return Err(Failure::ways(&warifu::ways::WaysError::Last));
+            return Err(Failure::ways(&WaysError::Last));
         }
         let plan = if args.to_none {
             say!("way-none-plan")
@@ -605,7 +618,7 @@ fn kind_of(way: &VaultWay) -> Option<WayKindArg> {
 async fn rotate(args: WayRotate) -> Done {
     set_vault(&args.vault);
     with_vault_opened(&args.vault.clone(), opening(), |warifu| async move {
-        let status = warifu.vault().ways().await;
+        let status = known_ways(&warifu).await?;
         let Some(name) = &args.name else {
             if status.ways.is_empty() {
                 return Err(Failure::no_way(""));
@@ -639,7 +652,7 @@ async fn rotate(args: WayRotate) -> Done {
 async fn recover(args: WayRecover) -> Done {
     set_vault(&args.vault);
     with_vault_opened(&args.vault.clone(), opening(), |warifu| async move {
-        let status = warifu.vault().ways().await;
+        let status = known_ways(&warifu).await?;
         let wanted = |way: &&VaultWay| match &args.name {
             Some(name) => way.name() == name || way.id().to_string() == *name,
             None => true,

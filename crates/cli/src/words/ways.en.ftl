@@ -58,6 +58,7 @@ way-line-passphrase = { $name }: a passphrase, of { $made } ({ $mib } MiB to try
 way-line-custodians = { $name }: { $needed } of { $sheets } paper shares, set { $set }, of { $made }
 way-line-other = { $name }: of a kind that this warifu cannot use, of { $made }
 ways-none = There are no ways in: enough servers alone open the vault.
+ways-unknown = Which ways in there are cannot be told now: too few servers answer.
 ways-are = Beside enough servers, any one of these opens the vault:
 ways-begun = A way in was begun to be added and not ended: it does not count. Add it again.
 ways-to-mend = These servers do not have what counts yet; they get it when they answer and somebody opens the vault to change it, or by verify --repair:

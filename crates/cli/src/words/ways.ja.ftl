@@ -58,6 +58,7 @@ way-line-passphrase = { $name }: パスフレーズ（{ $made } 作成、試す�
 way-line-custodians = { $name }: 紙の割符 { $sheets } 枚のうち { $needed } 枚、組 { $set }（{ $made } 作成）
 way-line-other = { $name }: この版の warifu では使えない種類です（{ $made } 作成）
 ways-none = 開け方は設定されていません。必要な台数の割符サーバだけで開きます。
+ways-unknown = 応答するサーバが足りないため、いまどの開け方があるかはわかりません。
 ways-are = 必要な台数の割符サーバのほかに、次のどれか 1 つがあれば開きます:
 ways-begun = 開け方の追加が途中で止まっていて、まだ有効ではありません。もう一度追加してください。
 ways-to-mend = 次のサーバには、まだ有効なものが届いていません。応答が戻ってから変更のために保管庫を開いたとき、または verify --repair で届きます:

@@ -22,10 +22,12 @@ use crate::vault::{Inner, Vault};
 /// What the ways of an open vault are.
 #[derive(Clone, Debug)]
 pub struct WaysStatus {
-    /// How often they were changed; `None` where there never were any.
+    /// How often they were changed; `None` where there never were any, or where it is unknown.
     pub number: Option<WaysNumber>,
     /// The ways. Where the vault opens without one, none, or one that is open.
     pub ways: Vec<Way>,
+    /// Whether there are ways, and too few servers answer in time to tell which.
+    pub unknown: bool,
     /// Whether a first way was begun to be added, and the vault opens without one all the same.
     pub begun: bool,
     /// Servers whose part is missing, damaged or old, and those that don't answer.
@@ -36,7 +38,7 @@ impl WaysStatus {
     /// Whether k servers suffice.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        self.number.is_none() || self.ways.iter().any(Way::is_open)
+        !self.unknown && (self.number.is_none() || self.ways.iter().any(Way::is_open))
     }
 
     /// The way of this name or number.
@@ -174,13 +176,15 @@ impl Vault {
             Some(barred) if decided => WaysStatus {
                 number: Some(barred.number()),
                 ways: barred.ways().cloned().collect(),
+                unknown: false,
                 begun: false,
                 faults,
             },
             _ => WaysStatus {
                 number: None,
                 ways: Vec::new(),
-                begun: held.iter().any(|held| !held.good.is_empty()),
+                unknown: decided,
+                begun: !decided && held.iter().any(|held| !held.good.is_empty()),
                 faults,
             },
         }

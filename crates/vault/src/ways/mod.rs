@@ -89,11 +89,16 @@ pub(crate) async fn fixed_names(store: &dyn ShareStore) -> Result<Vec<ObjectKey>
 async fn objects_in(
     store: &dyn ShareStore,
 ) -> Result<Vec<(WaysNumber, Option<WaysObject>)>, StoreError> {
-    let mut numbers: Vec<WaysNumber> = fixed_names(store)
-        .await?
-        .iter()
-        .filter_map(ObjectKey::ways_number)
-        .collect();
+    let names = fixed_names(store).await?;
+    objects_of(store, &names).await
+}
+
+/// Those of these names.
+async fn objects_of(
+    store: &dyn ShareStore,
+    names: &[ObjectKey],
+) -> Result<Vec<(WaysNumber, Option<WaysObject>)>, StoreError> {
+    let mut numbers: Vec<WaysNumber> = names.iter().filter_map(ObjectKey::ways_number).collect();
     numbers.sort_unstable_by(|one, other| other.cmp(one));
     numbers.truncate(LOOKED_AT);
     let mut objects = Vec::with_capacity(numbers.len());
@@ -174,7 +179,8 @@ impl Inner {
 
     async fn ways_seen(&self, server: &Arc<Server>, held: &mut Held) -> Result<(), StoreError> {
         let (key, store) = (self.servers.vault_key(), server.seat.store.as_ref());
-        for (number, object) in server.ask(objects_in(store)).await? {
+        let mut names = server.ask(fixed_names(store)).await?;
+        for (number, object) in server.ask(objects_of(store, &names)).await? {
             match object {
                 Some(object) if is_own(server, &object) && object.is_authentic(key) => {
                     held.good.push(object);
@@ -182,7 +188,6 @@ impl Inner {
                 _ => held.bad.push(number),
             }
         }
-        let mut names = server.ask(fixed_names(store)).await?;
         names.retain(|name| name.piece_generation().is_some());
         held.blank = names.is_empty();
         for name in names {

@@ -317,6 +317,30 @@ fn p10_a_change_that_counts_and_of_which_nobody_can_tell_is_not_called_undone() 
     });
 }
 
+/// That there are ways is known, and not which: nothing is said of servers that suffice.
+#[test]
+fn p3_what_cannot_be_seen_in_time_is_unknown_and_not_open() {
+    live(async {
+        let lab = Lab::new(2, 3).await;
+        let key = WayKey::generate().unwrap();
+        let vault = lab.start().await;
+        add(&vault, "one", &key).await.unwrap();
+        lab.faults[1].set(State::Hung);
+        lab.faults[2].set_delay(Duration::from_secs(5));
+        let status = vault.ways().await;
+        assert!(
+            status.unknown && !status.is_open() && !status.begun,
+            "{status:?}"
+        );
+        lab.heal();
+        let status = lab.start().await.ways().await;
+        assert!(
+            !status.unknown && status.find("one").is_some(),
+            "{status:?}"
+        );
+    });
+}
+
 /// A place that has lost everything goes on looking as empty as it is until somebody asks for a repair: whatever else gave it a part of the
 /// ways would hide that all its shares are gone.
 #[test]
