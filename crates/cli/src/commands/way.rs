@@ -68,6 +68,7 @@ struct JsonChanged {
     stored: Vec<String>,
     servers_to_mend: Vec<String>,
     at_the_limit: bool,
+    old_opens: bool,
     files: Vec<String>,
 }
 
@@ -489,6 +490,7 @@ fn done(changed: &WaysChanged, files: Vec<String>, as_json: bool) -> Done {
             stored: changed.stored.clone(),
             servers_to_mend: servers(&changed.faults),
             at_the_limit: changed.at_the_limit,
+            old_opens: changed.old_opens,
             files,
         })?;
     } else {
@@ -505,6 +507,10 @@ fn done(changed: &WaysChanged, files: Vec<String>, as_json: bool) -> Done {
             for fault in &changed.faults {
                 text.push_str(&format!("  {}\n", server_fault(fault)));
             }
+        }
+        if changed.old_opens {
+            text.push_str(&say!("way-old-opens"));
+            text.push('\n');
         }
         if changed.at_the_limit {
             text.push_str(&say!("way-at-the-limit"));
@@ -533,6 +539,7 @@ fn planned(status: &WaysStatus, as_json: bool) -> Done {
             stored: Vec::new(),
             servers_to_mend: servers(&status.faults),
             at_the_limit: false,
+            old_opens: false,
             files: Vec::new(),
         })?;
     }

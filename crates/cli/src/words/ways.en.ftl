@@ -74,6 +74,7 @@ way-plan-passphrase = It takes a passphrase, and { $mib } MiB of memory to try o
 way-plan-custodians = It takes { $needed } of { $sheets } paper shares.
 way-plan-keys = It takes the private key of any one of { $people }.
 way-done = Done, on { $servers }. The ways in now:
+way-old-opens = What opened the vault before and was taken out still opens it by these servers, until they are mended: see to them before you rely on it.
 way-at-the-limit = No further server may be lost before those have it: see to them first.
 way-first-note = Note: if everybody forgets or loses what these ways take, nobody can open the vault any more. Keep more than one way.
 ask-passphrase = Passphrase:{" "}

@@ -74,6 +74,7 @@ way-plan-passphrase = パスフレーズで開きます（試すのに { $mib } 
 way-plan-custodians = 紙の割符 { $sheets } 枚のうち { $needed } 枚で開きます。
 way-plan-keys = 次のどれか 1 つに対応する秘密鍵で開きます: { $people }
 way-done = { $servers } で完了しました。現在の開け方:
+way-old-opens = これらのサーバを直すまでは、外したはずのもの（以前の開け方）でも、これらのサーバだけで保管庫が開きます。先にこれらのサーバを直してください。
 way-at-the-limit = これらのサーバに届くまでは、もう 1 台も失えません。先にこれらのサーバを直してください。
 way-first-note = ご注意: すべての開け方を忘れたりなくしたりすると、誰にも開けなくなります。2 つ以上の開け方を用意してください。
 ask-passphrase = パスフレーズ:{" "}

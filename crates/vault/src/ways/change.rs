@@ -5,7 +5,7 @@ use futures_util::future::join_all;
 use warifu_core::ids::Threshold;
 use warifu_core::random::NoRandomness;
 use warifu_core::ways::{
-    BadWay, DealWaysError, Way, WayId, WayKey, WayKind, WaysNumber, WaysObject, deal_ways,
+    BadWay, Barred, DealWaysError, Way, WayId, WayKey, WayKind, WaysNumber, WaysObject, deal_ways,
 };
 
 use super::mend::remove;
@@ -97,6 +97,8 @@ pub struct WaysChanged {
     pub faults: Vec<ServerFault>,
     /// Whether no further server may be lost before those that were away have their part.
     pub at_the_limit: bool,
+    /// Whether something was taken out that opens the vault yet: so many servers were not reached, or could not give it up, as it takes.
+    pub old_opens: bool,
 }
 
 /// Why the ways were not changed.
@@ -222,6 +224,8 @@ struct Changed {
     new: Vec<WayId>,
     /// Those that are no more.
     gone: Vec<WayId>,
+    /// Whether something that opens the vault is not to open it any more: a way, the old secrets of one, or the servers alone.
+    takes_out: bool,
 }
 
 impl Changed {
@@ -252,6 +256,7 @@ impl Inner {
             // With a part of the ways it would look as if it had all the rest as well.
             let detail = "it has nothing of this vault any more";
             held.silent = Some(fault_of(&held.server, Fault::Missing, detail));
+            held.is_left_out = true;
         }
         let silent = || held.iter().filter_map(|held| held.silent.clone()).collect();
         let decided = is_decided(&held, key);
@@ -337,11 +342,13 @@ impl Inner {
             }
         };
         let stays = |id: &WayId| known.iter().any(|(way, _)| way.id() == *id);
-        let gone = before.into_iter().filter(|id| !stays(id)).collect();
+        let gone: Vec<WayId> = before.iter().copied().filter(|id| !stays(id)).collect();
+        let renewed = new.iter().any(|id| before.contains(id));
         Ok(Changed {
             ways: known,
             detail,
             new,
+            takes_out: !decided || renewed || !gone.is_empty(),
             gone,
         })
     }
@@ -380,8 +387,10 @@ impl Inner {
         }
         // Nothing is taken away before it is seen that what takes its place is there, and that nobody else is at it.
         let now = self.look_again(held).await;
-        let counted = is_decided(held, key).then(|| counting(held, key));
-        let counted = counted.flatten().map(|barred| barred.number());
+        let counted = is_decided(held, key).then(|| counting(held, key)).flatten();
+        let old_threshold = counted.as_ref().map(Barred::threshold);
+        let old_needed = usize::from(old_threshold.unwrap_or(servers.thresholds().now).k());
+        let counted = counted.map(|barred| barred.number());
         let shown = now.iter().zip(&dealt);
         let shown = shown.filter(|(now, object)| now.shows(object)).count();
         let is_strange = |before: &Held, now: &Held, object: &WaysObject| {
@@ -421,13 +430,25 @@ impl Inner {
             });
         }
         key.bind();
+        let is_there = |held: &Held| {
+            let mut there = there.iter();
+            there.any(|there| there.server.index() == held.server.index())
+        };
+        let unreached = |held: &&Held| held.silent.is_some() && !held.is_left_out;
+        let (own, going) = held.split_at(dealt.len().min(held.len()));
+        // What was not reached may have everything of before; what did not take its part has what was seen on it.
+        let lacks = own.iter().filter(|held| !is_there(held));
+        let keeps = lacks
+            .filter(|held| unreached(held) || !held.good.is_empty() || !held.pieces.is_empty());
+        let mut old_there = keeps.count() + going.iter().filter(unreached).count();
         let old = there.iter().map(|held| self.leave_old(held, number));
-        faults.extend(join_all(old).await.into_iter().flatten());
+        let old = join_all(old).await;
         // A server that is to go has no part any more.
-        let going = held.iter().skip(dealt.len());
-        let going = going.filter(|held| held.silent.is_none());
+        let going = going.iter().filter(|held| held.silent.is_none());
         let gone = join_all(going.map(|held| leave_parts(held, number))).await;
-        faults.extend(gone.into_iter().flatten());
+        let old: Vec<_> = old.into_iter().chain(gone).flatten().collect();
+        old_there += old.len();
+        faults.extend(old);
         // A drive that mended something meanwhile may have put back what was taken away.
         for held in self.look_again(held).await {
             if there
@@ -448,6 +469,7 @@ impl Inner {
                 .collect(),
             faults,
             at_the_limit: got < dealt.len() && got < enough(threshold),
+            old_opens: changed.takes_out && old_there >= old_needed,
         })
     }
 

@@ -133,6 +133,8 @@ struct Held {
     blank: bool,
     /// Why it could not be looked at.
     silent: Option<ServerFault>,
+    /// Whether it is called silent because it has nothing any more, and is to stay like that.
+    is_left_out: bool,
 }
 
 impl Held {
@@ -146,6 +148,7 @@ impl Held {
             newest: None,
             blank: false,
             silent: None,
+            is_left_out: false,
         }
     }
 
@@ -230,6 +233,7 @@ impl Inner {
                 None => self.ways_held_by(server, CHANGES_WITHIN).await,
                 Some(fault) => Held {
                     silent: Some(fault.clone()),
+                    is_left_out: before.is_left_out,
                     ..Held::nothing(server)
                 },
             }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use warifu_core::ids::ShareIndex;
-use warifu_core::ways::WayKey;
+use warifu_core::ways::{WayId, WayKey};
 use warifu_testkit::stores::{FaultyStore, Lie, MemoryStore, Method, State, Trouble};
 use warifu_vault::VaultError;
 use warifu_vault::error::Fault;
@@ -314,6 +314,44 @@ fn p10_a_change_that_counts_and_of_which_nobody_can_tell_is_not_called_undone() 
         assert!(matches!(error, WaysError::TooFewServers { .. }), "{error}");
         lab.heal();
         assert!(!opens_by(&lab, 3, &new).await && opens_by(&lab, 2, &new).await);
+    });
+}
+
+/// So many were away that they open the vault by what was taken out: a change does not keep that to itself.
+#[test]
+fn p3_a_change_says_when_what_was_taken_out_still_opens_the_vault() {
+    live(async {
+        let lab = Lab::new(2, 5).await;
+        let (old, new) = (WayKey::generate().unwrap(), WayKey::generate().unwrap());
+        // The servers alone opened it before, and three that took part leave no two that have pieces yet.
+        lab.faults[4].set(State::Gone);
+        let first = add(&lab.start().await, "old", &old).await.unwrap();
+        assert!(!first.old_opens);
+        lab.heal();
+        let vault = lab.start().await;
+        vault.mend_ways().await;
+        for place in [3, 4] {
+            lab.faults[place].set(State::Gone);
+        }
+        let added = add(&vault, "new", &new).await.unwrap();
+        assert!(!added.old_opens, "nothing was taken out");
+        let remove = WaysChange::Remove(vec![WayId(1)]);
+        let removed = vault.change_ways(&ctx(), remove).await.unwrap();
+        assert!(removed.old_opens);
+        lab.heal();
+        for place in 0..3 {
+            lab.faults[place].set(State::Gone);
+        }
+        assert!(opens_by(&lab, 1, &old).await, "that is how it is");
+        lab.heal();
+        let vault = lab.start().await;
+        vault.mend_ways().await;
+        let rotated = vault.change_ways(&ctx(), WaysChange::Rotate).await.unwrap();
+        assert!(!rotated.old_opens);
+        // One that keeps its old part alone is too few.
+        lab.faults[4].set(State::Gone);
+        let open = vault.change_ways(&ctx(), WaysChange::Open).await.unwrap();
+        assert!(!open.old_opens);
     });
 }
 
