@@ -213,6 +213,21 @@ pub(crate) fn needed(threshold: Threshold) -> usize {
     usize::from(threshold.k()).max(usize::from(threshold.n()) / 2 + 1)
 }
 
+/// Whether another change than this one may count that came after what this one goes by: some have it, and with those that are silent as many as it
+/// takes. What somebody else was told to be done would be undone without a word.
+fn may_count(held: &[Held], base: Option<WaysNumber>, mine: Option<WaysNumber>) -> bool {
+    let is_silent = |held: &&Held| held.silent.is_some() && !held.is_left_out;
+    let silent = held.iter().filter(is_silent).count();
+    let mut parts = held.iter().flat_map(|held| &held.good);
+    silent > 0
+        && parts.any(|part| {
+            let number = part.number();
+            let has = held.iter().filter(|held| held.has(number)).count();
+            let is_later = Some(number) > base && Some(number) != mine;
+            is_later && has + silent >= needed(part.threshold())
+        })
+}
+
 type Known = Vec<(Way, WayKey)>;
 
 /// What there is to be after a change.
@@ -265,13 +280,16 @@ impl Inner {
         }
         let barred = counting(&held, key);
         let kept = barred.and_then(|barred| Some((barred.number(), barred.kept(key)?)));
-        let known: Known = match kept {
-            Some((_, kept)) if decided => kept,
+        let (base, known): (_, Known) = match kept {
+            Some((number, kept)) if decided => (Some(number), kept),
             None if decided => return Err(WaysError::Unknown { faults: silent() }),
             // A first way that enough servers have was cut off, or somebody is about to say so everywhere: this one goes on with it.
-            Some((number, kept)) if enough_have(&held, number) => kept,
-            _ => Vec::new(),
+            Some((number, kept)) if enough_have(&held, number) => (Some(number), kept),
+            _ => (None, Vec::new()),
         };
+        if may_count(&held, base, None) {
+            return Err(WaysError::Unknown { faults: silent() });
+        }
         let good = held.iter().flat_map(|held| &held.good);
         let newest = good.map(WaysObject::number).max();
         let number = WaysNumber(newest.map_or(0, |newest| newest.0).saturating_add(1));
@@ -281,7 +299,7 @@ impl Inner {
         let entry = ctx.entry(Act::Ways, None, detail, self.clock.now());
         let recorded = self.catalog.record(vec![entry], Durability::Now).await;
         recorded.map_err(VaultError::from)?;
-        self.put_ways(&held, number, &changed).await
+        self.put_ways(&held, (base, number), &changed).await
     }
 
     /// What there is to be after the change.
@@ -356,7 +374,7 @@ impl Inner {
     async fn put_ways(
         &self,
         held: &[Held],
-        number: WaysNumber,
+        (base, number): (Option<WaysNumber>, WaysNumber),
         changed: &Changed,
     ) -> Result<WaysChanged, WaysError> {
         let (servers, ways) = (&self.servers, &changed.ways);
@@ -402,7 +420,8 @@ impl Inner {
             })
         };
         let mut looks = held.iter().zip(&now).zip(&dealt);
-        let strange = looks.any(|((before, now), object)| is_strange(before, now, object));
+        let strange = looks.any(|((before, now), object)| is_strange(before, now, object))
+            || may_count(&now, base, Some(number));
         if strange || got.min(shown) < needed {
             let left = self.take_back(counted, (held, &now), &dealt).await;
             if self.is_taken_over(&now, number, changed).await {
@@ -493,8 +512,21 @@ impl Inner {
     ) -> Vec<ServerFault> {
         let mine = dealt.first().map(WaysObject::number);
         let key = self.servers.vault_key();
-        let stays =
-            counted.is_some() && counting_of(now, key, |number| Some(number) != mine).is_none();
+        // Where what counted has made way for something else than this, that lies on enough servers, of which some may be silent: nobody removes sooner, and
+        // whoever mends removes the newest of what is old first.
+        let has_other = |now: &Held, than: WaysNumber| {
+            let mut numbers = now.good.iter().map(WaysObject::number);
+            numbers.any(|number| number > than && Some(number) != mine)
+        };
+        let made_way = |counted: WaysNumber| {
+            let mut looks = held.iter().zip(now);
+            looks.any(|(before, now)| {
+                before.has(counted) && !now.has(counted) && has_other(now, counted)
+            })
+        };
+        let stays = counted.is_some_and(|counted| {
+            counting_of(now, key, |number| Some(number) != mine).is_none() && !made_way(counted)
+        });
         if stays {
             tracing::warn!(
                 "a change of the ways in that did not get through stays where it is: what was before is gone from too many servers"

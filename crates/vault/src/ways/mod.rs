@@ -8,6 +8,7 @@
 //!    touched. Enough must take it: k, and more than half of all. Otherwise it is taken back.
 //! 2. All is read back. Enough must show what they got, and none a number that was not there before step 1: somebody else would be changing the ways at the same
 //!    time. Otherwise it is taken back as well. Since two sets of more than half have a server in common, and each of two puts there before it looks, at least one of the two sees the other.
+//!    Who finds a part that was there before, of a change after the one that it goes by, counts those that are silent as having it too: with them it may be done.
 //! 3. Where the vault had none, the pieces of the vault key make way for objects that say that there are ways in.
 //! 4. Ways objects of smaller numbers are removed.
 //!

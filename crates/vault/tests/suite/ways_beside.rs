@@ -158,6 +158,63 @@ fn p3_a_change_that_somebody_else_took_over_is_not_called_worthless() {
     });
 }
 
+/// Each of the two reaches another majority, and the later one sees a part of the earlier change of which it cannot tell whether it counts: what the
+/// earlier one was told to be done stays so.
+#[test]
+fn p3_a_change_that_was_acknowledged_is_not_undone_from_another_majority() {
+    for hangs_at_once in [true, false] {
+        live(async {
+            let lab = Lab::new(2, 3).await;
+            let (old, one, other) = (
+                WayKey::generate().unwrap(),
+                WayKey::generate().unwrap(),
+                WayKey::generate().unwrap(),
+            );
+            add(&lab.start().await, "old", &old).await.unwrap();
+            let left = lab.start().await;
+            lab.faults[0].set_delay(Duration::from_millis(3));
+            lab.faults[1].set_delay(Duration::from_millis(60));
+            lab.faults[2].set(State::Gone);
+            let (mut seats, mut lines) = (lab.seats(), Vec::new());
+            for (seat, server) in seats.iter_mut().zip(&lab.servers) {
+                let (store, line) = FaultyStore::new(&lab.world, 9, Arc::new(server.clone()));
+                seat.store = store;
+                lines.push(line);
+            }
+            let right = lab.start_on(seats, lab.options.clone()).await.unwrap();
+            let (done, later) = tokio::join!(add(&left, "one", &one), async {
+                while !pieces(&lab.servers[0]).contains(&"ways-00000002".into()) {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+                if hangs_at_once {
+                    lines[1].set(State::Hung);
+                } else {
+                    // It has nothing yet when it is looked at, and it has when nobody can look any more.
+                    lines[1].plan(Method::Put, 1, Trouble::Hangs);
+                    lines[1].plan(Method::List, 2, Trouble::Hangs);
+                    lines[2].set_delay(Duration::from_secs(2));
+                }
+                add(&right, "other", &other).await
+            });
+            let done = done.unwrap();
+            let later = later.unwrap_err();
+            assert!(
+                matches!(
+                    later,
+                    WaysError::Unknown { .. } | WaysError::Overtaken { taken_over: false }
+                ),
+                "{later}"
+            );
+            lab.heal();
+            assert!(opens_by(&lab, done.number.0, &one).await, "{later}");
+            // When all are there, it is made again, on top of the other one.
+            let again = add(&lab.start().await, "other", &other).await.unwrap();
+            assert!(opens_by(&lab, again.number.0, &other).await);
+            assert!(opens_by(&lab, done.number.0, &one).await);
+        });
+    }
+}
+
 /// Somebody adds the first way while somebody else, who opened the vault before, refreshes: wherever the one comes into the other, no
 /// piece of the key is left.
 #[test]
