@@ -5,7 +5,8 @@ use futures_util::future::join_all;
 use warifu_core::ids::Threshold;
 use warifu_core::random::NoRandomness;
 use warifu_core::ways::{
-    BadWay, Barred, DealWaysError, Way, WayId, WayKey, WayKind, WaysNumber, WaysObject, deal_ways,
+    BadWay, Barred, DealWaysError, WAYS_MOST, Way, WayId, WayKey, WayKind, WaysNumber, WaysObject,
+    deal_ways,
 };
 
 use super::mend::remove;
@@ -192,6 +193,31 @@ impl Vault {
         }
     }
 
+    /// Whether the ways could be changed now, as far as that can be known without doing it; `adding` is the name of a way that is to be added. For whoever
+    /// hands out secrets before the change is made.
+    ///
+    /// # Errors
+    /// Those of [`change_ways`](Self::change_ways).
+    pub async fn may_change_ways(&self, adding: Option<&str>) -> Result<(), WaysError> {
+        let inner = &self.inner;
+        inner.writable()?;
+        let (_, base) = inner.base_of_change().await?;
+        let Some(name) = adding else { return Ok(()) };
+        Way::new(WayId(0), WayKind::Open, name, inner.clock.now())?;
+        let mut known = base.known.iter().map(|(way, _)| way);
+        if base.decided && known.any(|known| known.name() == name) {
+            return Err(WaysError::Taken {
+                name: name.to_owned(),
+            });
+        }
+        let stay = base.known.iter();
+        let stay = stay.filter(|(way, _)| !way.is_open() && way.name() != name);
+        match stay.count() < WAYS_MOST {
+            true => Ok(()),
+            false => Err(DealWaysError::Ways.into()),
+        }
+    }
+
     /// Changes the ways. What a file consists of is not touched.
     ///
     /// # Errors
@@ -258,13 +284,18 @@ impl Changed {
     }
 }
 
+/// What a change goes by.
+struct Base {
+    /// The number of what there is, where there is something.
+    now: Option<WaysNumber>,
+    /// Whether it counts yet.
+    decided: bool,
+    known: Known,
+}
+
 impl Inner {
-    /// The caller holds `repairing`.
-    pub(crate) async fn change_ways(
-        &self,
-        ctx: &Context,
-        change: WaysChange,
-    ) -> Result<WaysChanged, WaysError> {
+    /// What the servers have before a change, and what that comes to. Whatever can be known then to be in the way of every change is an error.
+    async fn base_of_change(&self) -> Result<(Vec<Held>, Base), WaysError> {
         let key = self.servers.vault_key();
         let mut held = self.held(CHANGES_WITHIN).await;
         for held in held.iter_mut().filter(|held| held.is_emptied()) {
@@ -280,26 +311,61 @@ impl Inner {
         }
         let barred = counting(&held, key);
         let kept = barred.and_then(|barred| Some((barred.number(), barred.kept(key)?)));
-        let (base, known): (_, Known) = match kept {
+        let (now, known): (_, Known) = match kept {
             Some((number, kept)) if decided => (Some(number), kept),
             None if decided => return Err(WaysError::Unknown { faults: silent() }),
             // A first way that enough servers have was cut off, or somebody is about to say so everywhere: this one goes on with it.
             Some((number, kept)) if enough_have(&held, number) => (Some(number), kept),
             _ => (None, Vec::new()),
         };
-        if may_count(&held, base, None) {
+        if may_count(&held, now, None) {
             return Err(WaysError::Unknown { faults: silent() });
         }
+        let threshold = self.servers.thresholds().target();
+        let own = held
+            .iter()
+            .filter(|held| held.server.index().get() <= threshold.n());
+        let (needed, got) = (
+            needed(threshold),
+            own.filter(|held| held.silent.is_none()).count(),
+        );
+        if got < needed {
+            return Err(WaysError::TooFewServers {
+                needed,
+                got,
+                faults: silent(),
+            });
+        }
+        let base = Base {
+            now,
+            decided,
+            known,
+        };
+        Ok((held, base))
+    }
+
+    /// The caller holds `repairing`.
+    pub(crate) async fn change_ways(
+        &self,
+        ctx: &Context,
+        change: WaysChange,
+    ) -> Result<WaysChanged, WaysError> {
+        let (held, base) = self.base_of_change().await?;
         let good = held.iter().flat_map(|held| &held.good);
         let newest = good.map(WaysObject::number).max();
         let number = WaysNumber(newest.map_or(0, |newest| newest.0).saturating_add(1));
+        let Base {
+            now,
+            decided,
+            known,
+        } = base;
         let changed = self.changed((known, decided), change, number)?;
         // Before anything is done, as every act.
         let detail = format!("ways in, change {number}: {}", changed.detail);
         let entry = ctx.entry(Act::Ways, None, detail, self.clock.now());
         let recorded = self.catalog.record(vec![entry], Durability::Now).await;
         recorded.map_err(VaultError::from)?;
-        self.put_ways(&held, (base, number), &changed).await
+        self.put_ways(&held, (now, number), &changed).await
     }
 
     /// What there is to be after the change.
