@@ -1,29 +1,21 @@
 //! `way`: who can open the vault beside having reached enough servers.
 
-use std::io::{BufRead as _, IsTerminal as _};
-use std::path::Path;
-use std::sync::Arc;
+mod secrets;
+
+use std::io::BufRead as _;
 
 use serde::Serialize;
-use warifu::paper::WordList;
-use warifu::people::{Recipient, recipients_in};
-use warifu::ways::{
-    Added, CustodianSet, NewWay, NewWayError, PaperShare, PassphraseCost, Way as VaultWay, WayKind,
-    WaysChange, WaysChanged, WaysError, WaysStatus,
-};
-use warifu::{SecretBytes, Warifu};
+use warifu::Warifu;
+use warifu::ways::{Way as VaultWay, WayKind, WaysChange, WaysChanged, WaysError, WaysStatus};
 
+use self::secrets::{Handed, Measure, hand_out, new_secrets};
 use super::{Done, with_vault, with_vault_opened};
-use crate::args::way::Secrets;
-use crate::args::{
-    Way, WayAdd, WayCommand, WayKindArg, WayList, WayRecover, WayRemove, WayRotate, WordsArg,
-};
+use crate::args::{Way, WayAdd, WayCommand, WayKindArg, WayList, WayRecover, WayRemove, WayRotate};
 use crate::exit::Exit;
 use crate::failure::{Failure, server_fault};
-use crate::output::{json, local_time, note, print, shown_path, shown_text, utc_time};
-use crate::sheets::Sheet;
-use crate::unlocking::{ask_passphrase, ask_sheet, opening, passphrase_in, somebody_is_there};
-use crate::words::{Lang, say, set_vault, words};
+use crate::output::{json, local_time, note, print, shown_text, utc_time};
+use crate::unlocking::{opening, somebody_is_there};
+use crate::words::{say, set_vault};
 
 pub async fn run(args: Way) -> Done {
     match args.command {
@@ -230,255 +222,32 @@ fn show_plan(lines: &[String], quiet: bool) -> Result<(), Failure> {
     Ok(print(&format!("{}\n", lines.join("\n")))?)
 }
 
-/// What new secrets take. Nothing gets weaker than it was without somebody saying so.
-enum Measure {
-    Keys(Vec<Recipient>),
-    Passphrase { memory_kib: u32, passes: u32 },
-    Custodians { needed: u8, sheets: u8 },
-}
-
-impl Measure {
-    /// `old` is the way that gets new secrets, if it is there already.
-    fn of(kind: WayKindArg, secrets: &Secrets, old: Option<&VaultWay>) -> Result<Self, Failure> {
-        match kind {
-            WayKindArg::Keys => Ok(Self::Keys(people(secrets, old)?)),
-            WayKindArg::Passphrase => {
-                let (usual, passes) = PassphraseCost::USUAL;
-                let memory = secrets.memory.map_or(usual, |mib| mib << 10);
-                let before = old.and_then(|old| match old.kind() {
-                    WayKind::Passphrase(cost) => Some((cost.memory_kib(), cost.passes())),
-                    _ => None,
-                });
-                let (memory_before, passes_before) = before.unwrap_or((0, 0));
-                Ok(Self::Passphrase {
-                    memory_kib: memory.max(memory_before),
-                    passes: passes.max(passes_before),
-                })
-            }
-            WayKindArg::Custodians => {
-                let before = old.and_then(|old| match old.kind() {
-                    WayKind::Custodians(set) => Some((set.needed, set.sheets)),
-                    _ => None,
-                });
-                let (needed, sheets) = before.unwrap_or((3, 5));
-                let needed = secrets.needed.unwrap_or(needed);
-                let sheets = secrets.sheets.unwrap_or(sheets);
-                if needed > sheets {
-                    return Err(Failure::new(
-                        Exit::Usage,
-                        say!("sheets-impossible", needed = needed, sheets = sheets),
-                        say!("sheets-impossible-next"),
-                    ));
-                }
-                Ok(Self::Custodians { needed, sheets })
-            }
-        }
-    }
-
-    /// The same for the plan.
-    fn line(&self) -> String {
-        match self {
-            Self::Keys(people) => {
-                let people: Vec<String> = people.iter().map(Recipient::to_string).collect();
-                say!("way-plan-keys", people = shown_text(&people.join(", ")))
-            }
-            Self::Passphrase { memory_kib, .. } => {
-                say!("way-plan-passphrase", mib = memory_kib >> 10)
-            }
-            Self::Custodians { needed, sheets } => {
-                say!("way-plan-custodians", needed = *needed, sheets = *sheets)
-            }
-        }
-    }
-}
-
-async fn new_secrets(measure: &Measure, secrets: &Secrets) -> Result<(Added, Sheets), Failure> {
-    match measure {
-        Measure::Keys(people) => {
-            let way = NewWay::keys(people).map_err(|error| not_made(&error))?;
-            Ok((way.0, None))
-        }
-        Measure::Passphrase { memory_kib, passes } => {
-            let passphrase = match &secrets.new_passphrase_file {
-                Some(path) => passphrase_in(path)?,
-                None => ask_new_passphrase()?,
-            };
-            let length = std::str::from_utf8(passphrase.expose())
-                .map_or(passphrase.expose().len(), |text| text.chars().count());
-            if length < SHORTEST {
-                return Err(Failure::new(
-                    Exit::BadInput,
-                    say!("passphrase-short", least = SHORTEST),
-                    say!("passphrase-short-next"),
-                ));
-            }
-            let way = NewWay::passphrase(&passphrase, (*memory_kib, *passes)).await;
-            Ok((way.map_err(|error| not_made(&error))?.0, None))
-        }
-        Measure::Custodians { needed, sheets } => {
-            let made = NewWay::custodians(*needed, *sheets);
-            let (way, shares) = made.map_err(|error| not_made(&error))?;
-            let WayKind::Custodians(set) = way.0.kind else {
-                return Err(not_made(&NewWayError::Unreadable));
-            };
-            Ok((way.0, Some((set, shares))))
-        }
-    }
-}
-
-/// Whose keys are named; where none are, those that the way is for already.
-fn people(secrets: &Secrets, old: Option<&VaultWay>) -> Result<Vec<Recipient>, Failure> {
-    let mut people = Vec::new();
-    for word in &secrets.recipient {
-        let key = Recipient::parse(word);
-        people.push(key.map_err(Failure::key)?);
-    }
-    for path in &secrets.recipients_file {
-        let text = std::fs::read_to_string(path);
-        let text = text.map_err(|error| Failure::local(path, &error))?;
-        let keys = recipients_in(&text).map_err(|error| Failure::key_file(&error, path))?;
-        people.extend(keys);
-    }
-    if people.is_empty()
-        && let Some(old) = old
-    {
-        let keys: Result<Vec<Recipient>, _> = recipients_of(old).map(Recipient::parse).collect();
-        people = keys.unwrap_or_default();
-    }
-    if people.is_empty() {
-        return Err(Failure::new(
-            Exit::Usage,
-            say!("way-no-people"),
-            say!("way-no-people-next"),
-        ));
-    }
-    Ok(people)
-}
-
-type Sheets = Option<(CustodianSet, Vec<PaperShare>)>;
-
-fn not_made(error: &NewWayError) -> Failure {
-    Failure::new(
-        Exit::Failed,
-        say!("way-not-made", detail = shown_text(&error.to_string())),
-        say!("failed-next"),
-    )
-}
-
-/// A passphrase shorter than this is not taken.
-const SHORTEST: usize = 8;
-
-fn ask_new_passphrase() -> Result<SecretBytes, Failure> {
-    let none = || {
-        Failure::new(
-            Exit::Usage,
-            say!("passphrase-none"),
-            say!("passphrase-none-next"),
-        )
-    };
-    if !somebody_is_there() {
-        return Err(none());
-    }
-    let first = ask_passphrase(&say!("ask-new-passphrase")).ok_or_else(none)?;
-    let again = ask_passphrase(&say!("ask-new-passphrase-again")).ok_or_else(none)?;
-    if first.expose() != again.expose() {
-        return Err(Failure::new(
-            Exit::BadInput,
-            say!("passphrase-differs"),
-            say!("try-again-next"),
-        ));
-    }
-    Ok(first)
-}
-
-fn word_list(secrets: &Secrets) -> WordList {
-    match (secrets.words, words().lang()) {
-        (Some(WordsArg::Ja), _) | (None, Lang::Ja) => WordList::Japanese,
-        _ => WordList::English,
-    }
-}
-
-/// Hands the sheets out before anything is changed, so that there is no way whose sheets nobody has. Returns the files written.
-fn hand_out(
-    made: &Sheets,
-    secrets: &Secrets,
-    (vault, way): (&Path, &str),
-    (yes, as_json): (bool, bool),
-) -> Result<Vec<String>, Failure> {
-    let Some((set, shares)) = made else {
-        return Ok(Vec::new());
-    };
-    if as_json && secrets.pdf.is_none() {
-        return Err(Failure::new(
-            Exit::Usage,
-            say!("sheets-json"),
-            say!("sheets-json-next"),
-        ));
-    }
-    let vault = vault.file_name().unwrap_or_default().to_string_lossy();
-    let mut files = Vec::new();
-    let list = word_list(secrets);
-    let on_terminal = std::io::stdout().is_terminal() && somebody_is_there();
-    for share in shares {
-        let sheet = Sheet {
-            share,
-            set: *set,
-            way,
-            vault: &vault,
-            list,
-        };
-        match &secrets.pdf {
-            Some(folder) => {
-                let path = sheet.write_pdf(folder)?;
-                files.push(path.to_string_lossy().into_owned());
-            }
-            None => {
-                print(&sheet.as_text()?)?;
-                if on_terminal {
-                    // One custodian need not see another's.
-                    note(&say!("sheet-press"));
-                    let mut line = String::new();
-                    std::io::stdin().lock().read_line(&mut line)?;
-                    print("\u{1b}[2J\u{1b}[3J\u{1b}[H")?;
-                }
-            }
-        }
-    }
-    if !files.is_empty() && !as_json {
-        print(&format!(
-            "{}\n",
-            say!(
-                "sheets-written",
-                files = files.len(),
-                folder = secrets.pdf.as_deref().map(shown_path).unwrap_or_default()
-            )
-        ))?;
-    }
-    // Somebody types one of them back, so that what is on paper is known to be legible.
-    if !yes && somebody_is_there() {
-        note(&say!("sheet-type-back"));
-        let same = ask_sheet(1).is_some_and(|typed| {
-            typed.set() == set.set
-                && shares.iter().any(|share| {
-                    share.index() == typed.index()
-                        && share.words().expose() == typed.words().expose()
-                })
-        });
-        if !same {
-            return Err(Failure::new(
-                Exit::BadInput,
-                say!("sheet-not-back"),
-                say!("sheet-not-back-next"),
-            ));
-        }
-        note(&say!("ask-sheet-good", number = 1));
-    }
-    Ok(files)
-}
-
-async fn apply(warifu: &Arc<Warifu>, change: WaysChange) -> Result<WaysChanged, Failure> {
+async fn apply(warifu: &Warifu, change: WaysChange) -> Result<WaysChanged, Failure> {
     let changed = warifu.vault().change_ways(warifu.context(), change).await;
     changed.map_err(|error| Failure::ways(&error))
+}
+
+/// The same where sheets were handed out for it.
+async fn apply_with(
+    warifu: &Warifu,
+    change: WaysChange,
+    handed: &Handed,
+) -> Result<WaysChanged, Failure> {
+    let changed = warifu.vault().change_ways(warifu.context(), change).await;
+    changed.map_err(|error| {
+        let failure = Failure::ways(&error);
+        match error {
+            // They may count.
+            WaysError::Unsure { .. } | WaysError::Overtaken { .. } => failure,
+            _ => handed.made_worthless(failure),
+        }
+    })
+}
+
+/// Sees, before anybody gets new secrets, that nothing is in the way of what they are for.
+async fn may_change(warifu: &Warifu, adding: Option<&str>) -> Result<(), Failure> {
+    let may = warifu.vault().may_change_ways(adding).await;
+    may.map_err(|error| Failure::ways(&error))
 }
 
 fn done(changed: &WaysChanged, files: Vec<String>, as_json: bool) -> Done {
@@ -570,11 +339,12 @@ async fn add(args: WayAdd) -> Done {
         if !agreed(args.yes)? {
             return planned(&status, args.json);
         }
+        may_change(&warifu, Some(&name)).await?;
         let (way, sheets) = new_secrets(&measure, &args.secrets).await?;
         let what = (args.vault.as_path(), name.as_str());
-        let files = hand_out(&sheets, &args.secrets, what, (args.yes, args.json))?;
-        let changed = apply(&warifu, WaysChange::Add { name, way }).await?;
-        done(&changed, files, args.json)
+        let handed = hand_out(&sheets, &args.secrets, what, (args.yes, args.json))?;
+        let changed = apply_with(&warifu, WaysChange::Add { name, way }, &handed).await?;
+        done(&changed, handed.names(), args.json)
     })
     .await
 }
@@ -645,12 +415,13 @@ async fn rotate(args: WayRotate) -> Done {
         if !agreed(args.yes)? {
             return planned(&status, args.json);
         }
+        may_change(&warifu, None).await?;
         let (added, sheets) = new_secrets(&measure, &args.secrets).await?;
         let what = (args.vault.as_path(), way.name());
-        let files = hand_out(&sheets, &args.secrets, what, (args.yes, args.json))?;
+        let handed = hand_out(&sheets, &args.secrets, what, (args.yes, args.json))?;
         let id = way.id();
-        let changed = apply(&warifu, WaysChange::Renew { id, way: added }).await?;
-        done(&changed, files, args.json)
+        let changed = apply_with(&warifu, WaysChange::Renew { id, way: added }, &handed).await?;
+        done(&changed, handed.names(), args.json)
     })
     .await
 }
@@ -667,16 +438,15 @@ async fn recover(args: WayRecover) -> Done {
         let of_passphrase = |way: &&VaultWay| matches!(way.kind(), WayKind::Passphrase(_));
         let way = status.ways.iter().filter(wanted).find(of_passphrase);
         let measure = Measure::of(WayKindArg::Passphrase, &args.secrets, way)?;
+        let name = args.name.clone().unwrap_or_else(|| "passphrase".to_owned());
+        may_change(&warifu, way.is_none().then_some(&*name)).await?;
         let (added, _) = new_secrets(&measure, &args.secrets).await?;
         let change = match way {
             Some(way) => WaysChange::Renew {
                 id: way.id(),
                 way: added,
             },
-            None => WaysChange::Add {
-                name: args.name.clone().unwrap_or_else(|| "passphrase".to_owned()),
-                way: added,
-            },
+            None => WaysChange::Add { name, way: added },
         };
         let changed = apply(&warifu, change).await?;
         done(&changed, Vec::new(), args.json)

@@ -98,6 +98,7 @@ sheets-impossible-next = choose --needed no greater than --sheets.
 sheets-json = Paper shares do not belong into a program's output.
 sheets-json-next = name a folder for them with --pdf DIR.
 sheets-written = { $files } sheets were written into { $folder }. Print them, hand them out, and delete the files: whoever has enough of them and enough servers has the vault.
+sheets-worthless = The paper shares that were just made are worthless; what counted before still does.
 sheet-title = Paper share { $number } of { $sheets }
 sheet-of = Vault { $vault }, way in { $way }, set { $set }
 sheet-needed = Any { $needed } of the { $sheets } sheets open the vault, together with its servers; fewer tell nothing.

@@ -98,6 +98,7 @@ sheets-impossible-next = --needed を --sheets 以下にしてください。
 sheets-json = 紙の割符は、プログラムの出力には入れられません。
 sheets-json-next = --pdf フォルダ で書き出し先を指定してください。
 sheets-written = { $folder } に用紙 { $files } 枚を書き出しました。印刷して配ったら、ファイルを削除してください。必要な枚数の用紙と必要な台数のサーバがそろえば、保管庫が開きます。
+sheets-worthless = いま作った紙の割符は無効です。以前のものはそのまま有効です。
 sheet-title = 紙の割符 { $number } / { $sheets }
 sheet-of = 保管庫 { $vault }、開け方 { $way }、組 { $set }
 sheet-needed = { $sheets } 枚のうち { $needed } 枚と割符サーバがそろうと、保管庫が開きます。それより少なければ何もわかりません。
