@@ -135,6 +135,12 @@ pub fn line(way: &VaultWay) -> String {
     }
 }
 
+/// The names of ways that were begun and that the next change makes count.
+fn pending(status: &WaysStatus) -> Option<String> {
+    let names: Vec<&str> = status.pending.iter().map(VaultWay::name).collect();
+    (!names.is_empty()).then(|| shown_text(&names.join(", ")))
+}
+
 /// The ways there are, for people.
 pub fn lines(status: &WaysStatus) -> Vec<String> {
     let mut lines = Vec::new();
@@ -146,8 +152,10 @@ pub fn lines(status: &WaysStatus) -> Vec<String> {
         lines.push(say!("ways-are"));
         lines.extend(status.ways.iter().map(|way| format!("  {}", line(way))));
     }
-    if status.begun {
-        lines.push(say!("ways-begun"));
+    match pending(status) {
+        Some(names) => lines.push(say!("ways-pending", names = names)),
+        None if status.begun => lines.push(say!("ways-begun")),
+        None => {}
     }
     lines
 }
@@ -333,6 +341,9 @@ async fn add(args: WayAdd) -> Done {
         plan.push(measure.line());
         if status.is_open() {
             plan.push(say!("way-add-plan-first"));
+        }
+        if let Some(names) = pending(&status) {
+            plan.push(say!("way-add-plan-pending", names = names));
         }
         plan.extend(status.faults.iter().map(server_fault));
         show_plan(&plan, args.json)?;

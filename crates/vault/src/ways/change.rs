@@ -31,6 +31,8 @@ pub struct WaysStatus {
     pub unknown: bool,
     /// Whether a first way was begun to be added, and the vault opens without one all the same.
     pub begun: bool,
+    /// The ways that were begun so on so many servers that the next change makes them count, too.
+    pub pending: Vec<Way>,
     /// Servers whose part is missing, damaged or old, and those that don't answer.
     pub faults: Vec<ServerFault>,
 }
@@ -181,13 +183,17 @@ impl Vault {
                 ways: barred.ways().cloned().collect(),
                 unknown: false,
                 begun: false,
+                pending: Vec::new(),
                 faults,
             },
-            _ => WaysStatus {
+            barred => WaysStatus {
                 number: None,
                 ways: Vec::new(),
                 unknown: decided,
                 begun: !decided && held.iter().any(|held| !held.good.is_empty()),
+                pending: barred
+                    .filter(|barred| enough_have(&held, barred.number()))
+                    .map_or_else(Vec::new, |barred| barred.ways().cloned().collect()),
                 faults,
             },
         }
