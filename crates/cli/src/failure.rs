@@ -317,6 +317,9 @@ impl Failure {
             )
             .with(faults.iter().map(server_fault)),
             warifu::Error::WayNeeded { ways } => Self::way_needed(&ways),
+            warifu::Error::NewerWays { .. } => {
+                Self::new(Exit::Failed, say!("ways-newer"), say!("ways-newer-next"))
+            }
             warifu::Error::WayRefused { refusal, ways } => Self::way_refused(&refusal, &ways),
             warifu::Error::ReferenceRefused { refusal, ways } => {
                 Self::reference_refused(&refusal, &ways)

@@ -134,6 +134,12 @@ pub enum Error {
         /// The ways there are.
         ways: Vec<Way>,
     },
+    /// The ways in were made by a newer warifu.
+    #[error("the ways in: {detail}")]
+    NewerWays {
+        /// What this one does not know.
+        detail: String,
+    },
     /// What was given opens none of the ways.
     #[error("{refusal}")]
     WayRefused {

@@ -307,23 +307,8 @@ pub(crate) async fn key_by_way(
     reference: Option<(&CredentialRef, &Path)>,
     keyring: &Keyring,
 ) -> Result<(Approached, VaultKey, WayAnswer), Error> {
-    let approached = approach(servers, Some(expected))
-        .await
-        .map_err(|error| match error {
-            ApproachError::TooFewServers {
-                needed,
-                got,
-                faults,
-            } => Error::TooFewServers {
-                needed,
-                got,
-                faults,
-            },
-            ApproachError::Mismatch { faults, .. } => Error::WrongVault { faults },
-            other => Error::Founding {
-                detail: other.to_string(),
-            },
-        })?;
+    let approached = approach(servers, Some(expected)).await;
+    let approached = approached.map_err(approach_error)?;
     let ways: Vec<Way> = approached.ways().cloned().collect();
     if let Some(open) = ways.iter().find(|way| way.is_open())
         && let Ok(key) = approached.unseal(open.id(), &WayKey::open())
@@ -371,6 +356,27 @@ pub(crate) async fn key_by_way(
         (None, None, Some(refusal)) => Error::ReferenceRefused { refusal, ways },
         (None, None, None) => Error::WayNeeded { ways },
     })
+}
+
+fn approach_error(error: ApproachError) -> Error {
+    match error {
+        ApproachError::TooFewServers {
+            needed,
+            got,
+            faults,
+        } => Error::TooFewServers {
+            needed,
+            got,
+            faults,
+        },
+        ApproachError::Mismatch { faults, .. } => Error::WrongVault { faults },
+        ApproachError::Newer(error) => Error::NewerWays {
+            detail: error.to_string(),
+        },
+        other => Error::Founding {
+            detail: other.to_string(),
+        },
+    }
 }
 
 impl Warifu {
@@ -466,6 +472,14 @@ mod tests {
             super::normal(&SecretBytes::from_slice(&[0xFF, 1])).to_vec(),
             [0xFF, 1]
         );
+    }
+
+    #[test]
+    fn p10_ways_of_a_newer_warifu_are_called_that() {
+        let newer = warifu_core::ways::DoorError::Newer { found: 2 };
+        let error = approach_error(ApproachError::Newer(newer));
+        assert!(matches!(error, Error::NewerWays { .. }), "{error}");
+        assert!(error.to_string().contains("newer warifu"), "{error}");
     }
 
     #[test]

@@ -2,6 +2,8 @@
 # Ways in
 way-needed = The vault takes more to open than its servers: one of its ways in.
 way-needed-next = run the command in a terminal, where the passphrase is asked for; or name it with --passphrase-file FILE, your private key with --identity FILE, or paper shares with --share FILE for each. For a drive that is mounted while nobody is there, write passphrase = "file:PATH" into { $vault }.
+ways-newer = The vault's ways in were made by a newer warifu.
+ways-newer-next = update warifu on this machine, and repeat the command. Nothing was changed.
 way-wrong-passphrase = The passphrase is wrong.
 way-wrong-passphrase-next = look for capital letters and the keyboard's language, and try again. If it is lost, { $warifu } way recover { $vault } opens the vault by paper shares.
 way-no-passphrase = None of the vault's ways in takes a passphrase.

@@ -2,6 +2,8 @@
 # 開け方
 way-needed = この保管庫を開くには、割符サーバのほかに「開け方」のどれか 1 つが必要です。
 way-needed-next = 端末で実行すると、パスフレーズの入力を求めます。または --passphrase-file ファイル でパスフレーズを、--identity ファイル で秘密鍵を、--share ファイル を必要な枚数だけ書いて紙の割符を指定してください。無人でマウントするときは { $vault } に passphrase = "file:パス" と書きます。
+ways-newer = この保管庫の開け方は、新しい版の warifu で作られています。
+ways-newer-next = このマシンの warifu を更新してから、もう一度実行してください。何も変更していません。
 way-wrong-passphrase = パスフレーズが違います。
 way-wrong-passphrase-next = 大文字と小文字、キーボードの言語を確かめて、もう一度試してください。忘れたときは { $warifu } way recover { $vault } を使うと、紙の割符で開けます。
 way-no-passphrase = この保管庫には、パスフレーズで開く方法がありません。
