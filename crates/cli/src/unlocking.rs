@@ -4,6 +4,7 @@
 
 use std::io::{self, BufRead as _, IsTerminal as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use warifu::paper;
@@ -21,18 +22,25 @@ use crate::failure::Failure;
 use crate::output::{note, shown_path, shown_text};
 use crate::words::say;
 
-#[derive(Debug)]
-struct Asker(Mutex<Option<WayAnswer>>);
+#[derive(Debug, Default)]
+struct Asker {
+    answer: Mutex<Option<WayAnswer>>,
+    /// Whether the command line has named one.
+    named: AtomicBool,
+}
 
 static ASKER: OnceLock<Arc<Asker>> = OnceLock::new();
 
 fn asker() -> &'static Arc<Asker> {
-    ASKER.get_or_init(|| Arc::new(Asker(Mutex::new(None))))
+    ASKER.get_or_init(|| Arc::default())
 }
 
 /// Takes what the command line names.
 pub fn prepare(cli: &Cli) -> Result<(), Failure> {
     let entry = &cli.entry;
+    let named =
+        entry.passphrase_file.is_some() || !entry.share.is_empty() || !entry.identity.is_empty();
+    asker().named.store(named, Ordering::Relaxed);
     if let Some(path) = &entry.passphrase_file {
         give(WayAnswer::Passphrase(passphrase_in(path)?));
     }
@@ -52,7 +60,10 @@ pub fn prepare(cli: &Cli) -> Result<(), Failure> {
 
 /// Remembers an answer.
 pub fn give(answer: WayAnswer) {
-    let mut known = asker().0.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut known = asker()
+        .answer
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
     *known = Some(answer);
 }
 
@@ -135,14 +146,16 @@ pub fn ask_passphrase(prompt: &str) -> Option<SecretBytes> {
 
 impl AskForWay for Asker {
     fn at_hand(&self) -> Option<WayAnswer> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.answer.lock().unwrap_or_else(PoisonError::into_inner);
         known.as_ref().map(WayAnswer::again)
     }
 
     fn ask(&self, ways: &[Way], refused: Option<&WayRefusal>) -> Option<WayAnswer> {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.answer.lock().unwrap_or_else(PoisonError::into_inner);
         // What was named on the command line and is wrong is not asked for once more.
-        if !somebody_is_there() || (refused.is_some() && known.is_some() && was_named()) {
+        if !somebody_is_there()
+            || (refused.is_some() && known.is_some() && self.named.load(Ordering::Relaxed))
+        {
             return None;
         }
         if let Some(refused) = refused {
@@ -168,13 +181,6 @@ impl AskForWay for Asker {
         *known = Some(answer.again());
         Some(answer)
     }
-}
-
-/// Whether an answer came from the command line.
-fn was_named() -> bool {
-    let mut words = std::env::args();
-    let named = ["--passphrase-file", "--share", "--identity"];
-    words.any(|word| named.iter().any(|name| word.starts_with(name)))
 }
 
 /// Reads sheets from the terminal, until there are enough.
