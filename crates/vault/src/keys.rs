@@ -18,6 +18,7 @@ use warifu_core::vault_object::{RecoverError, VaultObject, deal_vault_key, recov
 use crate::error::{Fault, ServerFault};
 use crate::seam::store::{Durability, ObjectKey, ShareStore, StoreError, StoreErrorKind};
 use crate::servers::Thresholds;
+use crate::ways::fixed_names;
 
 /// The generation that a vault begins with.
 pub const FIRST_GENERATION: Generation = Generation(1);
@@ -481,19 +482,11 @@ fn fits(
 /// # Errors
 /// Those of the listing.
 pub async fn piece_generations(store: &dyn ShareStore) -> Result<Vec<Generation>, StoreError> {
-    const PAGE: usize = 1_000;
-    let mut found = Vec::new();
-    // Names of shares come before these.
-    let mut after = ObjectKey::vault_object(Generation(0));
-    loop {
-        let page = store.list(Some(&after), PAGE).await?;
-        let names = page.objects.iter().map(|(name, _)| name);
-        found.extend(names.filter_map(ObjectKey::piece_generation));
-        match page.objects.into_iter().last() {
-            Some((last, _)) if page.more && last > after => after = last,
-            _ => return Ok(found),
-        }
-    }
+    let names = fixed_names(store).await?;
+    Ok(names
+        .iter()
+        .filter_map(ObjectKey::piece_generation)
+        .collect())
 }
 
 /// The pieces of the vault key in a place, the newest first. Nobody is believed yet.

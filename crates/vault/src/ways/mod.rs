@@ -69,6 +69,9 @@ const CHANGES_WITHIN: Duration = Duration::from_secs(120);
 /// How many ways objects of one server are looked at, the newest first. There is one, and a few more where changes were cut off.
 const LOOKED_AT: usize = 8;
 
+/// How many such names a place has at most: no more than a few, unless it lies.
+const FIXED_MOST: usize = 4_096;
+
 /// The names of the ways objects and of the pieces of the vault key in a place, ascending.
 pub(crate) async fn fixed_names(store: &dyn ShareStore) -> Result<Vec<ObjectKey>, StoreError> {
     const PAGE: usize = 1_000;
@@ -79,6 +82,12 @@ pub(crate) async fn fixed_names(store: &dyn ShareStore) -> Result<Vec<ObjectKey>
         let page = store.list(Some(&after), PAGE).await?;
         let names = page.objects.iter().map(|(name, _)| name);
         found.extend(names.filter(|name| !name.is_share()).cloned());
+        if found.len() > FIXED_MOST {
+            let detail = format!(
+                "it lists more than {FIXED_MOST} pieces of the vault key and parts of the ways in"
+            );
+            return Err(StoreError::new(StoreErrorKind::Failed, detail));
+        }
         match page.objects.into_iter().last() {
             Some((last, _)) if page.more && last > after => after = last,
             _ => return Ok(found),

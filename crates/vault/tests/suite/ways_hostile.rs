@@ -1,24 +1,27 @@
 //! P3, P4, P7: servers that say that they are of another vault, or that it has other ways in, to whoever rebuilds.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use warifu_core::ids::{Generation, ServerId, ShareIndex, Threshold, VaultId};
 use warifu_core::keys::VaultKey;
 use warifu_core::vault_object::{VaultObject, deal_vault_key};
 use warifu_core::ways::{Way, WayId, WayKey, WayKind, WaysNumber, deal_ways};
-use warifu_testkit::stores::{MemoryStore, State};
-use warifu_vault::keys::UnlockError;
+use warifu_testkit::stores::{Lie, MemoryStore, State};
+use warifu_vault::keys::{UnlockError, piece_generations};
 use warifu_vault::rebuild::{gather, gather_by_way, gather_known};
+use warifu_vault::seam::store::{ObjectKey, StoreErrorKind};
 use warifu_vault::ways::approach;
 
 use crate::common::lab::{Lab, live};
-use crate::ways::{add, candidates, expected};
+use crate::ways::{add, candidates, expected, opens_by};
 
 fn one_of_one() -> Threshold {
     Threshold::new(1, 1).unwrap()
 }
 
 fn put(server: &MemoryStore, name: &str, bytes: Vec<u8>) {
-    let name = warifu_vault::seam::store::ObjectKey::parse(name).unwrap();
+    let name = ObjectKey::parse(name).unwrap();
     server.replace(&name, Bytes::from(bytes));
 }
 
@@ -129,5 +132,26 @@ fn p7_one_server_that_shows_the_pieces_of_several_makes_no_key() {
             matches!(alone, UnlockError::TooFewServers { .. }),
             "{alone}"
         );
+    });
+}
+
+/// A place that lists pieces without end is a place with a fault, and fills nobody's memory.
+#[test]
+fn p10_a_listing_without_end_is_given_up() {
+    live(async {
+        let lab = Lab::new(2, 3).await;
+        let way = WayKey::generate().unwrap();
+        add(&lab.start().await, "one", &way).await.unwrap();
+        let names = |kind: &str| -> BTreeSet<_> {
+            let names = (9..9_009).map(|number| format!("{kind}-{number:08x}"));
+            names.map(|name| ObjectKey::parse(&name).unwrap()).collect()
+        };
+        for kind in ["vault", "ways"] {
+            lab.faults[2].tell(Lie::ListsAlso(names(kind)));
+            let error = piece_generations(lab.stores[2].as_ref()).await.unwrap_err();
+            assert_eq!(error.kind, StoreErrorKind::Failed);
+            assert!(opens_by(&lab, 1, &way).await);
+            lab.heal();
+        }
     });
 }
