@@ -310,8 +310,20 @@ impl Failure {
                 say!("wrong-vault-next"),
             )
             .with(faults.iter().map(server_fault)),
+            warifu::Error::MixedVaults { faults } => Self::new(
+                Exit::BadInput,
+                say!("mixed-vaults"),
+                say!("mixed-vaults-next"),
+            )
+            .with(faults.iter().map(server_fault)),
             warifu::Error::WayNeeded { ways } => Self::way_needed(&ways),
+            warifu::Error::NewerWays { .. } => {
+                Self::new(Exit::Failed, say!("ways-newer"), say!("ways-newer-next"))
+            }
             warifu::Error::WayRefused { refusal, ways } => Self::way_refused(&refusal, &ways),
+            warifu::Error::ReferenceRefused { refusal, ways } => {
+                Self::reference_refused(&refusal, &ways)
+            }
             warifu::Error::WayReference { source } => Self::way_reference(&source),
             warifu::Error::NoWaysPart { server } => Self::no_ways_part(&server),
             warifu::Error::Founding { detail } => Self::new(

@@ -1,5 +1,6 @@
 //! Paper shares for people: on a terminal, and as PDF files of one page, each with its words and a QR code.
 
+use std::fmt::Write as _;
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -76,7 +77,8 @@ impl Sheet<'_> {
         text.push('\n');
         let words = as_words(&self.share.words(), self.list);
         for (at, word) in words.iter().enumerate() {
-            text.push_str(&format!("  {:>2}. {word}\n", at + 1));
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "  {:>2}. {word}", at + 1);
         }
         text.push('\n');
         let qr = self.qr()?;
@@ -94,7 +96,7 @@ impl Sheet<'_> {
             }
             text.push('\n');
         }
-        text.push_str(&format!("\n  {}\n\n", *as_code(&self.share.words())));
+        let _ = writeln!(text, "\n  {}\n", *as_code(&self.share.words()));
         Ok(text)
     }
 

@@ -2,8 +2,10 @@
 //!
 //! What opened a vault once is kept until the program ends, so that nobody is asked twice.
 
-use std::io::{self, BufRead as _, IsTerminal as _};
+use std::fs::File;
+use std::io::{self, IsTerminal as _, Read as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use warifu::paper;
@@ -21,18 +23,25 @@ use crate::failure::Failure;
 use crate::output::{note, shown_path, shown_text};
 use crate::words::say;
 
-#[derive(Debug)]
-struct Asker(Mutex<Option<WayAnswer>>);
+#[derive(Debug, Default)]
+struct Asker {
+    answer: Mutex<Option<WayAnswer>>,
+    /// Whether the command line has named one.
+    named: AtomicBool,
+}
 
 static ASKER: OnceLock<Arc<Asker>> = OnceLock::new();
 
 fn asker() -> &'static Arc<Asker> {
-    ASKER.get_or_init(|| Arc::new(Asker(Mutex::new(None))))
+    ASKER.get_or_init(|| Arc::default())
 }
 
 /// Takes what the command line names.
 pub fn prepare(cli: &Cli) -> Result<(), Failure> {
     let entry = &cli.entry;
+    let named =
+        entry.passphrase_file.is_some() || !entry.share.is_empty() || !entry.identity.is_empty();
+    asker().named.store(named, Ordering::Relaxed);
     if let Some(path) = &entry.passphrase_file {
         give(WayAnswer::Passphrase(passphrase_in(path)?));
     }
@@ -52,8 +61,20 @@ pub fn prepare(cli: &Cli) -> Result<(), Failure> {
 
 /// Remembers an answer.
 pub fn give(answer: WayAnswer) {
-    let mut known = asker().0.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut known = asker()
+        .answer
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
     *known = Some(answer);
+}
+
+/// Forgets what was said, when the vault is open and stays so for long.
+pub fn forget() {
+    let mut known = asker()
+        .answer
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
+    *known = None;
 }
 
 /// Who is asked.
@@ -93,10 +114,41 @@ fn identities_at(path: &Path) -> Result<Vec<Identity>, Failure> {
     identities_in(secret.expose()).map_err(|error| Failure::key_file(&error, path))
 }
 
+/// A file with a sheet is no longer than this.
+const SHEET_MOST: usize = 64 << 10;
+
 fn share_in(path: &PathBuf) -> Result<PaperShare, Failure> {
-    let text = std::fs::read_to_string(path).map(Zeroizing::new);
-    let text = text.map_err(|error| Failure::local(path, &error))?;
+    // Whatever holds a secret is not to grow: what it leaves behind then is not erased.
+    let mut text = Zeroizing::new(String::with_capacity(SHEET_MOST + 64));
+    let read = File::open(path).and_then(|file| {
+        let most = u64::try_from(SHEET_MOST).unwrap_or(u64::MAX);
+        file.take(most).read_to_string(&mut text)
+    });
+    read.map_err(|error| Failure::local(path, &error))?;
     paper::read(&text).map_err(|error| Failure::sheet(&error).with([shown_path(path)]))
+}
+
+/// A line of standard input that is secret, without its end: read past the buffer of the standard library, which is never erased. Nothing at the end, and of
+/// a line longer than any.
+pub fn secret_line() -> Option<Zeroizing<String>> {
+    const MOST: usize = 4096;
+    let mut line = Zeroizing::new(Vec::with_capacity(MOST));
+    let mut byte = Zeroizing::new([0]);
+    loop {
+        // Byte by byte: what comes after the line is for whoever reads next.
+        match rustix::io::read(rustix::stdio::stdin(), &mut byte[..]) {
+            Ok(0) if line.is_empty() => return None,
+            Ok(0) => break,
+            Ok(_) if byte[0] == b'\n' => break,
+            Ok(_) if line.len() < MOST => line.push(byte[0]),
+            Err(rustix::io::Errno::INTR) => {}
+            Ok(_) | Err(_) => return None,
+        }
+    }
+    let text = std::str::from_utf8(&line).ok()?;
+    let mut copy = Zeroizing::new(String::with_capacity(MOST));
+    copy.push_str(text);
+    Some(copy)
 }
 
 /// What sheets give together.
@@ -134,15 +186,17 @@ pub fn ask_passphrase(prompt: &str) -> Option<SecretBytes> {
 }
 
 impl AskForWay for Asker {
+    fn at_hand(&self) -> Option<WayAnswer> {
+        let known = self.answer.lock().unwrap_or_else(PoisonError::into_inner);
+        known.as_ref().map(WayAnswer::again)
+    }
+
     fn ask(&self, ways: &[Way], refused: Option<&WayRefusal>) -> Option<WayAnswer> {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if refused.is_none()
-            && let Some(answer) = known.as_ref()
-        {
-            return Some(answer.again());
-        }
+        let mut known = self.answer.lock().unwrap_or_else(PoisonError::into_inner);
         // What was named on the command line and is wrong is not asked for once more.
-        if !somebody_is_there() || (refused.is_some() && known.is_some() && was_named()) {
+        if !somebody_is_there()
+            || (refused.is_some() && known.is_some() && self.named.load(Ordering::Relaxed))
+        {
             return None;
         }
         if let Some(refused) = refused {
@@ -168,13 +222,6 @@ impl AskForWay for Asker {
         *known = Some(answer.again());
         Some(answer)
     }
-}
-
-/// Whether an answer came from the command line.
-fn was_named() -> bool {
-    let mut words = std::env::args();
-    let named = ["--passphrase-file", "--share", "--identity"];
-    words.any(|word| named.iter().any(|name| word.starts_with(name)))
 }
 
 /// Reads sheets from the terminal, until there are enough.
@@ -204,10 +251,9 @@ fn ask_sheets() -> Option<WayAnswer> {
 pub fn ask_sheet(number: usize) -> Option<PaperShare> {
     loop {
         note(&say!("ask-sheet", number = number));
-        let mut text = Zeroizing::new(String::with_capacity(4096));
-        for line in io::stdin().lock().lines() {
-            let line = Zeroizing::new(line.ok()?);
-            if line.trim().is_empty() {
+        let mut text = Zeroizing::new(String::with_capacity(SHEET_MOST));
+        while let Some(line) = secret_line() {
+            if line.trim().is_empty() || text.len() + line.len() >= SHEET_MOST {
                 break;
             }
             text.push_str(&line);
@@ -224,5 +270,18 @@ pub fn ask_sheet(number: usize) -> Option<PaperShare> {
             Ok(share) => return Some(share),
             Err(error) => note(Failure::sheet(&error).render().trim_end()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_said_is_forgotten() {
+        give(WayAnswer::Passphrase(SecretBytes::from_slice(b"gibberish")));
+        assert!(asker().at_hand().is_some());
+        forget();
+        assert!(asker().at_hand().is_none());
     }
 }

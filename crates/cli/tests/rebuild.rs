@@ -199,3 +199,45 @@ fn p7_a_rebuild_that_another_server_would_complete_waits_for_a_decision() {
     world.ends(3, ["put", "office.toml", "note", "/note"]);
     assert_eq!(world.ok(["cat", "office.toml", "/note"]), "last");
 }
+
+/// One of the servers that are given shows a vault of its own, which it needs nobody for: neither does that take the place of the vault that has ways in, nor
+/// is it in the way of its rebuild.
+#[test]
+fn p7_a_server_with_a_vault_of_its_own_is_left_out() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let world = World::new();
+    furnish(&world);
+    let pass = world.write("pass", "correct horse battery");
+    fs::set_permissions(pass, fs::Permissions::from_mode(0o600)).unwrap();
+    let add = ["way", "add", "office.toml", "passphrase", "--memory", "64"];
+    world.ok(add
+        .iter()
+        .chain(&["--new-passphrase-file", "pass", "--yes"]));
+    world.ok(["init", "own.toml", "-k", "1", "own=x"]);
+    world.away("c");
+    fs::rename(world.path("x"), world.path("c")).unwrap();
+    let by = ["--passphrase-file", "pass"];
+    let read = || world.ok(["cat", "office.toml", "/note"].iter().chain(&by));
+    let rebuild = ["rebuild", "office.toml"];
+    let servers = ["honcho=a", "shisho=b", "bunko=c"];
+    for with_file in [true, false] {
+        lose_the_catalogue(&world);
+        let mut given: Vec<&str> = Vec::new();
+        if !with_file {
+            fs::remove_file(world.path("office.toml")).unwrap();
+            given.extend(servers);
+        }
+        let asked = world.ends(9, rebuild.iter().chain(&given));
+        assert!(asked.contains("way"), "{asked}");
+        let out = world.run(rebuild.iter().chain(&given).chain(&by));
+        let said = String::from_utf8_lossy(&out.stderr).into_owned();
+        assert!(matches!(out.status.code(), Some(0 | 3)), "{said}");
+        assert_eq!(read(), "second", "with the file: {with_file}");
+    }
+    // Of two, nobody can tell which is meant.
+    lose_the_catalogue(&world);
+    fs::remove_file(world.path("office.toml")).unwrap();
+    let said = world.ends(9, rebuild.iter().chain(&servers[1..]).chain(&by));
+    assert!(said.contains("different vaults"), "{said}");
+    assert!(said.contains("shisho") && said.contains("bunko"), "{said}");
+}

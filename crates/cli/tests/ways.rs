@@ -559,3 +559,47 @@ fn a_drive_is_mounted_with_a_passphrase() {
         "note"
     );
 }
+
+/// A drive that is served in the foreground was given the passphrase itself; it is there for months, and has no more use for it.
+#[test]
+fn p6_a_drive_forgets_the_passphrase_that_opened_it() {
+    use std::io::{Read as _, Seek as _, SeekFrom};
+    if !common::can_mount() || !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let world = World::new();
+    with_passphrase(&world);
+    let dir = world.path("mnt");
+    fs::create_dir(&dir).unwrap();
+    let mut command = world.command(["mount", V, "mnt", "--foreground"]);
+    let mut drive = command.args(["--passphrase-file", "pass"]).spawn().unwrap();
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    let mounts = || fs::read_to_string("/proc/mounts").unwrap();
+    while !mounts().contains(dir.to_str().unwrap()) {
+        assert!(std::time::Instant::now() < end, "no drive");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    fs::write(dir.join("note.txt"), "note").unwrap();
+    let process = format!("/proc/{}", drive.id());
+    let maps = fs::read_to_string(format!("{process}/maps")).unwrap();
+    let mut memory = fs::File::open(format!("{process}/mem")).unwrap();
+    let (wanted, mut seen, mut found) = ("合言葉は四つ辻の角".as_bytes(), 0, 0);
+    for line in maps.lines().filter(|line| line.contains(" rw")) {
+        let (from, to) = line.split_once(' ').unwrap().0.split_once('-').unwrap();
+        let at = |digits| u64::from_str_radix(digits, 16).unwrap();
+        let mut bytes = vec![0; usize::try_from(at(to) - at(from)).unwrap()];
+        memory.seek(SeekFrom::Start(at(from))).unwrap();
+        // What is kept in secret memory cannot be looked at.
+        if memory.read_exact(&mut bytes).is_ok() {
+            seen += bytes.len();
+            found += bytes
+                .windows(wanted.len())
+                .filter(|part| *part == wanted)
+                .count();
+        }
+    }
+    world.ok(["umount", "mnt"]);
+    assert!(drive.wait().unwrap().success());
+    assert!(seen > 1 << 20, "{seen} bytes were looked at");
+    assert_eq!(found, 0, "the passphrase is in RAM yet");
+}

@@ -25,10 +25,14 @@ struct Terminal {
 
 impl Terminal {
     fn new(world: &World, args: &[&str]) -> Self {
-        let mut line = WARIFU.to_owned();
-        for arg in args {
-            line.push_str(&format!(" '{arg}'"));
-        }
+        let quoted: Vec<String> = args.iter().map(|arg| format!("'{arg}'")).collect();
+        let quoted: Vec<&str> = quoted.iter().map(String::as_str).collect();
+        Self::new_unquoted(world, &quoted)
+    }
+
+    /// The shell makes of the arguments what it does.
+    fn new_unquoted(world: &World, args: &[&str]) -> Self {
+        let line = format!("{WARIFU} {}", args.join(" "));
         let mut child = Command::new("script")
             .args(["--quiet", "--return", "--command", &line, "/dev/null"])
             .current_dir(world.dir())
@@ -148,6 +152,14 @@ fn p3_a_passphrase_is_asked_for_and_not_shown() {
     assert_eq!(code, Some(0), "{screen}");
     assert!(screen.contains("minutes") && !screen.contains(PASSPHRASE));
     assert!(!screen.contains("a wrong one"), "{screen}");
+    // What was named and is wrong is not asked for; an argument that is no UTF-8 is one like any other.
+    let wrong = world.write("wrong", "a wrong one");
+    fs::set_permissions(wrong, fs::Permissions::from_mode(0o600)).unwrap();
+    let strange = ["cat", V, "/$(printf '\\377')", "--passphrase-file=wrong"];
+    let (code, screen) = Terminal::new_unquoted(&world, &strange).ends();
+    assert_eq!(code, Some(9), "{screen}");
+    assert!(screen.contains("The passphrase is wrong"), "{screen}");
+    assert!(!screen.contains("panicked"), "{screen}");
     // Three times wrong is enough.
     let mut terminal = Terminal::new(&world, &["ls", V]);
     for _ in 0..3 {

@@ -376,7 +376,7 @@ pub(crate) fn deal_vault_key_with(
 ///
 /// Where none gives a key and one of the objects says that there are ways in, so does the error.
 ///
-/// Where several groups give a key (an attacker can always make a whole vault of his own), the one that most objects
+/// Where several groups give a key (an attacker can always make a whole vault of his own), the one that most servers
 /// vouch for wins, then the later generation. So who knows which vault and threshold to expect should leave out objects
 /// that say otherwise *before* calling; fewer than k lying servers then cannot win.
 ///
@@ -384,49 +384,24 @@ pub(crate) fn deal_vault_key_with(
 /// [`RecoverError`].
 pub fn recover_vault_key(objects: &[VaultObject]) -> Result<(VaultKey, Vec<usize>), RecoverError> {
     let mut found: Vec<Candidate> = Vec::new();
-    let mut failure: Option<(usize, RecoverError)> = None;
-    for group in groups(objects) {
-        match recover_group(objects, &group) {
-            Ok(key) => {
-                let known = found
-                    .iter_mut()
-                    .find(|known| bool::from(known.key.expose().ct_eq(key.expose())));
-                let generation = objects[group[0]].generation;
-                match known {
-                    Some(known) => known.generation = known.generation.max(generation),
-                    None => {
-                        let vouching = objects
-                            .iter()
-                            .filter(|object| object.is_authentic(&key))
-                            .count();
-                        found.push(Candidate {
-                            key,
-                            vouching,
-                            generation,
-                            vault: objects[group[0]].vault,
-                        });
-                    }
-                }
-            }
-            Err(error) => {
-                // Tell of the group that came nearest.
-                if failure.as_ref().is_none_or(|(size, _)| *size < group.len()) {
-                    failure = Some((group.len(), error));
-                }
-            }
-        }
+    for (vault, key) in keys_in(objects)? {
+        let by_it = || objects.iter().filter(|object| object.is_authentic(&key));
+        // A server has one voice, of however many generations it shows something.
+        let mut servers: Vec<ServerId> = by_it().map(|object| object.server).collect();
+        servers.sort_unstable();
+        servers.dedup();
+        let generation = by_it().map(|object| object.generation).max();
+        found.push(Candidate {
+            vouching: servers.len(),
+            generation: generation.unwrap_or(Generation(0)),
+            key,
+            vault,
+        });
     }
     found.sort_by_key(|candidate| core::cmp::Reverse((candidate.vouching, candidate.generation)));
     let mut found = found.into_iter();
     let Some(best) = found.next() else {
-        if objects.iter().any(|object| object.bound) {
-            return Err(RecoverError::Bound);
-        }
-        return Err(
-            failure.map_or(RecoverError::TooFew { needed: 1, got: 0 }, |(_, error)| {
-                error
-            }),
-        );
+        return Err(RecoverError::TooFew { needed: 1, got: 0 });
     };
     if let Some(second) = found.next()
         && (second.vouching, second.generation) == (best.vouching, best.generation)
@@ -440,6 +415,45 @@ pub fn recover_vault_key(objects: &[VaultObject]) -> Result<(VaultKey, Vec<usize
         .filter(|at| !objects[*at].is_authentic(&best.key))
         .collect();
     Ok((best.key, liars))
+}
+
+/// All keys that sets of these objects give, each once, for whoever knows better than [`recover_vault_key`] how many places vouch for each.
+///
+/// # Errors
+/// As those of [`recover_vault_key`] where there is none.
+pub fn recover_vault_keys(objects: &[VaultObject]) -> Result<Vec<VaultKey>, RecoverError> {
+    let found = keys_in(objects)?;
+    Ok(found.into_iter().map(|(_, key)| key).collect())
+}
+
+/// The same with the vaults of which they are; never none.
+fn keys_in(objects: &[VaultObject]) -> Result<Vec<(VaultId, VaultKey)>, RecoverError> {
+    let mut found: Vec<(VaultId, VaultKey)> = Vec::new();
+    let mut failure: Option<(usize, RecoverError)> = None;
+    for group in groups(objects) {
+        match recover_group(objects, &group) {
+            Ok(key) => {
+                let mut known = found.iter();
+                if !known.any(|(_, known)| bool::from(known.expose().ct_eq(key.expose()))) {
+                    found.push((objects[group[0]].vault, key));
+                }
+            }
+            Err(error) => {
+                // Tell of the group that came nearest.
+                if failure.as_ref().is_none_or(|(size, _)| *size < group.len()) {
+                    failure = Some((group.len(), error));
+                }
+            }
+        }
+    }
+    if !found.is_empty() {
+        return Ok(found);
+    }
+    if objects.iter().any(|object| object.bound) {
+        return Err(RecoverError::Bound);
+    }
+    let none = RecoverError::TooFew { needed: 1, got: 0 };
+    Err(failure.map_or(none, |(_, error)| error))
 }
 
 struct Candidate {

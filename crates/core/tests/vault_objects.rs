@@ -5,7 +5,7 @@ use warifu_core::ids::{BadThreshold, ExtentId, Generation, ServerId, Threshold, 
 use warifu_core::keys::VaultKey;
 use warifu_core::vault_object::{
     DealKeyError, RecoverError, VAULT_OBJECT_LEN, VaultObject, deal_vault_key,
-    rebuild_vault_object, recover_vault_key,
+    rebuild_vault_object, recover_vault_key, recover_vault_keys,
 };
 
 struct Dealt {
@@ -165,6 +165,28 @@ fn a_server_that_invents_a_vault_of_its_own_does_not_win() {
     let (key, liars) = recover_vault_key(&objects).unwrap();
     assert!(same(&key, &honest.key));
     assert_eq!(liars, [0]);
+}
+
+/// However many generations it shows, it is one server.
+#[test]
+fn a_server_has_one_voice() {
+    let honest = deal(2, 3);
+    let key = VaultKey::generate().unwrap();
+    let forged = again(key, honest.vault, 1, 1, 1).bytes.remove(0);
+    let mut bytes = honest.bytes[..2].to_vec();
+    for generation in 5..9 {
+        let object = VaultObject::parse(&forged).unwrap();
+        let key = recover_vault_key(&read([&forged])).unwrap().0;
+        let server = [object.server()];
+        let threshold = object.threshold();
+        let generation = Generation(generation);
+        let more = deal_vault_key(&key, &honest.vault, threshold, generation, &server);
+        bytes.push(more.unwrap()[0].encode());
+    }
+    let (key, liars) = recover_vault_key(&read(&bytes)).unwrap();
+    assert!(same(&key, &honest.key));
+    assert_eq!(liars, [2, 3, 4, 5]);
+    assert_eq!(recover_vault_keys(&read(&bytes)).unwrap().len(), 2);
 }
 
 #[test]

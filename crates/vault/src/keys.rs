@@ -18,6 +18,7 @@ use warifu_core::vault_object::{RecoverError, VaultObject, deal_vault_key, recov
 use crate::error::{Fault, ServerFault};
 use crate::seam::store::{Durability, ObjectKey, ShareStore, StoreError, StoreErrorKind};
 use crate::servers::Thresholds;
+use crate::ways::fixed_names;
 
 /// The generation that a vault begins with.
 pub const FIRST_GENERATION: Generation = Generation(1);
@@ -187,6 +188,12 @@ pub enum UnlockError {
     /// The vault has ways in, and its servers alone don't give its key: see [`ways::approach`](crate::ways::approach).
     #[error("the vault has ways in, and one of them is needed beside its servers")]
     Bound(Box<Bound>),
+    /// The servers are of different vaults, and nothing tells which of them is meant.
+    #[error("the servers are of different vaults")]
+    Mixed {
+        /// Which each says, and what is wrong with others.
+        faults: Vec<ServerFault>,
+    },
     /// Enough pieces came, and no k of them make the vault key.
     #[error("the pieces of the vault key do not fit together: {detail}")]
     Mismatch {
@@ -202,10 +209,21 @@ pub enum UnlockError {
 pub struct Bound {
     /// What stands there in the place of pieces of the vault key, and the places of the candidates that gave it.
     pub(crate) signs: Vec<(usize, VaultObject)>,
+    /// What was known of the vault, or what most of the places say.
+    pub(crate) expected: Expected,
     /// What is wrong with servers.
     pub(crate) faults: Vec<ServerFault>,
     /// As in [`Unlocked`].
     pub(crate) answers: Vec<(ServerId, Option<Duration>)>,
+}
+
+impl Bound {
+    /// Which vault it is that has ways in, for whoever asks which they are: as it was known, or else as most of the places say. So no single one can put a way
+    /// of its own in their place.
+    #[must_use]
+    pub fn expected(&self) -> &Expected {
+        &self.expected
+    }
 }
 
 /// How long servers are waited for once k of them have given a key: so that one that lies is found out by the others, and one
@@ -346,6 +364,7 @@ pub async fn unlock(servers: &[Candidate], expected: &Expected) -> Result<Unlock
     if !is_open && objects.iter().any(VaultObject::is_bound) {
         return Err(UnlockError::Bound(Box::new(Bound {
             signs: owners.into_iter().zip(objects).collect(),
+            expected: expected.clone(),
             faults,
             answers,
         })));
@@ -408,7 +427,7 @@ enum Heard {
 }
 
 /// Those that are pieces that the server must have.
-fn fit(
+pub(crate) fn fit(
     objects: Vec<VaultObject>,
     server: &Candidate,
     expected: &Expected,
@@ -463,19 +482,11 @@ fn fits(
 /// # Errors
 /// Those of the listing.
 pub async fn piece_generations(store: &dyn ShareStore) -> Result<Vec<Generation>, StoreError> {
-    const PAGE: usize = 1_000;
-    let mut found = Vec::new();
-    // Names of shares come before these.
-    let mut after = ObjectKey::vault_object(Generation(0));
-    loop {
-        let page = store.list(Some(&after), PAGE).await?;
-        let names = page.objects.iter().map(|(name, _)| name);
-        found.extend(names.filter_map(ObjectKey::piece_generation));
-        match page.objects.into_iter().last() {
-            Some((last, _)) if page.more && last > after => after = last,
-            _ => return Ok(found),
-        }
-    }
+    let names = fixed_names(store).await?;
+    Ok(names
+        .iter()
+        .filter_map(ObjectKey::piece_generation)
+        .collect())
 }
 
 /// The pieces of the vault key in a place, the newest first. Nobody is believed yet.
@@ -513,7 +524,8 @@ pub(crate) async fn piece_of(server: &Candidate) -> Result<Vec<VaultObject>, Ser
     let name = ObjectKey::vault_object(FIRST_GENERATION);
     match within(server.store.get(&name, None)).await {
         Ok(bytes) => match VaultObject::parse(&bytes) {
-            Ok(object) => Ok(vec![object]),
+            Ok(object) if object.generation() == FIRST_GENERATION => Ok(vec![object]),
+            Ok(_) => all_pieces_of(server).await,
             // A refresh may have put a newer one beside it, which is as good as any.
             Err(error) => match all_pieces_of(server).await {
                 Ok(pieces) => Ok(pieces),
@@ -530,9 +542,19 @@ pub(crate) async fn all_pieces_of(server: &Candidate) -> Result<Vec<VaultObject>
     let pieces = within(pieces_of(server.store.as_ref())).await;
     let pieces = pieces.map_err(|error| ServerFault::of_store(&server.name, &error))?;
     let (mut good, mut bad) = (Vec::new(), None);
-    for (_, piece) in pieces {
+    for (generation, piece) in pieces {
         match piece {
-            Ok(object) => good.push(object),
+            // One piece of a generation from each place: several under different names could make a key among themselves.
+            Ok(object) if object.generation() == generation => good.push(object),
+            Ok(_) => {
+                bad = Some(ServerFault {
+                    server: server.name.clone(),
+                    fault: Fault::Corrupt,
+                    detail:
+                        "its piece of the vault key is of another generation than its name says"
+                            .to_owned(),
+                });
+            }
             Err(error) => bad = Some(unusable(server, &error)),
         }
     }

@@ -122,15 +122,35 @@ pub enum Error {
         /// What is wrong with each server.
         faults: Vec<ServerFault>,
     },
+    /// The servers are of different vaults, and nothing tells which of them is meant.
+    #[error("the servers are of different vaults")]
+    MixedVaults {
+        /// Which each of them says.
+        faults: Vec<ServerFault>,
+    },
     /// The vault takes one of its ways in beside its servers, and nobody gave one.
     #[error("the servers alone do not open the vault: one of its ways in is needed")]
     WayNeeded {
         /// The ways there are.
         ways: Vec<Way>,
     },
+    /// The ways in were made by a newer warifu.
+    #[error("the ways in: {detail}")]
+    NewerWays {
+        /// What this one does not know.
+        detail: String,
+    },
     /// What was given opens none of the ways.
     #[error("{refusal}")]
     WayRefused {
+        /// Why.
+        refusal: WayRefusal,
+        /// The ways there are.
+        ways: Vec<Way>,
+    },
+    /// The passphrase that the vault file refers to opens none of the ways, and nobody gave another one.
+    #[error("the passphrase that the vault file refers to: {refusal}")]
+    ReferenceRefused {
         /// Why.
         refusal: WayRefusal,
         /// The ways there are.

@@ -439,7 +439,7 @@ pub(crate) async fn unlock_file(
             let reference = file.passphrase.as_ref();
             let reference = reference.map(|reference| (reference, folder_of(path)));
             let (approached, key, _) =
-                key_by_way(&candidates, Some(&expected), reference, keyring).await?;
+                key_by_way(&candidates, &expected, reference, keyring).await?;
             approached.unlocked(*bound, key)
         }
         other => other.map_err(unlock_error)?,
@@ -507,6 +507,7 @@ pub(crate) fn unlock_error(error: UnlockError) -> Error {
             }
         }
         UnlockError::Mismatch { faults, .. } => Error::WrongVault { faults },
+        UnlockError::Mixed { faults } => Error::MixedVaults { faults },
         other => Error::Founding {
             detail: other.to_string(),
         },

@@ -38,7 +38,10 @@ impl WordList {
     /// The word of a number, as people write it.
     fn word(self, number: u16) -> String {
         let word = self.words().word_list().get(usize::from(number));
-        word.map(|word| word.nfc().collect()).unwrap_or_default()
+        // Long enough for every word: what grows leaves a copy behind that is not erased.
+        let mut text = String::with_capacity(64);
+        text.extend(word.into_iter().flat_map(|word| word.nfc()));
+        text
     }
 
     fn number(self, plain: &str) -> Option<u16> {
@@ -169,24 +172,21 @@ pub fn as_code(words: &PaperWords) -> Zeroizing<String> {
 pub fn read(text: &str) -> Result<PaperShare, PaperError> {
     let code = text.trim();
     if let Some(digits) = code.strip_prefix(MARK) {
-        let numbers: Option<Vec<u16>> = digits
-            .as_bytes()
-            .chunks(4)
-            .map(|four| std::str::from_utf8(four).ok()?.parse().ok())
-            .collect();
-        let numbers = Zeroizing::new(numbers.ok_or(PaperError::NoShare)?);
+        let mut numbers = Zeroizing::new(Vec::with_capacity(digits.len() / 4 + 1));
+        for four in digits.as_bytes().chunks(4) {
+            let number = std::str::from_utf8(four).ok();
+            let number = number.and_then(|four| four.parse::<u16>().ok());
+            numbers.push(number.ok_or(PaperError::NoShare)?);
+        }
         return PaperShare::read(&numbers).map_err(|error| match error {
             WordsError::Newer { found } => PaperError::Newer { found },
             WordsError::Count { got, .. } => PaperError::Count { got },
             _ => PaperError::Several,
         });
     }
-    let typed: Zeroizing<Vec<String>> = Zeroizing::new(
-        text.split_whitespace()
-            .filter(|token| !is_number(token))
-            .map(plain)
-            .collect(),
-    );
+    let tokens = || text.split_whitespace().filter(|token| !is_number(token));
+    let mut typed = Zeroizing::new(Vec::with_capacity(tokens().count()));
+    typed.extend(tokens().map(plain));
     let known = |list: WordList| {
         typed
             .iter()
@@ -200,7 +200,9 @@ pub fn read(text: &str) -> Result<PaperShare, PaperError> {
     let numbers = typed
         .iter()
         .map(|word| list.number(word).unwrap_or(u16::MAX));
-    let numbers = Zeroizing::new(numbers.collect::<Vec<u16>>());
+    let mut own: Zeroizing<Vec<u16>> = Zeroizing::new(Vec::with_capacity(typed.len()));
+    own.extend(numbers);
+    let numbers = own;
     match PaperShare::read(&numbers) {
         Ok(share) => Ok(share),
         Err(error) => Err(told(error, list, &typed, &numbers)),
@@ -219,12 +221,11 @@ fn plain(token: &str) -> String {
         'ァ'..='ヶ' => char::from_u32(u32::from(c) - 0x60).unwrap_or(c),
         c => c,
     };
-    token
-        .nfkc()
-        .map(hiragana)
-        .flat_map(char::to_lowercase)
-        .nfkd()
-        .collect()
+    // Nothing that is a word grows by more than this; what is none is no secret.
+    let mut plain = String::with_capacity((token.len() * 20).min(4096));
+    let letters = token.nfkc().map(hiragana);
+    plain.extend(letters.flat_map(char::to_lowercase).nfkd());
+    plain
 }
 
 fn told(error: WordsError, list: WordList, typed: &[String], numbers: &[u16]) -> PaperError {

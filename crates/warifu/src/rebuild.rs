@@ -7,9 +7,10 @@ use warifu_core::format::Scheme;
 use warifu_core::ids::ServerId;
 use warifu_store::{Credentials, attach_store};
 use warifu_vault::Thresholds;
-use warifu_vault::keys::{Candidate, UnlockError};
+use warifu_vault::keys::{Candidate, Expected, UnlockError};
 use warifu_vault::rebuild::{
-    RebuildError, RebuildOptions, RebuildProgress, RebuildReport, gather, gather_by_way, rebuild,
+    RebuildError, RebuildOptions, RebuildProgress, RebuildReport, gather, gather_by_way,
+    gather_known, rebuild,
 };
 use warifu_vault::seam::clock::SystemClock;
 
@@ -68,10 +69,7 @@ impl Warifu {
             None
         };
         let entries = match &known {
-            Some(file) => file
-                .servers
-                .iter()
-                .filter(|server| server.url != MISSING)
+            Some(file) => there_of(file)
                 .map(|server| {
                     let (name, url) = (server.name.clone(), server.url.clone());
                     (name, url, server.credentials.clone())
@@ -87,11 +85,23 @@ impl Warifu {
                 store: attach_store(&spec),
             });
         }
-        let gathered = match gather(&candidates).await {
+        let expected = known.as_ref().map(|file| Expected {
+            vault: file.vault,
+            thresholds: file.thresholds(),
+            seats: there_of(file)
+                .map(|server| (server.id, server.index))
+                .collect(),
+        });
+        let gathered = match &expected {
+            Some(expected) => gather_known(&candidates, expected).await,
+            None => gather(&candidates).await,
+        };
+        let gathered = match gathered {
             Err(UnlockError::Bound(bound)) => {
                 let reference = known.as_ref().and_then(|file| file.passphrase.as_ref());
                 let reference = reference.map(|reference| (reference, folder_of(&path)));
-                let (_, key, _) = key_by_way(&candidates, None, reference, keyring).await?;
+                let (_, key, _) =
+                    key_by_way(&candidates, bound.expected(), reference, keyring).await?;
                 gather_by_way(&candidates, *bound, key).map_err(unlock_error)?
             }
             other => other.map_err(unlock_error)?,
@@ -180,6 +190,11 @@ impl Warifu {
         warifu.close().await;
         Ok(accepted?)
     }
+}
+
+/// The servers of a vault file that have a place.
+fn there_of(file: &VaultFile) -> impl Iterator<Item = &ServerEntry> {
+    file.servers.iter().filter(|server| server.url != MISSING)
 }
 
 type Entry = (String, String, Credentials);

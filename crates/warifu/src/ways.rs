@@ -116,6 +116,11 @@ fn copied(key: &WayKey) -> WayKey {
 
 /// Somebody who can be asked for one of the ways.
 pub trait AskForWay: Send + Sync + fmt::Debug {
+    /// What there is without asking anybody. It is tried before what the vault file refers to.
+    fn at_hand(&self) -> Option<WayAnswer> {
+        None
+    }
+
     /// Called on a thread that may wait as long as it likes. `refused` says why the answer before was of no use. `None` gives up.
     fn ask(&self, ways: &[Way], refused: Option<&WayRefusal>) -> Option<WayAnswer>;
 }
@@ -183,8 +188,12 @@ impl Keyring {
 struct Fixed(WayAnswer);
 
 impl AskForWay for Fixed {
-    fn ask(&self, _: &[Way], refused: Option<&WayRefusal>) -> Option<WayAnswer> {
-        refused.is_none().then(|| self.0.again())
+    fn at_hand(&self) -> Option<WayAnswer> {
+        Some(self.0.again())
+    }
+
+    fn ask(&self, _: &[Way], _: Option<&WayRefusal>) -> Option<WayAnswer> {
+        None
     }
 }
 
@@ -291,30 +300,15 @@ fn normal(passphrase: &SecretBytes) -> Zeroizing<Vec<u8>> {
 /// How often somebody is asked.
 const TRIES: usize = 3;
 
-/// The vault key, by the way that is open, by what the vault file refers to, or by what somebody answers.
+/// The vault key, by the way that is open, by what somebody has said already, by what the vault file refers to, or by what somebody answers.
 pub(crate) async fn key_by_way(
     servers: &[Candidate],
-    expected: Option<&Expected>,
+    expected: &Expected,
     reference: Option<(&CredentialRef, &Path)>,
     keyring: &Keyring,
 ) -> Result<(Approached, VaultKey, WayAnswer), Error> {
-    let approached = approach(servers, expected)
-        .await
-        .map_err(|error| match error {
-            ApproachError::TooFewServers {
-                needed,
-                got,
-                faults,
-            } => Error::TooFewServers {
-                needed,
-                got,
-                faults,
-            },
-            ApproachError::Mismatch { faults, .. } => Error::WrongVault { faults },
-            other => Error::Founding {
-                detail: other.to_string(),
-            },
-        })?;
+    let approached = approach(servers, Some(expected)).await;
+    let approached = approached.map_err(approach_error)?;
     let ways: Vec<Way> = approached.ways().cloned().collect();
     if let Some(open) = ways.iter().find(|way| way.is_open())
         && let Ok(key) = approached.unseal(open.id(), &WayKey::open())
@@ -322,28 +316,30 @@ pub(crate) async fn key_by_way(
         let (way, way_key) = (open.id(), WayKey::open());
         return Ok((approached, key, WayAnswer::Key { way, key: way_key }));
     }
+    let source = keyring.source.as_ref();
     let mut refused = None;
+    // What somebody has said already comes first: what the vault file refers to may be out of date.
+    if let Some(answer) = source.and_then(|source| source.at_hand()) {
+        match try_answer(&approached, &ways, &answer).await {
+            Ok((key, by)) => return Ok((approached, key, by)),
+            Err(refusal) => refused = Some(refusal),
+        }
+    }
+    let (mut by_reference, mut broken) = (None, None);
     if let Some((reference, base)) = reference {
-        let passphrase = reference.resolve_line(base);
-        match passphrase.map_err(|source| Error::WayReference { source }) {
+        match reference.resolve_line(base) {
             Ok(passphrase) => {
                 let answer = WayAnswer::Passphrase(passphrase);
                 match try_answer(&approached, &ways, &answer).await {
                     Ok((key, by)) => return Ok((approached, key, by)),
-                    Err(refusal) => refused = Some(refusal),
+                    Err(refusal) => by_reference = Some(refusal),
                 }
             }
-            Err(error) if keyring.source.is_none() => return Err(error),
-            Err(_) => {}
+            Err(source) => broken = Some(Error::WayReference { source }),
         }
     }
-    let Some(source) = &keyring.source else {
-        return Err(match refused {
-            Some(refusal) => Error::WayRefused { refusal, ways },
-            None => Error::WayNeeded { ways },
-        });
-    };
     for _ in 0..TRIES {
+        let Some(source) = source else { break };
         let asked = {
             let (source, ways, refused) = (Arc::clone(source), ways.clone(), refused.clone());
             tokio::task::spawn_blocking(move || source.ask(&ways, refused.as_ref())).await
@@ -354,10 +350,33 @@ pub(crate) async fn key_by_way(
             Err(refusal) => refused = Some(refusal),
         }
     }
-    Err(match refused {
-        Some(refusal) => Error::WayRefused { refusal, ways },
-        None => Error::WayNeeded { ways },
+    Err(match (refused, broken, by_reference) {
+        (Some(refusal), _, _) => Error::WayRefused { refusal, ways },
+        (None, Some(broken), _) => broken,
+        (None, None, Some(refusal)) => Error::ReferenceRefused { refusal, ways },
+        (None, None, None) => Error::WayNeeded { ways },
     })
+}
+
+fn approach_error(error: ApproachError) -> Error {
+    match error {
+        ApproachError::TooFewServers {
+            needed,
+            got,
+            faults,
+        } => Error::TooFewServers {
+            needed,
+            got,
+            faults,
+        },
+        ApproachError::Mismatch { faults, .. } => Error::WrongVault { faults },
+        ApproachError::Newer(error) => Error::NewerWays {
+            detail: error.to_string(),
+        },
+        other => Error::Founding {
+            detail: other.to_string(),
+        },
+    }
 }
 
 impl Warifu {
@@ -374,7 +393,7 @@ impl Warifu {
             Err(UnlockError::Bound(_)) => {
                 let reference = file.passphrase.as_ref();
                 let reference = reference.map(|reference| (reference, folder_of(&path)));
-                let found = key_by_way(&candidates, Some(&expected), reference, keyring).await?;
+                let found = key_by_way(&candidates, &expected, reference, keyring).await?;
                 Ok(Some(found.2))
             }
             other => other.map(|_| None).map_err(unlock_error),
@@ -453,6 +472,14 @@ mod tests {
             super::normal(&SecretBytes::from_slice(&[0xFF, 1])).to_vec(),
             [0xFF, 1]
         );
+    }
+
+    #[test]
+    fn p10_ways_of_a_newer_warifu_are_called_that() {
+        let newer = warifu_core::ways::DoorError::Newer { found: 2 };
+        let error = approach_error(ApproachError::Newer(newer));
+        assert!(matches!(error, Error::NewerWays { .. }), "{error}");
+        assert!(error.to_string().contains("newer warifu"), "{error}");
     }
 
     #[test]

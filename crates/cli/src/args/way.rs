@@ -92,7 +92,7 @@ pub struct Secrets {
     /// A file with the new passphrase; readable by its owner alone [default: asked for].
     #[arg(long, value_name = "FILE")]
     pub new_passphrase_file: Option<PathBuf>,
-    /// How many MiB of memory it takes to try a passphrase: 64 at least [default: 256].
+    /// How many MiB of memory it takes to try a passphrase: 64 at least, and never less than before [default: 256].
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(64..=4096))]
     pub memory: Option<u32>,
     /// A public key of somebody whose private key is to open the vault, as age-keygen prints it (age1…); as often as there are people.
@@ -101,10 +101,10 @@ pub struct Secrets {
     /// A file with such public keys, one a line.
     #[arg(long, value_name = "FILE")]
     pub recipients_file: Vec<PathBuf>,
-    /// How many paper shares suffice [default: 3].
+    /// How many paper shares suffice [default: as before, or 3].
     #[arg(long, value_name = "J", value_parser = clap::value_parser!(u8).range(1..=31))]
     pub needed: Option<u8>,
-    /// How many paper shares there are [default: 5].
+    /// How many paper shares there are [default: as before, or 5].
     #[arg(long, value_name = "M", value_parser = clap::value_parser!(u8).range(1..=31))]
     pub sheets: Option<u8>,
     /// In which words paper shares are printed: ja or en [default: the language of messages].

@@ -220,7 +220,7 @@ async fn vault(path: &Path, findings: &mut Vec<Finding>) {
 fn ways(status: &WaysStatus) -> Finding {
     let what = super::way::told(status);
     let what = what.lines().map(str::trim).collect::<Vec<_>>().join(" ");
-    if status.begun || !status.faults.is_empty() {
+    if status.begun || status.unknown || !status.faults.is_empty() {
         return Finding::new("ways", State::Care, what, say!("doctor-ways-next"));
     }
     Finding::good("ways", what)

@@ -30,7 +30,7 @@ use crate::args;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::{JsonName, json, note, print, shell_word, shown_path, shown_text, utc_time};
-use crate::unlocking::{give, keyring, opening};
+use crate::unlocking::{forget, give, keyring, opening, secret_line};
 use crate::when;
 use crate::words::{say, set_vault, words};
 
@@ -223,10 +223,7 @@ fn as_line(answer: &WayAnswer) -> Option<Zeroizing<String>> {
 
 /// Takes what the process in front has found out of the way in.
 fn take_way() {
-    let mut line = Zeroizing::new(String::with_capacity(128));
-    if std::io::stdin().lock().read_line(&mut line).is_err() {
-        return;
-    }
+    let Some(line) = secret_line() else { return };
     let Some((way, digits)) = line.trim().split_once(' ') else {
         return;
     };
@@ -315,6 +312,8 @@ pub async fn attach(wish: Wish, dir: &Path) -> Result<Served, Failure> {
         opening = opening.memory_limit(contents.saturating_mul(1 << 20));
     }
     let warifu = open_with(&wish.vault, opening).await?;
+    // The drive may be there for months, and nobody is asked again.
+    forget();
     if let Some(detail) = overridden {
         // What nobody would ever hear of is not done.
         if let Err(error) = warifu.vault().attach(warifu.context(), &detail).await {

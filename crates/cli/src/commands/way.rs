@@ -1,29 +1,21 @@
 //! `way`: who can open the vault beside having reached enough servers.
 
-use std::io::{BufRead as _, IsTerminal as _};
-use std::path::Path;
-use std::sync::Arc;
+mod secrets;
+
+use std::io::BufRead as _;
 
 use serde::Serialize;
-use warifu::paper::WordList;
-use warifu::people::{Recipient, recipients_in};
-use warifu::ways::{
-    Added, CustodianSet, NewWay, NewWayError, PaperShare, PassphraseCost, Way as VaultWay, WayKind,
-    WaysChange, WaysChanged, WaysStatus,
-};
-use warifu::{SecretBytes, Warifu};
+use warifu::Warifu;
+use warifu::ways::{Way as VaultWay, WayKind, WaysChange, WaysChanged, WaysError, WaysStatus};
 
+use self::secrets::{Handed, Measure, hand_out, new_secrets};
 use super::{Done, with_vault, with_vault_opened};
-use crate::args::way::Secrets;
-use crate::args::{
-    Way, WayAdd, WayCommand, WayKindArg, WayList, WayRecover, WayRemove, WayRotate, WordsArg,
-};
+use crate::args::{Way, WayAdd, WayCommand, WayKindArg, WayList, WayRecover, WayRemove, WayRotate};
 use crate::exit::Exit;
 use crate::failure::{Failure, server_fault};
-use crate::output::{json, local_time, note, print, shown_path, shown_text, utc_time};
-use crate::sheets::Sheet;
-use crate::unlocking::{ask_passphrase, ask_sheet, opening, passphrase_in, somebody_is_there};
-use crate::words::{Lang, say, set_vault, words};
+use crate::output::{json, local_time, note, print, shown_text, utc_time};
+use crate::unlocking::{opening, somebody_is_there};
+use crate::words::{say, set_vault};
 
 pub async fn run(args: Way) -> Done {
     match args.command {
@@ -53,8 +45,8 @@ struct JsonWay {
 
 #[derive(Serialize)]
 pub struct JsonWays {
-    /// Whether enough servers alone open the vault.
-    open: bool,
+    /// Whether enough servers alone open the vault; null where it cannot be told.
+    open: Option<bool>,
     change: Option<u32>,
     ways: Vec<JsonWay>,
     servers_to_mend: Vec<String>,
@@ -68,6 +60,7 @@ struct JsonChanged {
     stored: Vec<String>,
     servers_to_mend: Vec<String>,
     at_the_limit: bool,
+    old_opens: bool,
     files: Vec<String>,
 }
 
@@ -105,7 +98,7 @@ fn recipients_of(way: &VaultWay) -> std::str::Lines<'_> {
 impl JsonWays {
     pub fn of(status: &WaysStatus) -> Self {
         Self {
-            open: status.is_open(),
+            open: (!status.unknown).then(|| status.is_open()),
             change: status.number.map(|number| number.0),
             ways: status.ways.iter().map(json_way).collect(),
             servers_to_mend: servers(&status.faults),
@@ -142,17 +135,27 @@ pub fn line(way: &VaultWay) -> String {
     }
 }
 
+/// The names of ways that were begun and that the next change makes count.
+fn pending(status: &WaysStatus) -> Option<String> {
+    let names: Vec<&str> = status.pending.iter().map(VaultWay::name).collect();
+    (!names.is_empty()).then(|| shown_text(&names.join(", ")))
+}
+
 /// The ways there are, for people.
 pub fn lines(status: &WaysStatus) -> Vec<String> {
     let mut lines = Vec::new();
-    if status.is_open() {
+    if status.unknown {
+        lines.push(say!("ways-unknown"));
+    } else if status.is_open() {
         lines.push(say!("ways-none"));
     } else {
         lines.push(say!("ways-are"));
         lines.extend(status.ways.iter().map(|way| format!("  {}", line(way))));
     }
-    if status.begun {
-        lines.push(say!("ways-begun"));
+    match pending(status) {
+        Some(names) => lines.push(say!("ways-pending", names = names)),
+        None if status.begun => lines.push(say!("ways-begun")),
+        None => {}
     }
     lines
 }
@@ -180,10 +183,21 @@ async fn list(args: WayList) -> Done {
         } else {
             print(&told(&status))?;
         }
-        let well = status.faults.is_empty() && !status.begun;
+        let well = status.faults.is_empty() && !status.begun && !status.unknown;
         Ok(if well { Exit::Ok } else { Exit::Care })
     })
     .await
+}
+
+/// The ways there are, for whoever is to change them.
+async fn known_ways(warifu: &Warifu) -> Result<WaysStatus, Failure> {
+    let status = warifu.vault().ways().await;
+    match status.unknown {
+        true => Err(Failure::ways(&WaysError::Unknown {
+            faults: status.faults,
+        })),
+        false => Ok(status),
+    }
 }
 
 fn servers(faults: &[warifu::ServerFault]) -> Vec<String> {
@@ -216,210 +230,32 @@ fn show_plan(lines: &[String], quiet: bool) -> Result<(), Failure> {
     Ok(print(&format!("{}\n", lines.join("\n")))?)
 }
 
-/// `old` is the way that gets new secrets, if it is there already.
-async fn new_secrets(
-    kind: WayKindArg,
-    secrets: &Secrets,
-    old: Option<&VaultWay>,
-) -> Result<(Added, Sheets), Failure> {
-    match kind {
-        WayKindArg::Keys => {
-            let people = people(secrets, old)?;
-            let way = NewWay::keys(&people).map_err(|error| not_made(&error))?;
-            Ok((way.0, None))
-        }
-        WayKindArg::Passphrase => {
-            let passphrase = match &secrets.new_passphrase_file {
-                Some(path) => passphrase_in(path)?,
-                None => ask_new_passphrase()?,
-            };
-            let length = std::str::from_utf8(passphrase.expose())
-                .map_or(passphrase.expose().len(), |text| text.chars().count());
-            if length < SHORTEST {
-                return Err(Failure::new(
-                    Exit::BadInput,
-                    say!("passphrase-short", least = SHORTEST),
-                    say!("passphrase-short-next"),
-                ));
-            }
-            let memory = secrets.memory.map(|mib| mib << 10);
-            let (usual, passes) = PassphraseCost::USUAL;
-            let cost = (memory.unwrap_or(usual), passes);
-            let way = NewWay::passphrase(&passphrase, cost).await;
-            Ok((way.map_err(|error| not_made(&error))?.0, None))
-        }
-        WayKindArg::Custodians => {
-            let (needed, sheets) = (secrets.needed.unwrap_or(3), secrets.sheets.unwrap_or(5));
-            if needed > sheets {
-                return Err(Failure::new(
-                    Exit::Usage,
-                    say!("sheets-impossible", needed = needed, sheets = sheets),
-                    say!("sheets-impossible-next"),
-                ));
-            }
-            let made = NewWay::custodians(needed, sheets);
-            let (way, shares) = made.map_err(|error| not_made(&error))?;
-            let WayKind::Custodians(set) = way.0.kind else {
-                return Err(not_made(&NewWayError::Unreadable));
-            };
-            Ok((way.0, Some((set, shares))))
-        }
-    }
-}
-
-/// Whose keys are named; where none are, those that the way is for already.
-fn people(secrets: &Secrets, old: Option<&VaultWay>) -> Result<Vec<Recipient>, Failure> {
-    let mut people = Vec::new();
-    for word in &secrets.recipient {
-        let key = Recipient::parse(word);
-        people.push(key.map_err(Failure::key)?);
-    }
-    for path in &secrets.recipients_file {
-        let text = std::fs::read_to_string(path);
-        let text = text.map_err(|error| Failure::local(path, &error))?;
-        let keys = recipients_in(&text).map_err(|error| Failure::key_file(&error, path))?;
-        people.extend(keys);
-    }
-    if people.is_empty()
-        && let Some(old) = old
-    {
-        let keys: Result<Vec<Recipient>, _> = recipients_of(old).map(Recipient::parse).collect();
-        people = keys.unwrap_or_default();
-    }
-    if people.is_empty() {
-        return Err(Failure::new(
-            Exit::Usage,
-            say!("way-no-people"),
-            say!("way-no-people-next"),
-        ));
-    }
-    Ok(people)
-}
-
-type Sheets = Option<(CustodianSet, Vec<PaperShare>)>;
-
-fn not_made(error: &NewWayError) -> Failure {
-    Failure::new(
-        Exit::Failed,
-        say!("way-not-made", detail = shown_text(&error.to_string())),
-        say!("failed-next"),
-    )
-}
-
-/// A passphrase shorter than this is not taken.
-const SHORTEST: usize = 8;
-
-fn ask_new_passphrase() -> Result<SecretBytes, Failure> {
-    let none = || {
-        Failure::new(
-            Exit::Usage,
-            say!("passphrase-none"),
-            say!("passphrase-none-next"),
-        )
-    };
-    if !somebody_is_there() {
-        return Err(none());
-    }
-    let first = ask_passphrase(&say!("ask-new-passphrase")).ok_or_else(none)?;
-    let again = ask_passphrase(&say!("ask-new-passphrase-again")).ok_or_else(none)?;
-    if first.expose() != again.expose() {
-        return Err(Failure::new(
-            Exit::BadInput,
-            say!("passphrase-differs"),
-            say!("try-again-next"),
-        ));
-    }
-    Ok(first)
-}
-
-fn word_list(secrets: &Secrets) -> WordList {
-    match (secrets.words, words().lang()) {
-        (Some(WordsArg::Ja), _) | (None, Lang::Ja) => WordList::Japanese,
-        _ => WordList::English,
-    }
-}
-
-/// Hands the sheets out before anything is changed, so that there is no way whose sheets nobody has. Returns the files written.
-fn hand_out(
-    made: &Sheets,
-    secrets: &Secrets,
-    (vault, way): (&Path, &str),
-    (yes, as_json): (bool, bool),
-) -> Result<Vec<String>, Failure> {
-    let Some((set, shares)) = made else {
-        return Ok(Vec::new());
-    };
-    if as_json && secrets.pdf.is_none() {
-        return Err(Failure::new(
-            Exit::Usage,
-            say!("sheets-json"),
-            say!("sheets-json-next"),
-        ));
-    }
-    let vault = vault.file_name().unwrap_or_default().to_string_lossy();
-    let mut files = Vec::new();
-    let list = word_list(secrets);
-    let on_terminal = std::io::stdout().is_terminal() && somebody_is_there();
-    for share in shares {
-        let sheet = Sheet {
-            share,
-            set: *set,
-            way,
-            vault: &vault,
-            list,
-        };
-        match &secrets.pdf {
-            Some(folder) => {
-                let path = sheet.write_pdf(folder)?;
-                files.push(path.to_string_lossy().into_owned());
-            }
-            None => {
-                print(&sheet.as_text()?)?;
-                if on_terminal {
-                    // One custodian need not see another's.
-                    note(&say!("sheet-press"));
-                    let mut line = String::new();
-                    std::io::stdin().lock().read_line(&mut line)?;
-                    print("\u{1b}[2J\u{1b}[3J\u{1b}[H")?;
-                }
-            }
-        }
-    }
-    if !files.is_empty() && !as_json {
-        print(&format!(
-            "{}\n",
-            say!(
-                "sheets-written",
-                files = files.len(),
-                folder = secrets.pdf.as_deref().map(shown_path).unwrap_or_default()
-            )
-        ))?;
-    }
-    // Somebody types one of them back, so that what is on paper is known to be legible.
-    if !yes && somebody_is_there() {
-        note(&say!("sheet-type-back"));
-        let same = ask_sheet(1).is_some_and(|typed| {
-            typed.set() == set.set
-                && shares.iter().any(|share| {
-                    share.index() == typed.index()
-                        && share.words().expose() == typed.words().expose()
-                })
-        });
-        if !same {
-            return Err(Failure::new(
-                Exit::BadInput,
-                say!("sheet-not-back"),
-                say!("sheet-not-back-next"),
-            ));
-        }
-        note(&say!("ask-sheet-good", number = 1));
-    }
-    Ok(files)
-}
-
-async fn apply(warifu: &Arc<Warifu>, change: WaysChange) -> Result<WaysChanged, Failure> {
+async fn apply(warifu: &Warifu, change: WaysChange) -> Result<WaysChanged, Failure> {
     let changed = warifu.vault().change_ways(warifu.context(), change).await;
     changed.map_err(|error| Failure::ways(&error))
+}
+
+/// The same where sheets were handed out for it.
+async fn apply_with(
+    warifu: &Warifu,
+    change: WaysChange,
+    handed: &Handed,
+) -> Result<WaysChanged, Failure> {
+    let changed = warifu.vault().change_ways(warifu.context(), change).await;
+    changed.map_err(|error| {
+        let failure = Failure::ways(&error);
+        match error {
+            // They may count.
+            WaysError::Unsure { .. } | WaysError::Overtaken { .. } => failure,
+            _ => handed.made_worthless(failure),
+        }
+    })
+}
+
+/// Sees, before anybody gets new secrets, that nothing is in the way of what they are for.
+async fn may_change(warifu: &Warifu, adding: Option<&str>) -> Result<(), Failure> {
+    let may = warifu.vault().may_change_ways(adding).await;
+    may.map_err(|error| Failure::ways(&error))
 }
 
 fn done(changed: &WaysChanged, files: Vec<String>, as_json: bool) -> Done {
@@ -431,6 +267,7 @@ fn done(changed: &WaysChanged, files: Vec<String>, as_json: bool) -> Done {
             stored: changed.stored.clone(),
             servers_to_mend: servers(&changed.faults),
             at_the_limit: changed.at_the_limit,
+            old_opens: changed.old_opens,
             files,
         })?;
     } else {
@@ -447,6 +284,10 @@ fn done(changed: &WaysChanged, files: Vec<String>, as_json: bool) -> Done {
             for fault in &changed.faults {
                 text.push_str(&format!("  {}\n", server_fault(fault)));
             }
+        }
+        if changed.old_opens {
+            text.push_str(&say!("way-old-opens"));
+            text.push('\n');
         }
         if changed.at_the_limit {
             text.push_str(&say!("way-at-the-limit"));
@@ -475,6 +316,7 @@ fn planned(status: &WaysStatus, as_json: bool) -> Done {
             stored: Vec::new(),
             servers_to_mend: servers(&status.faults),
             at_the_limit: false,
+            old_opens: false,
             files: Vec::new(),
         })?;
     }
@@ -490,24 +332,30 @@ async fn add(args: WayAdd) -> Done {
     };
     let name = args.name.clone().unwrap_or_else(|| default.to_owned());
     with_vault_opened(&args.vault.clone(), opening(), |warifu| async move {
-        let status = warifu.vault().ways().await;
+        let status = known_ways(&warifu).await?;
         if status.ways.iter().any(|way| way.name() == name) {
-            return Err(Failure::ways(&warifu::ways::WaysError::Taken { name }));
+            return Err(Failure::ways(&WaysError::Taken { name }));
         }
+        let measure = Measure::of(args.kind, &args.secrets, None)?;
         let mut plan = vec![say!("way-add-plan", name = shown_text(&name))];
+        plan.push(measure.line());
         if status.is_open() {
             plan.push(say!("way-add-plan-first"));
+        }
+        if let Some(names) = pending(&status) {
+            plan.push(say!("way-add-plan-pending", names = names));
         }
         plan.extend(status.faults.iter().map(server_fault));
         show_plan(&plan, args.json)?;
         if !agreed(args.yes)? {
             return planned(&status, args.json);
         }
-        let (way, sheets) = new_secrets(args.kind, &args.secrets, None).await?;
+        may_change(&warifu, Some(&name)).await?;
+        let (way, sheets) = new_secrets(&measure, &args.secrets).await?;
         let what = (args.vault.as_path(), name.as_str());
-        let files = hand_out(&sheets, &args.secrets, what, (args.yes, args.json))?;
-        let changed = apply(&warifu, WaysChange::Add { name, way }).await?;
-        done(&changed, files, args.json)
+        let handed = hand_out(&sheets, &args.secrets, what, (args.yes, args.json))?;
+        let changed = apply_with(&warifu, WaysChange::Add { name, way }, &handed).await?;
+        done(&changed, handed.names(), args.json)
     })
     .await
 }
@@ -515,14 +363,14 @@ async fn add(args: WayAdd) -> Done {
 async fn remove(args: WayRemove) -> Done {
     set_vault(&args.vault);
     with_vault_opened(&args.vault.clone(), opening(), |warifu| async move {
-        let status = warifu.vault().ways().await;
+        let status = known_ways(&warifu).await?;
         let mut ids = Vec::new();
         for name in &args.names {
             let way = status.find(name).ok_or_else(|| Failure::no_way(name))?;
             ids.push(way.id());
         }
         if !args.to_none && !status.ways.iter().any(|way| !ids.contains(&way.id())) {
-            return Err(Failure::ways(&warifu::ways::WaysError::Last));
+            return Err(Failure::ways(&WaysError::Last));
         }
         let plan = if args.to_none {
             say!("way-none-plan")
@@ -558,7 +406,7 @@ fn kind_of(way: &VaultWay) -> Option<WayKindArg> {
 async fn rotate(args: WayRotate) -> Done {
     set_vault(&args.vault);
     with_vault_opened(&args.vault.clone(), opening(), |warifu| async move {
-        let status = warifu.vault().ways().await;
+        let status = known_ways(&warifu).await?;
         let Some(name) = &args.name else {
             if status.ways.is_empty() {
                 return Err(Failure::no_way(""));
@@ -572,17 +420,19 @@ async fn rotate(args: WayRotate) -> Done {
         };
         let way = status.find(name).ok_or_else(|| Failure::no_way(name))?;
         let kind = kind_of(way).ok_or_else(|| Failure::no_way(name))?;
+        let measure = Measure::of(kind, &args.secrets, Some(way))?;
         let plan = say!("way-renew-plan", name = shown_text(way.name()));
-        show_plan(&[plan], args.json)?;
+        show_plan(&[plan, measure.line()], args.json)?;
         if !agreed(args.yes)? {
             return planned(&status, args.json);
         }
-        let (added, sheets) = new_secrets(kind, &args.secrets, Some(way)).await?;
+        may_change(&warifu, None).await?;
+        let (added, sheets) = new_secrets(&measure, &args.secrets).await?;
         let what = (args.vault.as_path(), way.name());
-        let files = hand_out(&sheets, &args.secrets, what, (args.yes, args.json))?;
+        let handed = hand_out(&sheets, &args.secrets, what, (args.yes, args.json))?;
         let id = way.id();
-        let changed = apply(&warifu, WaysChange::Renew { id, way: added }).await?;
-        done(&changed, files, args.json)
+        let changed = apply_with(&warifu, WaysChange::Renew { id, way: added }, &handed).await?;
+        done(&changed, handed.names(), args.json)
     })
     .await
 }
@@ -591,23 +441,23 @@ async fn rotate(args: WayRotate) -> Done {
 async fn recover(args: WayRecover) -> Done {
     set_vault(&args.vault);
     with_vault_opened(&args.vault.clone(), opening(), |warifu| async move {
-        let status = warifu.vault().ways().await;
+        let status = known_ways(&warifu).await?;
         let wanted = |way: &&VaultWay| match &args.name {
             Some(name) => way.name() == name || way.id().to_string() == *name,
             None => true,
         };
         let of_passphrase = |way: &&VaultWay| matches!(way.kind(), WayKind::Passphrase(_));
         let way = status.ways.iter().filter(wanted).find(of_passphrase);
-        let (added, _) = new_secrets(WayKindArg::Passphrase, &args.secrets, way).await?;
+        let measure = Measure::of(WayKindArg::Passphrase, &args.secrets, way)?;
+        let name = args.name.clone().unwrap_or_else(|| "passphrase".to_owned());
+        may_change(&warifu, way.is_none().then_some(&*name)).await?;
+        let (added, _) = new_secrets(&measure, &args.secrets).await?;
         let change = match way {
             Some(way) => WaysChange::Renew {
                 id: way.id(),
                 way: added,
             },
-            None => WaysChange::Add {
-                name: args.name.clone().unwrap_or_else(|| "passphrase".to_owned()),
-                way: added,
-            },
+            None => WaysChange::Add { name, way: added },
         };
         let changed = apply(&warifu, change).await?;
         done(&changed, Vec::new(), args.json)

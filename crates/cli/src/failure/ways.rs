@@ -58,6 +58,16 @@ impl Failure {
         Self::new(Exit::BadInput, refusal(why), next).with(names(ways))
     }
 
+    /// What the vault file refers to is out of date.
+    pub(super) fn reference_refused(why: &WayRefusal, ways: &[Way]) -> Self {
+        Self::new(
+            Exit::BadInput,
+            say!("way-reference-refused", why = refusal(why)),
+            say!("way-reference-refused-next"),
+        )
+        .with(names(ways))
+    }
+
     pub(super) fn way_reference(source: &CredentialError) -> Self {
         Self::new(
             Exit::BadInput,
@@ -163,9 +173,12 @@ impl Failure {
             ),
             WaysError::Last => Self::new(Exit::Failed, say!("way-last"), say!("way-last-next")),
             WaysError::NoWay { .. } => Self::no_way(""),
-            WaysError::Overtaken => Self::new(
+            WaysError::Overtaken { taken_over } => Self::new(
                 Exit::Failed,
-                say!("way-overtaken"),
+                match taken_over {
+                    true => say!("way-taken-over"),
+                    false => say!("way-overtaken"),
+                },
                 say!("way-overtaken-next"),
             ),
             WaysError::TooFewServers {
@@ -176,6 +189,12 @@ impl Failure {
                 Exit::TooFew,
                 say!("way-too-few", needed = *needed, got = *got),
                 say!("too-few-servers-next"),
+            )
+            .with(faults.iter().map(server_fault)),
+            WaysError::Unsure { number, faults } => Self::new(
+                Exit::TooFew,
+                say!("way-unsure"),
+                say!("way-unsure-next", number = number.0),
             )
             .with(faults.iter().map(server_fault)),
             WaysError::Unknown { faults } => Self::new(

@@ -51,6 +51,8 @@ struct Shared {
     turns: Turns,
     tried: Tried,
     powers: tokio::sync::OnceCell<Powers>,
+    /// The one of the powers that is needed before a write under a name that everybody knows.
+    refuses: tokio::sync::OnceCell<bool>,
     probing: AtomicBool,
     /// When what uploads left behind was last removed: beside the first write of a process, and later once a day.
     swept: Mutex<Option<Instant>>,
@@ -118,6 +120,7 @@ impl RemoteStore {
                 turns: Turns::default(),
                 tried: Tried::default(),
                 powers: tokio::sync::OnceCell::new(),
+                refuses: tokio::sync::OnceCell::new(),
                 probing: AtomicBool::new(false),
                 swept: Mutex::new(None),
             }),
@@ -313,8 +316,13 @@ impl Shared {
             .copied()
     }
 
-    /// Writes a file, always the same, again and again until the server refuses, or has shown that it won't.
     async fn refuses_taken(&self) -> Result<bool, StoreError> {
+        let tried = self.refuses.get_or_try_init(|| self.try_to_overwrite());
+        tried.await.copied()
+    }
+
+    /// Writes a file, always the same, again and again until the server refuses, or has shown that it won't.
+    async fn try_to_overwrite(&self) -> Result<bool, StoreError> {
         let service = self.service()?;
         let manner = Manner {
             only_new: true,
@@ -356,7 +364,12 @@ impl Shared {
         let service = self.service()?;
         let powers = self.powers_so_far();
         let _turn = self.turns.take(name).await;
-        let refuses_taken = powers.is_some_and(|powers| powers.refuses_taken);
+        // Nobody else knows the name of a share. Under another one somebody else may write between the question and the write, so a server that can
+        // refuse is asked to, from the first on.
+        let refuses_taken = match name.is_share() {
+            true => powers.is_some_and(|powers| powers.refuses_taken),
+            false => self.refuses_taken().await?,
+        };
         let path = path_of(name);
         // A repetition asks first even where the server would refuse: it may do so before it has read the object, and break off.
         if self.tried.note(name) {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 use warifu_core::ids::Generation;
+use warifu_core::ways::WaysNumber;
 use warifu_store::{DirectoryStore, Options, RemoteStore};
 use warifu_testkit::proxy::Proxy;
 use warifu_testkit::servers::{S3Server, WebdavServer};
@@ -98,6 +99,43 @@ async fn names_tried_by_another_process_are_refused_as_far_as_the_server_can() {
             bytes(160, 1),
             "{kind}"
         );
+    }
+}
+
+/// Two processes that have just begun put something under one name that everybody knows: where the server can refuse, one of them is refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_new_processes_one_gets_a_name_that_everybody_knows() {
+    for (kind, server) in servers() {
+        let first = create(&server.spec("both")).await;
+        if !first.powers().await.unwrap().refuses_taken {
+            continue;
+        }
+        // Each question takes so long that both are answered before either write.
+        let line = Proxy::to(server.port());
+        line.set_delay(Duration::from_millis(200));
+        let spec = server.spec_at("both", line.port());
+        for number in 1..=3 {
+            let name = ObjectKey::ways_object(WaysNumber(number));
+            let one = RemoteStore::open(&spec, patient()).await.unwrap();
+            let other = RemoteStore::open(&spec, patient()).await.unwrap();
+            let (one, other) =
+                tokio::join!(one.put_new(&name, bytes(160, 1), Durability::Now), async {
+                    // Not at the very same moment, which no server is asked to tell apart.
+                    tokio::time::sleep(Duration::from_millis(40)).await;
+                    other.put_new(&name, bytes(160, 2), Durability::Now).await
+                });
+            let (kept, lost) = match (one, other) {
+                (Ok(()), lost) => (1, lost),
+                (lost, Ok(())) => (2, lost),
+                neither => panic!("{kind}: {neither:?}"),
+            };
+            expect_kind(lost, StoreErrorKind::AlreadyExists, kind);
+            assert_eq!(
+                first.get(&name, None).await.unwrap(),
+                bytes(160, kept),
+                "{kind}"
+            );
+        }
     }
 }
 

@@ -1,15 +1,16 @@
 //! The vault key from servers of which nothing else is known.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures_util::future::join_all;
-use warifu_core::ids::{Generation, Threshold, VaultId};
+use warifu_core::ids::{Generation, ServerId, Threshold, VaultId};
 use warifu_core::keys::VaultKey;
-use warifu_core::vault_object::{RecoverError, VaultObject, recover_vault_key};
+use warifu_core::vault_object::{RecoverError, VaultObject, recover_vault_keys};
 
 use crate::error::{Fault, ServerFault};
-use crate::keys::{Bound, Candidate, UnlockError, all_pieces_of};
+use crate::keys::{Bound, Candidate, Expected, UnlockError, all_pieces_of, fit};
 use crate::seam::catalog::IndexSet;
 use crate::servers::{ServerSeat, Thresholds};
 
@@ -32,12 +33,37 @@ pub struct Gathered {
     pub faults: Vec<ServerFault>,
 }
 
-/// Asks servers for their pieces of the vault key. Nothing has to be known of the vault: the servers say which it is.
+/// Asks servers for their pieces of the vault key. Nothing has to be known of the vault: the servers say which it is. Each place has one voice, however much it
+/// shows, and a key is believed only where more places vouch for it than say something else.
 ///
 /// # Errors
 /// [`UnlockError`]; after [`UnlockError::Bound`], [`gather_by_way`] goes on with the key.
 pub async fn gather(servers: &[Candidate]) -> Result<Gathered, UnlockError> {
     let answers = join_all(servers.iter().map(all_pieces_of)).await;
+    gathered(servers, answers, None)
+}
+
+/// As [`gather`], where a vault file tells which vault it is, and what each of the servers must be.
+///
+/// # Errors
+/// As those of [`gather`].
+pub async fn gather_known(
+    servers: &[Candidate],
+    expected: &Expected,
+) -> Result<Gathered, UnlockError> {
+    let answers = join_all(servers.iter().map(all_pieces_of)).await;
+    let answers = answers.into_iter().zip(servers).zip(&expected.seats);
+    let fitting = answers.map(|((answer, server), seat)| {
+        answer.and_then(|pieces| fit(pieces, server, expected, *seat))
+    });
+    gathered(servers, fitting.collect(), Some(expected))
+}
+
+fn gathered(
+    servers: &[Candidate],
+    answers: Vec<Result<Vec<VaultObject>, ServerFault>>,
+    expected: Option<&Expected>,
+) -> Result<Gathered, UnlockError> {
     let (mut objects, mut owners, mut faults) = (Vec::new(), Vec::new(), Vec::new());
     for (place, answer) in answers.into_iter().enumerate() {
         match answer {
@@ -48,18 +74,15 @@ pub async fn gather(servers: &[Candidate]) -> Result<Gathered, UnlockError> {
             Err(fault) => faults.push(fault),
         }
     }
-    let key = match recover_vault_key(&objects) {
-        Ok((key, _)) => key,
-        Err(RecoverError::Bound) => {
-            return Err(UnlockError::Bound(Box::new(Bound {
-                signs: owners.into_iter().zip(objects).collect(),
-                faults,
-                answers: Vec::new(),
-            })));
-        }
+    let keys = recover_vault_keys(&objects);
+    let objects: Vec<(usize, VaultObject)> = owners.into_iter().zip(objects).collect();
+    let verdict = match keys {
+        Ok(keys) => of_keys(keys, &objects),
+        Err(RecoverError::Bound) => of_signs(&objects),
         Err(RecoverError::TooFew { needed, got }) => {
+            let needed = u8::try_from(needed).unwrap_or(u8::MAX);
             return Err(UnlockError::TooFewServers {
-                needed: u8::try_from(needed).unwrap_or(u8::MAX),
+                needed: expected.map_or(needed, |known| known.thresholds.least().max(needed)),
                 got,
                 faults,
             });
@@ -71,8 +94,169 @@ pub async fn gather(servers: &[Candidate]) -> Result<Gathered, UnlockError> {
             });
         }
     };
-    let objects = owners.into_iter().zip(objects).collect();
-    seated(servers, objects, key, faults)
+    match verdict {
+        Verdict::Key(key) => seated(servers, objects, key, faults),
+        Verdict::Bound(claim) => {
+            let expected = match expected {
+                Some(expected) => expected.clone(),
+                None => said(claim, &objects, servers.len()),
+            };
+            Err(UnlockError::Bound(Box::new(Bound {
+                signs: objects,
+                expected,
+                faults,
+                answers: Vec::new(),
+            })))
+        }
+        Verdict::Mixed => {
+            for (place, server) in servers.iter().enumerate() {
+                let claim = objects.iter().find(|(owner, _)| *owner == place);
+                let Some((_, object)) = claim else { continue };
+                let (vault, threshold) = (object.vault(), object.threshold());
+                faults.push(ServerFault {
+                    server: server.name.clone(),
+                    fault: Fault::Foreign,
+                    detail: format!(
+                        "it says that it is of the vault {vault}, {} of {}",
+                        threshold.k(),
+                        threshold.n()
+                    ),
+                });
+            }
+            Err(UnlockError::Mixed { faults })
+        }
+    }
+}
+
+/// Which vault a place says that it is of.
+type Claim = (VaultId, Threshold);
+
+fn claim_of(object: &VaultObject) -> Claim {
+    (object.vault(), object.threshold())
+}
+
+/// What the places come to.
+enum Verdict {
+    Key(VaultKey),
+    /// More say that this vault has ways in than vouch for any key.
+    Bound(Claim),
+    /// They are of different vaults, and no more of them of one than of another.
+    Mixed,
+}
+
+/// The places that make each claim.
+fn claims<'a>(
+    objects: impl Iterator<Item = &'a (usize, VaultObject)>,
+) -> Vec<(Claim, BTreeSet<usize>)> {
+    let mut claims: Vec<(Claim, BTreeSet<usize>)> = Vec::new();
+    for (place, object) in objects {
+        let claim = claim_of(object);
+        match claims.iter_mut().find(|(known, _)| *known == claim) {
+            Some((_, places)) => {
+                places.insert(*place);
+            }
+            None => claims.push((claim, BTreeSet::from([*place]))),
+        }
+    }
+    // Of two that equally many make, the one that takes more servers: one server alone can say that it takes one.
+    claims.sort_by_key(|((_, threshold), places)| Reverse((places.len(), threshold.k())));
+    claims
+}
+
+/// Whether so many make a claim as it says that it takes.
+fn is_carried(((_, threshold), places): &(Claim, BTreeSet<usize>)) -> bool {
+    places.len() >= usize::from(threshold.k())
+}
+
+/// Anybody can make a whole vault of their own, of one server, and answer for another one with it.
+fn of_keys(keys: Vec<VaultKey>, objects: &[(usize, VaultObject)]) -> Verdict {
+    let vouching = |key: &VaultKey| -> BTreeSet<usize> {
+        let by_it = objects
+            .iter()
+            .filter(|(_, object)| object.is_authentic(key));
+        by_it.map(|(place, _)| *place).collect()
+    };
+    let mut keys: Vec<(usize, VaultKey)> = keys
+        .into_iter()
+        .map(|key| (vouching(&key).len(), key))
+        .collect();
+    keys.sort_by_key(|(voices, _)| Reverse(*voices));
+    let second = keys.get(1).map_or(0, |(voices, _)| *voices);
+    let Some((voices, key)) = keys.into_iter().next() else {
+        return Verdict::Mixed;
+    };
+    // What the key's own vault is, is told by as many as that takes. Who says the same and does not vouch for the key has a false piece of it, and is of no other
+    // vault.
+    let by_it = objects
+        .iter()
+        .filter(|(_, object)| object.is_authentic(&key));
+    let own = claims(by_it);
+    let is_own = |claim: Claim| {
+        own.iter()
+            .any(|carried| carried.0 == claim && is_carried(carried))
+    };
+    let places = vouching(&key);
+    let rivals = claims(
+        objects
+            .iter()
+            .filter(|(place, object)| !places.contains(place) && !is_own(claim_of(object))),
+    );
+    let bound = claims(objects.iter().filter(|(place, object)| {
+        object.is_bound() && !places.contains(place) && !is_own(claim_of(object))
+    }));
+    let most = bound.into_iter().next();
+    if let Some(most) = most.filter(|most| is_carried(most) && most.1.len() > voices) {
+        return Verdict::Bound(most.0);
+    }
+    let rival = rivals.first().map_or(0, |(_, places)| places.len());
+    match voices > rival.max(second) {
+        true => Verdict::Key(key),
+        false => Verdict::Mixed,
+    }
+}
+
+/// No key is there, and some say that this is because there are ways in.
+fn of_signs(objects: &[(usize, VaultObject)]) -> Verdict {
+    let bound = claims(objects.iter().filter(|(_, object)| object.is_bound()));
+    let Some((claim, places)) = bound.into_iter().next() else {
+        return Verdict::Mixed;
+    };
+    let others = objects
+        .iter()
+        .filter(|(_, object)| object.vault() != claim.0);
+    match claims(others).first() {
+        Some((_, others)) if others.len() >= places.len() => Verdict::Mixed,
+        _ => Verdict::Bound(claim),
+    }
+}
+
+/// What is to be expected of servers of which most say this. While the threshold changes they say two, and the other one is believed of no fewer than the first
+/// takes: what one alone says could be a vault of which it is the only server.
+fn said(claim: Claim, objects: &[(usize, VaultObject)], places: usize) -> Expected {
+    let (vault, now) = claim;
+    let of_it = || objects.iter().filter(|(_, object)| object.vault() == vault);
+    let becoming = claims(of_it()).into_iter().find(|other| {
+        other.0 != claim && is_carried(other) && other.1.len() >= usize::from(now.k())
+    });
+    let thresholds = Thresholds {
+        now,
+        becoming: becoming.map(|((_, threshold), _)| threshold),
+    };
+    let seats = (0..places).map(|place| {
+        let mut own = of_it().filter(|(owner, _)| *owner == place);
+        let object = own.find(|(_, object)| thresholds.contains(object.threshold()));
+        // No part of any server fits one that says nothing of this vault.
+        let nobody = (ServerId::NIL, now.indices().next());
+        object.map_or(nobody, |(_, object)| {
+            (object.server(), Some(object.index()))
+        })
+    });
+    let seats = seats.filter_map(|(id, index)| Some((id, index?)));
+    Expected {
+        vault,
+        thresholds,
+        seats: seats.collect(),
+    }
 }
 
 /// As [`gather`], for a vault with ways in: `bound` is what that said, and `key` the vault key by one of the ways.

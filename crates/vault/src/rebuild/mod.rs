@@ -46,7 +46,7 @@ use crate::seam::store::{
 use crate::servers::{ServerSeat, Servers};
 
 use book::Book;
-pub use gather::{Gathered, gather, gather_by_way};
+pub use gather::{Gathered, gather, gather_by_way, gather_known};
 pub use log::{LogCompared, LogDifference};
 pub use report::{
     Adopted, AdoptedAs, JournalFound, LostVersion, OtherTimeline, RebuildError, RebuildOptions,

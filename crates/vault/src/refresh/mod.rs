@@ -401,7 +401,7 @@ impl Inner {
             Ok(changed) => Ok(changed.faults),
             Err(WaysError::Vault(error)) => Err(error),
             Err(WaysError::NoRandomness(error)) => Err(error.into()),
-            Err(WaysError::Overtaken) => Err(VaultError::Lapsed),
+            Err(WaysError::Overtaken { .. }) => Err(VaultError::Lapsed),
             Err(WaysError::TooFewServers {
                 needed,
                 got,
@@ -410,7 +410,7 @@ impl Inner {
                 let got = u32::try_from(got).unwrap_or(u32::MAX);
                 Err(not_refreshed(needed, got, faults))
             }
-            Err(WaysError::Unknown { faults }) => {
+            Err(WaysError::Unknown { faults } | WaysError::Unsure { faults, .. }) => {
                 let target = self.servers.thresholds().target();
                 Err(not_refreshed(self.enough_to_refresh(target), 0, faults))
             }

@@ -8,6 +8,7 @@
 //!    touched. Enough must take it: k, and more than half of all. Otherwise it is taken back.
 //! 2. All is read back. Enough must show what they got, and none a number that was not there before step 1: somebody else would be changing the ways at the same
 //!    time. Otherwise it is taken back as well. Since two sets of more than half have a server in common, and each of two puts there before it looks, at least one of the two sees the other.
+//!    Who finds a part that was there before, of a change after the one that it goes by, counts those that are silent as having it too: with them it may be done.
 //! 3. Where the vault had none, the pieces of the vault key make way for objects that say that there are ways in.
 //! 4. Ways objects of smaller numbers are removed.
 //!
@@ -68,6 +69,9 @@ const CHANGES_WITHIN: Duration = Duration::from_secs(120);
 /// How many ways objects of one server are looked at, the newest first. There is one, and a few more where changes were cut off.
 const LOOKED_AT: usize = 8;
 
+/// How many such names a place has at most: no more than a few, unless it lies.
+const FIXED_MOST: usize = 4_096;
+
 /// The names of the ways objects and of the pieces of the vault key in a place, ascending.
 pub(crate) async fn fixed_names(store: &dyn ShareStore) -> Result<Vec<ObjectKey>, StoreError> {
     const PAGE: usize = 1_000;
@@ -78,6 +82,12 @@ pub(crate) async fn fixed_names(store: &dyn ShareStore) -> Result<Vec<ObjectKey>
         let page = store.list(Some(&after), PAGE).await?;
         let names = page.objects.iter().map(|(name, _)| name);
         found.extend(names.filter(|name| !name.is_share()).cloned());
+        if found.len() > FIXED_MOST {
+            let detail = format!(
+                "it lists more than {FIXED_MOST} pieces of the vault key and parts of the ways in"
+            );
+            return Err(StoreError::new(StoreErrorKind::Failed, detail));
+        }
         match page.objects.into_iter().last() {
             Some((last, _)) if page.more && last > after => after = last,
             _ => return Ok(found),
@@ -89,11 +99,16 @@ pub(crate) async fn fixed_names(store: &dyn ShareStore) -> Result<Vec<ObjectKey>
 async fn objects_in(
     store: &dyn ShareStore,
 ) -> Result<Vec<(WaysNumber, Option<WaysObject>)>, StoreError> {
-    let mut numbers: Vec<WaysNumber> = fixed_names(store)
-        .await?
-        .iter()
-        .filter_map(ObjectKey::ways_number)
-        .collect();
+    let names = fixed_names(store).await?;
+    objects_of(store, &names).await
+}
+
+/// Those of these names.
+async fn objects_of(
+    store: &dyn ShareStore,
+    names: &[ObjectKey],
+) -> Result<Vec<(WaysNumber, Option<WaysObject>)>, StoreError> {
+    let mut numbers: Vec<WaysNumber> = names.iter().filter_map(ObjectKey::ways_number).collect();
     numbers.sort_unstable_by(|one, other| other.cmp(one));
     numbers.truncate(LOOKED_AT);
     let mut objects = Vec::with_capacity(numbers.len());
@@ -128,6 +143,8 @@ struct Held {
     blank: bool,
     /// Why it could not be looked at.
     silent: Option<ServerFault>,
+    /// Whether it is called silent because it has nothing any more, and is to stay like that.
+    is_left_out: bool,
 }
 
 impl Held {
@@ -141,6 +158,7 @@ impl Held {
             newest: None,
             blank: false,
             silent: None,
+            is_left_out: false,
         }
     }
 
@@ -174,7 +192,8 @@ impl Inner {
 
     async fn ways_seen(&self, server: &Arc<Server>, held: &mut Held) -> Result<(), StoreError> {
         let (key, store) = (self.servers.vault_key(), server.seat.store.as_ref());
-        for (number, object) in server.ask(objects_in(store)).await? {
+        let mut names = server.ask(fixed_names(store)).await?;
+        for (number, object) in server.ask(objects_of(store, &names)).await? {
             match object {
                 Some(object) if is_own(server, &object) && object.is_authentic(key) => {
                     held.good.push(object);
@@ -182,7 +201,6 @@ impl Inner {
                 _ => held.bad.push(number),
             }
         }
-        let mut names = server.ask(fixed_names(store)).await?;
         names.retain(|name| name.piece_generation().is_some());
         held.blank = names.is_empty();
         for name in names {
@@ -225,6 +243,7 @@ impl Inner {
                 None => self.ways_held_by(server, CHANGES_WITHIN).await,
                 Some(fault) => Held {
                     silent: Some(fault.clone()),
+                    is_left_out: before.is_left_out,
                     ..Held::nothing(server)
                 },
             }

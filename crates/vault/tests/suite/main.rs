@@ -55,4 +55,5 @@ mod upkeep;
 mod ways;
 mod ways_beside;
 mod ways_cut_off;
+mod ways_hostile;
 mod ways_refresh;

@@ -30,7 +30,7 @@ pub(crate) fn candidates(lab: &Lab) -> Vec<Candidate> {
         .collect()
 }
 
-fn expected(lab: &Lab) -> Expected {
+pub(crate) fn expected(lab: &Lab) -> Expected {
     Expected {
         vault: lab.vault,
         thresholds: lab.thresholds(),

@@ -1,13 +1,15 @@
 //! P3, P4: ways in that several change at once, that servers lie about or have lost, and what the background makes of them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use warifu_core::ids::ShareIndex;
-use warifu_core::ways::WayKey;
-use warifu_testkit::stores::{Lie, Method, State, Trouble};
+use warifu_core::ways::{WayId, WayKey};
+use warifu_testkit::stores::{FaultyStore, Lie, MemoryStore, Method, State, Trouble};
 use warifu_vault::VaultError;
 use warifu_vault::error::Fault;
 use warifu_vault::repair::RepairOptions;
+use warifu_vault::seam::store::StoreErrorKind;
 use warifu_vault::status::Condition;
 use warifu_vault::ways::{WaysChange, WaysError};
 
@@ -45,12 +47,19 @@ async fn two_at_once(k: u8, n: u8, first: bool, later: Duration) -> (bool, bool)
             Err(error) => assert!(
                 matches!(
                     error,
-                    WaysError::Overtaken
+                    WaysError::Overtaken { .. }
                         | WaysError::TooFewServers { .. }
                         | WaysError::Unknown { .. }
                 ),
                 "{when}: {error}"
             ),
+        }
+    }
+    for (name, lost, won) in [("one", &done, &also), ("other", &also, &done)] {
+        let taken_over = matches!(lost, Err(WaysError::Overtaken { taken_over: true }));
+        if taken_over && won.is_ok() {
+            let ways = lab.start().await.ways().await;
+            assert!(ways.find(name).is_some(), "{when}: {name} was taken over");
         }
     }
     match knock(&lab).await {
@@ -101,6 +110,111 @@ fn p3_two_who_change_the_ways_at_once_never_shut_the_vault() {
     assert!(both > 0 && one > 0, "{both}, {one}, {none}");
 }
 
+/// Somebody else has seen the change on enough servers, and made theirs on top of it, before the one who made it has looked: their secrets count.
+#[test]
+fn p3_a_change_that_somebody_else_took_over_is_not_called_worthless() {
+    live(async {
+        let lab = Lab::new(2, 3).await;
+        let (old, one, other) = (
+            WayKey::generate().unwrap(),
+            WayKey::generate().unwrap(),
+            WayKey::generate().unwrap(),
+        );
+        add(&lab.start().await, "old", &old).await.unwrap();
+        // The one has lines of its own, which are slow from when it has put what it has to put. The last part is on its way when they become so.
+        let (mut seats, mut lines) = (lab.seats(), Vec::new());
+        for ((seat, server), delay) in seats.iter_mut().zip(&lab.servers).zip([3, 3, 60]) {
+            let (store, line) = FaultyStore::new(&lab.world, 9, Arc::new(server.clone()));
+            line.set_delay(Duration::from_millis(delay));
+            seat.store = store;
+            lines.push(line);
+        }
+        let (left, right) = (
+            lab.start_on(seats, lab.options.clone()).await.unwrap(),
+            lab.start().await,
+        );
+        let has_it = |server: &MemoryStore| pieces(server).contains(&"ways-00000002".into());
+        let (lost, won) = tokio::join!(add(&left, "one", &one), async {
+            let wait = Duration::from_millis(1);
+            while !lab.servers[..2].iter().all(has_it) {
+                tokio::time::sleep(wait).await;
+            }
+            let slow = Duration::from_secs(2);
+            lines.iter().for_each(|line| line.set_delay(slow));
+            while !has_it(&lab.servers[2]) {
+                tokio::time::sleep(wait).await;
+            }
+            add(&right, "other", &other).await
+        });
+        won.unwrap();
+        let lost = lost.unwrap_err();
+        assert!(
+            matches!(lost, WaysError::Overtaken { taken_over: true }),
+            "{lost:?}"
+        );
+        for (id, key) in [(1, &old), (2, &one), (3, &other)] {
+            assert!(opens_by(&lab, id, key).await, "{id}");
+        }
+    });
+}
+
+/// Each of the two reaches another majority, and the later one sees a part of the earlier change of which it cannot tell whether it counts: what the
+/// earlier one was told to be done stays so.
+#[test]
+fn p3_a_change_that_was_acknowledged_is_not_undone_from_another_majority() {
+    for hangs_at_once in [true, false] {
+        live(async {
+            let lab = Lab::new(2, 3).await;
+            let (old, one, other) = (
+                WayKey::generate().unwrap(),
+                WayKey::generate().unwrap(),
+                WayKey::generate().unwrap(),
+            );
+            add(&lab.start().await, "old", &old).await.unwrap();
+            let left = lab.start().await;
+            lab.faults[0].set_delay(Duration::from_millis(3));
+            lab.faults[1].set_delay(Duration::from_millis(60));
+            lab.faults[2].set(State::Gone);
+            let (mut seats, mut lines) = (lab.seats(), Vec::new());
+            for (seat, server) in seats.iter_mut().zip(&lab.servers) {
+                let (store, line) = FaultyStore::new(&lab.world, 9, Arc::new(server.clone()));
+                seat.store = store;
+                lines.push(line);
+            }
+            let right = lab.start_on(seats, lab.options.clone()).await.unwrap();
+            let (done, later) = tokio::join!(add(&left, "one", &one), async {
+                while !pieces(&lab.servers[0]).contains(&"ways-00000002".into()) {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+                if hangs_at_once {
+                    lines[1].set(State::Hung);
+                } else {
+                    // It has nothing yet when it is looked at, and it has when nobody can look any more.
+                    lines[1].plan(Method::Put, 1, Trouble::Hangs);
+                    lines[1].plan(Method::List, 2, Trouble::Hangs);
+                    lines[2].set_delay(Duration::from_secs(2));
+                }
+                add(&right, "other", &other).await
+            });
+            let done = done.unwrap();
+            let later = later.unwrap_err();
+            assert!(
+                matches!(
+                    later,
+                    WaysError::Unknown { .. } | WaysError::Overtaken { taken_over: false }
+                ),
+                "{later}"
+            );
+            lab.heal();
+            assert!(opens_by(&lab, done.number.0, &one).await, "{later}");
+            // When all are there, it is made again, on top of the other one.
+            let again = add(&lab.start().await, "other", &other).await.unwrap();
+            assert!(opens_by(&lab, again.number.0, &other).await);
+            assert!(opens_by(&lab, done.number.0, &one).await);
+        });
+    }
+}
+
 /// Somebody adds the first way while somebody else, who opened the vault before, refreshes: wherever the one comes into the other, no
 /// piece of the key is left.
 #[test]
@@ -134,7 +248,7 @@ fn p3_a_first_way_beside_a_refresh_leaves_no_piece_of_the_key() {
                 lab.heal();
                 let id = match &added {
                     Ok(done) => done.number.0,
-                    Err(WaysError::Overtaken | WaysError::TooFewServers { .. }) => {
+                    Err(WaysError::Overtaken { .. } | WaysError::TooFewServers { .. }) => {
                         refused += 1;
                         add(&lab.start().await, "one", &key).await.unwrap().number.0
                     }
@@ -215,6 +329,111 @@ fn p4_a_change_of_which_answers_are_lost_counts_or_is_taken_back() {
             }
         });
     }
+}
+
+/// The client's network goes when every server has its part, and before anybody has looked at it: then nobody can say that nothing was changed.
+#[test]
+fn p10_a_change_that_counts_and_of_which_nobody_can_tell_is_not_called_undone() {
+    live(async {
+        let lab = Lab::new(2, 3).await;
+        let vault = lab.start().await;
+        let (old, new) = (WayKey::generate().unwrap(), WayKey::generate().unwrap());
+        add(&vault, "old", &old).await.unwrap();
+        // The last one's part is on its way when the line goes.
+        for (fault, delay) in lab.faults.iter().zip([3, 3, 60]) {
+            fault.set_delay(Duration::from_millis(delay));
+        }
+        let has_it = |place: usize| pieces(&lab.servers[place]).contains(&"ways-00000002".into());
+        let (done, ()) = tokio::join!(add(&vault, "new", &new), async {
+            while !(has_it(0) && has_it(1)) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            lab.faults.iter().for_each(|fault| fault.set(State::Gone));
+        });
+        let Err(WaysError::Unsure { number, faults }) = done else {
+            panic!("{done:?}");
+        };
+        assert_eq!((number.0, faults.len()), (2, 3));
+        lab.heal();
+        assert!(opens_by(&lab, 2, &new).await);
+        let vault = lab.start().await;
+        // With the way taken back from one, and one that says nothing, fewer than enough may have it.
+        lab.faults[1].set_delay(Duration::from_millis(60));
+        lab.faults[2].plan(Method::Put, 1, Trouble::Refused(StoreErrorKind::Full));
+        let has_it = |place: usize| pieces(&lab.servers[place]).contains(&"ways-00000003".into());
+        let (done, ()) = tokio::join!(add(&vault, "third", &new), async {
+            while !has_it(0) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            lab.faults[1].set(State::Gone);
+        });
+        let error = done.unwrap_err();
+        assert!(matches!(error, WaysError::TooFewServers { .. }), "{error}");
+        lab.heal();
+        assert!(!opens_by(&lab, 3, &new).await && opens_by(&lab, 2, &new).await);
+    });
+}
+
+/// So many were away that they open the vault by what was taken out: a change does not keep that to itself.
+#[test]
+fn p3_a_change_says_when_what_was_taken_out_still_opens_the_vault() {
+    live(async {
+        let lab = Lab::new(2, 5).await;
+        let (old, new) = (WayKey::generate().unwrap(), WayKey::generate().unwrap());
+        // The servers alone opened it before, and three that took part leave no two that have pieces yet.
+        lab.faults[4].set(State::Gone);
+        let first = add(&lab.start().await, "old", &old).await.unwrap();
+        assert!(!first.old_opens);
+        lab.heal();
+        let vault = lab.start().await;
+        vault.mend_ways().await;
+        for place in [3, 4] {
+            lab.faults[place].set(State::Gone);
+        }
+        let added = add(&vault, "new", &new).await.unwrap();
+        assert!(!added.old_opens, "nothing was taken out");
+        let remove = WaysChange::Remove(vec![WayId(1)]);
+        let removed = vault.change_ways(&ctx(), remove).await.unwrap();
+        assert!(removed.old_opens);
+        lab.heal();
+        for place in 0..3 {
+            lab.faults[place].set(State::Gone);
+        }
+        assert!(opens_by(&lab, 1, &old).await, "that is how it is");
+        lab.heal();
+        let vault = lab.start().await;
+        vault.mend_ways().await;
+        let rotated = vault.change_ways(&ctx(), WaysChange::Rotate).await.unwrap();
+        assert!(!rotated.old_opens);
+        // One that keeps its old part alone is too few.
+        lab.faults[4].set(State::Gone);
+        let open = vault.change_ways(&ctx(), WaysChange::Open).await.unwrap();
+        assert!(!open.old_opens);
+    });
+}
+
+/// That there are ways is known, and not which: nothing is said of servers that suffice.
+#[test]
+fn p3_what_cannot_be_seen_in_time_is_unknown_and_not_open() {
+    live(async {
+        let lab = Lab::new(2, 3).await;
+        let key = WayKey::generate().unwrap();
+        let vault = lab.start().await;
+        add(&vault, "one", &key).await.unwrap();
+        lab.faults[1].set(State::Hung);
+        lab.faults[2].set_delay(Duration::from_secs(5));
+        let status = vault.ways().await;
+        assert!(
+            status.unknown && !status.is_open() && !status.begun,
+            "{status:?}"
+        );
+        lab.heal();
+        let status = lab.start().await.ways().await;
+        assert!(
+            !status.unknown && status.find("one").is_some(),
+            "{status:?}"
+        );
+    });
 }
 
 /// A place that has lost everything goes on looking as empty as it is until somebody asks for a repair: whatever else gave it a part of the

@@ -7,6 +7,7 @@ use warifu_testkit::stores::State;
 use warifu_testkit::world::Death;
 use warifu_vault::keys::{Candidate, UnlockError};
 use warifu_vault::rebuild::{RebuildOptions, gather, gather_by_way, rebuild};
+use warifu_vault::seam::store::ObjectKey;
 use warifu_vault::ways::approach;
 
 use crate::common::{Lab, ctx, get, live, noise, put, same};
@@ -160,5 +161,44 @@ fn p7_a_vault_with_ways_is_rebuilt_in_the_middle_of_generations() {
         let all = candidates(&lab);
         let two = [all[0].clone(), all[3].clone()];
         assert!(approach(&two, None).await.is_err());
+    });
+}
+
+/// A first way that enough servers have, and of which none says so yet: whoever adds another one hears beforehand that it makes both count.
+#[test]
+fn p3_a_first_way_that_was_cut_off_is_told_before_the_next_change_makes_it_count() {
+    live(async {
+        let lab = Lab::new(2, 3).await;
+        let (one, two) = (WayKey::generate().unwrap(), WayKey::generate().unwrap());
+        let before: Vec<_> = lab.servers.iter().map(|server| server.snapshot()).collect();
+        add(&lab.start().await, "one", &one).await.unwrap();
+        let part = ObjectKey::parse("ways-00000001").unwrap();
+        let parts: Vec<_> = lab
+            .servers
+            .iter()
+            .map(|server| server.bytes(&part).unwrap())
+            .collect();
+        let left_on = |places: usize| {
+            for (place, (server, before)) in lab.servers.iter().zip(&before).enumerate() {
+                server.roll_back(before);
+                if place < places {
+                    server.replace(&part, parts[place].clone());
+                }
+            }
+        };
+        left_on(1);
+        let status = lab.start().await.ways().await;
+        assert!(status.begun && status.is_open() && status.pending.is_empty());
+        left_on(2);
+        let vault = lab.start().await;
+        let status = vault.ways().await;
+        assert!(status.begun && status.is_open(), "{status:?}");
+        let names: Vec<_> = status.pending.iter().map(|way| way.name()).collect();
+        assert_eq!(names, ["one"]);
+        let done = add(&vault, "two", &two).await.unwrap();
+        assert!(opens_by(&lab, 1, &one).await);
+        assert!(opens_by(&lab, done.number.0, &two).await);
+        let status = vault.ways().await;
+        assert!(!status.begun && status.pending.is_empty());
     });
 }
