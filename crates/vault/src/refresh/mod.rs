@@ -340,11 +340,15 @@ impl Inner {
             return Err(not_refreshed(needed, takers.len(), work.down()));
         }
         let mine = self.take_number(ctx, newest).await?;
+        self.refuse_overtaken(target, (mine, IndexSet::EMPTY))
+            .await?;
         let renewed = self.renew_pieces(mine, takers).await?;
         if (renewed.stored.len() as usize) < needed {
             // Those that were stored stay: somebody else may have gone on with them already. The next run replaces them.
             return Err(not_refreshed(needed, renewed.stored.len(), renewed.faults));
         }
+        self.refuse_overtaken(target, (mine, renewed.stored))
+            .await?;
         // After the pieces were put: somebody may have added the first way since they were dealt. Then this takes them away again.
         if self.is_bound_by_now(renewed.stored).await {
             report.note(self.rotate_ways(ctx).await?);
@@ -354,6 +358,9 @@ impl Inner {
         let anew = options.anew || !in_force;
         let (generation, wanted) = self.begin_refresh(ctx, mine, target, anew).await?;
         self.put_in_force().await?;
+        // Before pieces go that another threshold may need.
+        self.refuse_overtaken(target, (mine, renewed.stored))
+            .await?;
         report.note(renewed.faults);
         let older = |generation| generation < mine;
         // A server that is to go gets no other.
@@ -373,6 +380,7 @@ impl Inner {
             },
         };
         run(&work, manner, generation, &mut report).await?;
+        self.refuse_other_threshold().await?;
         report.note(work.down());
         if self.servers.thresholds().becoming.is_some() {
             self.remove_behind().await?;
@@ -540,6 +548,11 @@ impl Inner {
         let mut status = self.generation_status().await?;
         let before = status.generations;
         if !before.is_under_way() || !status.is_complete() {
+            return Ok(status);
+        }
+        // By what a vault file says that was left behind, nobody knows what is left, nor where.
+        let target = self.servers.thresholds().target();
+        if !self.is_still_wanted(target).await? {
             return Ok(status);
         }
         let after = Generations {

@@ -20,7 +20,7 @@ use warifu_core::ids::{ExtentId, Generation, Threshold};
 use super::{GenerationStatus, RefreshPlan, TRIES};
 use crate::context::Context;
 use crate::error::{Result, VaultError};
-use crate::seam::catalog::{ExtentRecord, Usage};
+use crate::seam::catalog::{ExtentRecord, IndexSet, Usage};
 use crate::servers::{ServerSeat, Thresholds};
 use crate::vault::{Inner, Vault};
 use crate::verify::share::LAGS_AFTER;
@@ -126,6 +126,11 @@ impl Inner {
         becoming.or(said).unwrap_or(now)
     }
 
+    /// The same, by what the catalogue says now.
+    pub(crate) async fn threshold_to_have(&self) -> Result<Threshold> {
+        Ok(self.threshold_wanted(self.threshold_said().await?))
+    }
+
     /// Refuses to make anything anew by what a vault file says that was left behind by a change: it would be taken back.
     pub(super) async fn refuse_other_threshold(&self) -> Result<()> {
         let Thresholds { now, becoming } = self.servers.thresholds();
@@ -136,6 +141,33 @@ impl Inner {
             }),
             _ => Ok(()),
         }
+    }
+
+    /// Whether everything is still to have this threshold: nobody has told this vault of another one, and the catalogue says none.
+    pub(super) async fn is_still_wanted(&self, threshold: Threshold) -> Result<bool> {
+        if self.servers.thresholds().target() != threshold {
+            return Ok(false);
+        }
+        let said = self.threshold_said().await?;
+        Ok(said.is_none_or(|said| said == threshold))
+    }
+
+    /// Refuses to go on where a run has put pieces of the vault key, and a change of the threshold has overtaken it. The pieces go again: nobody has
+    /// removed any because of them ([`tidy_pieces`](Self::tidy_pieces)).
+    pub(super) async fn refuse_overtaken(
+        &self,
+        threshold: Threshold,
+        (mine, on): (Generation, IndexSet),
+    ) -> Result<()> {
+        let refused = match self.servers.thresholds().target() == threshold {
+            true => self.refuse_other_threshold().await,
+            false => Err(VaultError::Lapsed),
+        };
+        if let Err(VaultError::OtherThreshold { .. } | VaultError::Lapsed) = refused {
+            self.remove_pieces(on, |generation| generation == mine)
+                .await;
+        }
+        refused
     }
 
     /// Whether a change of the threshold, where there is one, has come so far that everything that is saved now is dealt by the new one.

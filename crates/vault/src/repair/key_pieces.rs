@@ -273,9 +273,17 @@ impl Inner {
     /// Removes pieces of older generations where they are of no use any more: where the server shows a good piece of a generation of which
     /// there are enough. A server that was away during a refresh keeps its old piece until then, and so does one that a repair gave the
     /// piece of before a refresh just as that refresh was done.
+    ///
+    /// Pieces of another threshold than the vault is to have let none go: a change may have overtaken whoever put them.
     pub(crate) async fn tidy_pieces(&self) -> Vec<ServerFault> {
+        let Ok(wanted) = self.threshold_to_have().await else {
+            return Vec::new();
+        };
         let pieces = self.pieces().await;
-        let Some(at_work) = newest_of(&pieces, enough) else {
+        let Some(at_work) = newest_of(&pieces, |threshold| match threshold == wanted {
+            true => enough(threshold),
+            false => usize::MAX,
+        }) else {
             return Vec::new();
         };
         let newest = at_work.generation;

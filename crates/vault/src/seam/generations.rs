@@ -45,3 +45,13 @@ pub struct Regenerated {
     /// Those that are not on their servers.
     pub owed: IndexSet,
 }
+
+impl Regenerated {
+    /// Whether they were dealt as the vault is to be, where its [position](crate::refresh::THRESHOLD) says this: who dealt them may not have seen yet that
+    /// its threshold has changed.
+    #[must_use]
+    pub fn is_wanted_at(&self, position: u64) -> bool {
+        let said = position & 0xFFFF;
+        said == 0 || said == crate::refresh::position_of(self.threshold)
+    }
+}

@@ -415,6 +415,50 @@ async fn p1_a_change_in_the_middle_of_a_refresh() {
     assert_needs(&lab, &files, 3).await;
 }
 
+/// A refresh that a change of the threshold overtakes, a drive's or an administrator's, ends without undoing it.
+#[tokio::test(start_paused = true)]
+async fn p1_a_slow_refresh_that_a_change_overtakes_ends() {
+    let mut lab = Lab::new(2, 3).await;
+    let files = fill(&lab).await;
+    let slow = lab.start().await;
+    let to = threshold(3, 5);
+    lab.change_to(to);
+    let vault = lab.start().await;
+    let options = RefreshOptions {
+        limit: Some(1 << 20),
+        batch: 1,
+        ..RefreshOptions::default()
+    };
+    let refreshing = slow.refresh(&ctx(), &options, &|_| (), &|| false);
+    let changing = async {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let report = refresh(&vault).await;
+        assert!(report.status.change.unwrap().in_force, "{report:?}");
+        for record in extents(&lab).await {
+            assert_eq!(record.threshold, to, "{record:?}");
+        }
+    };
+    let (refreshed, ()) = tokio::join!(refreshing, changing);
+    assert!(
+        matches!(refreshed, Err(VaultError::OtherThreshold { .. })),
+        "{refreshed:?}"
+    );
+    for record in extents(&lab).await {
+        assert_eq!(record.threshold, to, "{record:?}");
+    }
+    assert_reads(&vault, &files, "after it").await;
+    drop(slow);
+    lab.let_leases_end();
+    let report = refresh(&vault).await;
+    assert!(report.status.is_complete(), "{report:?}");
+    vault.shutdown(&ctx()).await;
+    drop(vault);
+    lab.changed();
+    assert_changed(&lab, to, "in the end").await;
+    assert_unlocks(&lab, "in the end").await;
+    assert_needs(&lab, &files, 3).await;
+}
+
 /// The catalogue is lost in the middle of a change, and after it, and the vault file too: the servers tell which thresholds there are.
 #[tokio::test(start_paused = true)]
 async fn p7_a_rebuild_in_the_middle_of_a_change() {
