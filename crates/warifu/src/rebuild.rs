@@ -87,7 +87,7 @@ impl Warifu {
                 store: attach_store(&spec),
             });
         }
-        let gathered = match gather(&candidates).await {
+        let mut gathered = match gather(&candidates).await {
             Err(UnlockError::Bound(bound)) => {
                 let reference = known.as_ref().and_then(|file| file.passphrase.as_ref());
                 let reference = reference.map(|reference| (reference, folder_of(&path)));
@@ -110,6 +110,9 @@ impl Warifu {
                     faults: gathered.faults,
                 });
             }
+        }
+        if let Some(file) = &known {
+            gathered.go_by(file.thresholds());
         }
         let (vault, thresholds) = (gathered.vault, gathered.thresholds);
         // Where there is no vault file yet, one that only says where the catalogue is to be.
@@ -256,6 +259,7 @@ fn file_of(
         vault,
         threshold: thresholds.now,
         becoming: thresholds.becoming,
+        change: thresholds.becoming.map_or(0, |_| thresholds.change),
         // The stricter of the two: whoever had chosen the other one chooses again.
         scheme: Scheme::Shamir,
         durability: SaveDurability::Normal,

@@ -31,14 +31,14 @@ impl VaultFile {
     }
 }
 
-/// Says in the vault file at `path` what its threshold is to become, and adds the servers that this takes: whole or not at all, with everything
+/// Says in the vault file at `path` what its threshold is to become, by which [change](warifu_vault::Thresholds::change), and adds the servers that this takes: whole or not at all, with everything
 /// else in it, comments too, as it is.
 ///
 /// # Errors
 /// [`VaultFileError`].
 pub(crate) fn begin_change(
     path: &Path,
-    becoming: Threshold,
+    (becoming, change): (Threshold, u32),
     added: &[ServerEntry],
 ) -> Result<(), VaultFileError> {
     rewrite_with(path, NO_THRESHOLD, |text| {
@@ -47,6 +47,7 @@ pub(crate) fn begin_change(
         let mut to = toml_edit::InlineTable::new();
         to.insert("k", i64::from(becoming.k()).into());
         to.insert("n", i64::from(becoming.n()).into());
+        to.insert("change", i64::from(change).into());
         table.insert("becoming", toml_edit::value(to));
         let servers = document.get_mut("server")?.as_array_of_tables_mut()?;
         for entry in added {
@@ -155,15 +156,15 @@ mod tests {
             url: "sftp://host/y".into(),
             credentials,
         };
-        begin_change(&path, to, std::slice::from_ref(&added)).unwrap();
+        begin_change(&path, (to, 4), std::slice::from_ref(&added)).unwrap();
         let mut expected = before.clone();
-        expected.becoming = Some(to);
+        (expected.becoming, expected.change) = (Some(to), 4);
         expected.servers.push(added);
         assert_eq!(VaultFile::read(&path).unwrap(), expected);
         end_change(&path, to).unwrap();
-        (expected.threshold, expected.becoming) = (to, None);
+        (expected.threshold, expected.becoming, expected.change) = (to, None, 0);
         assert_eq!(VaultFile::read(&path).unwrap(), expected);
-        begin_change(&path, before.threshold, &[]).unwrap();
+        begin_change(&path, (before.threshold, 5), &[]).unwrap();
         end_change(&path, before.threshold).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), text);
     }

@@ -268,7 +268,8 @@ impl Warifu {
                 credentials: server.credentials.clone(),
             });
         }
-        begin_change(self.path(), plan.to, &entries)?;
+        let change = self.vault().next_change().await?;
+        begin_change(self.path(), (plan.to, change), &entries)?;
         self.seat_as_the_file_says()
     }
 

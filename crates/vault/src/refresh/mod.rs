@@ -51,7 +51,6 @@ use warifu_core::ways::WaysNumber;
 
 use self::run::run;
 use self::threshold::Wanted;
-pub(crate) use self::threshold::position_of;
 pub use self::threshold::{Seating, THRESHOLD, ThresholdChange};
 use crate::context::{Act, Context};
 use crate::error::{Result, ServerFault, VaultError};
@@ -579,7 +578,7 @@ impl Inner {
         status.change = thresholds.becoming.map(|to| ThresholdChange {
             from: thresholds.now,
             to,
-            in_force: said == Some(to),
+            in_force: said == thresholds.to_be_said(),
         });
         let wanted = status.generations.wanted;
         let never = wanted == Generations::FIRST.wanted && said.is_none();

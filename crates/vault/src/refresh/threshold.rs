@@ -21,12 +21,12 @@ use super::{GenerationStatus, RefreshPlan, TRIES};
 use crate::context::Context;
 use crate::error::{Result, VaultError};
 use crate::seam::catalog::{ExtentRecord, IndexSet, Usage};
-use crate::servers::{ServerSeat, Thresholds};
+use crate::servers::{Said, ServerSeat, Thresholds};
 use crate::vault::{Inner, Vault};
 use crate::verify::share::LAGS_AFTER;
 
-/// The [position](crate::seam::past::Past::position) that says by which threshold is dealt: k and n in a byte each. 0 where it never changed:
-/// then the vault file alone says it.
+/// The [position](crate::seam::past::Past::position) that says by which threshold is dealt, and which change has made it that ([`Thresholds::change`]): k and
+/// n in a byte each, and the number above them. 0 where it never changed: then the vault file alone says it.
 pub const THRESHOLD: &str = "threshold";
 
 /// A change of the threshold that has not ended.
@@ -62,7 +62,20 @@ impl Vault {
     /// # Errors
     /// Errors of the catalogue.
     pub async fn threshold_said(&self) -> Result<Option<Threshold>> {
-        self.inner.threshold_said().await
+        let said = self.inner.threshold_said().await?;
+        Ok(said.map(|said| said.threshold))
+    }
+
+    /// The [number](Thresholds::change) of a change that is begun now.
+    ///
+    /// # Errors
+    /// Errors of the catalogue.
+    pub async fn next_change(&self) -> Result<u32> {
+        let said = self.inner.threshold_said().await?;
+        let before = said.map_or(0, |said| said.change);
+        before.checked_add(1).ok_or(VaultError::Invalid {
+            what: "there is no greater number of a change",
+        })
     }
 }
 
@@ -94,36 +107,30 @@ impl Wanted {
     }
 }
 
-/// How a [position](THRESHOLD) tells a threshold.
-pub(crate) const fn position_of(threshold: Threshold) -> u64 {
-    (threshold.k() as u64) << 8 | threshold.n() as u64
-}
-
 impl Inner {
     /// Learns in which generation shares are to be dealt, and by which threshold.
     pub(crate) async fn learn_generation(&self) -> Result<()> {
         let generations = self.catalog.generations().await?;
         let servers = &self.servers;
         servers.learn_generation(generations.current);
-        let becoming = servers.thresholds().becoming;
-        if let Some(becoming) = becoming.filter(|becoming| servers.threshold() != *becoming)
-            && self.threshold_said().await? == Some(becoming)
+        let coming = servers.thresholds().to_be_said();
+        if let Some(coming) = coming.filter(|coming| servers.threshold() != coming.threshold)
+            && self.threshold_said().await? == Some(coming)
         {
-            servers.put_in_force(becoming);
+            servers.put_in_force(coming.threshold);
         }
         Ok(())
     }
 
-    pub(crate) async fn threshold_said(&self) -> Result<Option<Threshold>> {
-        let said = self.catalog.position(THRESHOLD).await?;
-        let [.., k, n] = said.to_be_bytes();
-        Ok(Threshold::new(k, n).ok())
+    pub(crate) async fn threshold_said(&self) -> Result<Option<Said>> {
+        Ok(Said::of(self.catalog.position(THRESHOLD).await?))
     }
 
     /// The threshold that everything is to have, as far as can be told here. `said` is what the catalogue says.
-    pub(super) fn threshold_wanted(&self, said: Option<Threshold>) -> Threshold {
-        let Thresholds { now, becoming } = self.servers.thresholds();
-        becoming.or(said).unwrap_or(now)
+    pub(super) fn threshold_wanted(&self, said: Option<Said>) -> Threshold {
+        let thresholds = self.servers.thresholds();
+        let newer = said.filter(|said| thresholds.are_left_behind(*said));
+        newer.map_or(thresholds.target(), |said| said.threshold)
     }
 
     /// The same, by what the catalogue says now.
@@ -133,14 +140,7 @@ impl Inner {
 
     /// Refuses to make anything anew by what a vault file says that was left behind by a change: it would be taken back.
     pub(super) async fn refuse_other_threshold(&self) -> Result<()> {
-        let Thresholds { now, becoming } = self.servers.thresholds();
-        match self.threshold_said().await? {
-            Some(said) if becoming.is_none() && said != now => Err(VaultError::OtherThreshold {
-                file: now,
-                catalog: said,
-            }),
-            _ => Ok(()),
-        }
+        refuse_left_behind(self.servers.thresholds(), self.threshold_said().await?)
     }
 
     /// Whether everything is still to have this threshold: nobody has told this vault of another one, and the catalogue says none.
@@ -148,8 +148,12 @@ impl Inner {
         if self.servers.thresholds().target() != threshold {
             return Ok(false);
         }
-        let said = self.threshold_said().await?;
-        Ok(said.is_none_or(|said| said == threshold))
+        Ok(match self.threshold_said().await? {
+            None => true,
+            Some(said) => {
+                said.threshold == threshold && !self.servers.thresholds().are_left_behind(said)
+            }
+        })
     }
 
     /// Refuses to go on where a run has put pieces of the vault key, and a change of the threshold has overtaken it. The pieces go again: nobody has
@@ -172,23 +176,25 @@ impl Inner {
 
     /// Whether a change of the threshold, where there is one, has come so far that everything that is saved now is dealt by the new one.
     pub(super) async fn is_in_force(&self, thresholds: Thresholds) -> Result<bool> {
-        match thresholds.becoming {
-            Some(becoming) => Ok(self.threshold_said().await? == Some(becoming)),
-            None => Ok(true),
-        }
+        let Some(coming) = thresholds.to_be_said() else {
+            return Ok(true);
+        };
+        Ok(self.threshold_said().await? == Some(coming))
     }
 
     /// From now on, everything that anybody saves is dealt by the threshold that the vault is to have. Where it forgets that in a power cut,
     /// what was saved since is due again.
     pub(super) async fn put_in_force(&self) -> Result<()> {
-        let Some(becoming) = self.servers.thresholds().becoming else {
+        let thresholds = self.servers.thresholds();
+        let Some(coming) = thresholds.to_be_said() else {
             return Ok(());
         };
-        let to = position_of(becoming);
+        let to = coming.position();
         for _ in 0..TRIES {
             let from = self.catalog.position(THRESHOLD).await?;
+            refuse_left_behind(thresholds, Said::of(from))?;
             if from == to || self.catalog.advance(THRESHOLD, from, to).await? {
-                self.servers.put_in_force(becoming);
+                self.servers.put_in_force(coming.threshold);
                 return Ok(());
             }
         }
@@ -221,6 +227,16 @@ impl Inner {
     }
 }
 
+fn refuse_left_behind(thresholds: Thresholds, said: Option<Said>) -> Result<()> {
+    match said.filter(|said| thresholds.are_left_behind(*said)) {
+        Some(said) => Err(VaultError::OtherThreshold {
+            file: thresholds.target(),
+            catalog: said.threshold,
+        }),
+        None => Ok(()),
+    }
+}
+
 /// So many extents are read to find out how long it takes, and no more than so many bytes.
 const SAMPLED: usize = 16;
 const SAMPLED_BYTES: u64 = 16 << 20;
@@ -233,9 +249,13 @@ impl Vault {
     /// Errors of the catalogue. What servers say is in the plan.
     pub async fn plan_threshold(&self, to: Threshold) -> Result<RefreshPlan> {
         let known = self.inner.servers.thresholds();
-        let thresholds = Thresholds {
-            now: known.now,
-            becoming: Some(to),
+        let thresholds = match known.becoming == Some(to) {
+            true => known,
+            false => Thresholds {
+                now: known.now,
+                becoming: Some(to),
+                change: self.next_change().await?,
+            },
         };
         self.plan_anew(thresholds, false).await
     }

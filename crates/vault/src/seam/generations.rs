@@ -4,6 +4,7 @@ use warifu_core::ids::{ExtentId, Generation, Threshold};
 
 use super::catalog::IndexSet;
 use crate::seam::clock::Timestamp;
+use crate::servers::Said;
 
 /// Where a vault stands with its generations.
 ///
@@ -51,7 +52,6 @@ impl Regenerated {
     /// its threshold has changed.
     #[must_use]
     pub fn is_wanted_at(&self, position: u64) -> bool {
-        let said = position & 0xFFFF;
-        said == 0 || said == crate::refresh::position_of(self.threshold)
+        Said::of(position).is_none_or(|said| said.threshold == self.threshold)
     }
 }

@@ -23,7 +23,7 @@ pub(crate) use hedging::Race;
 pub(crate) use requests::watch;
 pub(crate) use retry::{Again, SILENCE, Vain};
 pub use thresholds::Thresholds;
-pub(crate) use thresholds::enough;
+pub(crate) use thresholds::{Said, enough};
 
 /// A server's place in the vault: which share it keeps, and how to reach it.
 #[derive(Clone, Debug)]
