@@ -227,17 +227,23 @@ impl Inner {
         })
     }
 
-    /// The object with the piece of the vault key that belongs on this seat, made from those of other servers.
-    pub(super) async fn piece_for(&self, index: ShareIndex) -> Result<Bytes> {
+    /// The object with the piece of the vault key that belongs on this seat, made from those of other servers; nothing where the dealing at work
+    /// has none for it: while the threshold changes, for a server that is to come, or to go.
+    pub(super) async fn piece_for(&self, index: ShareIndex) -> Result<Option<Bytes>> {
         let servers = self.servers.all().iter();
         let Some(server) = servers.clone().find(|server| server.index() == index) else {
             return Err(VaultError::NotFound { what: "server" });
         };
         let others = servers.filter(|other| other.index() != index);
-        let pieces = join_all(others.map(|other| self.pieces_on(other))).await;
-        let good: Vec<VaultObject> = pieces.into_iter().flat_map(|pieces| pieces.good).collect();
+        let pieces = join_all(others.map(|other| async move { (other, self.pieces_on(other).await) }));
+        let pieces = pieces.await;
+        if at_work(&pieces).is_some_and(|at| index.get() > at.threshold.n()) {
+            return Ok(None);
+        }
+        let pieces = pieces.into_iter();
+        let good: Vec<VaultObject> = pieces.flat_map(|(_, pieces)| pieces.good).collect();
         let piece = self.piece_from(&good, index, server)?;
-        Ok(Bytes::copy_from_slice(&piece.encode()))
+        Ok(Some(Bytes::copy_from_slice(&piece.encode())))
     }
 
     /// The newest generation of which any of these servers has a piece. Only a piece that the vault key vouches for counts: whoever may write
