@@ -113,11 +113,10 @@ impl Inner {
         let generations = self.catalog.generations().await?;
         let servers = &self.servers;
         servers.learn_generation(generations.current);
-        let coming = servers.thresholds().to_be_said();
-        if let Some(coming) = coming.filter(|coming| servers.threshold() != coming.threshold)
-            && self.threshold_said().await? == Some(coming)
-        {
-            servers.put_in_force(coming.threshold);
+        let said = self.threshold_said().await?;
+        servers.learn_number(said.map_or(0, |said| said.threshold.n()));
+        if let Some(said) = said.filter(|said| servers.thresholds().to_be_said() == Some(*said)) {
+            servers.put_in_force(said.threshold);
         }
         Ok(())
     }

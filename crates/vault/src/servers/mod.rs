@@ -7,7 +7,7 @@ mod retry;
 mod thresholds;
 
 use std::fmt;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -97,6 +97,8 @@ pub(crate) struct Servers {
     timeout: Duration,
     key: VaultKey,
     generation: AtomicU32,
+    /// How many servers the catalogue says that there are; 0 where it does not say.
+    said: AtomicU8,
     /// Of what generation and threshold that was what was read last: most things are of one.
     read: AtomicU64,
     /// Whether asking again was of no use just now.
@@ -145,6 +147,7 @@ impl Servers {
             timeout,
             key,
             generation: AtomicU32::new(generation.0),
+            said: AtomicU8::new(0),
             read: AtomicU64::new(packed(generation, thresholds.now)),
             vain: Vain::default(),
         })
@@ -218,6 +221,18 @@ impl Servers {
         }
         self.begin(era.servers.clone(), era.thresholds, threshold);
         true
+    }
+
+    /// Learns how many servers the catalogue says that there are.
+    pub(crate) fn learn_number(&self, servers: u8) {
+        self.said.store(servers, Ordering::Relaxed);
+    }
+
+    /// How many servers there are, as far as is known, that the vault file does not name: it was left behind by a change. What is to be removed may be there,
+    /// and nobody here can say that it is gone.
+    pub(crate) fn unnamed(&self) -> u8 {
+        let said = self.said.load(Ordering::Relaxed);
+        said.saturating_sub(self.thresholds().seats())
     }
 
     /// By which threshold shares are dealt now.

@@ -84,6 +84,7 @@ impl Inner {
     pub(crate) async fn sweep(self: &Arc<Self>) -> Result<()> {
         let servers = self.servers.all();
         let all = servers.iter().all(|server| !server.health.is_open());
+        let all = all && self.servers.unnamed() == 0;
         let mut left = if all { usize::MAX } else { SWEPT_WITHOUT_ALL };
         for lapsed in self.catalog.lapsed().await? {
             if left == 0 {

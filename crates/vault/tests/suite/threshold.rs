@@ -34,7 +34,7 @@ pub(crate) async fn assert_changed(lab: &Lab, to: Threshold, what: &str) {
 }
 
 /// Whoever has all that these servers have, and even the vault key, reads nothing of any file; with one server more, everything.
-async fn assert_needs(lab: &Lab, files: &[(&str, Vec<u8>)], k: usize) {
+pub(crate) async fn assert_needs(lab: &Lab, files: &[(&str, Vec<u8>)], k: usize) {
     let n = usize::from(lab.threshold.n());
     for set in choices(k - 1, n) {
         let few: Vec<MemoryStore> = (0..n)
@@ -251,72 +251,6 @@ async fn p1_what_an_old_copy_of_the_vault_file_saves_is_seen() {
     assert_changed(&lab, threshold(3, 5), "in the end").await;
 }
 
-/// A copy of the vault file that was made in the middle of a change is known as such when another change has come.
-#[tokio::test(start_paused = true)]
-async fn p1_a_copy_from_the_middle_of_a_change_takes_no_later_one_back() {
-    let mut lab = Lab::new(2, 3).await;
-    let files = fill(&lab).await;
-    lab.change_to(threshold(3, 5));
-    let copy = lab.start().await;
-    let vault = lab.start().await;
-    assert!(refresh(&vault).await.status.is_complete());
-    drop(vault);
-    lab.changed();
-    for to in [threshold(2, 3), threshold(3, 5), threshold(2, 4)] {
-        lab.change_to(to);
-        let vault = lab.start().await;
-        assert!(refresh(&vault).await.status.is_complete());
-        lab.changed();
-        let refused = try_refresh(&copy).await;
-        assert!(
-            matches!(refused, Err(VaultError::OtherThreshold { .. })),
-            "{refused:?}"
-        );
-        assert!(!copy.finish_refresh(&ctx()).await.unwrap().is_complete());
-        assert_reads(&vault, &files, "after it").await;
-        vault.shutdown(&ctx()).await;
-        drop(vault);
-        for record in extents(&lab).await {
-            assert_eq!(record.threshold, to, "{record:?}");
-        }
-        assert_unlocks(&lab, "after it").await;
-    }
-}
-
-/// Of two who begin different changes at a time, one comes too late. Where an older catalogue is brought back, what the vault file says can be said once more.
-#[tokio::test(start_paused = true)]
-async fn p10_a_change_that_comes_too_late_and_an_older_catalogue() {
-    let mut lab = Lab::new(2, 3).await;
-    lab.change_to(threshold(2, 4));
-    let late = lab.start().await;
-    lab.changes = 0;
-    lab.change_to(threshold(3, 5));
-    let vault = lab.start().await;
-    assert!(refresh(&vault).await.status.is_complete());
-    let refused = try_refresh(&late).await;
-    assert!(
-        matches!(refused, Err(VaultError::OtherThreshold { .. })),
-        "{refused:?}"
-    );
-    drop((late, vault));
-    lab.changed();
-    let older = lab.memory.backup();
-    lab.change_to(threshold(3, 4));
-    assert!(refresh(&lab.start().await).await.status.is_complete());
-    lab.changed();
-    lab.take_over(older);
-    let vault = lab.start().await;
-    let refused = try_refresh(&vault).await;
-    assert!(
-        matches!(refused, Err(VaultError::OtherThreshold { .. })),
-        "{refused:?}"
-    );
-    lab.changes = vault.next_change().await.unwrap() - 1;
-    lab.change_to(threshold(3, 4));
-    let report = refresh(&lab.start().await).await;
-    assert!(report.status.is_complete(), "{report:?}");
-}
-
 /// Any server is in trouble in the middle of it, old or new.
 #[tokio::test(start_paused = true)]
 async fn p4_servers_that_fail_in_the_middle_of_a_change() {
@@ -478,50 +412,6 @@ async fn p1_a_change_in_the_middle_of_a_refresh() {
     drop(vault);
     lab.changed();
     assert_changed(&lab, threshold(3, 5), "in the end").await;
-    assert_needs(&lab, &files, 3).await;
-}
-
-/// A refresh that a change of the threshold overtakes, a drive's or an administrator's, ends without undoing it.
-#[tokio::test(start_paused = true)]
-async fn p1_a_slow_refresh_that_a_change_overtakes_ends() {
-    let mut lab = Lab::new(2, 3).await;
-    let files = fill(&lab).await;
-    let slow = lab.start().await;
-    let to = threshold(3, 5);
-    lab.change_to(to);
-    let vault = lab.start().await;
-    let options = RefreshOptions {
-        limit: Some(1 << 20),
-        batch: 1,
-        ..RefreshOptions::default()
-    };
-    let refreshing = slow.refresh(&ctx(), &options, &|_| (), &|| false);
-    let changing = async {
-        tokio::time::sleep(Duration::from_secs(2)).await;
-        let report = refresh(&vault).await;
-        assert!(report.status.change.unwrap().in_force, "{report:?}");
-        for record in extents(&lab).await {
-            assert_eq!(record.threshold, to, "{record:?}");
-        }
-    };
-    let (refreshed, ()) = tokio::join!(refreshing, changing);
-    assert!(
-        matches!(refreshed, Err(VaultError::OtherThreshold { .. })),
-        "{refreshed:?}"
-    );
-    for record in extents(&lab).await {
-        assert_eq!(record.threshold, to, "{record:?}");
-    }
-    assert_reads(&vault, &files, "after it").await;
-    drop(slow);
-    lab.let_leases_end();
-    let report = refresh(&vault).await;
-    assert!(report.status.is_complete(), "{report:?}");
-    vault.shutdown(&ctx()).await;
-    drop(vault);
-    lab.changed();
-    assert_changed(&lab, to, "in the end").await;
-    assert_unlocks(&lab, "in the end").await;
     assert_needs(&lab, &files, 3).await;
 }
 

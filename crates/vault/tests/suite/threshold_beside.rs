@@ -1,0 +1,154 @@
+//! P1, P4: several who change the threshold, or refresh by another one, at a time; and old copies of the vault file.
+
+use std::time::Duration;
+
+use warifu_testkit::stores::MemoryStore;
+use warifu_vault::VaultError;
+use warifu_vault::refresh::RefreshOptions;
+
+use crate::common::{Lab, ctx, noise, put};
+use crate::refresh::{assert_reads, assert_unlocks, extents, fill, refresh, try_refresh};
+use crate::retain::{last, prune};
+use crate::threshold::{assert_changed, assert_needs, threshold};
+
+/// A refresh that a change of the threshold overtakes, a drive's or an administrator's, ends without undoing it.
+#[tokio::test(start_paused = true)]
+async fn p1_a_slow_refresh_that_a_change_overtakes_ends() {
+    let mut lab = Lab::new(2, 3).await;
+    let files = fill(&lab).await;
+    let slow = lab.start().await;
+    let to = threshold(3, 5);
+    lab.change_to(to);
+    let vault = lab.start().await;
+    let options = RefreshOptions {
+        limit: Some(1 << 20),
+        batch: 1,
+        ..RefreshOptions::default()
+    };
+    let refreshing = slow.refresh(&ctx(), &options, &|_| (), &|| false);
+    let changing = async {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let report = refresh(&vault).await;
+        assert!(report.status.change.unwrap().in_force, "{report:?}");
+        for record in extents(&lab).await {
+            assert_eq!(record.threshold, to, "{record:?}");
+        }
+    };
+    let (refreshed, ()) = tokio::join!(refreshing, changing);
+    assert!(
+        matches!(refreshed, Err(VaultError::OtherThreshold { .. })),
+        "{refreshed:?}"
+    );
+    for record in extents(&lab).await {
+        assert_eq!(record.threshold, to, "{record:?}");
+    }
+    assert_reads(&vault, &files, "after it").await;
+    drop(slow);
+    lab.let_leases_end();
+    let report = refresh(&vault).await;
+    assert!(report.status.is_complete(), "{report:?}");
+    vault.shutdown(&ctx()).await;
+    drop(vault);
+    lab.changed();
+    assert_changed(&lab, to, "in the end").await;
+    assert_unlocks(&lab, "in the end").await;
+    assert_needs(&lab, &files, 3).await;
+}
+
+/// A copy of the vault file that was made in the middle of a change is known as such when another change has come.
+#[tokio::test(start_paused = true)]
+async fn p1_a_copy_from_the_middle_of_a_change_takes_no_later_one_back() {
+    let mut lab = Lab::new(2, 3).await;
+    let files = fill(&lab).await;
+    lab.change_to(threshold(3, 5));
+    let copy = lab.start().await;
+    let vault = lab.start().await;
+    assert!(refresh(&vault).await.status.is_complete());
+    drop(vault);
+    lab.changed();
+    for to in [threshold(2, 3), threshold(3, 5), threshold(2, 4)] {
+        lab.change_to(to);
+        let vault = lab.start().await;
+        assert!(refresh(&vault).await.status.is_complete());
+        lab.changed();
+        let refused = try_refresh(&copy).await;
+        assert!(
+            matches!(refused, Err(VaultError::OtherThreshold { .. })),
+            "{refused:?}"
+        );
+        assert!(!copy.finish_refresh(&ctx()).await.unwrap().is_complete());
+        assert_reads(&vault, &files, "after it").await;
+        vault.shutdown(&ctx()).await;
+        drop(vault);
+        for record in extents(&lab).await {
+            assert_eq!(record.threshold, to, "{record:?}");
+        }
+        assert_unlocks(&lab, "after it").await;
+    }
+}
+
+/// Of two who begin different changes at a time, one comes too late. Where an older catalogue is brought back, what the vault file says can be said once more.
+#[tokio::test(start_paused = true)]
+async fn p10_a_change_that_comes_too_late_and_an_older_catalogue() {
+    let mut lab = Lab::new(2, 3).await;
+    lab.change_to(threshold(2, 4));
+    let late = lab.start().await;
+    lab.changes = 0;
+    lab.change_to(threshold(3, 5));
+    let vault = lab.start().await;
+    assert!(refresh(&vault).await.status.is_complete());
+    let refused = try_refresh(&late).await;
+    assert!(
+        matches!(refused, Err(VaultError::OtherThreshold { .. })),
+        "{refused:?}"
+    );
+    drop((late, vault));
+    lab.changed();
+    let older = lab.memory.backup();
+    lab.change_to(threshold(3, 4));
+    assert!(refresh(&lab.start().await).await.status.is_complete());
+    lab.changed();
+    lab.take_over(older);
+    let vault = lab.start().await;
+    let refused = try_refresh(&vault).await;
+    assert!(
+        matches!(refused, Err(VaultError::OtherThreshold { .. })),
+        "{refused:?}"
+    );
+    lab.changes = vault.next_change().await.unwrap() - 1;
+    lab.change_to(threshold(3, 4));
+    let report = refresh(&lab.start().await).await;
+    assert!(report.status.is_complete(), "{report:?}");
+}
+
+/// What somebody with an old copy of the vault file destroys is also on servers that the copy does not name: that is said, and they are asked by others.
+#[tokio::test(start_paused = true)]
+async fn p4_what_an_old_copy_of_the_vault_file_destroys_goes_from_new_servers_too() {
+    let mut lab = Lab::new(2, 3).await;
+    let old = lab.start().await;
+    let to = threshold(3, 5);
+    lab.change_to(to);
+    let vault = lab.start().await;
+    for number in 0..3 {
+        put(&vault, "f", &noise(number, 9000)).await.unwrap();
+    }
+    vault.sync().await.unwrap();
+    assert!(refresh(&vault).await.status.is_complete());
+    let objects = |lab: &Lab| lab.servers.iter().map(MemoryStore::names).map(|n| n.len());
+    let before: Vec<usize> = objects(&lab).collect();
+    lab.clock.advance(Duration::from_secs(9 * 86_400));
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let destroyed = prune(&old, &last(1)).await;
+    assert_eq!((destroyed.versions.len(), destroyed.unnamed), (2, 2));
+    assert!(!destroyed.is_complete(), "{destroyed:?}");
+    let after: Vec<usize> = objects(&lab).collect();
+    assert!(after[0] < before[0] && after[4] == before[4], "{after:?}");
+    drop(old);
+    lab.let_leases_end();
+    vault.shutdown(&ctx()).await;
+    drop(vault);
+    lab.changed();
+    let vault = lab.start().await;
+    vault.shutdown(&ctx()).await;
+    assert_changed(&lab, to, "in the end").await;
+}
