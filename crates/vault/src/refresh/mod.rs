@@ -51,6 +51,7 @@ use warifu_core::ways::WaysNumber;
 
 use self::run::run;
 use self::threshold::Wanted;
+pub(crate) use self::threshold::first_generation;
 pub use self::threshold::{Seating, THRESHOLD, ThresholdChange};
 use crate::context::{Act, Context};
 use crate::error::{Result, ServerFault, VaultError};
@@ -360,6 +361,7 @@ impl Inner {
         // Before pieces go that another threshold may need.
         self.refuse_overtaken(target, (mine, renewed.stored))
             .await?;
+        self.servers.learn_generation(generation);
         report.note(renewed.faults);
         let older = |generation| generation < mine;
         // A server that is to go gets no other.
@@ -428,7 +430,7 @@ impl Inner {
     }
 
     /// Takes a number that is greater than `newest` and than all that were given out. It is safe from a power cut when it is used, and
-    /// nothing else is changed by it.
+    /// nothing else is changed by it; what is saved is not dealt under it yet.
     async fn take_number(&self, ctx: &Context, newest: Generation) -> Result<Generation> {
         for _ in 0..TRIES {
             let before = self.catalog.generations().await?;
@@ -440,10 +442,7 @@ impl Inner {
             let after = Generations { current, ..before };
             let detail = format!("generation {current}");
             match self.note_generations(ctx, before, after, detail).await {
-                Ok(()) => {
-                    self.servers.learn_generation(current);
-                    return Ok(current);
-                }
+                Ok(()) => return Ok(current),
                 Err(CatalogError::Lapsed) => {}
                 Err(error) => return Err(error.into()),
             }

@@ -101,6 +101,7 @@ pub(super) async fn run(
             if manner.is_over(work).await? {
                 return Ok(());
             }
+            inner.servers.learn_generation(generation);
         }
         pass(work, &manner, generation, &mut at, report).await?;
         if report.extents == before {

@@ -20,7 +20,7 @@ use warifu_core::ids::{ExtentId, Generation, Threshold};
 use super::{GenerationStatus, RefreshPlan, TRIES};
 use crate::context::Context;
 use crate::error::{Result, VaultError};
-use crate::seam::catalog::{ExtentRecord, IndexSet, Usage};
+use crate::seam::catalog::{Catalog, ExtentRecord, IndexSet, Usage};
 use crate::servers::{Said, ServerSeat, Thresholds};
 use crate::vault::{Inner, Vault};
 use crate::verify::share::LAGS_AFTER;
@@ -107,16 +107,40 @@ impl Wanted {
     }
 }
 
+/// In which generation a vault that is opened deals before it has [learned](Inner::learn_generation) of another one: that of the pieces of the key. Where those
+/// are of a change that is not in force yet, the one of before.
+pub(crate) async fn first_generation(
+    thresholds: Thresholds,
+    pieces: Generation,
+    catalog: &dyn Catalog,
+) -> Result<Generation> {
+    let Some(coming) = thresholds.to_be_said() else {
+        return Ok(pieces);
+    };
+    if Said::of(catalog.position(THRESHOLD).await?) == Some(coming) {
+        return Ok(pieces);
+    }
+    Ok(pieces.min(catalog.generations().await?.wanted))
+}
+
 impl Inner {
-    /// Learns in which generation shares are to be dealt, and by which threshold.
+    /// Learns by which threshold shares are to be dealt, and in which generation.
+    ///
+    /// The threshold first, and no generation before it is in force: what would be dealt by the old one under the number of the change would be as new
+    /// as what the change wants, and no one could tell afterwards that it has to go.
     pub(crate) async fn learn_generation(&self) -> Result<()> {
-        let generations = self.catalog.generations().await?;
         let servers = &self.servers;
-        servers.learn_generation(generations.current);
         let said = self.threshold_said().await?;
         servers.learn_number(said.map_or(0, |said| said.threshold.n()));
-        if let Some(said) = said.filter(|said| servers.thresholds().to_be_said() == Some(*said)) {
-            servers.put_in_force(said.threshold);
+        let thresholds = servers.thresholds();
+        let is_so = match (thresholds.to_be_said(), said) {
+            (Some(coming), said) => said == Some(coming) && servers.put_in_force(coming.threshold),
+            (None, Some(said)) => !thresholds.are_left_behind(said),
+            (None, None) => true,
+        };
+        if is_so {
+            let generations = self.catalog.generations().await?;
+            servers.learn_generation(generations.current);
         }
         Ok(())
     }

@@ -247,12 +247,12 @@ impl Servers {
 
     /// The generation in which shares are dealt now.
     pub(crate) fn generation(&self) -> Generation {
-        Generation(self.generation.load(Ordering::Relaxed))
+        Generation(self.generation.load(Ordering::Acquire))
     }
 
-    /// Deals in this generation from now on, unless it is older than the one at work.
+    /// Deals in this generation from now on, unless it is older than the one at work. Whoever sees it also sees which threshold was put in force before.
     pub(crate) fn learn_generation(&self, generation: Generation) {
-        self.generation.fetch_max(generation.0, Ordering::Relaxed);
+        self.generation.fetch_max(generation.0, Ordering::Release);
     }
 
     /// The generation and the threshold that what is read next will most likely be of.

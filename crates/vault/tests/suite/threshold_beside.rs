@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use warifu_testkit::stores::MemoryStore;
+use warifu_core::ids::Generation;
+use warifu_testkit::stores::{MemoryStore, State};
 use warifu_vault::VaultError;
 use warifu_vault::refresh::RefreshOptions;
 
@@ -150,5 +151,45 @@ async fn p4_what_an_old_copy_of_the_vault_file_destroys_goes_from_new_servers_to
     lab.changed();
     let vault = lab.start().await;
     vault.shutdown(&ctx()).await;
+    assert_changed(&lab, to, "in the end").await;
+}
+
+/// Nothing is dealt by the old threshold under the number of a change, which would be as new as what the change wants: nobody would look for it.
+#[tokio::test(start_paused = true)]
+async fn p1_nothing_is_dealt_under_the_number_of_a_change_before_it_is_in_force() {
+    let mut lab = Lab::new(2, 3).await;
+    let files = fill(&lab).await;
+    let to = threshold(3, 5);
+    lab.change_to(to);
+    let drive = lab.start().await;
+    let vault = lab.start().await;
+    for place in [1, 3] {
+        lab.faults[place].set(State::ReadOnly);
+    }
+    let refused = try_refresh(&vault).await;
+    assert!(
+        matches!(refused, Err(VaultError::NotStored { .. })),
+        "{refused:?}"
+    );
+    lab.heal();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    // Its pieces are there, so whoever opens the vault now meets its number.
+    let new = lab.start().await;
+    for (vault, file) in [(&drive, "one"), (&vault, "two"), (&new, "three")] {
+        put(vault, file, &noise(9, 7000)).await.unwrap();
+        vault.sync().await.unwrap();
+    }
+    for record in extents(&lab).await {
+        assert_eq!((record.generation, record.threshold), (Generation(1), threshold(2, 3)));
+    }
+    assert!(refresh(&vault).await.status.is_complete());
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    put(&drive, "one", &noise(10, 7000)).await.unwrap();
+    drive.sync().await.unwrap();
+    assert_reads(&drive, &files, "after it").await;
+    for one in [drive, new, vault] {
+        one.shutdown(&ctx()).await;
+    }
+    lab.changed();
     assert_changed(&lab, to, "in the end").await;
 }
