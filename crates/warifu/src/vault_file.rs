@@ -96,6 +96,12 @@ pub enum VaultFileError {
         /// Where it is.
         path: PathBuf,
     },
+    /// Somebody else has changed it since it was read.
+    #[error("{} was changed by somebody else meanwhile", path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+    },
     /// It could not be read or written.
     #[error("{}: {source}", path.display())]
     Io {
