@@ -342,6 +342,9 @@ fn show_plan(plan: &ThresholdPlan, apply: bool) -> Result<(), Failure> {
     } else {
         say!("threshold-during-same", k = to.k())
     });
+    let away = |threshold: Threshold| Consequences::from(threshold).away;
+    let away = away(from).min(away(to));
+    lines.push(say!("threshold-during-away", servers = away));
     lines.push(say!("threshold-after", meaning = meaning(to)));
     if plan.needs_more() {
         lines.push(say!("threshold-copied", k = from.k()));

@@ -618,6 +618,11 @@ threshold-before = Before: { $meaning }
 threshold-during-more = Meanwhile: as before. Not before the last old share is gone from every server are { $to_k } servers needed to read; until then { $k } are enough for what is left. Servers that cannot remove theirs are named.
 threshold-during-fewer = Meanwhile: from the first file on, { $to_k } servers are enough to read it. What is not shared anew yet is as before.
 threshold-during-same = Meanwhile: { $k } servers are needed, before and after. What is not shared anew yet may lose as many servers as before.
+threshold-during-away = Until it has ended, everything can be read with { $servers ->
+    [0] all servers only
+    [one] one server away at most
+   *[other] { $servers } servers away at most
+}.
 threshold-after = Afterwards: { $meaning }
 threshold-copied = What somebody has copied of { $k } servers before it ended stays readable for him.
 threshold-absent = Servers that do not answer keep what they have until they are back. Until then the change has not ended.

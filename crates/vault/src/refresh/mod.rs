@@ -367,7 +367,9 @@ impl Inner {
         // A server that is to go gets no other.
         let going = there.iter().filter(|index| index.get() > target.n());
         let on = renewed.stored.iter().chain(going).collect();
-        report.note(self.remove_pieces(on, older).await);
+        if !self.needs_older_pieces().await? {
+            report.note(self.remove_pieces(on, older).await);
+        }
         let work = Arc::new(work);
         let manner = run::Manner {
             ctx,
@@ -385,6 +387,9 @@ impl Inner {
         report.note(work.down());
         if self.servers.thresholds().becoming.is_some() {
             self.remove_behind().await?;
+            if !self.needs_older_pieces().await? {
+                report.note(self.remove_pieces(on, older).await);
+            }
         }
         report.status = self.end_refresh(ctx).await?;
         Ok(report)
@@ -507,7 +512,7 @@ impl Inner {
         Err(VaultError::Lapsed)
     }
 
-    async fn is_any_due(&self, wanted: Wanted) -> Result<bool> {
+    pub(super) async fn is_any_due(&self, wanted: Wanted) -> Result<bool> {
         let mut after = None;
         while let Some(page) = self.page(after).await? {
             after = page.last().map(|record| record.extent);

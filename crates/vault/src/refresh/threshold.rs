@@ -205,6 +205,20 @@ impl Inner {
         Ok(self.threshold_said().await? == Some(coming))
     }
 
+    /// Whether older pieces of the vault key have to stay: where servers go, they are what opens the vault with as many servers away as before, for what is
+    /// still as before. Whoever has them has no more by it, since as many of them are needed as of the new ones, or more.
+    pub(crate) async fn needs_older_pieces(&self) -> Result<bool> {
+        let thresholds = self.servers.thresholds();
+        if !thresholds.shrinks() {
+            return Ok(false);
+        }
+        let due = Wanted {
+            generation: self.catalog.generations().await?.wanted,
+            threshold: thresholds.target(),
+        };
+        self.is_any_due(due).await
+    }
+
     /// From now on, everything that anybody saves is dealt by the threshold that the vault is to have. Where it forgets that in a power cut,
     /// what was saved since is due again.
     pub(super) async fn put_in_force(&self) -> Result<()> {

@@ -285,6 +285,9 @@ impl Inner {
         let Ok(wanted) = self.threshold_to_have().await else {
             return Vec::new();
         };
+        if self.needs_older_pieces().await.unwrap_or(true) {
+            return Vec::new();
+        }
         let pieces = self.pieces().await;
         let Some(at_work) = newest_of(&pieces, |threshold| match threshold == wanted {
             true => enough(threshold),

@@ -75,6 +75,12 @@ impl Thresholds {
         }
     }
 
+    /// Whether servers go, and no more are needed than before. Then those that stay may be too few without one of them that has not gone yet.
+    pub(crate) fn shrinks(&self) -> bool {
+        let fewer = |to: Threshold| to.k() <= self.now.k() && to.n() < self.now.n();
+        self.becoming.is_some_and(fewer)
+    }
+
     /// Both, or the one that there is.
     pub fn all(&self) -> impl Iterator<Item = Threshold> + use<> {
         std::iter::once(self.now).chain(self.becoming)

@@ -1,5 +1,6 @@
 //! P1, P4: several who change the threshold, or refresh by another one, at a time; and old copies of the vault file.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use warifu_core::ids::Generation;
@@ -8,7 +9,10 @@ use warifu_vault::VaultError;
 use warifu_vault::refresh::RefreshOptions;
 
 use crate::common::{Lab, ctx, noise, put};
-use crate::refresh::{assert_reads, assert_unlocks, extents, fill, refresh, try_refresh};
+use crate::rebuild::choices;
+use crate::refresh::{
+    assert_reads, assert_unlocks, extents, fill, refresh, try_refresh, unlock_from,
+};
 use crate::retain::{last, prune};
 use crate::threshold::{assert_changed, assert_needs, threshold};
 
@@ -192,4 +196,46 @@ async fn p1_nothing_is_dealt_under_the_number_of_a_change_before_it_is_in_force(
     }
     lab.changed();
     assert_changed(&lab, to, "in the end").await;
+}
+
+/// Where servers go, the key is there with as many away as before, until nothing of before is left to be made anew.
+#[tokio::test(start_paused = true)]
+async fn p4_servers_that_go_take_no_key_with_them_that_is_needed() {
+    let mut lab = Lab::new(2, 4).await;
+    let files = fill(&lab).await;
+    let to = threshold(2, 3);
+    lab.change_to(to);
+    let vault = lab.start().await;
+    let asked = AtomicU32::new(0);
+    let soon = || asked.fetch_add(1, Ordering::Relaxed) > 2;
+    let options = RefreshOptions {
+        batch: 1,
+        ..RefreshOptions::default()
+    };
+    let cut_off = vault.refresh(&ctx(), &options, &|_| (), &soon).await;
+    let status = cut_off.unwrap().status;
+    assert!(status.left > 0 && status.change.unwrap().in_force);
+    // Neither a sweep nor who ends it takes them.
+    assert!(!vault.finish_refresh(&ctx()).await.unwrap().is_complete());
+    for set in choices(2, 4) {
+        let gone = |place: usize| !set.contains(&place);
+        let servers: Vec<MemoryStore> = (0..4)
+            .map(|place| match gone(place) {
+                true => MemoryStore::new(),
+                false => lab.servers[place].clone(),
+            })
+            .collect();
+        let unlocked = unlock_from(&lab, &servers).await;
+        assert!(unlocked.is_ok(), "{set:?}: {unlocked:?}");
+    }
+    let report = refresh(&vault).await;
+    assert!(report.status.is_complete(), "{report:?}");
+    assert_reads(&vault, &files, "after it").await;
+    vault.shutdown(&ctx()).await;
+    drop(vault);
+    lab.changed();
+    assert_eq!(lab.servers[3].names(), [], "it has gone");
+    lab.forget_gone();
+    assert_changed(&lab, to, "in the end").await;
+    assert_needs(&lab, &files, 2).await;
 }
