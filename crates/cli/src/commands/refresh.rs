@@ -147,7 +147,8 @@ pub fn generation_lines(status: &GenerationStatus, warifu: &Warifu) -> Vec<Strin
             say!("generation-holds", server = server, objects = objects)
         });
     }
-    let k = warifu.file().threshold.k();
+    // While the threshold changes, so many may be enough already, or still.
+    let k = warifu.file().thresholds().least();
     if k > 1 {
         let every = warifu.file().refresh.map(|every| every.days);
         lines.push(match (window(status, every), every) {
@@ -196,7 +197,7 @@ async fn refresh(warifu: &Warifu, args: &args::Refresh) -> Done {
         .await;
     let plan = plan.map_err(failed)?;
     if !args.json {
-        show_plan(warifu, &plan, args.yes)?;
+        show_plan(&plan, args.yes)?;
     }
     if !args.yes {
         if args.json {
@@ -297,8 +298,8 @@ fn json_of(
     }
 }
 
-fn show_plan(warifu: &Warifu, plan: &RefreshPlan, apply: bool) -> Result<(), Failure> {
-    let threshold = warifu.file().threshold;
+fn show_plan(plan: &RefreshPlan, apply: bool) -> Result<(), Failure> {
+    let (target, least) = (plan.thresholds.target(), plan.thresholds.least());
     let mut lines = Vec::new();
     if let (true, Some(begun)) = (plan.resumes, plan.generations.begun) {
         lines.push(say!("refresh-resumes", time = local_time(begun)));
@@ -307,12 +308,12 @@ fn show_plan(warifu: &Warifu, plan: &RefreshPlan, apply: bool) -> Result<(), Fai
         "refresh-plan",
         extents = plan.extents,
         size = size(plan.bytes),
-        n = threshold.n()
+        n = target.n()
     ));
-    lines.push(if threshold.k() == 1 {
+    lines.push(if least == 1 {
         say!("refresh-no-use")
     } else {
-        say!("refresh-promise", k = threshold.k())
+        say!("refresh-promise", k = least)
     });
     if plan.joined > 0 {
         lines.push(say!("refresh-joined", extents = plan.joined));

@@ -98,6 +98,12 @@ impl Thresholds {
         self.all().fold(0, |most, one| most.max(one.n()))
     }
 
+    /// How many servers may be enough for something, of how many that are there: the smaller k of both.
+    #[must_use]
+    pub fn cautious(&self) -> Threshold {
+        Threshold::new(self.least(), self.seats()).unwrap_or(self.now)
+    }
+
     /// Fewer servers than this give nothing.
     #[must_use]
     pub fn least(&self) -> u8 {
