@@ -130,6 +130,9 @@ pub fn generation_lines(status: &GenerationStatus, warifu: &Warifu) -> Vec<Strin
             time = local_time(begun)
         ),
     }];
+    if status.is_saved_as_before() {
+        lines.push(say!("generation-as-before", left = status.left));
+    }
     if let Some(change) = &status.change {
         let (k, n) = (change.to.k(), change.to.n());
         lines.push(say!(
@@ -158,6 +161,21 @@ pub fn generation_lines(status: &GenerationStatus, warifu: &Warifu) -> Vec<Strin
         });
     }
     lines
+}
+
+/// What is to be done so that nothing of before is left.
+pub fn left_next(status: &GenerationStatus) -> String {
+    let command = match status.change {
+        Some(_) => "threshold",
+        None => "refresh",
+    };
+    if status.is_saved_as_before() {
+        return say!("left-as-before-next", command = command);
+    }
+    match status.change {
+        Some(_) => say!("threshold-left-next"),
+        None => say!("refresh-left-next"),
+    }
 }
 
 pub async fn run(args: args::Refresh) -> Done {
@@ -353,9 +371,50 @@ pub fn show_done(warifu: &Warifu, done: &RefreshReport) -> Result<(), Failure> {
     if done.status.is_complete() {
         lines.push(say!("refresh-complete"));
     } else {
-        lines.push(say!("next", next = say!("refresh-left-next")));
+        lines.push(say!("next", next = left_next(&done.status)));
     }
     let mut text = lines.join("\n");
     text.push('\n');
     Ok(print(&text)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use warifu::{Threshold, ThresholdChange, Timestamp};
+
+    use super::*;
+
+    fn ended(left: u64) -> GenerationStatus {
+        let at = Timestamp { secs: 1, nanos: 0 };
+        let mut status = GenerationStatus {
+            left,
+            ..GenerationStatus::default()
+        };
+        status.generations.begun = Some(at);
+        status.generations.ended = Some(at);
+        status
+    }
+
+    #[test]
+    fn what_an_old_copy_of_the_vault_file_saved_is_told_with_its_own_next_step() {
+        let mut status = ended(3);
+        assert!(status.is_saved_as_before() && !status.is_complete());
+        let next = left_next(&status);
+        assert!(next.contains("mount") && next.contains("refresh"), "{next}");
+        let (from, to) = (Threshold::new(2, 3).unwrap(), Threshold::new(3, 5).unwrap());
+        let mut change = ThresholdChange {
+            from,
+            to,
+            in_force: false,
+        };
+        status.change = Some(change);
+        assert!(!status.is_saved_as_before(), "nothing has begun yet");
+        change.in_force = true;
+        status.change = Some(change);
+        let next = left_next(&status);
+        assert!(next.contains("mount") && next.contains("threshold"), "{next}");
+        status.generations.ended = None;
+        assert!(!status.is_saved_as_before(), "it is under way");
+        assert!(!ended(0).is_saved_as_before());
+    }
 }

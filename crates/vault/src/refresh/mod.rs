@@ -160,7 +160,7 @@ pub struct GenerationStatus {
     pub generations: Generations,
     /// A change of the threshold that has not ended, as the vault file says.
     pub change: Option<ThresholdChange>,
-    /// Extents that a refresh still has to make anew.
+    /// Extents that a refresh still has to make anew; also those that were saved in an older generation, or by an older threshold, since it was over.
     pub left: u64,
     /// Servers that hold, or may hold, shares or pieces of the vault key of older generations, and how many.
     pub holding: BTreeMap<String, Holding>,
@@ -183,6 +183,13 @@ impl GenerationStatus {
     pub fn is_complete(&self) -> bool {
         let changed = self.change.is_none_or(|change| change.in_force);
         changed && self.left == 0 && self.holding.is_empty()
+    }
+
+    /// Whether everything had been made anew, and somebody has saved as before since: by an old copy of the vault file.
+    #[must_use]
+    pub fn is_saved_as_before(&self) -> bool {
+        let begun = self.change.is_none_or(|change| change.in_force);
+        begun && self.left > 0 && self.generations.ended.is_some()
     }
 }
 
