@@ -393,7 +393,7 @@ impl Inner {
         self.refuse_other_threshold().await?;
         report.note(work.down());
         if self.servers.thresholds().becoming.is_some() {
-            self.remove_behind().await?;
+            self.remove_behind(stop).await?;
             if !self.needs_older_pieces().await? {
                 report.note(self.remove_pieces(on, older).await);
             }

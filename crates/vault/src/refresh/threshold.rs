@@ -244,13 +244,23 @@ impl Inner {
     /// One such extent tells that an intent is of that kind: what a save has begun to send, the catalogue does not know at all. Nor does it know
     /// what was let go since the run was killed, so not all have to be so. A run that is still at work under such an intent, beside another
     /// one, finds that it has lapsed.
-    pub(super) async fn remove_behind(&self) -> Result<()> {
+    ///
+    /// Where a server does not answer, a round ends as that of a [sweep](Self::sweep): what is left stays to be removed.
+    pub(super) async fn remove_behind(&self, stop: &(dyn Fn() -> bool + Send + Sync)) -> Result<()> {
+        let mut left = self.swept_at_most();
         for intent in self.catalog.intents().await? {
-            let mut behind = false;
-            for (extent, generation) in intent.extents {
-                behind = behind || self.is_behind(extent, generation).await?;
+            if left == 0 || stop() || self.is_closing() {
+                break;
             }
-            if behind && let Some(mine) = self.claim(intent.save).await? {
+            let mut behind = false;
+            for (extent, generation) in &intent.extents {
+                behind = behind || self.is_behind(*extent, *generation).await?;
+            }
+            if !behind {
+                continue;
+            }
+            left = left.saturating_sub(intent.extents.len());
+            if let Some(mine) = self.claim(intent.save).await? {
                 self.remove_objects(mine).await?;
             }
         }
@@ -378,7 +388,7 @@ impl Vault {
         inner.mend_pieces().await?;
         inner.mend_ways(false).await;
         inner.tidy_pieces().await;
-        inner.remove_behind().await?;
+        inner.remove_behind(&|| false).await?;
         inner.end_refresh(ctx).await
     }
 }

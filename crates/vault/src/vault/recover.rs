@@ -80,12 +80,18 @@ impl Inner {
         }
     }
 
+    /// How many extents are swept in a round.
+    pub(crate) fn swept_at_most(&self) -> usize {
+        let mut servers = self.servers.all().iter();
+        match servers.all(|server| !server.health.is_open()) && self.servers.unnamed() == 0 {
+            true => usize::MAX,
+            false => SWEPT_WITHOUT_ALL,
+        }
+    }
+
     /// Removes what saves whose lease has ended left on servers.
     pub(crate) async fn sweep(self: &Arc<Self>) -> Result<()> {
-        let servers = self.servers.all();
-        let all = servers.iter().all(|server| !server.health.is_open());
-        let all = all && self.servers.unnamed() == 0;
-        let mut left = if all { usize::MAX } else { SWEPT_WITHOUT_ALL };
+        let mut left = self.swept_at_most();
         for lapsed in self.catalog.lapsed().await? {
             if left == 0 {
                 break;

@@ -1,12 +1,14 @@
 //! P1, P4: several who change the threshold, or refresh by another one, at a time; and old copies of the vault file.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use warifu_core::ids::Generation;
+use warifu_core::ids::{ExtentId, Generation};
 use warifu_testkit::stores::{MemoryStore, State};
 use warifu_vault::VaultError;
 use warifu_vault::refresh::RefreshOptions;
+use warifu_vault::seam::catalog::{Catalog as _, Intent, SaveId};
 
 use crate::common::{Lab, ctx, noise, put};
 use crate::rebuild::choices;
@@ -238,4 +240,43 @@ async fn p4_servers_that_go_take_no_key_with_them_that_is_needed() {
     lab.forget_gone();
     assert_changed(&lab, to, "in the end").await;
     assert_needs(&lab, &files, 2).await;
+}
+
+/// Where a server does not answer, a round of removing what is of before ends after a while, as one of a sweep does; and when somebody wants it to.
+#[tokio::test(start_paused = true)]
+async fn p4_removing_what_is_of_before_ends_where_a_server_does_not_answer() {
+    let mut lab = Lab::new(2, 3).await;
+    fill(&lab).await;
+    lab.change_to(threshold(3, 5));
+    let vault = lab.start().await;
+    assert!(refresh(&vault).await.status.is_complete());
+    let known = extents(&lab).await[0].extent;
+    for _ in 0..3 {
+        let waste = (0..1_500).map(|_| (ExtentId::fresh().unwrap(), Generation(1)));
+        let intent = Intent {
+            save: SaveId::fresh().unwrap(),
+            extents: waste.chain([(known, Generation(1))]).collect(),
+        };
+        let lease = Duration::from_secs(3_600);
+        lab.memory.begin_save(&intent, lease).await.unwrap();
+    }
+    let saves = || async {
+        let intents = lab.memory.intents().await.unwrap();
+        let saves = intents.into_iter().map(|intent| intent.save);
+        saves.collect::<HashSet<_>>()
+    };
+    let before = saves().await;
+    let options = RefreshOptions::default();
+    let stopped = vault.refresh(&ctx(), &options, &|_| (), &|| true).await;
+    stopped.unwrap();
+    assert_eq!(saves().await, before, "it was time to end");
+    lab.faults[4].set(State::Gone);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    vault.finish_refresh(&ctx()).await.unwrap();
+    let after = saves().await;
+    assert_eq!(after.intersection(&before).count(), 1, "{after:?}");
+    lab.heal();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    vault.finish_refresh(&ctx()).await.unwrap();
+    assert_eq!(saves().await.len(), 0);
 }
