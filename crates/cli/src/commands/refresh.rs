@@ -163,8 +163,8 @@ pub fn generation_lines(status: &GenerationStatus, warifu: &Warifu) -> Vec<Strin
     lines
 }
 
-/// What is to be done so that nothing of before is left.
-pub fn left_next(status: &GenerationStatus) -> String {
+/// What is to be done so that nothing of before is left. `unreadable`: so many extents could not be made anew; `silent`: some server does not answer.
+pub fn left_next(status: &GenerationStatus, unreadable: u64, silent: bool) -> String {
     let command = match status.change {
         Some(_) => "threshold",
         None => "refresh",
@@ -172,10 +172,22 @@ pub fn left_next(status: &GenerationStatus) -> String {
     if status.is_saved_as_before() {
         return say!("left-as-before-next", command = command);
     }
+    if unreadable > 0 {
+        return say!("left-unreadable-next", command = command);
+    }
+    let silent = silent || status.holding.values().any(|held| held.unknown);
+    if status.left == 0 && !silent && !status.holding.is_empty() {
+        return say!("left-leased-next", command = command);
+    }
     match status.change {
         Some(_) => say!("threshold-left-next"),
         None => say!("refresh-left-next"),
     }
+}
+
+/// The same after a run.
+pub fn left_next_of(done: &RefreshReport) -> String {
+    left_next(&done.status, done.unreadable, !done.faults.is_empty())
 }
 
 pub async fn run(args: args::Refresh) -> Done {
@@ -371,7 +383,7 @@ pub fn show_done(warifu: &Warifu, done: &RefreshReport) -> Result<(), Failure> {
     if done.status.is_complete() {
         lines.push(say!("refresh-complete"));
     } else {
-        lines.push(say!("next", next = left_next(&done.status)));
+        lines.push(say!("next", next = left_next_of(done)));
     }
     let mut text = lines.join("\n");
     text.push('\n');
@@ -399,7 +411,7 @@ mod tests {
     fn what_an_old_copy_of_the_vault_file_saved_is_told_with_its_own_next_step() {
         let mut status = ended(3);
         assert!(status.is_saved_as_before() && !status.is_complete());
-        let next = left_next(&status);
+        let next = left_next(&status, 0, false);
         assert!(next.contains("mount") && next.contains("refresh"), "{next}");
         let (from, to) = (Threshold::new(2, 3).unwrap(), Threshold::new(3, 5).unwrap());
         let mut change = ThresholdChange {
@@ -411,10 +423,30 @@ mod tests {
         assert!(!status.is_saved_as_before(), "nothing has begun yet");
         change.in_force = true;
         status.change = Some(change);
-        let next = left_next(&status);
+        let next = left_next(&status, 0, false);
         assert!(next.contains("mount") && next.contains("threshold"), "{next}");
         status.generations.ended = None;
         assert!(!status.is_saved_as_before(), "it is under way");
         assert!(!ended(0).is_saved_as_before());
+    }
+
+    #[test]
+    fn what_keeps_a_refresh_from_ending_has_a_next_step_of_its_own() {
+        let mut status = ended(0);
+        status.generations.ended = None;
+        let held = |unknown| Holding {
+            objects: 3,
+            unknown,
+        };
+        status.holding.insert("a".into(), held(false));
+        let leased = left_next(&status, 0, false);
+        assert!(leased.contains("ten minutes"), "{leased}");
+        let away = left_next(&status, 0, true);
+        assert!(away.contains("when all servers answer"), "{away}");
+        status.holding.insert("b".into(), held(true));
+        assert_eq!(left_next(&status, 0, false), away);
+        status.left = 2;
+        let unreadable = left_next(&status, 2, true);
+        assert!(unreadable.contains("verify"), "{unreadable}");
     }
 }

@@ -178,13 +178,15 @@ pub fn problems(status: &Status) -> Vec<Problem<'_>> {
         });
     }
     if !status.generations.is_complete() {
+        let away = |server: &ServerStatus| server.state.condition() == Condition::Stopped;
+        let away = status.servers.iter().any(away);
         problems.push(Problem {
             key: match status.generations.change {
                 Some(_) => "threshold-unfinished",
                 None => "refresh-unfinished",
             },
             server: None,
-            next: left_next(&status.generations),
+            next: left_next(&status.generations, 0, away),
         });
     }
     if status.journal_behind_since.is_some() {

@@ -9,7 +9,7 @@ use warifu::{
 };
 
 use super::init::{server, set_option};
-use super::refresh::{JsonGenerations, generation_lines, left_next};
+use super::refresh::{JsonGenerations, generation_lines, left_next_of};
 use super::{Done, with_vault_opened};
 use crate::args;
 use crate::exit::Exit;
@@ -388,7 +388,7 @@ fn show_done(
         lines.push(say!("threshold-done", k = k, n = n));
     } else {
         lines.extend(generation_lines(&report.status, warifu));
-        lines.push(say!("next", next = left_next(&report.status)));
+        lines.push(say!("next", next = left_next_of(report)));
     }
     Ok(print(&format!("{}\n", lines.join("\n")))?)
 }

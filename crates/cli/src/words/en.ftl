@@ -538,6 +538,8 @@ generation-since = Shares: generation { $number }, since { $time }.
 generation-under-way = Shares: a refresh to generation { $number }, begun at { $time }, has not ended; { $left } extents are left.
 generation-as-before = { $left } extents were saved by an older threshold or in an older generation, with an old copy of the vault file.
 left-as-before-next = give each machine the vault file as it is now and mount its drive anew, then: { $warifu } { $command } { $vault } --yes
+left-unreadable-next = restore or destroy the versions of which too few good shares are left ({ $warifu } verify { $vault } names them), then repeat: { $warifu } { $command } { $vault } --yes
+left-leased-next = somebody is saving, or what a killed run left waits for its lease to end. Repeat in ten minutes: { $warifu } { $command } { $vault } --yes
 generation-holds = { "  " }{ $server }: has { $objects } objects of older generations
 generation-may-hold = { "  " }{ $server }: may have { $objects } objects of older generations
 generation-no-window = Nothing limits the time in which an intruder may collect what { $k } servers hold: a line refresh = "every 7 days" in the vault file does.

@@ -473,6 +473,8 @@ generation-since = 割符: 世代 { $number }（{ $time } から）。
 generation-under-way = 割符: { $time } に始めた世代 { $number } への更新が終わっていません。残り { $left } 区画。
 generation-as-before = { $left } 区画が、古い保管庫ファイルによって、変更前のしきい値か古い世代で保存されています。
 left-as-before-next = すべての計算機に今の保管庫ファイルを配り、マウントし直してから実行してください: { $warifu } { $command } { $vault } --yes
+left-unreadable-next = 正常な割符が足りない版を復元するか廃棄してから（{ $warifu } verify { $vault } で確かめられます）、もう一度実行してください: { $warifu } { $command } { $vault } --yes
+left-leased-next = だれかが保存中か、中断された処理の残りが期限切れを待っています。10 分ほどしてから、もう一度実行してください: { $warifu } { $command } { $vault } --yes
 generation-holds = { "  " }{ $server }: 古い世代のものが { $objects } 個あります
 generation-may-hold = { "  " }{ $server }: 古い世代のものが { $objects } 個あるかもしれません
 generation-no-window = 侵入者が { $k } 台分のデータを集める期間に制限がありません。保管庫ファイルに refresh = "every 7 days" の行を書くと制限されます。
