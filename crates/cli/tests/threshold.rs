@@ -296,3 +296,17 @@ fn p1_while_fewer_servers_will_be_needed_the_fewer_are_told() {
     assert!(said.contains("The threshold is 2 of 3 now"), "{said}");
     assert_reads(&world);
 }
+
+#[test]
+fn a_threshold_is_not_true_while_a_server_keeps_what_is_of_before() {
+    let world = World::new();
+    fill(&world);
+    let json = world.json(0, ["threshold", "office.toml", "--json"]);
+    assert_eq!(json["ended"], true);
+    world.away("b");
+    let out = world.run(["refresh", "office.toml", "--yes"]);
+    assert_eq!(out.status.code(), Some(3));
+    let json = world.json(0, ["threshold", "office.toml", "--json"]);
+    assert_eq!(json["ended"], false, "{json}");
+    assert_eq!(json["generations"]["left"], 0);
+}

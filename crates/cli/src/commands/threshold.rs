@@ -202,7 +202,7 @@ async fn show(warifu: &Warifu, change: &Change) -> Done {
             bytes: 0,
             unreadable: 0,
             faults: Vec::new(),
-            ended: status.left == 0,
+            ended: status.is_complete(),
             generations: JsonGenerations::of(&status, every_days),
         })?;
         return Ok(Exit::Ok);

@@ -18,6 +18,7 @@ use crate::error::{Result, VaultError};
 use crate::seam::catalog::{
     CatalogError, Durability, ExtentRecord, IndexSet, Intent, OwedChange, SaveId, Version, Write,
 };
+use crate::servers::enough;
 
 /// How many unsettled versions are checked at a time.
 const BATCH: usize = 256;
@@ -204,8 +205,7 @@ impl Inner {
 
     /// Whether one more share than are needed (all of them, where all are needed) is on its server, as the catalogue says.
     pub(crate) async fn is_seen(&self, record: &ExtentRecord) -> bool {
-        let (k, n) = (record.threshold.k(), record.threshold.n());
-        let needed = usize::from(k.saturating_add(1).min(n));
+        let needed = enough(record.threshold);
         let len = record.plan().object_len();
         let mut looks: FuturesUnordered<_> = self
             .servers
