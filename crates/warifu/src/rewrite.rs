@@ -219,7 +219,13 @@ mod tests {
             url: "sftp://host/y".into(),
             credentials,
         };
-        begin_change(&path, before.threshold, (to, 4), std::slice::from_ref(&added)).unwrap();
+        begin_change(
+            &path,
+            before.threshold,
+            (to, 4),
+            std::slice::from_ref(&added),
+        )
+        .unwrap();
         let mut expected = before.clone();
         (expected.becoming, expected.change) = (Some(to), 4);
         expected.servers.push(added);

@@ -424,7 +424,10 @@ mod tests {
         change.in_force = true;
         status.change = Some(change);
         let next = left_next(&status, 0, false);
-        assert!(next.contains("mount") && next.contains("threshold"), "{next}");
+        assert!(
+            next.contains("mount") && next.contains("threshold"),
+            "{next}"
+        );
         status.generations.ended = None;
         assert!(!status.is_saved_as_before(), "it is under way");
         assert!(!ended(0).is_saved_as_before());

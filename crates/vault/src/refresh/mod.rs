@@ -346,15 +346,15 @@ impl Inner {
         if (takers.len() as usize) < needed {
             return Err(not_refreshed(needed, takers.len(), work.down()));
         }
+        let since = self.catalog.generations().await?.wanted;
         let mine = self.take_number(ctx, newest).await?;
-        self.refuse_overtaken(target, (mine, IndexSet::EMPTY))
-            .await?;
+        self.refuse_overtaken(target).await?;
         let renewed = self.renew_pieces(mine, takers).await?;
         if (renewed.stored.len() as usize) < needed {
             // Those that were stored stay: somebody else may have gone on with them already. The next run replaces them.
             return Err(not_refreshed(needed, renewed.stored.len(), renewed.faults));
         }
-        self.refuse_overtaken(target, (mine, renewed.stored))
+        self.take_back_overtaken(target, (mine, renewed.stored))
             .await?;
         // After the pieces were put: somebody may have added the first way since they were dealt. Then this takes them away again.
         if self.is_bound_by_now(renewed.stored).await {
@@ -366,11 +366,11 @@ impl Inner {
         let (generation, wanted) = self.begin_refresh(ctx, mine, target, anew).await?;
         self.put_in_force().await?;
         // Before pieces go that another threshold may need.
-        self.refuse_overtaken(target, (mine, renewed.stored))
-            .await?;
+        self.refuse_overtaken(target).await?;
+        let strange = self.strange_pieces(since).await;
         self.servers.learn_generation(generation);
         report.note(renewed.faults);
-        let older = |generation| generation < mine;
+        let older = |generation| generation < mine && !strange.contains(&generation);
         // A server that is to go gets no other.
         let going = there.iter().filter(|index| index.get() > target.n());
         let on = renewed.stored.iter().chain(going).collect();

@@ -179,18 +179,23 @@ impl Inner {
         })
     }
 
-    /// Refuses to go on where a run has put pieces of the vault key, and a change of the threshold has overtaken it. The pieces go again: nobody has
-    /// removed any because of them ([`tidy_pieces`](Self::tidy_pieces)).
-    pub(super) async fn refuse_overtaken(
+    /// Refuses to go on where a change of the threshold has overtaken a run.
+    pub(super) async fn refuse_overtaken(&self, threshold: Threshold) -> Result<()> {
+        match self.servers.thresholds().target() == threshold {
+            true => self.refuse_other_threshold().await,
+            false => Err(VaultError::Lapsed),
+        }
+    }
+
+    /// The same where a run has put pieces of the vault key, and has not begun to make anything anew. They go again where another threshold is in force:
+    /// then its pieces are there, and nobody removes those because of these ([`strange_pieces`](Self::strange_pieces)).
+    pub(super) async fn take_back_overtaken(
         &self,
         threshold: Threshold,
         (mine, on): (Generation, IndexSet),
     ) -> Result<()> {
-        let refused = match self.servers.thresholds().target() == threshold {
-            true => self.refuse_other_threshold().await,
-            false => Err(VaultError::Lapsed),
-        };
-        if let Err(VaultError::OtherThreshold { .. } | VaultError::Lapsed) = refused {
+        let refused = self.refuse_overtaken(threshold).await;
+        if let Err(VaultError::OtherThreshold { .. }) = refused {
             self.remove_pieces(on, |generation| generation == mine)
                 .await;
         }
@@ -246,7 +251,10 @@ impl Inner {
     /// one, finds that it has lapsed.
     ///
     /// Where a server does not answer, a round ends as that of a [sweep](Self::sweep): what is left stays to be removed.
-    pub(super) async fn remove_behind(&self, stop: &(dyn Fn() -> bool + Send + Sync)) -> Result<()> {
+    pub(super) async fn remove_behind(
+        &self,
+        stop: &(dyn Fn() -> bool + Send + Sync),
+    ) -> Result<()> {
         let mut left = self.swept_at_most();
         for intent in self.catalog.intents().await? {
             if left == 0 || stop() || self.is_closing() {

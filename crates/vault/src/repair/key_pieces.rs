@@ -5,7 +5,7 @@
 //! old ones, under a name of their own; the old ones go when enough servers have theirs. So at every moment, and wherever it is cut
 //! off, there are k pieces of one generation: of the old one until then, of the new one from then on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -235,7 +235,8 @@ impl Inner {
             return Err(VaultError::NotFound { what: "server" });
         };
         let others = servers.filter(|other| other.index() != index);
-        let pieces = join_all(others.map(|other| async move { (other, self.pieces_on(other).await) }));
+        let pieces =
+            join_all(others.map(|other| async move { (other, self.pieces_on(other).await) }));
         let pieces = pieces.await;
         if at_work(&pieces).is_some_and(|at| index.get() > at.threshold.n()) {
             return Ok(None);
@@ -282,7 +283,11 @@ impl Inner {
     ///
     /// Pieces of another threshold than the vault is to have let none go: a change may have overtaken whoever put them.
     pub(crate) async fn tidy_pieces(&self) -> Vec<ServerFault> {
-        let Ok(wanted) = self.threshold_to_have().await else {
+        // In this order: what is begun when the second one is asked is strange by the first.
+        let (Ok(generations), Ok(wanted)) = (
+            self.catalog.generations().await,
+            self.threshold_to_have().await,
+        ) else {
             return Vec::new();
         };
         if self.needs_older_pieces().await.unwrap_or(true) {
@@ -302,8 +307,30 @@ impl Inner {
             .iter()
             .filter(|(server, pieces)| pieces.has(newest) || goes(server));
         let have: IndexSet = have.map(|(server, _)| server.index()).collect();
-        self.remove_pieces(have, |generation| generation < newest)
-            .await
+        let strange = self.strange_of(&pieces, generations.wanted);
+        self.remove_pieces(have, |generation| {
+            generation < newest && !strange.contains(&generation)
+        })
+        .await
+    }
+
+    /// Generations of pieces of a threshold that is not known here, as new as what the catalogue wanted at some time, or newer: somebody may be about
+    /// to put that threshold in force. They are not removed because of others.
+    pub(crate) async fn strange_pieces(&self, wanted: Generation) -> BTreeSet<Generation> {
+        self.strange_of(&self.pieces().await, wanted)
+    }
+
+    fn strange_of(
+        &self,
+        pieces: &[(&Arc<Server>, Pieces)],
+        wanted: Generation,
+    ) -> BTreeSet<Generation> {
+        let thresholds = self.servers.thresholds();
+        let good = pieces.iter().flat_map(|(_, pieces)| &pieces.good);
+        let strange = good.filter(|piece| {
+            piece.generation() >= wanted && !thresholds.contains(piece.threshold())
+        });
+        strange.map(VaultObject::generation).collect()
     }
 
     /// Looks on these servers whether there are ways in by now, which somebody else has added since the vault was opened here.

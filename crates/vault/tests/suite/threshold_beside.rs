@@ -186,7 +186,10 @@ async fn p1_nothing_is_dealt_under_the_number_of_a_change_before_it_is_in_force(
         vault.sync().await.unwrap();
     }
     for record in extents(&lab).await {
-        assert_eq!((record.generation, record.threshold), (Generation(1), threshold(2, 3)));
+        assert_eq!(
+            (record.generation, record.threshold),
+            (Generation(1), threshold(2, 3))
+        );
     }
     assert!(refresh(&vault).await.status.is_complete());
     tokio::time::sleep(Duration::from_secs(2)).await;
