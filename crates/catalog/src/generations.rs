@@ -6,13 +6,14 @@ use std::time::Duration;
 use rusqlite::params;
 use warifu_core::head::Timestamp;
 use warifu_core::ids::Generation;
+use warifu_vault::refresh::THRESHOLD;
 use warifu_vault::seam::catalog::{CatalogError, Intent, SaveId, Write};
 use warifu_vault::seam::generations::{Generations, Regenerated};
 
 use crate::error::Outcome;
 use crate::readers::View;
 use crate::writer::Tx;
-use crate::{audit, saves, versions};
+use crate::{audit, past, saves, versions};
 
 pub(crate) fn read(view: View<'_>) -> Outcome<Generations> {
     let mut statement = view.conn.prepare_cached(
@@ -79,11 +80,12 @@ pub(crate) fn regenerate(
     };
     saves::end(tx, waste)?;
     let named: HashSet<_> = intent.extents.iter().copied().collect();
+    let position = past::position(tx.view, THRESHOLD)?;
     let mut switched = HashSet::new();
     let mut older = Vec::with_capacity(made.len());
     for made in made
         .iter()
-        .filter(|made| named.contains(&(made.extent, made.to)))
+        .filter(|made| named.contains(&(made.extent, made.to)) && made.is_wanted_at(position))
     {
         let changed = tx.run(
             "UPDATE extent SET generation = ?3, k = ?4, n = ?5, owed = ?6 WHERE id = ?1 AND generation = ?2",

@@ -17,6 +17,7 @@ use warifu_vault::node::{NodeId, NodeKind};
 use warifu_vault::seam::catalog::{
     Catalog, CatalogError, Commit, Durability, ExtentRecord, IndexSet, Intent, NewNode, XattrMode,
 };
+use warifu_vault::seam::past::Past as _;
 
 const ROOT: NodeId = NodeId::ROOT;
 
@@ -487,11 +488,16 @@ async fn a_move_that_somebody_else_has_taken_over_is_not_undone_by_who_began_it(
     let other = SqliteCatalog::open(&dir.path().join("catalog.db"), key(1)).unwrap();
     let [run, later] = std::array::from_fn(|_| MoveId::fresh().unwrap());
     assert!(!catalog.is_frozen_by(run).unwrap());
+    assert!(catalog.advance("x", 0, 1).await.unwrap());
     catalog.freeze(run).await.unwrap();
     other.freeze(later).await.unwrap();
     catalog.thaw(Some(run)).await.unwrap();
     assert!(!catalog.is_frozen_by(run).unwrap() && catalog.is_frozen_by(later).unwrap());
     make(&catalog, "a", Durability::Now).await.unwrap_err();
+    for (what, from) in [("x", 1), ("y", 0)] {
+        let refused = catalog.advance(what, from, 2).await.unwrap_err();
+        assert!(refused.to_string().contains("moved"), "{refused}");
+    }
     other.thaw(Some(later)).await.unwrap();
     make(&catalog, "a", Durability::Now).await.unwrap();
     assert!(!catalog.is_frozen_by(later).unwrap());

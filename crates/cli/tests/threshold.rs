@@ -269,3 +269,44 @@ fn p1_a_server_that_is_away_is_named_until_it_has_removed_what_it_has() {
         "{said}"
     );
 }
+
+#[test]
+fn p1_while_fewer_servers_will_be_needed_the_fewer_are_told() {
+    let world = World::new();
+    fill(&world);
+    let more = ["threshold", "office.toml", "-k", "3", "-n", "5", "--yes"];
+    world.ok([&more[..], &["--server", "d", "--server", "e"]].concat());
+    let said = world.ok(["status", "office.toml"]);
+    assert!(said.contains("3 of 5 servers are needed"), "{said}");
+    world.away("b");
+    let fewer = ["threshold", "office.toml", "-k", "2", "-n", "3", "--yes"];
+    let out = world.run(fewer);
+    assert_eq!(out.status.code(), Some(3));
+    let said = String::from_utf8(out.stdout).unwrap();
+    assert!(said.contains("what 2 servers hold"), "{said}");
+    let status = world.json(3, ["status", "--json", "office.toml"]);
+    assert_eq!((&status["k"], &status["n"]), (&2.into(), &5.into()));
+    let out = world.run(["status", "office.toml"]);
+    let said = String::from_utf8(out.stdout).unwrap();
+    for part in ["2 of 5 servers are needed", "what 2 servers hold"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    world.back("b");
+    let said = world.ok(["threshold", "office.toml", "--yes"]);
+    assert!(said.contains("The threshold is 2 of 3 now"), "{said}");
+    assert_reads(&world);
+}
+
+#[test]
+fn a_threshold_is_not_true_while_a_server_keeps_what_is_of_before() {
+    let world = World::new();
+    fill(&world);
+    let json = world.json(0, ["threshold", "office.toml", "--json"]);
+    assert_eq!(json["ended"], true);
+    world.away("b");
+    let out = world.run(["refresh", "office.toml", "--yes"]);
+    assert_eq!(out.status.code(), Some(3));
+    let json = world.json(0, ["threshold", "office.toml", "--json"]);
+    assert_eq!(json["ended"], false, "{json}");
+    assert_eq!(json["generations"]["left"], 0);
+}

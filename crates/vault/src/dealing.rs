@@ -433,7 +433,7 @@ const REMOVAL: Duration = Duration::from_secs(2);
 const LATE_REMOVAL: Duration = Duration::from_millis(250);
 
 /// Removes the shares of some extents from all servers. Returns whether every server confirmed that its shares are gone; one that
-/// lags far behind the others has not.
+/// lags far behind the others has not, nor has one that the vault file does not name.
 pub(crate) async fn discard(servers: &Servers, extents: &[(ExtentId, Generation)]) -> bool {
     let mut answers: FuturesUnordered<_> = servers
         .all()
@@ -452,7 +452,7 @@ pub(crate) async fn discard(servers: &Servers, extents: &[(ExtentId, Generation)
             }
         })
         .collect();
-    let mut all_gone = true;
+    let mut all_gone = servers.unnamed() == 0;
     let mut until: Option<Instant> = None;
     loop {
         let next = answers.next();

@@ -116,7 +116,8 @@ pub struct Weak {
 /// How the vault is.
 #[derive(Clone, Debug)]
 pub struct Status {
-    /// How many servers are needed, of how many. What it is to become, where it changes, is in `generations`.
+    /// How many servers are needed, of how many. While it changes, fewer may be enough for some files than for others: then it is the smaller number, of all the
+    /// servers that there are. What it is to become is in `generations`.
     pub threshold: Threshold,
     /// By which scheme new files are shared. Older ones may have another.
     pub scheme: Scheme,
@@ -193,7 +194,7 @@ impl Vault {
         }
         let thresholds = inner.servers.thresholds();
         Ok(Status {
-            threshold: thresholds.now,
+            threshold: thresholds.cautious(),
             scheme: inner.options.scheme,
             servers,
             usage: inner.catalog.usage().await?,

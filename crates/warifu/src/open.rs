@@ -271,6 +271,7 @@ impl Warifu {
             vault: founded.vault,
             threshold,
             becoming: None,
+            change: 0,
             scheme: options.scheme,
             durability: options.durability,
             retention: Retention::All,

@@ -105,8 +105,9 @@ struct Watched {
     place: Arc<Place>,
     /// The new place, until it has shown that it is this server's.
     coming: Option<Arc<dyn ShareStore>>,
-    /// Whether the seat is new: then its place has nothing to show until it is given a piece of the vault key.
-    is_new: bool,
+    /// Whether its place may have nothing to show: while the threshold changes, a server that is to come is given a piece of the vault key only when all know
+    /// of it, and one that is to go gets none any more.
+    may_be_empty: bool,
 }
 
 /// Watches a vault file until it is dropped.
@@ -133,7 +134,7 @@ impl Watch {
                 entry,
                 place,
                 coming: None,
-                is_new: false,
+                may_be_empty: false,
             })
             .collect();
         let known = Known {
@@ -242,7 +243,7 @@ impl Watched {
             entry: entry.clone(),
             place: Arc::new(Place::new(not_shown())),
             coming: None,
-            is_new: true,
+            may_be_empty: true,
         };
         seat.go_to(entry, path);
         seat
@@ -270,11 +271,14 @@ impl Watched {
             return;
         }
         tracing::info!(server = %entry.name, "the vault file names a new place for a server");
+        // One of those that only one of the two thresholds has.
+        let both = file.thresholds().all().map(|one| one.n()).min();
+        self.may_be_empty = both.is_some_and(|both| entry.index.get() > both);
         self.go_to(entry, path);
     }
 
-    /// Takes a new place up when it has this server's piece of the vault key. That of a new seat may have none yet: who adds a server puts
-    /// shares there only when all know of it.
+    /// Takes a new place up when it has this server's piece of the vault key. That of a server that comes or goes
+    /// may have none.
     async fn take_up(&mut self, vault: VaultId) {
         let Some(store) = &self.coming else { return };
         let pieces = pieces_of(store.as_ref());
@@ -286,12 +290,12 @@ impl Watched {
                         && object.index() == self.entry.index
                 })
             }),
-            Ok(Err(error)) => self.is_new && error.kind == StoreErrorKind::NotFound,
+            Ok(Err(error)) => self.may_be_empty && error.kind == StoreErrorKind::NotFound,
             Err(_) => false,
         };
         if is_ours && let Some(store) = self.coming.take() {
             self.place.set(store);
-            self.is_new = false;
+            self.may_be_empty = false;
             tracing::info!(server = %self.entry.name, "a server is at its new place");
         }
     }

@@ -96,7 +96,7 @@ impl Warifu {
             Some(expected) => gather_known(&candidates, expected).await,
             None => gather(&candidates).await,
         };
-        let gathered = match gathered {
+        let mut gathered = match gathered {
             Err(UnlockError::Bound(bound)) => {
                 let reference = known.as_ref().and_then(|file| file.passphrase.as_ref());
                 let reference = reference.map(|reference| (reference, folder_of(&path)));
@@ -120,6 +120,9 @@ impl Warifu {
                     faults: gathered.faults,
                 });
             }
+        }
+        if let Some(file) = &known {
+            gathered.go_by(file.thresholds());
         }
         let (vault, thresholds) = (gathered.vault, gathered.thresholds);
         // Where there is no vault file yet, one that only says where the catalogue is to be.
@@ -271,6 +274,7 @@ fn file_of(
         vault,
         threshold: thresholds.now,
         becoming: thresholds.becoming,
+        change: thresholds.becoming.map_or(0, |_| thresholds.change),
         // The stricter of the two: whoever had chosen the other one chooses again.
         scheme: Scheme::Shamir,
         durability: SaveDurability::Normal,

@@ -437,7 +437,9 @@ async fn compare(
         return Err(differs("how far the journal has come".into()));
     }
     if old.positions().await.map_err(wrong)? != new.positions().await.map_err(wrong)? {
-        return Err(differs("how far the log was sent elsewhere".into()));
+        return Err(differs(
+            "how far the log was sent elsewhere, or the threshold".into(),
+        ));
     }
     let (here, there) = (old.generations().await, new.generations().await);
     if here.map_err(wrong)? != there.map_err(wrong)? {

@@ -4,7 +4,8 @@
 //! are in an order in which each can be the last:
 //!
 //! 1. the new place is tried out, gets the seat's piece of the vault key, made from those of k others, and is the seat's from then on; where the vault has
-//!    ways in, it gets the seat's part of them as well, without which the vault would have one server fewer that opens it;
+//!    ways in, it gets the seat's part of them as well, without which the vault would have one server fewer that opens it. While the threshold changes, a
+//!    server that is to go, or to come, may have neither: then its place stays empty;
 //! 2. every share of the seat is written down as owed;
 //! 3. the vault file names the new place.
 //!
@@ -144,16 +145,18 @@ impl Warifu {
         let base = folder_of(self.path());
         let new = spec(&plan.name, &plan.new_url, &plan.credentials, base)?;
         let piece = self.vault().key_piece_for(plan.index).await?;
-        let generation =
-            VaultObject::parse(&piece).map_or(FIRST_GENERATION, |object| object.generation());
-        let name = ObjectKey::vault_object(generation);
         let part = self.ways_part(plan.index, &plan.name).await?;
         // Where a refresh has come since it was begun, the piece that is there is of an older generation.
         let store = match plan.begun {
             true => attach_store(&new),
             false => make_place(&plan.name, &new).await?.0,
         };
-        give(&plan.name, store.as_ref(), &name, piece, plan.begun).await?;
+        if let Some(piece) = piece {
+            let generation =
+                VaultObject::parse(&piece).map_or(FIRST_GENERATION, |object| object.generation());
+            let name = ObjectKey::vault_object(generation);
+            give(&plan.name, store.as_ref(), &name, piece, plan.begun).await?;
+        }
         if let Some((name, part)) = part {
             // After the piece, which shows that the place is this seat's.
             give(&plan.name, store.as_ref(), &name, part, true).await?;

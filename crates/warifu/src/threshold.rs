@@ -216,7 +216,8 @@ impl Warifu {
     /// on with, too. This vault is best opened [without upkeep](crate::OpenOptions::without_upkeep).
     ///
     /// # Errors
-    /// As [`plan_threshold`](Self::plan_threshold); errors of new servers' places; those of [`Vault::refresh`](crate::Vault::refresh).
+    /// As [`plan_threshold`](Self::plan_threshold); [`VaultFileError::Changed`](crate::VaultFileError::Changed) where somebody else has begun or ended a
+    /// change meanwhile; errors of new servers' places; those of [`Vault::refresh`](crate::Vault::refresh).
     pub async fn change_threshold(
         &self,
         plan: &ThresholdPlan,
@@ -240,7 +241,12 @@ impl Warifu {
                 .refresh(self.context(), options, progress, stop)
                 .await?;
         }
-        let ended = report.status.is_complete();
+        // Somebody else may have ended this one, or even begun another, since it was planned.
+        let is_it = match report.status.change {
+            Some(change) => change.to == plan.to,
+            None => self.vault().thresholds().now == plan.to,
+        };
+        let ended = is_it && report.status.is_complete();
         if ended {
             end_change(self.path(), plan.to)?;
             self.seat_as_the_file_says()?;
@@ -268,7 +274,8 @@ impl Warifu {
                 credentials: server.credentials.clone(),
             });
         }
-        begin_change(self.path(), plan.to, &entries)?;
+        let change = self.vault().next_change().await?;
+        begin_change(self.path(), plan.from, (plan.to, change), &entries)?;
         self.seat_as_the_file_says()
     }
 

@@ -41,6 +41,8 @@ pub struct VaultFile {
     pub threshold: Threshold,
     /// What that is to become, while it is being changed. Servers that come or go have their seats until it is over.
     pub becoming: Option<Threshold>,
+    /// [Which change](Thresholds::change) that is; 0 where nothing is being changed.
+    pub change: u32,
     /// How new files are shared.
     pub scheme: Scheme,
     /// What `close` waits for.
@@ -92,6 +94,12 @@ pub enum VaultFileError {
     #[error("there is a file {} already", path.display())]
     Exists {
         /// Where it is.
+        path: PathBuf,
+    },
+    /// Somebody else has changed it since it was read.
+    #[error("{} was changed by somebody else meanwhile", path.display())]
+    Changed {
+        /// The file.
         path: PathBuf,
     },
     /// It could not be read or written.
@@ -165,6 +173,7 @@ struct RawThreshold {
 struct RawBecoming {
     k: u8,
     n: u8,
+    change: u32,
 }
 
 #[derive(Deserialize)]
@@ -272,6 +281,7 @@ impl VaultFile {
         Thresholds {
             now: self.threshold,
             becoming: self.becoming,
+            change: self.change,
         }
     }
 
@@ -411,10 +421,12 @@ impl VaultFile {
         let RawThreshold { k, n, becoming } = raw.threshold.get_ref();
         let threshold = read_threshold(*k, *n, raw.threshold.span(), "threshold")?;
         let becoming = becoming.as_ref().map(|becoming| {
-            let RawBecoming { k, n } = *becoming.get_ref();
-            read_threshold(k, n, becoming.span(), "threshold.becoming")
+            let RawBecoming { k, n, change } = *becoming.get_ref();
+            let read = read_threshold(k, n, becoming.span(), "threshold.becoming");
+            read.map(|becoming| (becoming, change))
         });
-        let becoming = becoming.transpose()?;
+        let (becoming, change) = becoming.transpose()?.unzip();
+        let change = change.unwrap_or(0);
         let n = becoming.map_or(*n, |becoming| becoming.n().max(*n));
         if raw.server.len() != usize::from(n) {
             let got = raw.server.len();
@@ -514,6 +526,7 @@ impl VaultFile {
             vault,
             threshold,
             becoming,
+            change,
             scheme,
             durability,
             retention,
@@ -576,8 +589,8 @@ impl VaultFile {
             k = self.threshold.k(),
             n = self.threshold.n(),
             becoming = self.becoming.map_or_else(String::new, |becoming| {
-                let (k, n) = (becoming.k(), becoming.n());
-                format!("becoming = {{ k = {k}, n = {n} }}\n")
+                let (k, n, change) = (becoming.k(), becoming.n(), self.change);
+                format!("becoming = {{ k = {k}, n = {n}, change = {change} }}\n")
             }),
             vault = quoted(&self.vault.to_string()),
             scheme = quoted(self.scheme.name()),

@@ -2,10 +2,14 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
-use warifu::{Check, Error, InitOptions, NewServer, OpenOptions, RepairOptions, Threshold, Warifu};
+use warifu::{
+    Check, Error, InitOptions, NewServer, OpenOptions, RefreshOptions, RepairOptions, Threshold,
+    Warifu,
+};
 use warifu_testkit::servers::{Sshd, SshdOptions};
 
 struct World {
@@ -210,5 +214,97 @@ async fn p10_a_new_place_that_is_not_fit_is_refused_before_it_has_a_piece_of_the
         before
     );
     assert!(is_clean(&warifu).await, "nothing is owed");
+    warifu.close().await;
+}
+
+/// A server that is to go is lost in the middle of the change: it gets a new, empty place, and the change ends, also for who has the vault open.
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_a_server_that_is_to_go_is_replaced_in_the_middle_of_a_change() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World { dir };
+    let servers = ["a", "b", "c", "d", "e"]
+        .map(|name| NewServer::new(name, world.path(name).display().to_string()));
+    let (from, to) = (Threshold::new(3, 5).unwrap(), Threshold::new(2, 3).unwrap());
+    let options = InitOptions::new("test");
+    let path = world.path("office.toml");
+    let made = Warifu::init(&path, from, servers.into(), options);
+    made.await.unwrap();
+    let warifu = world.open("office.toml").await;
+    for number in 0..5 {
+        let file = format!("/f{number}");
+        warifu.write_file(&file, &[number; 10_000]).await.unwrap();
+    }
+    warifu.vault().sync().await.unwrap();
+    let plan = warifu.plan_threshold(to, &[], None).await.unwrap();
+    let (options, asked) = (
+        RefreshOptions {
+            batch: 1,
+            ..RefreshOptions::default()
+        },
+        AtomicU32::new(0),
+    );
+    let soon = || asked.fetch_add(1, Ordering::Relaxed) > 3;
+    let cut_off = warifu.change_threshold(&plan, &options, &|_| (), &soon);
+    let cut_off = cut_off.await.unwrap();
+    assert!(!cut_off.ended && cut_off.report.status.left > 0);
+    warifu.close().await;
+    let drive = world.open("office.toml").await;
+    fs::remove_dir_all(world.path("e")).unwrap();
+    let warifu = world.open("office.toml").await;
+    let server = NewServer::new("e", world.path("new").display().to_string());
+    let plan = warifu.plan_replace(&server).await.unwrap();
+    warifu.replace(&plan, &|_| ()).await.unwrap();
+    warifu.close().await;
+    let begin = Instant::now();
+    loop {
+        let plan = drive.plan_threshold(to, &[], None).await.unwrap();
+        let options = RefreshOptions::default();
+        let done = drive.change_threshold(&plan, &options, &|_| (), &|| false);
+        let done = done.await.unwrap();
+        if done.ended {
+            break;
+        }
+        assert!(begin.elapsed() < Duration::from_secs(60), "{done:?}");
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    drive.close().await;
+    let warifu = world.open("office.toml").await;
+    assert_eq!(warifu.file().servers.len(), 3);
+    for number in 0..5 {
+        let read = warifu.read_file(&format!("/f{number}")).await.unwrap();
+        assert_eq!(read.expose(), [number; 10_000]);
+    }
+    warifu.close().await;
+}
+
+/// One that is to come is lost before anything was dealt to it.
+#[tokio::test(flavor = "multi_thread")]
+async fn p4_a_server_that_is_to_come_is_replaced_before_it_has_anything() {
+    let world = World::new().await;
+    let warifu = world.open("office.toml").await;
+    warifu.write_file("/before", &[1; 10_000]).await.unwrap();
+    let new = ["d", "e"].map(|name| NewServer::new(name, world.path(name).display().to_string()));
+    let to = Threshold::new(3, 5).unwrap();
+    let plan = warifu.plan_threshold(to, &new, None).await.unwrap();
+    for server in ["b", "c"] {
+        fs::rename(world.path(server), world.path(&format!("{server}-away"))).unwrap();
+    }
+    let options = RefreshOptions::default();
+    let refused = warifu.change_threshold(&plan, &options, &|_| (), &|| false);
+    assert!(refused.await.is_err(), "too few servers");
+    warifu.close().await;
+    for server in ["b", "c"] {
+        fs::rename(world.path(&format!("{server}-away")), world.path(server)).unwrap();
+    }
+    fs::remove_dir_all(world.path("e")).unwrap();
+    let warifu = world.open("office.toml").await;
+    let server = NewServer::new("e", world.path("f").display().to_string());
+    let plan = warifu.plan_replace(&server).await.unwrap();
+    warifu.replace(&plan, &|_| ()).await.unwrap();
+    warifu.close().await;
+    let warifu = world.open("office.toml").await;
+    let plan = warifu.plan_threshold(to, &[], None).await.unwrap();
+    let done = warifu.change_threshold(&plan, &options, &|_| (), &|| false);
+    assert!(done.await.unwrap().ended);
     warifu.close().await;
 }

@@ -24,6 +24,7 @@ fn sample() -> VaultFile {
         vault: VaultId::from_bytes([7; 16]),
         threshold: Threshold::new(2, 3).unwrap(),
         becoming: None,
+        change: 0,
         scheme: Scheme::Shamir,
         durability: SaveDurability::Strict,
         retention: Retention::All,
@@ -52,9 +53,12 @@ fn line(whole: &str, text: &str) -> usize {
 #[test]
 fn a_threshold_that_changes_is_read_with_a_server_for_every_index() {
     let mut file = sample();
-    file.becoming = Some(Threshold::new(1, 2).unwrap());
+    (file.becoming, file.change) = (Some(Threshold::new(1, 2).unwrap()), 9);
     let text = file.render();
-    assert!(text.contains("\nbecoming = { k = 1, n = 2 }\n"), "{text}");
+    assert!(
+        text.contains("\nbecoming = { k = 1, n = 2, change = 9 }\n"),
+        "{text}"
+    );
     assert_eq!(VaultFile::parse(&text, Path::new("x")).unwrap(), file);
     let more = text.replace("k = 1, n = 2", "k = 3, n = 4");
     let (_, found) = problem(&more);

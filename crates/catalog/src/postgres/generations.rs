@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use warifu_core::head::Timestamp;
 use warifu_core::ids::{ExtentId, Generation};
+use warifu_vault::refresh::THRESHOLD;
 use warifu_vault::seam::catalog::{CatalogError, Intent, SaveId, Write};
 use warifu_vault::seam::generations::{Generations, Regenerated};
 
@@ -126,9 +127,18 @@ impl PostgresCatalog {
                     let mut extents = Vec::new();
                     read_extent_list(list, &mut extents)?;
                     let named: HashSet<_> = extents.iter().copied().collect();
+                    // Whoever is about to put another threshold in force waits until this is over, or has done so before.
+                    let said = "SELECT at FROM position WHERE what = $1 FOR SHARE";
+                    let said = session.query(said, &[&THRESHOLD]).await?;
+                    let position = match said.first() {
+                        Some(row) => number(row, 0)?,
+                        None => 0,
+                    };
                     let made: Vec<_> = made
                         .iter()
-                        .filter(|made| named.contains(&(made.extent, made.to)))
+                        .filter(|made| {
+                            named.contains(&(made.extent, made.to)) && made.is_wanted_at(position)
+                        })
                         .collect();
                     let ids: Vec<&[u8]> =
                         made.iter().map(|made| made.extent.as_bytes().as_slice()).collect();

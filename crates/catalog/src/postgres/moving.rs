@@ -15,7 +15,7 @@ const REFUSED: [(&str, &str); 7] = [
     ("extent", "UPDATE"),
     ("node", "UPDATE"),
     ("past", "INSERT"),
-    ("position", "INSERT"),
+    ("position", "INSERT OR UPDATE"),
 ];
 
 impl PostgresCatalog {

@@ -13,6 +13,7 @@ use warifu_testkit::servers::{
 use warifu_vault::node::NodeId;
 use warifu_vault::seam::catalog::{Catalog, CatalogError, Durability, Intent};
 use warifu_vault::seam::generations::Generations;
+use warifu_vault::seam::past::Past as _;
 use warifu_vault::seam::sessions::SessionInfo;
 
 use crate::common::{key, make, name};
@@ -219,7 +220,13 @@ async fn a_moved_catalogue_refuses_changes_and_can_be_read() {
     let other = PostgresCatalog::open(login(&url), key(1)).await.unwrap();
     make(&other, "a", Durability::Now).await.unwrap();
     let [run, later] = std::array::from_fn(|_| MoveId::fresh().unwrap());
+    assert!(other.advance("x", 0, 1).await.unwrap());
     catalog.freeze(run).await.unwrap();
+    // One that is there, and one that is not.
+    for (what, from) in [("x", 1), ("y", 0)] {
+        let refused = other.advance(what, from, 2).await.unwrap_err();
+        assert!(refused.to_string().contains("moved"), "{refused}");
+    }
     assert!(other.is_frozen().await.unwrap());
     let refused = make(&other, "b", Durability::Now).await.unwrap_err();
     assert!(refused.to_string().contains("moved"), "{refused}");
@@ -233,6 +240,7 @@ async fn a_moved_catalogue_refuses_changes_and_can_be_read() {
     make(&other, "b", Durability::Now).await.unwrap_err();
     other.thaw(Some(later)).await.unwrap();
     assert!(!other.is_frozen_by(later).await.unwrap());
+    assert!(other.advance("x", 1, 2).await.unwrap());
     make(&other, "b", Durability::Now).await.unwrap();
     assert_eq!(other.list(NodeId::ROOT, None, 10).await.unwrap().len(), 2);
 }

@@ -130,6 +130,9 @@ pub fn generation_lines(status: &GenerationStatus, warifu: &Warifu) -> Vec<Strin
             time = local_time(begun)
         ),
     }];
+    if status.is_saved_as_before() {
+        lines.push(say!("generation-as-before", left = status.left));
+    }
     if let Some(change) = &status.change {
         let (k, n) = (change.to.k(), change.to.n());
         lines.push(say!(
@@ -147,7 +150,8 @@ pub fn generation_lines(status: &GenerationStatus, warifu: &Warifu) -> Vec<Strin
             say!("generation-holds", server = server, objects = objects)
         });
     }
-    let k = warifu.file().threshold.k();
+    // While the threshold changes, so many may be enough already, or still.
+    let k = warifu.file().thresholds().least();
     if k > 1 {
         let every = warifu.file().refresh.map(|every| every.days);
         lines.push(match (window(status, every), every) {
@@ -157,6 +161,33 @@ pub fn generation_lines(status: &GenerationStatus, warifu: &Warifu) -> Vec<Strin
         });
     }
     lines
+}
+
+/// What is to be done so that nothing of before is left. `unreadable`: so many extents could not be made anew; `silent`: some server does not answer.
+pub fn left_next(status: &GenerationStatus, unreadable: u64, silent: bool) -> String {
+    let command = match status.change {
+        Some(_) => "threshold",
+        None => "refresh",
+    };
+    if status.is_saved_as_before() {
+        return say!("left-as-before-next", command = command);
+    }
+    if unreadable > 0 {
+        return say!("left-unreadable-next", command = command);
+    }
+    let silent = silent || status.holding.values().any(|held| held.unknown);
+    if status.left == 0 && !silent && !status.holding.is_empty() {
+        return say!("left-leased-next", command = command);
+    }
+    match status.change {
+        Some(_) => say!("threshold-left-next"),
+        None => say!("refresh-left-next"),
+    }
+}
+
+/// The same after a run.
+pub fn left_next_of(done: &RefreshReport) -> String {
+    left_next(&done.status, done.unreadable, !done.faults.is_empty())
 }
 
 pub async fn run(args: args::Refresh) -> Done {
@@ -196,7 +227,7 @@ async fn refresh(warifu: &Warifu, args: &args::Refresh) -> Done {
         .await;
     let plan = plan.map_err(failed)?;
     if !args.json {
-        show_plan(warifu, &plan, args.yes)?;
+        show_plan(&plan, args.yes)?;
     }
     if !args.yes {
         if args.json {
@@ -297,8 +328,8 @@ fn json_of(
     }
 }
 
-fn show_plan(warifu: &Warifu, plan: &RefreshPlan, apply: bool) -> Result<(), Failure> {
-    let threshold = warifu.file().threshold;
+fn show_plan(plan: &RefreshPlan, apply: bool) -> Result<(), Failure> {
+    let (target, least) = (plan.thresholds.target(), plan.thresholds.least());
     let mut lines = Vec::new();
     if let (true, Some(begun)) = (plan.resumes, plan.generations.begun) {
         lines.push(say!("refresh-resumes", time = local_time(begun)));
@@ -307,12 +338,12 @@ fn show_plan(warifu: &Warifu, plan: &RefreshPlan, apply: bool) -> Result<(), Fai
         "refresh-plan",
         extents = plan.extents,
         size = size(plan.bytes),
-        n = threshold.n()
+        n = target.n()
     ));
-    lines.push(if threshold.k() == 1 {
+    lines.push(if least == 1 {
         say!("refresh-no-use")
     } else {
-        say!("refresh-promise", k = threshold.k())
+        say!("refresh-promise", k = least)
     });
     if plan.joined > 0 {
         lines.push(say!("refresh-joined", extents = plan.joined));
@@ -352,9 +383,73 @@ pub fn show_done(warifu: &Warifu, done: &RefreshReport) -> Result<(), Failure> {
     if done.status.is_complete() {
         lines.push(say!("refresh-complete"));
     } else {
-        lines.push(say!("next", next = say!("refresh-left-next")));
+        lines.push(say!("next", next = left_next_of(done)));
     }
     let mut text = lines.join("\n");
     text.push('\n');
     Ok(print(&text)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use warifu::{Threshold, ThresholdChange, Timestamp};
+
+    use super::*;
+
+    fn ended(left: u64) -> GenerationStatus {
+        let at = Timestamp { secs: 1, nanos: 0 };
+        let mut status = GenerationStatus {
+            left,
+            ..GenerationStatus::default()
+        };
+        status.generations.begun = Some(at);
+        status.generations.ended = Some(at);
+        status
+    }
+
+    #[test]
+    fn what_an_old_copy_of_the_vault_file_saved_is_told_with_its_own_next_step() {
+        let mut status = ended(3);
+        assert!(status.is_saved_as_before() && !status.is_complete());
+        let next = left_next(&status, 0, false);
+        assert!(next.contains("mount") && next.contains("refresh"), "{next}");
+        let (from, to) = (Threshold::new(2, 3).unwrap(), Threshold::new(3, 5).unwrap());
+        let mut change = ThresholdChange {
+            from,
+            to,
+            in_force: false,
+        };
+        status.change = Some(change);
+        assert!(!status.is_saved_as_before(), "nothing has begun yet");
+        change.in_force = true;
+        status.change = Some(change);
+        let next = left_next(&status, 0, false);
+        assert!(
+            next.contains("mount") && next.contains("threshold"),
+            "{next}"
+        );
+        status.generations.ended = None;
+        assert!(!status.is_saved_as_before(), "it is under way");
+        assert!(!ended(0).is_saved_as_before());
+    }
+
+    #[test]
+    fn what_keeps_a_refresh_from_ending_has_a_next_step_of_its_own() {
+        let mut status = ended(0);
+        status.generations.ended = None;
+        let held = |unknown| Holding {
+            objects: 3,
+            unknown,
+        };
+        status.holding.insert("a".into(), held(false));
+        let leased = left_next(&status, 0, false);
+        assert!(leased.contains("ten minutes"), "{leased}");
+        let away = left_next(&status, 0, true);
+        assert!(away.contains("when all servers answer"), "{away}");
+        status.holding.insert("b".into(), held(true));
+        assert_eq!(left_next(&status, 0, false), away);
+        status.left = 2;
+        let unreadable = left_next(&status, 2, true);
+        assert!(unreadable.contains("verify"), "{unreadable}");
+    }
 }

@@ -201,6 +201,7 @@ struct JsonPrune {
     /// Of what was applied.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     servers: Vec<JsonOutcome>,
+    unnamed: u8,
     complete: bool,
 }
 
@@ -251,6 +252,7 @@ pub async fn carry_out(warifu: &Warifu, which: &Which<'_>, how: &How<'_>) -> Don
                 held: plan.held,
                 in_use: plan.in_use,
                 servers: Vec::new(),
+                unnamed: 0,
                 complete: plan.is_empty(),
             })?;
         } else if !plan.is_empty() {
@@ -294,6 +296,7 @@ pub async fn carry_out(warifu: &Warifu, which: &Which<'_>, how: &How<'_>) -> Don
             held: plan.held,
             in_use: plan.in_use + destroyed.kept,
             servers: json_outcomes(&destroyed),
+            unnamed: destroyed.unnamed,
             complete: destroyed.is_complete(),
         })?;
     } else {
@@ -363,8 +366,13 @@ fn show_destroyed(destroyed: &Destroyed) -> Result<(), Failure> {
         };
         text.push('\n');
     }
+    if destroyed.unnamed > 0 {
+        text += &format!("{}\n", say!("prune-unnamed", servers = destroyed.unnamed));
+    }
     print(&text)?;
-    if !destroyed.is_complete() {
+    if destroyed.unnamed > 0 {
+        note(&say!("next", next = say!("prune-unnamed-next")));
+    } else if !destroyed.is_complete() {
         note(&say!("next", next = say!("prune-left-next")));
     }
     Ok(())

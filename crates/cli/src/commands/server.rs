@@ -164,7 +164,7 @@ async fn replace(args: ServerReplace, retires: bool) -> Done {
                 .await
                 .map_err(Failure::opening)?;
             if !json_wanted {
-                show_plan(&planned, retires, warifu.file().threshold.k())?;
+                show_plan(&planned, retires, warifu.file().thresholds().least())?;
             }
             if apply {
                 let progress = Progress::counter(quiet);
@@ -236,7 +236,7 @@ async fn replace(args: ServerReplace, retires: bool) -> Done {
             ))?;
             if let Some(done) = &refreshed {
                 refresh::show_done(&warifu, done)?;
-                if is_worthless && warifu.file().threshold.k() > 1 {
+                if is_worthless && warifu.file().thresholds().least() > 1 {
                     // Repeated, the vault file names the new place already: so the old one is not named here.
                     let said = say!("retire-done", server = shown_text(&name));
                     print(&format!("{said}\n"))?;

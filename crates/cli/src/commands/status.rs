@@ -9,7 +9,7 @@ use warifu::{
 };
 
 use super::open_files::open_files;
-use super::refresh::{JsonGenerations, generation_lines};
+use super::refresh::{JsonGenerations, generation_lines, left_next};
 use super::way::{self, JsonWays};
 use super::{Done, metrics, with_vault};
 use crate::args;
@@ -178,14 +178,15 @@ pub fn problems(status: &Status) -> Vec<Problem<'_>> {
         });
     }
     if !status.generations.is_complete() {
-        let (key, next) = match status.generations.change {
-            Some(_) => ("threshold-unfinished", say!("threshold-left-next")),
-            None => ("refresh-unfinished", say!("refresh-left-next")),
-        };
+        let away = |server: &ServerStatus| server.state.condition() == Condition::Stopped;
+        let away = status.servers.iter().any(away);
         problems.push(Problem {
-            key,
+            key: match status.generations.change {
+                Some(_) => "threshold-unfinished",
+                None => "refresh-unfinished",
+            },
             server: None,
-            next,
+            next: left_next(&status.generations, 0, away),
         });
     }
     if status.journal_behind_since.is_some() {

@@ -9,7 +9,7 @@ use warifu::{
 };
 
 use super::init::{server, set_option};
-use super::refresh::{JsonGenerations, generation_lines};
+use super::refresh::{JsonGenerations, generation_lines, left_next_of};
 use super::{Done, with_vault_opened};
 use crate::args;
 use crate::exit::Exit;
@@ -202,7 +202,7 @@ async fn show(warifu: &Warifu, change: &Change) -> Done {
             bytes: 0,
             unreadable: 0,
             faults: Vec::new(),
-            ended: status.left == 0,
+            ended: status.is_complete(),
             generations: JsonGenerations::of(&status, every_days),
         })?;
         return Ok(Exit::Ok);
@@ -342,6 +342,9 @@ fn show_plan(plan: &ThresholdPlan, apply: bool) -> Result<(), Failure> {
     } else {
         say!("threshold-during-same", k = to.k())
     });
+    let away = |threshold: Threshold| Consequences::from(threshold).away;
+    let away = away(from).min(away(to));
+    lines.push(say!("threshold-during-away", servers = away));
     lines.push(say!("threshold-after", meaning = meaning(to)));
     if plan.needs_more() {
         lines.push(say!("threshold-copied", k = from.k()));
@@ -385,7 +388,7 @@ fn show_done(
         lines.push(say!("threshold-done", k = k, n = n));
     } else {
         lines.extend(generation_lines(&report.status, warifu));
-        lines.push(say!("next", next = say!("threshold-left-next")));
+        lines.push(say!("next", next = left_next_of(report)));
     }
     Ok(print(&format!("{}\n", lines.join("\n")))?)
 }

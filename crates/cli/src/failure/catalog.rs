@@ -63,6 +63,11 @@ impl Failure {
                 say!("vault-file-exists", path = shown_path(path)),
                 say!("vault-file-exists-next"),
             ),
+            VaultFileError::Changed { path } => Self::new(
+                Exit::Failed,
+                say!("vault-file-changed", path = shown_path(path)),
+                say!("vault-file-changed-next"),
+            ),
             VaultFileError::Io { path, source } => Self::local(path, source),
             VaultFileError::Newer { path, found } => Self::new(
                 Exit::BadInput,

@@ -112,6 +112,8 @@ vault-file-not-found = there is no vault file { $path }.
 vault-file-not-found-next = check the path, or make a vault with: { $warifu } init { $vault } --threshold 2 SERVER SERVER SERVER
 vault-file-exists = { $path } exists already and was not overwritten.
 vault-file-exists-next = choose another name for the new vault.
+vault-file-changed = { $path } was changed by somebody else meanwhile.
+vault-file-changed-next = see what it says now ({ $warifu } threshold { $vault }), and begin again.
 vault-file-newer = { $path } has format { $found } and was written by a newer warifu.
 newer-next = use a newer version of warifu.
 vault-file-invalid = { $path }, line { $line }: { $problem }
@@ -536,6 +538,10 @@ generation-first = Shares: generation { $number }, never refreshed.
 generation-unknown = Shares: generation { $number }; when the last refresh was is not known any more.
 generation-since = Shares: generation { $number }, since { $time }.
 generation-under-way = Shares: a refresh to generation { $number }, begun at { $time }, has not ended; { $left } extents are left.
+generation-as-before = { $left } extents were saved by an older threshold or in an older generation, with an old copy of the vault file.
+left-as-before-next = give each machine the vault file as it is now and mount its drive anew, then: { $warifu } { $command } { $vault } --yes
+left-unreadable-next = restore or destroy the versions of which too few good shares are left ({ $warifu } verify { $vault } names them), then repeat: { $warifu } { $command } { $vault } --yes
+left-leased-next = somebody is saving, or what a killed run left waits for its lease to end. Repeat in ten minutes: { $warifu } { $command } { $vault } --yes
 generation-holds = { "  " }{ $server }: has { $objects } objects of older generations
 generation-may-hold = { "  " }{ $server }: may have { $objects } objects of older generations
 generation-no-window = Nothing limits the time in which an intruder may collect what { $k } servers hold: a line refresh = "every 7 days" in the vault file does.
@@ -618,6 +624,11 @@ threshold-before = Before: { $meaning }
 threshold-during-more = Meanwhile: as before. Not before the last old share is gone from every server are { $to_k } servers needed to read; until then { $k } are enough for what is left. Servers that cannot remove theirs are named.
 threshold-during-fewer = Meanwhile: from the first file on, { $to_k } servers are enough to read it. What is not shared anew yet is as before.
 threshold-during-same = Meanwhile: { $k } servers are needed, before and after. What is not shared anew yet may lose as many servers as before.
+threshold-during-away = Until it has ended, everything can be read with { $servers ->
+    [0] all servers only
+    [one] one server away at most
+   *[other] { $servers } servers away at most
+}.
 threshold-after = Afterwards: { $meaning }
 threshold-copied = What somebody has copied of { $k } servers before it ended stays readable for him.
 threshold-absent = Servers that do not answer keep what they have until they are back. Until then the change has not ended.

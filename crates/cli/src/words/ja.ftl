@@ -106,6 +106,8 @@ vault-file-not-found = 保管庫ファイル { $path } がありません。
 vault-file-not-found-next = パスを確認するか、新しく作ってください: { $warifu } init { $vault } --threshold 2 サーバ サーバ サーバ
 vault-file-exists = { $path } はすでに存在します。上書きはしていません。
 vault-file-exists-next = 新しい保管庫には別の名前を付けてください。
+vault-file-changed = { $path } は、そのあいだにほかの人によって変更されました。
+vault-file-changed-next = 今の内容を確かめて（{ $warifu } threshold { $vault }）、やり直してください。
 vault-file-newer = { $path } の形式は { $found } で、より新しい warifu で作られています。
 newer-next = 新しい版の warifu を使ってください。
 vault-file-invalid = { $path } の { $line } 行目: { $problem }
@@ -471,6 +473,10 @@ generation-first = 割符: 世代 { $number }、更新したことはありま�
 generation-unknown = 割符: 世代 { $number }。最後の更新がいつだったかは、もう分かりません。
 generation-since = 割符: 世代 { $number }（{ $time } から）。
 generation-under-way = 割符: { $time } に始めた世代 { $number } への更新が終わっていません。残り { $left } 区画。
+generation-as-before = { $left } 区画が、古い保管庫ファイルによって、変更前のしきい値か古い世代で保存されています。
+left-as-before-next = すべての計算機に今の保管庫ファイルを配り、マウントし直してから実行してください: { $warifu } { $command } { $vault } --yes
+left-unreadable-next = 正常な割符が足りない版を復元するか廃棄してから（{ $warifu } verify { $vault } で確かめられます）、もう一度実行してください: { $warifu } { $command } { $vault } --yes
+left-leased-next = だれかが保存中か、中断された処理の残りが期限切れを待っています。10 分ほどしてから、もう一度実行してください: { $warifu } { $command } { $vault } --yes
 generation-holds = { "  " }{ $server }: 古い世代のものが { $objects } 個あります
 generation-may-hold = { "  " }{ $server }: 古い世代のものが { $objects } 個あるかもしれません
 generation-no-window = 侵入者が { $k } 台分のデータを集める期間に制限がありません。保管庫ファイルに refresh = "every 7 days" の行を書くと制限されます。
@@ -545,6 +551,10 @@ threshold-before = 変更前: { $meaning }
 threshold-during-more = 変更中: 変更前と同じです。古い割符が最後の 1 つまでどのサーバからもなくなって初めて、読むのに { $to_k } 台が必要になります。それまでは、残っているものは { $k } 台で読めます。古い割符を削除できないサーバは名前を示します。
 threshold-during-fewer = 変更中: 分け直したファイルから順に、{ $to_k } 台で読めるようになります。まだ分け直していないものは変更前のままです。
 threshold-during-same = 変更中: 読むのに必要なのは、前も後も { $k } 台です。まだ分け直していないものは、変更前と同じ台数まで失えます。
+threshold-during-away = { $servers ->
+    [0] 終わるまで、すべてを読むにはどのサーバも欠かせません。
+   *[other] 終わるまで、停止しても失ってもすべてを読めるのは { $servers } 台までです。
+}
 threshold-after = 変更後: { $meaning }
 threshold-copied = 終わる前に { $k } 台分を写し取った者は、それを読み続けられます。
 threshold-absent = 応答しないサーバの古いものは、復帰するまで残ります。それまで変更は終わりません。

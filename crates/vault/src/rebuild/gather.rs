@@ -33,6 +33,19 @@ pub struct Gathered {
     pub faults: Vec<ServerFault>,
 }
 
+impl Gathered {
+    /// Has the catalogue number the last change of the threshold as a vault file does that is there already.
+    pub fn go_by(&mut self, file: Thresholds) {
+        if let Some(becoming) = file.becoming {
+            self.thresholds.change = match becoming == self.in_force {
+                true => file.change,
+                // That one is still to come.
+                false => file.change.saturating_sub(1),
+            };
+        }
+    }
+}
+
 /// Asks servers for their pieces of the vault key. Nothing has to be known of the vault: the servers say which it is. Each place has one voice, however much it
 /// shows, and a key is believed only where more places vouch for it than say something else.
 ///
@@ -361,6 +374,8 @@ fn thresholds_of(
 ) -> Option<(Thresholds, Threshold)> {
     let newest_first = || pieces.values().rev();
     let (newest, _) = newest_first().next()?;
+    // Every change takes a new generation at least, so no number of one is greater.
+    let change = pieces.keys().next_back()?.0;
     let is_whole =
         |(threshold, there): &&(Threshold, IndexSet)| there.len() >= u32::from(threshold.k());
     let (whole, _) = newest_first().find(is_whole).or(newest_first().next())?;
@@ -368,6 +383,7 @@ fn thresholds_of(
         let thresholds = Thresholds {
             now: *whole,
             becoming: Some(*newest),
+            change,
         };
         return Some((thresholds, *whole));
     }
@@ -375,6 +391,7 @@ fn thresholds_of(
     let thresholds = Thresholds {
         now: other.map_or(*whole, |(threshold, _)| *threshold),
         becoming: other.map(|_| *whole),
+        change,
     };
     Some((thresholds, *whole))
 }

@@ -34,7 +34,7 @@ use warifu_core::random::NoRandomness;
 
 use crate::context::{Act, Context};
 use crate::node::{NodeId, NodeKind};
-use crate::refresh::{THRESHOLD, position_of};
+use crate::refresh::THRESHOLD;
 use crate::seam::catalog::{Catalog, Durability, ExtentRecord, IndexSet, Intent, SaveId};
 use crate::seam::clock::{Clock, Timestamp};
 use crate::seam::generations::Generations;
@@ -43,7 +43,7 @@ use crate::seam::past::KNOWN_SINCE;
 use crate::seam::store::{
     ObjectKey, ObjectStat, Page, ShareStore, Space, StoreError, StoreErrorKind,
 };
-use crate::servers::{ServerSeat, Servers};
+use crate::servers::{Said, ServerSeat, Servers};
 
 use book::Book;
 pub use gather::{Gathered, gather, gather_by_way, gather_known};
@@ -181,9 +181,13 @@ pub async fn rebuild(
     if !unknown && known > 0 {
         catalog.advance(KNOWN_SINCE, 0, known).await?;
     }
-    if thresholds.becoming == Some(in_force) {
-        // What is saved from now on is dealt as most things are.
-        catalog.advance(THRESHOLD, 0, position_of(in_force)).await?;
+    if thresholds.target() == in_force {
+        // What is saved from now on is dealt as most things are, and older copies of the vault file are known as such.
+        let said = Said {
+            change: thresholds.change,
+            threshold: in_force,
+        };
+        catalog.advance(THRESHOLD, 0, said.position()).await?;
     }
     if !destroyed.is_empty() {
         let intent = Intent {

@@ -51,7 +51,7 @@ use warifu_core::ways::WaysNumber;
 
 use self::run::run;
 use self::threshold::Wanted;
-pub(crate) use self::threshold::position_of;
+pub(crate) use self::threshold::first_generation;
 pub use self::threshold::{Seating, THRESHOLD, ThresholdChange};
 use crate::context::{Act, Context};
 use crate::error::{Result, ServerFault, VaultError};
@@ -160,7 +160,7 @@ pub struct GenerationStatus {
     pub generations: Generations,
     /// A change of the threshold that has not ended, as the vault file says.
     pub change: Option<ThresholdChange>,
-    /// Extents that a refresh still has to make anew.
+    /// Extents that a refresh still has to make anew; also those that were saved in an older generation, or by an older threshold, since it was over.
     pub left: u64,
     /// Servers that hold, or may hold, shares or pieces of the vault key of older generations, and how many.
     pub holding: BTreeMap<String, Holding>,
@@ -183,6 +183,13 @@ impl GenerationStatus {
     pub fn is_complete(&self) -> bool {
         let changed = self.change.is_none_or(|change| change.in_force);
         changed && self.left == 0 && self.holding.is_empty()
+    }
+
+    /// Whether everything had been made anew, and somebody has saved as before since: by an old copy of the vault file.
+    #[must_use]
+    pub fn is_saved_as_before(&self) -> bool {
+        let begun = self.change.is_none_or(|change| change.in_force);
+        begun && self.left > 0 && self.generations.ended.is_some()
     }
 }
 
@@ -339,12 +346,16 @@ impl Inner {
         if (takers.len() as usize) < needed {
             return Err(not_refreshed(needed, takers.len(), work.down()));
         }
+        let since = self.catalog.generations().await?.wanted;
         let mine = self.take_number(ctx, newest).await?;
+        self.refuse_overtaken(target).await?;
         let renewed = self.renew_pieces(mine, takers).await?;
         if (renewed.stored.len() as usize) < needed {
             // Those that were stored stay: somebody else may have gone on with them already. The next run replaces them.
             return Err(not_refreshed(needed, renewed.stored.len(), renewed.faults));
         }
+        self.take_back_overtaken(target, (mine, renewed.stored))
+            .await?;
         // After the pieces were put: somebody may have added the first way since they were dealt. Then this takes them away again.
         if self.is_bound_by_now(renewed.stored).await {
             report.note(self.rotate_ways(ctx).await?);
@@ -354,12 +365,18 @@ impl Inner {
         let anew = options.anew || !in_force;
         let (generation, wanted) = self.begin_refresh(ctx, mine, target, anew).await?;
         self.put_in_force().await?;
+        // Before pieces go that another threshold may need.
+        self.refuse_overtaken(target).await?;
+        let strange = self.strange_pieces(since).await;
+        self.servers.learn_generation(generation);
         report.note(renewed.faults);
-        let older = |generation| generation < mine;
+        let older = |generation| generation < mine && !strange.contains(&generation);
         // A server that is to go gets no other.
         let going = there.iter().filter(|index| index.get() > target.n());
         let on = renewed.stored.iter().chain(going).collect();
-        report.note(self.remove_pieces(on, older).await);
+        if !self.needs_older_pieces().await? {
+            report.note(self.remove_pieces(on, older).await);
+        }
         let work = Arc::new(work);
         let manner = run::Manner {
             ctx,
@@ -373,9 +390,13 @@ impl Inner {
             },
         };
         run(&work, manner, generation, &mut report).await?;
+        self.refuse_other_threshold().await?;
         report.note(work.down());
         if self.servers.thresholds().becoming.is_some() {
-            self.remove_behind().await?;
+            self.remove_behind(stop).await?;
+            if !self.needs_older_pieces().await? {
+                report.note(self.remove_pieces(on, older).await);
+            }
         }
         report.status = self.end_refresh(ctx).await?;
         Ok(report)
@@ -421,7 +442,7 @@ impl Inner {
     }
 
     /// Takes a number that is greater than `newest` and than all that were given out. It is safe from a power cut when it is used, and
-    /// nothing else is changed by it.
+    /// nothing else is changed by it; what is saved is not dealt under it yet.
     async fn take_number(&self, ctx: &Context, newest: Generation) -> Result<Generation> {
         for _ in 0..TRIES {
             let before = self.catalog.generations().await?;
@@ -433,10 +454,7 @@ impl Inner {
             let after = Generations { current, ..before };
             let detail = format!("generation {current}");
             match self.note_generations(ctx, before, after, detail).await {
-                Ok(()) => {
-                    self.servers.learn_generation(current);
-                    return Ok(current);
-                }
+                Ok(()) => return Ok(current),
                 Err(CatalogError::Lapsed) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -542,6 +560,11 @@ impl Inner {
         if !before.is_under_way() || !status.is_complete() {
             return Ok(status);
         }
+        // By what a vault file says that was left behind, nobody knows what is left, nor where.
+        let target = self.servers.thresholds().target();
+        if !self.is_still_wanted(target).await? {
+            return Ok(status);
+        }
         let after = Generations {
             ended: Some(self.clock.now()),
             ..before
@@ -566,7 +589,7 @@ impl Inner {
         status.change = thresholds.becoming.map(|to| ThresholdChange {
             from: thresholds.now,
             to,
-            in_force: said == Some(to),
+            in_force: said == thresholds.to_be_said(),
         });
         let wanted = status.generations.wanted;
         let never = wanted == Generations::FIRST.wanted && said.is_none();

@@ -54,6 +54,15 @@ pub(super) struct Manner<'a> {
     pub(super) wanted: Wanted,
 }
 
+impl Manner<'_> {
+    /// Whether nothing more is to be begun: it is time to end, or the vault is to have another threshold by now. Going on would take that change back.
+    async fn is_over(&self, work: &Run) -> Result<bool> {
+        Ok((self.stop)()
+            || work.inner.is_closing()
+            || !work.inner.is_still_wanted(self.wanted.threshold).await?)
+    }
+}
+
 /// What came of a batch.
 #[derive(Debug, Default)]
 struct Done {
@@ -79,7 +88,7 @@ pub(super) async fn run(
     let mut waited = false;
     for number in 0..PASSES {
         let (extents, bytes) = left(work, manner.wanted).await?;
-        if extents == 0 || (manner.stop)() || inner.is_closing() {
+        if extents == 0 || manner.is_over(work).await? {
             return Ok(());
         }
         at.extents = at.extents_done + extents;
@@ -89,6 +98,10 @@ pub(super) async fn run(
         if number > 0 {
             // What the pass before has put and not switched is to be removed under its number, now or by a later sweep.
             generation = inner.take_number(manner.ctx, generation).await?;
+            if manner.is_over(work).await? {
+                return Ok(());
+            }
+            inner.servers.learn_generation(generation);
         }
         pass(work, &manner, generation, &mut at, report).await?;
         if report.extents == before {
@@ -148,7 +161,7 @@ async fn pass(
     while !ended {
         let page = work.inner.page(after).await?.unwrap_or_default();
         after = page.last().map(|record| record.extent);
-        ended = page.is_empty() || (manner.stop)() || work.inner.is_closing();
+        ended = page.is_empty() || manner.is_over(work).await?;
         let unsettled = unsettled(work).await?;
         let mut page = page.into_iter().filter(|record| {
             // What was saved by another threshold since this pass took its number is for the next one.
@@ -259,6 +272,10 @@ async fn make_batch(
                 owed: all.filter(|at| !stored.contains(*at)).collect(),
             });
         }
+    }
+    if !inner.is_still_wanted(threshold).await? {
+        // All that was put is of no use then, and goes.
+        switch.clear();
     }
     let (k, n) = (threshold.k(), threshold.n());
     let detail = format!(

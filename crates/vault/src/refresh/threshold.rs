@@ -20,13 +20,13 @@ use warifu_core::ids::{ExtentId, Generation, Threshold};
 use super::{GenerationStatus, RefreshPlan, TRIES};
 use crate::context::Context;
 use crate::error::{Result, VaultError};
-use crate::seam::catalog::{ExtentRecord, Usage};
-use crate::servers::{ServerSeat, Thresholds};
+use crate::seam::catalog::{Catalog, ExtentRecord, IndexSet, Usage};
+use crate::servers::{Said, ServerSeat, Thresholds};
 use crate::vault::{Inner, Vault};
 use crate::verify::share::LAGS_AFTER;
 
-/// The [position](crate::seam::past::Past::position) that says by which threshold is dealt: k and n in a byte each. 0 where it never changed:
-/// then the vault file alone says it.
+/// The [position](crate::seam::past::Past::position) that says by which threshold is dealt, and which change has made it that ([`Thresholds::change`]): k and
+/// n in a byte each, and the number above them. 0 where it never changed: then the vault file alone says it.
 pub const THRESHOLD: &str = "threshold";
 
 /// A change of the threshold that has not ended.
@@ -62,7 +62,20 @@ impl Vault {
     /// # Errors
     /// Errors of the catalogue.
     pub async fn threshold_said(&self) -> Result<Option<Threshold>> {
-        self.inner.threshold_said().await
+        let said = self.inner.threshold_said().await?;
+        Ok(said.map(|said| said.threshold))
+    }
+
+    /// The [number](Thresholds::change) of a change that is begun now.
+    ///
+    /// # Errors
+    /// Errors of the catalogue.
+    pub async fn next_change(&self) -> Result<u32> {
+        let said = self.inner.threshold_said().await?;
+        let before = said.map_or(0, |said| said.change);
+        before.checked_add(1).ok_or(VaultError::Invalid {
+            what: "there is no greater number of a change",
+        })
     }
 }
 
@@ -94,69 +107,136 @@ impl Wanted {
     }
 }
 
-/// How a [position](THRESHOLD) tells a threshold.
-pub(crate) const fn position_of(threshold: Threshold) -> u64 {
-    (threshold.k() as u64) << 8 | threshold.n() as u64
+/// In which generation a vault that is opened deals before it has [learned](Inner::learn_generation) of another one: that of the pieces of the key. Where those
+/// are of a change that is not in force yet, the one of before.
+pub(crate) async fn first_generation(
+    thresholds: Thresholds,
+    pieces: Generation,
+    catalog: &dyn Catalog,
+) -> Result<Generation> {
+    let Some(coming) = thresholds.to_be_said() else {
+        return Ok(pieces);
+    };
+    if Said::of(catalog.position(THRESHOLD).await?) == Some(coming) {
+        return Ok(pieces);
+    }
+    Ok(pieces.min(catalog.generations().await?.wanted))
 }
 
 impl Inner {
-    /// Learns in which generation shares are to be dealt, and by which threshold.
+    /// Learns by which threshold shares are to be dealt, and in which generation.
+    ///
+    /// The threshold first, and no generation before it is in force: what would be dealt by the old one under the number of the change would be as new
+    /// as what the change wants, and no one could tell afterwards that it has to go.
     pub(crate) async fn learn_generation(&self) -> Result<()> {
-        let generations = self.catalog.generations().await?;
         let servers = &self.servers;
-        servers.learn_generation(generations.current);
-        let becoming = servers.thresholds().becoming;
-        if let Some(becoming) = becoming.filter(|becoming| servers.threshold() != *becoming)
-            && self.threshold_said().await? == Some(becoming)
-        {
-            servers.put_in_force(becoming);
+        let said = self.threshold_said().await?;
+        servers.learn_number(said.map_or(0, |said| said.threshold.n()));
+        let thresholds = servers.thresholds();
+        let is_so = match (thresholds.to_be_said(), said) {
+            (Some(coming), said) => said == Some(coming) && servers.put_in_force(coming.threshold),
+            (None, Some(said)) => !thresholds.are_left_behind(said),
+            (None, None) => true,
+        };
+        if is_so {
+            let generations = self.catalog.generations().await?;
+            servers.learn_generation(generations.current);
         }
         Ok(())
     }
 
-    pub(crate) async fn threshold_said(&self) -> Result<Option<Threshold>> {
-        let said = self.catalog.position(THRESHOLD).await?;
-        let [.., k, n] = said.to_be_bytes();
-        Ok(Threshold::new(k, n).ok())
+    pub(crate) async fn threshold_said(&self) -> Result<Option<Said>> {
+        Ok(Said::of(self.catalog.position(THRESHOLD).await?))
     }
 
     /// The threshold that everything is to have, as far as can be told here. `said` is what the catalogue says.
-    pub(super) fn threshold_wanted(&self, said: Option<Threshold>) -> Threshold {
-        let Thresholds { now, becoming } = self.servers.thresholds();
-        becoming.or(said).unwrap_or(now)
+    pub(super) fn threshold_wanted(&self, said: Option<Said>) -> Threshold {
+        let thresholds = self.servers.thresholds();
+        let newer = said.filter(|said| thresholds.are_left_behind(*said));
+        newer.map_or(thresholds.target(), |said| said.threshold)
+    }
+
+    /// The same, by what the catalogue says now.
+    pub(crate) async fn threshold_to_have(&self) -> Result<Threshold> {
+        Ok(self.threshold_wanted(self.threshold_said().await?))
     }
 
     /// Refuses to make anything anew by what a vault file says that was left behind by a change: it would be taken back.
     pub(super) async fn refuse_other_threshold(&self) -> Result<()> {
-        let Thresholds { now, becoming } = self.servers.thresholds();
-        match self.threshold_said().await? {
-            Some(said) if becoming.is_none() && said != now => Err(VaultError::OtherThreshold {
-                file: now,
-                catalog: said,
-            }),
-            _ => Ok(()),
+        refuse_left_behind(self.servers.thresholds(), self.threshold_said().await?)
+    }
+
+    /// Whether everything is still to have this threshold: nobody has told this vault of another one, and the catalogue says none.
+    pub(super) async fn is_still_wanted(&self, threshold: Threshold) -> Result<bool> {
+        if self.servers.thresholds().target() != threshold {
+            return Ok(false);
         }
+        Ok(match self.threshold_said().await? {
+            None => true,
+            Some(said) => {
+                said.threshold == threshold && !self.servers.thresholds().are_left_behind(said)
+            }
+        })
+    }
+
+    /// Refuses to go on where a change of the threshold has overtaken a run.
+    pub(super) async fn refuse_overtaken(&self, threshold: Threshold) -> Result<()> {
+        match self.servers.thresholds().target() == threshold {
+            true => self.refuse_other_threshold().await,
+            false => Err(VaultError::Lapsed),
+        }
+    }
+
+    /// The same where a run has put pieces of the vault key, and has not begun to make anything anew. They go again where another threshold is in force:
+    /// then its pieces are there, and nobody removes those because of these ([`strange_pieces`](Self::strange_pieces)).
+    pub(super) async fn take_back_overtaken(
+        &self,
+        threshold: Threshold,
+        (mine, on): (Generation, IndexSet),
+    ) -> Result<()> {
+        let refused = self.refuse_overtaken(threshold).await;
+        if let Err(VaultError::OtherThreshold { .. }) = refused {
+            self.remove_pieces(on, |generation| generation == mine)
+                .await;
+        }
+        refused
     }
 
     /// Whether a change of the threshold, where there is one, has come so far that everything that is saved now is dealt by the new one.
     pub(super) async fn is_in_force(&self, thresholds: Thresholds) -> Result<bool> {
-        match thresholds.becoming {
-            Some(becoming) => Ok(self.threshold_said().await? == Some(becoming)),
-            None => Ok(true),
+        let Some(coming) = thresholds.to_be_said() else {
+            return Ok(true);
+        };
+        Ok(self.threshold_said().await? == Some(coming))
+    }
+
+    /// Whether older pieces of the vault key have to stay: where servers go, they are what opens the vault with as many servers away as before, for what is
+    /// still as before. Whoever has them has no more by it, since as many of them are needed as of the new ones, or more.
+    pub(crate) async fn needs_older_pieces(&self) -> Result<bool> {
+        let thresholds = self.servers.thresholds();
+        if !thresholds.shrinks() {
+            return Ok(false);
         }
+        let due = Wanted {
+            generation: self.catalog.generations().await?.wanted,
+            threshold: thresholds.target(),
+        };
+        self.is_any_due(due).await
     }
 
     /// From now on, everything that anybody saves is dealt by the threshold that the vault is to have. Where it forgets that in a power cut,
     /// what was saved since is due again.
     pub(super) async fn put_in_force(&self) -> Result<()> {
-        let Some(becoming) = self.servers.thresholds().becoming else {
+        let thresholds = self.servers.thresholds();
+        let Some(coming) = thresholds.to_be_said() else {
             return Ok(());
         };
-        let to = position_of(becoming);
+        let to = coming.position();
         for _ in 0..TRIES {
             let from = self.catalog.position(THRESHOLD).await?;
+            refuse_left_behind(thresholds, Said::of(from))?;
             if from == to || self.catalog.advance(THRESHOLD, from, to).await? {
-                self.servers.put_in_force(becoming);
+                self.servers.put_in_force(coming.threshold);
                 return Ok(());
             }
         }
@@ -169,13 +249,26 @@ impl Inner {
     /// One such extent tells that an intent is of that kind: what a save has begun to send, the catalogue does not know at all. Nor does it know
     /// what was let go since the run was killed, so not all have to be so. A run that is still at work under such an intent, beside another
     /// one, finds that it has lapsed.
-    pub(super) async fn remove_behind(&self) -> Result<()> {
+    ///
+    /// Where a server does not answer, a round ends as that of a [sweep](Self::sweep): what is left stays to be removed.
+    pub(super) async fn remove_behind(
+        &self,
+        stop: &(dyn Fn() -> bool + Send + Sync),
+    ) -> Result<()> {
+        let mut left = self.swept_at_most();
         for intent in self.catalog.intents().await? {
-            let mut behind = false;
-            for (extent, generation) in intent.extents {
-                behind = behind || self.is_behind(extent, generation).await?;
+            if left == 0 || stop() || self.is_closing() {
+                break;
             }
-            if behind && let Some(mine) = self.claim(intent.save).await? {
+            let mut behind = false;
+            for (extent, generation) in &intent.extents {
+                behind = behind || self.is_behind(*extent, *generation).await?;
+            }
+            if !behind {
+                continue;
+            }
+            left = left.saturating_sub(intent.extents.len());
+            if let Some(mine) = self.claim(intent.save).await? {
                 self.remove_objects(mine).await?;
             }
         }
@@ -186,6 +279,16 @@ impl Inner {
     pub(super) async fn is_behind(&self, extent: ExtentId, generation: Generation) -> Result<bool> {
         let record = self.catalog.extent(extent).await?;
         Ok(record.is_some_and(|record| record.generation > generation))
+    }
+}
+
+fn refuse_left_behind(thresholds: Thresholds, said: Option<Said>) -> Result<()> {
+    match said.filter(|said| thresholds.are_left_behind(*said)) {
+        Some(said) => Err(VaultError::OtherThreshold {
+            file: thresholds.target(),
+            catalog: said.threshold,
+        }),
+        None => Ok(()),
     }
 }
 
@@ -201,9 +304,13 @@ impl Vault {
     /// Errors of the catalogue. What servers say is in the plan.
     pub async fn plan_threshold(&self, to: Threshold) -> Result<RefreshPlan> {
         let known = self.inner.servers.thresholds();
-        let thresholds = Thresholds {
-            now: known.now,
-            becoming: Some(to),
+        let thresholds = match known.becoming == Some(to) {
+            true => known,
+            false => Thresholds {
+                now: known.now,
+                becoming: Some(to),
+                change: self.next_change().await?,
+            },
         };
         self.plan_anew(thresholds, false).await
     }
@@ -289,7 +396,7 @@ impl Vault {
         inner.mend_pieces().await?;
         inner.mend_ways(false).await;
         inner.tidy_pieces().await;
-        inner.remove_behind().await?;
+        inner.remove_behind(&|| false).await?;
         inner.end_refresh(ctx).await
     }
 }

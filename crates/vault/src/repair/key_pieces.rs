@@ -5,7 +5,7 @@
 //! old ones, under a name of their own; the old ones go when enough servers have theirs. So at every moment, and wherever it is cut
 //! off, there are k pieces of one generation: of the old one until then, of the new one from then on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -227,17 +227,24 @@ impl Inner {
         })
     }
 
-    /// The object with the piece of the vault key that belongs on this seat, made from those of other servers.
-    pub(super) async fn piece_for(&self, index: ShareIndex) -> Result<Bytes> {
+    /// The object with the piece of the vault key that belongs on this seat, made from those of other servers; nothing where the dealing at work
+    /// has none for it: while the threshold changes, for a server that is to come, or to go.
+    pub(super) async fn piece_for(&self, index: ShareIndex) -> Result<Option<Bytes>> {
         let servers = self.servers.all().iter();
         let Some(server) = servers.clone().find(|server| server.index() == index) else {
             return Err(VaultError::NotFound { what: "server" });
         };
         let others = servers.filter(|other| other.index() != index);
-        let pieces = join_all(others.map(|other| self.pieces_on(other))).await;
-        let good: Vec<VaultObject> = pieces.into_iter().flat_map(|pieces| pieces.good).collect();
+        let pieces =
+            join_all(others.map(|other| async move { (other, self.pieces_on(other).await) }));
+        let pieces = pieces.await;
+        if at_work(&pieces).is_some_and(|at| index.get() > at.threshold.n()) {
+            return Ok(None);
+        }
+        let pieces = pieces.into_iter();
+        let good: Vec<VaultObject> = pieces.flat_map(|(_, pieces)| pieces.good).collect();
         let piece = self.piece_from(&good, index, server)?;
-        Ok(Bytes::copy_from_slice(&piece.encode()))
+        Ok(Some(Bytes::copy_from_slice(&piece.encode())))
     }
 
     /// The newest generation of which any of these servers has a piece. Only a piece that the vault key vouches for counts: whoever may write
@@ -273,9 +280,24 @@ impl Inner {
     /// Removes pieces of older generations where they are of no use any more: where the server shows a good piece of a generation of which
     /// there are enough. A server that was away during a refresh keeps its old piece until then, and so does one that a repair gave the
     /// piece of before a refresh just as that refresh was done.
+    ///
+    /// Pieces of another threshold than the vault is to have let none go: a change may have overtaken whoever put them.
     pub(crate) async fn tidy_pieces(&self) -> Vec<ServerFault> {
+        // In this order: what is begun when the second one is asked is strange by the first.
+        let (Ok(generations), Ok(wanted)) = (
+            self.catalog.generations().await,
+            self.threshold_to_have().await,
+        ) else {
+            return Vec::new();
+        };
+        if self.needs_older_pieces().await.unwrap_or(true) {
+            return Vec::new();
+        }
         let pieces = self.pieces().await;
-        let Some(at_work) = newest_of(&pieces, enough) else {
+        let Some(at_work) = newest_of(&pieces, |threshold| match threshold == wanted {
+            true => enough(threshold),
+            false => usize::MAX,
+        }) else {
             return Vec::new();
         };
         let newest = at_work.generation;
@@ -285,8 +307,30 @@ impl Inner {
             .iter()
             .filter(|(server, pieces)| pieces.has(newest) || goes(server));
         let have: IndexSet = have.map(|(server, _)| server.index()).collect();
-        self.remove_pieces(have, |generation| generation < newest)
-            .await
+        let strange = self.strange_of(&pieces, generations.wanted);
+        self.remove_pieces(have, |generation| {
+            generation < newest && !strange.contains(&generation)
+        })
+        .await
+    }
+
+    /// Generations of pieces of a threshold that is not known here, as new as what the catalogue wanted at some time, or newer: somebody may be about
+    /// to put that threshold in force. They are not removed because of others.
+    pub(crate) async fn strange_pieces(&self, wanted: Generation) -> BTreeSet<Generation> {
+        self.strange_of(&self.pieces().await, wanted)
+    }
+
+    fn strange_of(
+        &self,
+        pieces: &[(&Arc<Server>, Pieces)],
+        wanted: Generation,
+    ) -> BTreeSet<Generation> {
+        let thresholds = self.servers.thresholds();
+        let good = pieces.iter().flat_map(|(_, pieces)| &pieces.good);
+        let strange = good.filter(|piece| {
+            piece.generation() >= wanted && !thresholds.contains(piece.threshold())
+        });
+        strange.map(VaultObject::generation).collect()
     }
 
     /// Looks on these servers whether there are ways in by now, which somebody else has added since the vault was opened here.

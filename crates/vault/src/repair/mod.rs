@@ -310,11 +310,12 @@ impl Vault {
         Ok(done)
     }
 
-    /// The `vault` object that belongs on the server of this index, made from those of k others.
+    /// The `vault` object that belongs on the server of this index, made from those of k others. `None` where there is none for it while the threshold
+    /// changes: the server is to go, or is to come and nobody has dealt it a piece yet.
     ///
     /// # Errors
     /// [`VaultError::Damaged`](crate::VaultError::Damaged) where fewer than k others have a good one.
-    pub async fn key_piece_for(&self, index: ShareIndex) -> Result<Bytes> {
+    pub async fn key_piece_for(&self, index: ShareIndex) -> Result<Option<Bytes>> {
         self.inner.piece_for(index).await
     }
 

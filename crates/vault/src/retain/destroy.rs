@@ -64,15 +64,18 @@ pub struct Destroyed {
     pub extents: u64,
     /// Each server, in the order of their shares.
     pub servers: Vec<ServerOutcome>,
+    /// How many servers the vault has, as its catalogue says, that this vault file does not name: it is from before a change of the threshold, and what
+    /// was to go may be there.
+    pub unnamed: u8,
     /// Versions of the plan that stay: a file shows them by now, or they came into a folder that is held.
     pub kept: u64,
 }
 
 impl Destroyed {
-    /// Whether every server confirmed all of it.
+    /// Whether every server confirmed all of it, and all were asked.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.servers.iter().all(|server| server.left == 0)
+        self.unnamed == 0 && self.servers.iter().all(|server| server.left == 0)
     }
 }
 
@@ -143,6 +146,10 @@ impl Vault {
             progress(done, total);
         }
         destroyed.servers = outcomes.into_values().collect();
+        // Where no server has anything of it, none is asked.
+        if destroyed.extents > 0 {
+            destroyed.unnamed = inner.servers.unnamed();
+        }
         Ok(destroyed)
     }
 
@@ -216,7 +223,7 @@ impl Inner {
                 (server.index(), removed)
             })
             .buffer_unordered(AT_ONCE * self.servers.all().len().max(1));
-        let mut complete = true;
+        let mut complete = self.servers.unnamed() == 0;
         while let Some((index, removed)) = answers.next().await {
             let Some(outcome) = outcomes.get_mut(&index) else {
                 continue;

@@ -762,7 +762,8 @@ pub trait Catalog: Past + Send + Sync + fmt::Debug {
     ) -> Result<(), CatalogError>;
 
     /// Switches extents to shares of another generation that lie ready on the servers, each one provided that `save` names them and that its
-    /// generation still is the one which they were made from. Ends the intent `save` under which they were put, and in the same step begins another one, which it
+    /// generation still is the one which they were made from, and that the [position of the threshold](crate::refresh::THRESHOLD) says none but theirs
+    /// ([`Regenerated::is_wanted_at`]). Ends the intent `save` under which they were put, and in the same step begins another one, which it
     /// returns: `waste`, with this lease. It names what is of no use now: the older shares of extents that were switched, and the newer ones
     /// of everything else that `save` named, as for [`claim_save`](Self::claim_save) without what is needed. [`CatalogError::Lapsed`] when `save` is gone.
     async fn regenerate(

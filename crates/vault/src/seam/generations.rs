@@ -4,6 +4,7 @@ use warifu_core::ids::{ExtentId, Generation, Threshold};
 
 use super::catalog::IndexSet;
 use crate::seam::clock::Timestamp;
+use crate::servers::Said;
 
 /// Where a vault stands with its generations.
 ///
@@ -44,4 +45,13 @@ pub struct Regenerated {
     pub threshold: Threshold,
     /// Those that are not on their servers.
     pub owed: IndexSet,
+}
+
+impl Regenerated {
+    /// Whether they were dealt as the vault is to be, where its [position](crate::refresh::THRESHOLD) says this: who dealt them may not have seen yet that
+    /// its threshold has changed.
+    #[must_use]
+    pub fn is_wanted_at(&self, position: u64) -> bool {
+        Said::of(position).is_none_or(|said| said.threshold == self.threshold)
+    }
 }

@@ -7,7 +7,7 @@ mod retry;
 mod thresholds;
 
 use std::fmt;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ pub(crate) use hedging::Race;
 pub(crate) use requests::watch;
 pub(crate) use retry::{Again, SILENCE, Vain};
 pub use thresholds::Thresholds;
-pub(crate) use thresholds::enough;
+pub(crate) use thresholds::{Said, enough};
 
 /// A server's place in the vault: which share it keeps, and how to reach it.
 #[derive(Clone, Debug)]
@@ -97,6 +97,8 @@ pub(crate) struct Servers {
     timeout: Duration,
     key: VaultKey,
     generation: AtomicU32,
+    /// How many servers the catalogue says that there are; 0 where it does not say.
+    said: AtomicU8,
     /// Of what generation and threshold that was what was read last: most things are of one.
     read: AtomicU64,
     /// Whether asking again was of no use just now.
@@ -145,6 +147,7 @@ impl Servers {
             timeout,
             key,
             generation: AtomicU32::new(generation.0),
+            said: AtomicU8::new(0),
             read: AtomicU64::new(packed(generation, thresholds.now)),
             vain: Vain::default(),
         })
@@ -220,6 +223,18 @@ impl Servers {
         true
     }
 
+    /// Learns how many servers the catalogue says that there are.
+    pub(crate) fn learn_number(&self, servers: u8) {
+        self.said.store(servers, Ordering::Relaxed);
+    }
+
+    /// How many servers there are, as far as is known, that the vault file does not name: it was left behind by a change. What is to be removed may be there,
+    /// and nobody here can say that it is gone.
+    pub(crate) fn unnamed(&self) -> u8 {
+        let said = self.said.load(Ordering::Relaxed);
+        said.saturating_sub(self.thresholds().seats())
+    }
+
     /// By which threshold shares are dealt now.
     pub(crate) fn threshold(&self) -> Threshold {
         self.era().in_force
@@ -232,12 +247,12 @@ impl Servers {
 
     /// The generation in which shares are dealt now.
     pub(crate) fn generation(&self) -> Generation {
-        Generation(self.generation.load(Ordering::Relaxed))
+        Generation(self.generation.load(Ordering::Acquire))
     }
 
-    /// Deals in this generation from now on, unless it is older than the one at work.
+    /// Deals in this generation from now on, unless it is older than the one at work. Whoever sees it also sees which threshold was put in force before.
     pub(crate) fn learn_generation(&self, generation: Generation) {
-        self.generation.fetch_max(generation.0, Ordering::Relaxed);
+        self.generation.fetch_max(generation.0, Ordering::Release);
     }
 
     /// The generation and the threshold that what is read next will most likely be of.

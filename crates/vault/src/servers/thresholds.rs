@@ -12,6 +12,34 @@ pub struct Thresholds {
     pub now: Threshold,
     /// What it is to become; `None` where nothing is being changed.
     pub becoming: Option<Threshold>,
+    /// Which change that is: greater than the number of every change before, so that a copy of the vault file that was made in the middle of one
+    /// is known when another one has come. Says nothing where nothing is being changed.
+    pub change: u32,
+}
+
+/// What a catalogue says of the threshold: by which everything that is saved is dealt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Said {
+    /// Which change has made it that.
+    pub(crate) change: u32,
+    pub(crate) threshold: Threshold,
+}
+
+impl Said {
+    /// As a [position](crate::refresh::THRESHOLD): the number of the change, and k and n in a byte each below it.
+    pub(crate) const fn position(self) -> u64 {
+        let Self { change, threshold } = self;
+        (change as u64) << 16 | (threshold.k() as u64) << 8 | threshold.n() as u64
+    }
+
+    /// `None` where a position says nothing yet.
+    pub(crate) fn of(position: u64) -> Option<Self> {
+        let [.., k, n] = position.to_be_bytes();
+        Some(Self {
+            change: u32::try_from(position >> 16).ok()?,
+            threshold: Threshold::new(k, n).ok()?,
+        })
+    }
 }
 
 impl From<Threshold> for Thresholds {
@@ -19,6 +47,7 @@ impl From<Threshold> for Thresholds {
         Self {
             now,
             becoming: None,
+            change: 0,
         }
     }
 }
@@ -28,6 +57,28 @@ impl Thresholds {
     #[must_use]
     pub fn target(&self) -> Threshold {
         self.becoming.unwrap_or(self.now)
+    }
+
+    /// What a catalogue says once the change is in force; `None` where nothing is being changed.
+    pub(crate) fn to_be_said(&self) -> Option<Said> {
+        self.becoming.map(|threshold| Said {
+            change: self.change,
+            threshold,
+        })
+    }
+
+    /// Whether these are of before a change of which a catalogue tells.
+    pub(crate) fn are_left_behind(&self, said: Said) -> bool {
+        match self.to_be_said() {
+            Some(mine) => said.change > mine.change || said.change == mine.change && said != mine,
+            None => said.threshold != self.now,
+        }
+    }
+
+    /// Whether servers go, and no more are needed than before. Then those that stay may be too few without one of them that has not gone yet.
+    pub(crate) fn shrinks(&self) -> bool {
+        let fewer = |to: Threshold| to.k() <= self.now.k() && to.n() < self.now.n();
+        self.becoming.is_some_and(fewer)
     }
 
     /// Both, or the one that there is.
@@ -45,6 +96,12 @@ impl Thresholds {
     #[must_use]
     pub fn seats(&self) -> u8 {
         self.all().fold(0, |most, one| most.max(one.n()))
+    }
+
+    /// How many servers may be enough for something, of how many that are there: the smaller k of both.
+    #[must_use]
+    pub fn cautious(&self) -> Threshold {
+        Threshold::new(self.least(), self.seats()).unwrap_or(self.now)
     }
 
     /// Fewer servers than this give nothing.

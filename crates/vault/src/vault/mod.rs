@@ -21,6 +21,7 @@ use crate::file::state::OpenFile;
 use crate::file::waiting::Silence;
 use crate::journal::Occasion;
 use crate::node::NodeId;
+use crate::refresh::first_generation;
 use crate::repair::{Upkeep, upkeep};
 use crate::retain::Rules;
 use crate::seam::catalog::{AuditRow, Catalog, Durability, Write};
@@ -185,11 +186,13 @@ impl Vault {
         let undecided = catalog.journal().await?.undecided;
         options.read_only |= undecided;
         options.memory_limit = options.memory_limit.max(MEMORY_FLOOR);
+        let generation =
+            first_generation(config.thresholds, config.generation, catalog.as_ref()).await?;
         let servers = Servers::new(
             config.servers,
             key,
             config.thresholds,
-            config.generation,
+            generation,
             options.server_timeout,
         )
         .ok_or(VaultError::Invalid {

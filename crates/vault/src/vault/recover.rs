@@ -18,6 +18,7 @@ use crate::error::{Result, VaultError};
 use crate::seam::catalog::{
     CatalogError, Durability, ExtentRecord, IndexSet, Intent, OwedChange, SaveId, Version, Write,
 };
+use crate::servers::enough;
 
 /// How many unsettled versions are checked at a time.
 const BATCH: usize = 256;
@@ -80,11 +81,18 @@ impl Inner {
         }
     }
 
+    /// How many extents are swept in a round.
+    pub(crate) fn swept_at_most(&self) -> usize {
+        let mut servers = self.servers.all().iter();
+        match servers.all(|server| !server.health.is_open()) && self.servers.unnamed() == 0 {
+            true => usize::MAX,
+            false => SWEPT_WITHOUT_ALL,
+        }
+    }
+
     /// Removes what saves whose lease has ended left on servers.
     pub(crate) async fn sweep(self: &Arc<Self>) -> Result<()> {
-        let servers = self.servers.all();
-        let all = servers.iter().all(|server| !server.health.is_open());
-        let mut left = if all { usize::MAX } else { SWEPT_WITHOUT_ALL };
+        let mut left = self.swept_at_most();
         for lapsed in self.catalog.lapsed().await? {
             if left == 0 {
                 break;
@@ -197,8 +205,7 @@ impl Inner {
 
     /// Whether one more share than are needed (all of them, where all are needed) is on its server, as the catalogue says.
     pub(crate) async fn is_seen(&self, record: &ExtentRecord) -> bool {
-        let (k, n) = (record.threshold.k(), record.threshold.n());
-        let needed = usize::from(k.saturating_add(1).min(n));
+        let needed = enough(record.threshold);
         let len = record.plan().object_len();
         let mut looks: FuturesUnordered<_> = self
             .servers

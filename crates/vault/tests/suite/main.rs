@@ -49,6 +49,7 @@ mod secrecy;
 mod sessions;
 mod silence;
 mod threshold;
+mod threshold_beside;
 mod threshold_cut_off;
 mod unlocking;
 mod upkeep;

@@ -426,7 +426,7 @@ async fn p4_a_lost_server_is_replaced_by_an_empty_one_with_the_same_piece_of_the
     fill(&vault).await;
     let lost = lab.servers[1].snapshot();
     lab.faults[1].set(State::Gone);
-    let piece = vault.key_piece_for(index(2)).await.unwrap();
+    let piece = vault.key_piece_for(index(2)).await.unwrap().unwrap();
     assert_eq!(vault.owe_all(&ctx(), index(2), &|_| ()).await.unwrap(), 5);
     assert!(vault.shutdown(&ctx()).await.is_empty());
     // Another disk in its place.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use warifu_core::ids::{ExtentId, Generation, Threshold};
 use warifu_vault::node::NodeId;
+use warifu_vault::refresh::THRESHOLD;
 use warifu_vault::seam::catalog::{CatalogError, IndexSet, Intent, OwedChange, SaveId};
 use warifu_vault::seam::generations::{Generations, Regenerated};
 
@@ -18,6 +19,7 @@ pub(super) async fn run(fresh: &impl Fn() -> Lab) {
     extents_are_switched_and_what_is_of_no_use_is_named(fresh()).await;
     nobody_claims_what_is_needed(fresh()).await;
     a_switch_needs_its_intent(fresh()).await;
+    nothing_is_switched_to_another_threshold_than_is_said(fresh()).await;
 }
 
 async fn numbers_are_given_out_once(lab: Lab) {
@@ -174,4 +176,38 @@ async fn a_switch_needs_its_intent(lab: Lab) {
     assert!(matches!(lab.refused(refused).await, CatalogError::Lapsed));
     let extent = lab.catalog.extent(a).await.unwrap().unwrap();
     assert_eq!(extent.generation, Generation(1));
+}
+
+/// Whoever dealt by a threshold that was changed meanwhile has dealt in vain.
+async fn nothing_is_switched_to_another_threshold_than_is_said(lab: Lab) {
+    let node = lab.make(ROOT, "x", file()).await.node;
+    let a = fresh();
+    lab.save_extents(node, 10, &[Some(a)], &[a]).await;
+    let (one, other) = ((7 << 16) | 0x0203, (8 << 16) | 0x0305);
+    let said = lab.catalog.advance(THRESHOLD, 0, one).await;
+    assert!(said.unwrap());
+    let save = announce(&lab, vec![(a, Generation(2))]).await;
+    let switch = [made(a, 1, 2)];
+    let intent = lab
+        .done(
+            lab.catalog
+                .regenerate(save, &switch, fresh(), LEASE, lab.write()),
+        )
+        .await;
+    assert_eq!(intent.extents, [(a, Generation(2))], "it goes");
+    let extent = lab.catalog.extent(a).await.unwrap().unwrap();
+    assert_eq!(extent.generation, Generation(1));
+    let said = lab.catalog.advance(THRESHOLD, one, other).await;
+    assert!(said.unwrap());
+    let save = announce(&lab, vec![(a, Generation(3))]).await;
+    let switch = [made(a, 1, 3)];
+    let intent = lab
+        .done(
+            lab.catalog
+                .regenerate(save, &switch, fresh(), LEASE, lab.write()),
+        )
+        .await;
+    assert_eq!(intent.extents, [(a, Generation(1))]);
+    let extent = lab.catalog.extent(a).await.unwrap().unwrap();
+    assert_eq!(extent.generation, Generation(3));
 }

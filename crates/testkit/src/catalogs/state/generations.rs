@@ -1,6 +1,7 @@
 //! Generations of shares.
 
 use warifu_core::head::Timestamp;
+use warifu_vault::refresh::THRESHOLD;
 use warifu_vault::seam::catalog::{CatalogError, Intent, SaveId, Write};
 use warifu_vault::seam::generations::{Generations, Regenerated};
 
@@ -34,9 +35,10 @@ impl State {
         let claimed = self.claim(save, waste, until);
         let mut extents = claimed.ok_or(CatalogError::Lapsed)?.extents;
         let named = extents.clone();
+        let position = self.position(THRESHOLD);
         for made in made
             .iter()
-            .filter(|made| named.contains(&(made.extent, made.to)))
+            .filter(|made| named.contains(&(made.extent, made.to)) && made.is_wanted_at(position))
         {
             let Some(record) = self.extents.get_mut(&made.extent) else {
                 continue;

@@ -33,6 +33,8 @@ pub struct Lab {
     pub threshold: Threshold,
     /// What that is being changed to.
     pub becoming: Option<Threshold>,
+    /// How many changes of it there were.
+    pub changes: u32,
     founded: Threshold,
     pub vault: VaultId,
     pub ids: Vec<ServerId>,
@@ -102,6 +104,7 @@ impl Lab {
             stores,
             threshold,
             becoming: None,
+            changes: 0,
             founded: threshold,
             vault: founded.vault,
             ids: founded.servers,
@@ -160,12 +163,14 @@ impl Lab {
         Thresholds {
             now: self.threshold,
             becoming: self.becoming,
+            change: self.changes,
         }
     }
 
     /// From now on, the vault is to have this threshold; servers that it takes for that are there, and empty.
     pub fn change_to(&mut self, to: Threshold) {
         self.becoming = Some(to);
+        self.changes += 1;
         for place in self.servers.len()..usize::from(to.n()) {
             let server = MemoryStore::new();
             let (store, control) =

@@ -45,7 +45,8 @@ async fn try_into(
     candidates: Vec<Candidate>,
     catalog: &dyn Catalog,
 ) -> Result<RebuildReport, RebuildError> {
-    let gathered = gather(&candidates).await.unwrap();
+    let mut gathered = gather(&candidates).await.unwrap();
+    gathered.go_by(lab.thresholds());
     assert_eq!(gathered.vault, lab.vault);
     rebuild(
         gathered,
