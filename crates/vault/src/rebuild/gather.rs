@@ -254,6 +254,8 @@ fn said(claim: Claim, objects: &[(usize, VaultObject)], places: usize) -> Expect
     let thresholds = Thresholds {
         now,
         becoming: becoming.map(|((_, threshold), _)| threshold),
+        // For what is to be expected, the number does not matter.
+        change: 0,
     };
     let seats = (0..places).map(|place| {
         let mut own = of_it().filter(|(owner, _)| *owner == place);
