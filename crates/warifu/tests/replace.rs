@@ -226,7 +226,8 @@ async fn p4_a_server_that_is_to_go_is_replaced_in_the_middle_of_a_change() {
         .map(|name| NewServer::new(name, world.path(name).display().to_string()));
     let (from, to) = (Threshold::new(3, 5).unwrap(), Threshold::new(2, 3).unwrap());
     let options = InitOptions::new("test");
-    let made = Warifu::init(&world.path("office.toml"), from, servers.into(), options);
+    let path = world.path("office.toml");
+    let made = Warifu::init(&path, from, servers.into(), options);
     made.await.unwrap();
     let warifu = world.open("office.toml").await;
     for number in 0..5 {

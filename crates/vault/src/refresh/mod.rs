@@ -519,7 +519,7 @@ impl Inner {
         Err(VaultError::Lapsed)
     }
 
-    pub(super) async fn is_any_due(&self, wanted: Wanted) -> Result<bool> {
+    async fn is_any_due(&self, wanted: Wanted) -> Result<bool> {
         let mut after = None;
         while let Some(page) = self.page(after).await? {
             after = page.last().map(|record| record.extent);
