@@ -278,7 +278,7 @@ fn p1_while_fewer_servers_will_be_needed_the_fewer_are_told() {
     world.ok([&more[..], &["--server", "d", "--server", "e"]].concat());
     let said = world.ok(["status", "office.toml"]);
     assert!(said.contains("3 of 5 servers are needed"), "{said}");
-    world.away("b");
+    world.away("e");
     let fewer = ["threshold", "office.toml", "-k", "2", "-n", "3", "--yes"];
     let out = world.run(fewer);
     assert_eq!(out.status.code(), Some(3));
@@ -291,7 +291,7 @@ fn p1_while_fewer_servers_will_be_needed_the_fewer_are_told() {
     for part in ["2 of 5 servers are needed", "what 2 servers hold"] {
         assert!(said.contains(part), "{part}: {said}");
     }
-    world.back("b");
+    world.back("e");
     let said = world.ok(["threshold", "office.toml", "--yes"]);
     assert!(said.contains("The threshold is 2 of 3 now"), "{said}");
     assert_reads(&world);
@@ -303,6 +303,8 @@ fn a_threshold_is_not_true_while_a_server_keeps_what_is_of_before() {
     fill(&world);
     let json = world.json(0, ["threshold", "office.toml", "--json"]);
     assert_eq!(json["ended"], true);
+    let more = ["threshold", "office.toml", "-k", "2", "-n", "4", "--yes"];
+    world.ok([&more[..], &["--server", "d"]].concat());
     world.away("b");
     let out = world.run(["refresh", "office.toml", "--yes"]);
     assert_eq!(out.status.code(), Some(3));

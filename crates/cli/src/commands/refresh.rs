@@ -151,7 +151,7 @@ pub fn generation_lines(status: &GenerationStatus, warifu: &Warifu) -> Vec<Strin
         });
     }
     // While the threshold changes, so many may be enough already, or still.
-    let k = warifu.file().thresholds().least();
+    let k = warifu.vault().thresholds().least();
     if k > 1 {
         let every = warifu.file().refresh.map(|every| every.days);
         lines.push(match (window(status, every), every) {
