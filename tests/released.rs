@@ -9,7 +9,7 @@ use std::process::Output;
 
 use tempfile::TempDir;
 use warifu_tests::office::scratch;
-use warifu_tests::{must, root, said, tree, warifu};
+use warifu_tests::{must, root, run, said, tree, warifu};
 
 fn samples() -> Vec<PathBuf> {
     let folder = root().join("tests/released");
@@ -43,7 +43,9 @@ fn command(folder: &Path, line: &str) -> Output {
         Some(file) => folder.join(file).into_os_string(),
         None => word.into(),
     });
-    must(warifu(), words)
+    let output = run(warifu(), words);
+    assert!(output.status.success(), "{line}: {}", said(&output));
+    output
 }
 
 /// All that is current is as it was put in.
