@@ -33,7 +33,7 @@ struct Asker {
 static ASKER: OnceLock<Arc<Asker>> = OnceLock::new();
 
 fn asker() -> &'static Arc<Asker> {
-    ASKER.get_or_init(|| Arc::default())
+    ASKER.get_or_init(Arc::default)
 }
 
 /// Takes what the command line names.

@@ -589,7 +589,7 @@ impl Inner {
         status.change = thresholds.becoming.map(|to| ThresholdChange {
             from: thresholds.now,
             to,
-            in_force: said == thresholds.to_be_said(),
+            in_force: said == thresholds.once_changed(),
         });
         let wanted = status.generations.wanted;
         let never = wanted == Generations::FIRST.wanted && said.is_none();

@@ -114,7 +114,7 @@ pub(crate) async fn first_generation(
     pieces: Generation,
     catalog: &dyn Catalog,
 ) -> Result<Generation> {
-    let Some(coming) = thresholds.to_be_said() else {
+    let Some(coming) = thresholds.once_changed() else {
         return Ok(pieces);
     };
     if Said::of(catalog.position(THRESHOLD).await?) == Some(coming) {
@@ -133,7 +133,7 @@ impl Inner {
         let said = self.threshold_said().await?;
         servers.learn_number(said.map_or(0, |said| said.threshold.n()));
         let thresholds = servers.thresholds();
-        let is_so = match (thresholds.to_be_said(), said) {
+        let is_so = match (thresholds.once_changed(), said) {
             (Some(coming), said) => said == Some(coming) && servers.put_in_force(coming.threshold),
             (None, Some(said)) => !thresholds.are_left_behind(said),
             (None, None) => true,
@@ -204,7 +204,7 @@ impl Inner {
 
     /// Whether a change of the threshold, where there is one, has come so far that everything that is saved now is dealt by the new one.
     pub(super) async fn is_in_force(&self, thresholds: Thresholds) -> Result<bool> {
-        let Some(coming) = thresholds.to_be_said() else {
+        let Some(coming) = thresholds.once_changed() else {
             return Ok(true);
         };
         Ok(self.threshold_said().await? == Some(coming))
@@ -228,7 +228,7 @@ impl Inner {
     /// what was saved since is due again.
     pub(super) async fn put_in_force(&self) -> Result<()> {
         let thresholds = self.servers.thresholds();
-        let Some(coming) = thresholds.to_be_said() else {
+        let Some(coming) = thresholds.once_changed() else {
             return Ok(());
         };
         let to = coming.position();

@@ -60,7 +60,7 @@ impl Thresholds {
     }
 
     /// What a catalogue says once the change is in force; `None` where nothing is being changed.
-    pub(crate) fn to_be_said(&self) -> Option<Said> {
+    pub(crate) fn once_changed(&self) -> Option<Said> {
         self.becoming.map(|threshold| Said {
             change: self.change,
             threshold,
@@ -69,7 +69,7 @@ impl Thresholds {
 
     /// Whether these are of before a change of which a catalogue tells.
     pub(crate) fn are_left_behind(&self, said: Said) -> bool {
-        match self.to_be_said() {
+        match self.once_changed() {
             Some(mine) => said.change > mine.change || said.change == mine.change && said != mine,
             None => said.threshold != self.now,
         }
