@@ -15,7 +15,7 @@
 //!
 //! assert!(join_paper(&sheets[..2]).is_err());
 //! let (joined, again) = join_paper(&sheets[1..4])?;
-//! assert!(joined == set && again.expose() == key.expose());
+//! assert!(joined == set.set && again.expose() == key.expose());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
