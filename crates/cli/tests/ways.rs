@@ -4,50 +4,9 @@ mod common;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::process::Output;
 
+use common::ways::{V, codes, ends, secret, with_passphrase};
 use common::{World, text};
-
-const V: &str = "office.toml";
-
-fn secret(world: &World, name: &str, contents: &str) {
-    let path = world.write(name, contents);
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
-}
-
-/// What it said on both streams; the exit code must be this.
-#[track_caller]
-fn ends(out: &Output, code: i32) -> String {
-    let said = format!("{}\n{}", text(&out.stdout), text(&out.stderr));
-    assert_eq!(out.status.code(), Some(code), "{said}");
-    said
-}
-
-fn with_passphrase(world: &World) {
-    secret(world, "pass", "合言葉は四つ辻の角\n");
-    world.ok([
-        "way",
-        "add",
-        V,
-        "passphrase",
-        "--name",
-        "soumu",
-        "--new-passphrase-file",
-        "pass",
-        "--memory",
-        "64",
-        "--yes",
-    ]);
-}
-
-/// The codes of the sheets that were printed.
-fn codes(printed: &str) -> Vec<String> {
-    let lines = printed.lines().map(str::trim);
-    lines
-        .filter(|line| line.starts_with("WARIFU1:"))
-        .map(str::to_owned)
-        .collect()
-}
 
 /// The words of the sheets that were printed, a sheet each.
 fn words(printed: &str) -> Vec<Vec<String>> {

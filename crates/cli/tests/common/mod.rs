@@ -1,6 +1,8 @@
 //! What the tests of the program share: a place with three servers, and the program run in it.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+pub mod ways;
+
 use std::ffi::OsStr;
 use std::fs;
 use std::io::Write as _;
