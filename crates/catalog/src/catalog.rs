@@ -233,6 +233,10 @@ impl Catalog for SqliteCatalog {
         self.read(|view| read::user_of(view, extent))
     }
 
+    async fn documents_of(&self, extent: ExtentId) -> Result<Vec<FileId>, CatalogError> {
+        self.read(|view| read::documents_of(view, extent))
+    }
+
     async fn unsettled(&self, limit: usize) -> Result<Vec<Version>, CatalogError> {
         self.read(|view| read::unsettled(view, limit))
     }

@@ -346,6 +346,20 @@ pub(crate) fn user_of(
     })
 }
 
+pub(crate) fn documents_of(view: View<'_>, extent: ExtentId) -> Outcome<Vec<FileId>> {
+    view.snapshot(|view| {
+        let mut statement = view.conn.prepare_cached(
+            "SELECT document FROM version WHERE head = ?1 UNION SELECT document FROM layout WHERE extent = ?1 ORDER BY document",
+        )?;
+        let mut rows = statement.query(params![extent.as_bytes()])?;
+        let mut documents = Vec::new();
+        while let Some(row) = rows.next()? {
+            documents.push(FileId::from_bytes(row.get(0)?));
+        }
+        Ok(documents)
+    })
+}
+
 pub(crate) fn usage(view: View<'_>) -> Outcome<Usage> {
     view.snapshot(|view| {
         let count = |sql: &str, kind: Option<NodeKind>| -> Outcome<u64> {

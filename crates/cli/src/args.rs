@@ -526,6 +526,7 @@ fn examples(command: &str) -> &'static [&'static str] {
             "warifu threshold office.toml",
             "warifu threshold office.toml -k 3 -n 5 --server /mnt/server-d --server kencho=sftp://warifu@kencho.example.jp/srv/shares -o kencho.key=file:kencho.key",
             "warifu threshold office.toml --preset strong --server /mnt/server-d --server /mnt/server-e --yes --limit 20",
+            "warifu threshold office.toml --folder /人事 -k 3 -n 3 --yes",
         ],
         "server" => &[
             "warifu server list office.toml",

@@ -6,6 +6,7 @@ pub mod certificate;
 pub mod copy;
 pub mod doctor;
 pub mod files;
+mod folder;
 pub mod history;
 pub mod hold;
 pub mod init;

@@ -228,6 +228,9 @@ impl Failure {
                 say!("lapsed", subject = subject),
                 say!("try-again-next"),
             ),
+            VaultError::Overtaken => {
+                Self::new(Exit::Failed, say!("overtaken"), say!("overtaken-next"))
+            }
             VaultError::Catalog(error) => Self::catalog(error, ""),
             VaultError::NoRandomness(_) => Self::new(
                 Exit::Failed,
@@ -289,6 +292,7 @@ impl Failure {
             warifu::Error::SamePlace { .. }
             | warifu::Error::NewServers { .. }
             | warifu::Error::SameThreshold(_)
+            | warifu::Error::FolderNeedsMore { .. }
             | warifu::Error::ThresholdUnderWay { .. } => Self::threshold(&error),
             warifu::Error::TooFewServers {
                 needed,

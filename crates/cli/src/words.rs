@@ -68,12 +68,14 @@ impl Lang {
 
 const EN: &str = concat!(
     include_str!("words/en.ftl"),
+    include_str!("words/folders.en.ftl"),
     include_str!("words/past.en.ftl"),
     include_str!("words/retain.en.ftl"),
     include_str!("words/ways.en.ftl")
 );
 const JA: &str = concat!(
     include_str!("words/ja.ftl"),
+    include_str!("words/folders.ja.ftl"),
     include_str!("words/past.ja.ftl"),
     include_str!("words/retain.ja.ftl"),
     include_str!("words/ways.ja.ftl")

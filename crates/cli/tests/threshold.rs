@@ -312,3 +312,103 @@ fn a_threshold_is_not_true_while_a_server_keeps_what_is_of_before() {
     assert_eq!(json["ended"], false, "{json}");
     assert_eq!(json["generations"]["left"], 0);
 }
+
+#[test]
+fn p1_a_folder_asks_for_more_and_is_given_it() {
+    let world = World::new();
+    fill(&world);
+    world.ok(["mkdir", "office.toml", "/人事"]);
+    world.ok(["put", "office.toml", "in/one", "/人事/one"]);
+    let folder = ["threshold", "office.toml", "--folder", "/人事"];
+    let said = world.ok(folder);
+    for part in [
+        "/人事: what is saved here needs 2 of 3 servers",
+        "It asks for nothing of its own",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    let change = [&folder[..], &["-k", "3", "-n", "3"]].concat();
+    let said = world.ok(change.clone());
+    for part in [
+        "/人事 and all below it: from 2 of 3 servers to 3 of 3",
+        "To be shared anew: 1 extents",
+        "what is saved from now on needs 3 servers",
+        "The names of files stay as secret as the vault makes them",
+        "with the same command and --yes",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    let status = world.json(0, ["status", "--json", "office.toml"]);
+    assert_eq!(status["generations"]["unlike"], 0, "a plan changes nothing");
+
+    let said = world.ok([&change[..], &["--yes"]].concat());
+    assert!(said.contains("/人事 has 3 of 3 servers now"), "{said}");
+    let said = world.ends(6, [&change[..], &["--yes"]].concat());
+    assert!(said.contains("has 3 of 3 servers already"), "{said}");
+    let said = world.ok(["threshold", "office.toml"]);
+    assert!(
+        said.contains("/人事 and all below it: 3 of 3 servers"),
+        "{said}"
+    );
+    let json = world.json(0, ["threshold", "office.toml", "--json"]);
+    assert_eq!(json["folders"][0]["path"], "/人事");
+    assert_eq!(json["folders"][0]["asks"]["may_be_stolen"], 2);
+    world.away("b");
+    assert_reads(&world);
+    let said = world.ends(5, ["get", "office.toml", "/人事/one", "none"]);
+    assert!(said.contains("3"), "{said}");
+    world.back("b");
+    world.ok(["get", "office.toml", "/人事/one", "again"]);
+    assert_eq!(world.read("again"), world.read("in/one"));
+
+    // What is moved there is named, and done when somebody says so.
+    world.ok(["mv", "office.toml", "/in/two", "/人事/two"]);
+    let status = world.json(3, ["status", "--json", "office.toml"]);
+    assert_eq!(status["generations"]["unlike"], 1);
+    assert_eq!(status["problems"][0]["problem"], "folders-unlike");
+    let out = world.run(["status", "office.toml"]);
+    assert_eq!(out.status.code(), Some(3));
+    let said = String::from_utf8([out.stdout, out.stderr].concat()).unwrap();
+    for part in [
+        "One extent is not shared as its folder asks",
+        "--folders --yes",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    let said = world.ok(["threshold", "office.toml", "--folders", "--yes"]);
+    assert!(
+        said.contains("Everything is shared as its folder asks"),
+        "{said}"
+    );
+    world.ok(["status", "office.toml"]);
+
+    let said = world.ok([&folder[..], &["--inherit", "--yes"]].concat());
+    assert!(said.contains("/人事 has 2 of 3 servers now"), "{said}");
+    world.away("b");
+    world.ok(["get", "office.toml", "/人事/two", "two"]);
+    assert_eq!(world.read("two"), world.read("in/two"));
+}
+
+#[test]
+fn p1_a_folder_is_refused_what_its_vault_cannot_give() {
+    let world = World::new();
+    world.ok(["mkdir", "office.toml", "/a"]);
+    let mut folder = vec!["threshold", "office.toml", "--folder", "/a"];
+    for (k, n) in [("1", "3"), ("3", "4")] {
+        let change = [&folder[..], &["-k", k, "-n", n, "--yes"]].concat();
+        let said = world.ends(2, change);
+        assert!(said.contains("in a vault of 2 of 3"), "{said}");
+    }
+    folder[3] = "/";
+    let said = world.ends(2, folder.clone());
+    assert!(said.contains("is the vault's"), "{said}");
+    folder[3] = "/nowhere";
+    world.ends(4, folder.clone());
+    folder[3] = "/a";
+    world.ok([&folder[..], &["-k", "3", "-n", "3", "--yes"]].concat());
+    let said = world.ends(2, ["threshold", "office.toml", "-k", "2", "-n", "2"]);
+    assert!(
+        said.contains("/a asks for 3 servers, and there would be 2"),
+        "{said}"
+    );
+}

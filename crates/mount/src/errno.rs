@@ -84,6 +84,7 @@ pub(crate) fn errno(error: &VaultError) -> Errno {
         VaultError::NotStored { full: false, .. }
         | VaultError::TooFewShares { .. }
         | VaultError::Lapsed
+        | VaultError::Overtaken
         | VaultError::LockLost
         | VaultError::NoRandomness(_)
         | VaultError::Damaged { .. }
@@ -193,6 +194,7 @@ mod tests {
             (not_stored(false), libc::EIO),
             (too_few(), libc::EIO),
             (VaultError::Lapsed, libc::EIO),
+            (VaultError::Overtaken, libc::EIO),
             (VaultError::LockLost, libc::EIO),
             (
                 VaultError::Catalog(CatalogError::SessionEnded),

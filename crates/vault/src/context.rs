@@ -69,6 +69,8 @@ pub enum Act {
     Hold,
     /// Versions and names of the past were destroyed.
     Destroy,
+    /// A folder asks for another threshold, or for none of its own any more.
+    Threshold,
 }
 
 impl Act {
@@ -96,12 +98,13 @@ impl Act {
             | Self::Rebuild
             | Self::Restore
             | Self::Hold
-            | Self::Destroy => true,
+            | Self::Destroy
+            | Self::Threshold => true,
         }
     }
 
     /// Every act. One that is not listed here cannot be read back from the log.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Init,
         Self::Attach,
         Self::Open,
@@ -124,6 +127,7 @@ impl Act {
         Self::Refresh,
         Self::Hold,
         Self::Destroy,
+        Self::Threshold,
     ];
 
     /// The act of this name; `None` where this version of warifu knows none.
@@ -158,6 +162,7 @@ impl Act {
             Self::Refresh => "refresh",
             Self::Hold => "hold",
             Self::Destroy => "destroy",
+            Self::Threshold => "threshold",
         }
     }
 }

@@ -10,9 +10,10 @@ use futures_util::{FutureExt, StreamExt};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use warifu_core::format::{self, Dealing, ExtentKind, Scheme, Suite};
-use warifu_core::ids::{ExtentId, FileId, Generation, RoundId, ShareIndex, VersionNo};
+use warifu_core::ids::{ExtentId, FileId, Generation, RoundId, ShareIndex, Threshold, VersionNo};
 
 use crate::error::{Result, ServerFault, VaultError, task_lost};
+use crate::folders::dealt_by;
 use crate::seam::catalog::{ExtentRecord, IndexSet};
 use crate::seam::store::{Durability, StoreError, StoreErrorKind};
 use crate::servers::{Again, FIRST_HEDGE, SILENCE, Server, Servers, enough};
@@ -35,6 +36,8 @@ pub(crate) struct Purpose {
     pub(crate) number: u64,
     pub(crate) scheme: Scheme,
     pub(crate) generation: Generation,
+    /// What the folder asks for in which the document is, where it asks for something.
+    pub(crate) asked: Option<Threshold>,
 }
 
 /// Shares and seals `secret`, whose length must already be a bucket's. Takes milliseconds per MiB: not for an async task.
@@ -45,7 +48,7 @@ pub(crate) fn deal(
     secret: &[u8],
 ) -> Result<Dealt> {
     // Once, since another may come into force meanwhile.
-    let threshold = servers.threshold();
+    let threshold = dealt_by(purpose.asked, servers.threshold());
     let dealing = Dealing {
         vault: purpose.vault,
         file: purpose.document,

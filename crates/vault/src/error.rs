@@ -241,6 +241,9 @@ pub enum VaultError {
     /// The save took longer than its lease, and what it had stored was swept; it can be tried again.
     #[error("the save took longer than its lease")]
     Lapsed,
+    /// Somebody else makes the shares of the whole vault anew at the same time, or changes what a vault file says of them; nothing is lost by it.
+    #[error("somebody else makes all shares anew at the same time")]
+    Overtaken,
     /// The catalogue refused or failed.
     #[error(transparent)]
     Catalog(CatalogError),
@@ -352,6 +355,7 @@ impl VaultError {
                 faults: Vec::new(),
             },
             Self::Lapsed => Self::Lapsed,
+            Self::Overtaken => Self::Overtaken,
             other => Self::Damaged {
                 what: other.to_string(),
             },

@@ -86,6 +86,7 @@ pub mod ways;
 
 mod bounds;
 mod dealing;
+mod folders;
 mod joining;
 mod journal;
 mod names;
@@ -96,6 +97,7 @@ pub use context::Context;
 pub use error::{Result, VaultError};
 pub use file::handle::{Access, FileHandle};
 pub use file::plain::Contents;
+pub use folders::FolderThreshold;
 pub use servers::{ServerSeat, Thresholds};
 pub use vault::{Options, Unsaved, Vault, VaultConfig};
 pub use warifu_core::secret::SecretBytes;

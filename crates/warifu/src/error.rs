@@ -94,6 +94,16 @@ pub enum Error {
     /// The vault has this threshold already, everywhere.
     #[error("the vault has the threshold {} of {} already", .0.k(), .0.n())]
     SameThreshold(Threshold),
+    /// A folder asks for more servers than there would be.
+    #[error("{folder} asks for {needed} servers, of {n}")]
+    FolderNeedsMore {
+        /// The folder's path; empty for one that was removed.
+        folder: String,
+        /// How many it asks for.
+        needed: u8,
+        /// How many there would be.
+        n: u8,
+    },
     /// The threshold is being changed to another one already.
     #[error("the threshold is being changed to {} of {} already", .becoming.k(), .becoming.n())]
     ThresholdUnderWay {

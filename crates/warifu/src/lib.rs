@@ -30,6 +30,7 @@ mod error;
 mod every;
 mod fate;
 mod files;
+mod folders;
 mod foreign;
 mod open;
 pub mod paper;
@@ -55,6 +56,7 @@ pub use error::Error;
 pub use every::Every;
 pub use fate::Shared;
 pub use files::{BLOCK, FileMeta, Walk};
+pub use folders::FolderPlan;
 pub use open::{InitOptions, NewServer, OpenOptions, Warifu};
 pub use path::VaultPath;
 pub use rebuild::Rebuilt;
@@ -111,7 +113,7 @@ pub use warifu_vault::verify::{
     Check, CheckProgress, Checkpoint, Finding, ServerCount, Subject, Unreadable, VerifyOptions,
     VerifyProgress, VerifyReport,
 };
-pub use warifu_vault::{Access, FileHandle, Thresholds, Unsaved, Vault};
+pub use warifu_vault::{Access, FileHandle, FolderThreshold, Thresholds, Unsaved, Vault};
 
 /// File servers: their URLs and what can be wrong with them.
 pub mod store {

@@ -20,7 +20,7 @@ use warifu_vault::keys::piece_generations;
 use warifu_vault::refresh::{
     GenerationStatus, RefreshOptions, RefreshPlan, RefreshProgress, RefreshReport,
 };
-use warifu_vault::{ServerSeat, Thresholds};
+use warifu_vault::{FolderThreshold, ServerSeat, Thresholds};
 
 use crate::error::Error;
 use crate::fate::share_a_fate;
@@ -102,6 +102,8 @@ pub struct ThresholdPlan {
     pub added: Vec<AddedServer>,
     /// Servers that go, by name: those with the last indices.
     pub removed: Vec<String>,
+    /// Folders that ask for a threshold of their own, and by what they will be dealt.
+    pub folders: Vec<FolderThreshold>,
     /// How many files there are.
     pub files: u64,
     /// What is to be dealt anew, which servers don't answer, and whether enough do.
@@ -156,7 +158,7 @@ impl Warifu {
     /// estimate. Where such a change was begun, no servers have to be given.
     ///
     /// # Errors
-    /// [`Error::SameThreshold`], [`Error::ThresholdUnderWay`], [`Error::NewServers`], [`Error::SameName`], [`Error::SamePlace`];
+    /// [`Error::SameThreshold`], [`Error::ThresholdUnderWay`], [`Error::FolderNeedsMore`], [`Error::NewServers`], [`Error::SameName`], [`Error::SamePlace`];
     /// [`Error::Taken`] where a place belongs to a vault; errors of new servers' URLs and of the catalogue.
     pub async fn plan_threshold(
         &self,
@@ -188,6 +190,7 @@ impl Warifu {
                 got: servers.len(),
             });
         }
+        let folders = self.folders_under(to).await?;
         let added = match resumes {
             true => self.added_before()?,
             false => self.to_be_added(servers).await?,
@@ -206,6 +209,7 @@ impl Warifu {
             resumes,
             added,
             removed: removed.map(|entry| entry.name.clone()).collect(),
+            folders,
             files: self.vault().usage().await?.files,
             estimate: self.vault().estimate(&refresh, limit).await?,
             refresh,

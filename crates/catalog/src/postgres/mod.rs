@@ -235,6 +235,10 @@ impl Catalog for PostgresCatalog {
         Ok(self.read_user_of(extent).await?)
     }
 
+    async fn documents_of(&self, extent: ExtentId) -> Result<Vec<FileId>, CatalogError> {
+        Ok(self.read_documents_of(extent).await?)
+    }
+
     async fn unsettled(&self, limit: usize) -> Result<Vec<Version>, CatalogError> {
         Ok(self.read_unsettled(limit).await?)
     }

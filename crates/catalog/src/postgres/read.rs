@@ -299,6 +299,16 @@ impl PostgresCatalog {
         found.iter().map(|row| rows::extent(row, 0)).collect()
     }
 
+    pub(super) async fn read_documents_of(&self, extent: ExtentId) -> Outcome<Vec<FileId>> {
+        let sql = "SELECT document FROM version WHERE head = $1 UNION SELECT document FROM layout WHERE extent = $1 ORDER BY document";
+        let found = self
+            .pool
+            .read(sql, &[&extent.as_bytes().as_slice()])
+            .await?;
+        let documents = found.iter().map(|row| Ok(FileId::from_bytes(id(row, 0)?)));
+        documents.collect()
+    }
+
     pub(super) async fn read_user_of(
         &self,
         extent: ExtentId,

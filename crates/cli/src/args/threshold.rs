@@ -1,5 +1,6 @@
 //! The arguments of `threshold` and `server add`.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -23,6 +24,15 @@ pub struct Threshold {
     /// Where a new server's password or key is: NAME.FIELD=VALUE, as for init.
     #[arg(short = 'o', long, value_name = "NAME.FIELD=VALUE")]
     pub server_option: Vec<String>,
+    /// Of this folder, and all below it, instead of the whole vault. No folder needs fewer servers than the vault, or has more.
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["server", "server_option"])]
+    pub folder: Option<OsString>,
+    /// The folder goes by the one above it again.
+    #[arg(long, requires = "folder", conflicts_with_all = ["k", "n", "preset"])]
+    pub inherit: bool,
+    /// Share anew what is not shared as its folder asks, such as files that were moved.
+    #[arg(long, conflicts_with_all = ["k", "n", "preset", "server", "server_option", "folder"])]
+    pub folders: bool,
     /// Apply the plan, or go on with it.
     #[arg(long)]
     pub yes: bool,

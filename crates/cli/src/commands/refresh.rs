@@ -49,6 +49,7 @@ pub struct JsonGenerations {
     begun: Option<String>,
     ended: Option<String>,
     left: u64,
+    unlike: u64,
     holding: BTreeMap<String, JsonHolding>,
     every_days: Option<u32>,
     window_days: Option<u32>,
@@ -84,6 +85,7 @@ impl JsonGenerations {
             begun: generations.begun.map(utc_time),
             ended: generations.ended.map(utc_time),
             left: status.left,
+            unlike: status.unlike,
             holding: status.holding.iter().map(holding).collect(),
             every_days,
             window_days: window(status, every_days),
@@ -133,6 +135,9 @@ pub fn generation_lines(status: &GenerationStatus, warifu: &Warifu) -> Vec<Strin
     if status.is_saved_as_before() {
         lines.push(say!("generation-as-before", left = status.left));
     }
+    if status.unlike > 0 {
+        lines.push(say!("generation-unlike", extents = status.unlike));
+    }
     if let Some(change) = &status.change {
         let (k, n) = (change.to.k(), change.to.n());
         lines.push(say!(
@@ -174,6 +179,9 @@ pub fn left_next(status: &GenerationStatus, unreadable: u64, silent: bool) -> St
     }
     if unreadable > 0 {
         return say!("left-unreadable-next", command = command);
+    }
+    if status.unlike > 0 && status.left == 0 {
+        return say!("folders-next");
     }
     let silent = silent || status.holding.values().any(|held| held.unknown);
     if status.left == 0 && !silent && !status.holding.is_empty() {

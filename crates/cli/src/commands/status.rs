@@ -183,6 +183,7 @@ pub fn problems(status: &Status) -> Vec<Problem<'_>> {
         problems.push(Problem {
             key: match status.generations.change {
                 Some(_) => "threshold-unfinished",
+                None if status.generations.is_unlike_only() => "folders-unlike",
                 None => "refresh-unfinished",
             },
             server: None,

@@ -8,9 +8,10 @@ use warifu::{
     ThresholdChanged, ThresholdPlan, Warifu,
 };
 
+use super::folder::JsonFolder;
 use super::init::{server, set_option};
 use super::refresh::{JsonGenerations, generation_lines, left_next_of};
-use super::{Done, with_vault_opened};
+use super::{Done, folder, with_vault_opened};
 use crate::args;
 use crate::exit::Exit;
 use crate::failure::{Failure, server_fault};
@@ -29,6 +30,7 @@ struct JsonThreshold {
     resumes: bool,
     added: Vec<JsonAdded>,
     removed: Vec<String>,
+    folders: Vec<JsonFolder>,
     files: u64,
     planned_extents: u64,
     planned_bytes: u64,
@@ -44,7 +46,7 @@ struct JsonThreshold {
 }
 
 #[derive(Serialize)]
-struct JsonMeaning {
+pub(super) struct JsonMeaning {
     k: u8,
     n: u8,
     may_be_stolen: u8,
@@ -60,7 +62,7 @@ struct JsonAdded {
 }
 
 #[derive(Serialize)]
-struct JsonFault {
+pub(super) struct JsonFault {
     server: String,
     damage: &'static str,
     detail: String,
@@ -89,6 +91,9 @@ struct Change {
 pub async fn run(args: args::Threshold) -> Done {
     set_vault(&args.vault);
     let wanted = wanted(&args)?;
+    if args.folder.is_some() || args.folders {
+        return folder::run(args, wanted).await;
+    }
     let change = Change {
         servers: new_servers(&args.vault, &args.server, &args.server_option)?,
         yes: args.yes,
@@ -182,6 +187,7 @@ async fn show(warifu: &Warifu, change: &Change) -> Done {
         ));
     }
     let now = warifu.file().threshold;
+    let folders = warifu.vault().folder_thresholds().await.map_err(failed)?;
     if change.json {
         let status = warifu.vault().generation_status().await.map_err(failed)?;
         let every_days = warifu.file().refresh.map(|every| every.days);
@@ -192,6 +198,7 @@ async fn show(warifu: &Warifu, change: &Change) -> Done {
             resumes: false,
             added: Vec::new(),
             removed: Vec::new(),
+            folders: folders.iter().map(JsonFolder::of).collect(),
             files: 0,
             planned_extents: 0,
             planned_bytes: 0,
@@ -213,6 +220,7 @@ async fn show(warifu: &Warifu, change: &Change) -> Done {
         n = now.n(),
         meaning = meaning(now)
     )];
+    lines.extend(folders.iter().map(folder::line));
     lines.push(say!("threshold-presets"));
     for preset in Preset::ALL {
         let threshold = preset.threshold().map_err(Failure::opening)?;
@@ -270,14 +278,14 @@ async fn apply(warifu: &Warifu, to: Threshold, change: &Change) -> Done {
 }
 
 /// What follows from a threshold, in words.
-fn meaning(threshold: Threshold) -> String {
+pub(super) fn meaning(threshold: Threshold) -> String {
     let Consequences { stolen, away } = threshold.into();
     let stolen = say!("threshold-stolen", servers = stolen);
     let away = say!("threshold-away", servers = away);
     say!("threshold-meaning", stolen = stolen, away = away)
 }
 
-fn duration(time: Duration) -> String {
+pub(super) fn duration(time: Duration) -> String {
     let seconds = time.as_secs().max(1);
     match seconds {
         0..120 => say!("about-seconds", number = seconds),
@@ -317,6 +325,9 @@ fn show_plan(plan: &ThresholdPlan, apply: bool) -> Result<(), Failure> {
     lines.extend(plan.added.iter().flat_map(added_line));
     for server in &plan.removed {
         lines.push(say!("threshold-removed", server = shown_text(server)));
+    }
+    for folder in &plan.folders {
+        lines.push(folder::line(folder));
     }
     lines.push(say!(
         "threshold-work",
@@ -424,6 +435,7 @@ async fn json_of(
         resumes: plan.resumes,
         added: added.collect(),
         removed: plan.removed.clone(),
+        folders: plan.folders.iter().map(JsonFolder::of).collect(),
         files: plan.files,
         planned_extents: plan.refresh.extents,
         planned_bytes: plan.refresh.bytes,
@@ -439,7 +451,7 @@ async fn json_of(
     })
 }
 
-fn json_fault(fault: &ServerFault) -> JsonFault {
+pub(super) fn json_fault(fault: &ServerFault) -> JsonFault {
     JsonFault {
         server: fault.server.clone(),
         damage: fault_key(fault.fault),

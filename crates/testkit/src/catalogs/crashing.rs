@@ -375,6 +375,10 @@ impl Catalog for CrashingCatalog {
         self.read(self.inner.user_of(extent)).await
     }
 
+    async fn documents_of(&self, extent: ExtentId) -> Result<Vec<FileId>, CatalogError> {
+        self.read(self.inner.documents_of(extent)).await
+    }
+
     async fn unsettled(&self, limit: usize) -> Result<Vec<Version>, CatalogError> {
         self.read(self.inner.unsettled(limit)).await
     }

@@ -285,6 +285,10 @@ impl Catalog for MemoryCatalog {
         Ok(self.read(|state| state.user_of(extent)))
     }
 
+    async fn documents_of(&self, extent: ExtentId) -> Result<Vec<FileId>, CatalogError> {
+        Ok(self.read(|state| state.documents_of(extent)))
+    }
+
     async fn unsettled(&self, limit: usize) -> Result<Vec<Version>, CatalogError> {
         Ok(self.read(|state| state.unsettled(limit)))
     }

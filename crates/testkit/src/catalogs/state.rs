@@ -307,6 +307,13 @@ impl State {
         Some((rank(best).3, best.document, best.number))
     }
 
+    pub(super) fn documents_of(&self, extent: ExtentId) -> Vec<FileId> {
+        let users = self.versions.values().map(|(_, version)| version);
+        let users = users.filter(|version| uses(version, extent));
+        let documents: BTreeSet<FileId> = users.map(|version| version.document).collect();
+        documents.into_iter().collect()
+    }
+
     pub(super) fn unsettled(&self, limit: usize) -> Vec<Version> {
         let mut open: Vec<_> = self
             .versions

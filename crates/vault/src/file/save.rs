@@ -16,7 +16,7 @@ use futures_util::{TryStreamExt, stream};
 use tokio::sync::OwnedRwLockReadGuard;
 use warifu_core::format::ExtentKind;
 use warifu_core::head::{Content, Head};
-use warifu_core::ids::{ExtentId, Generation, VersionNo};
+use warifu_core::ids::{ExtentId, Generation, Threshold, VersionNo};
 
 use super::plain::Plain;
 use super::snapshot::{Moment, deal_data, fresh_extents, moment, take_snapshot};
@@ -48,6 +48,8 @@ struct Prepared {
     extents: Vec<ExtentId>,
     /// The generation in which they are announced, and to be dealt.
     generation: Generation,
+    /// What the folder asks for in which the file is.
+    asked: Option<Threshold>,
 }
 
 impl Inner {
@@ -111,6 +113,7 @@ impl Inner {
             head,
             extents,
             generation,
+            asked,
         } = prepared;
         let (document, version) = (guard.document, head.version);
         let has_fresh = !guard.fresh.is_empty();
@@ -122,6 +125,7 @@ impl Inner {
             number: 0,
             scheme: self.options.scheme,
             generation,
+            asked,
         };
         let servers = Arc::clone(&self.servers);
         let changed = guard.buffers.values().filter(|plain| plain.dirty);
@@ -189,6 +193,7 @@ impl Inner {
         // What is announced and what is dealt is of one generation, whatever is learnt meanwhile: the intent must name what lies on the
         // servers. Where it is an old one by the time of the switch, the next pass of the refresh makes it anew.
         let generation = self.servers.generation();
+        let mut asked = None;
         let mut extents = Vec::new();
         let mut about = None;
         let mut rounds = 0;
@@ -209,15 +214,19 @@ impl Inner {
                     head,
                     extents,
                     generation,
+                    asked,
                 }));
             }
             // While the catalogue is asked, who reads or writes must not wait for it; but a program that writes more and more must not keep
             // this going for ever.
-            let target = guard.target;
+            let (target, document) = (guard.target, guard.document);
             let held = (rounds >= ROUNDS).then_some(guard);
             rounds += 1;
             let named: Vec<_> = more.iter().map(|extent| (*extent, generation)).collect();
-            let answer = self.announce_of(file, target, named).await?;
+            let announced = self.announce_of(file, target, named);
+            let (answer, found) =
+                futures_util::future::try_join(announced, self.asked_for(document)).await?;
+            asked = found;
             extents.extend(more);
             let nameless = answer.as_ref().is_some_and(|about| about.attr.nlink == 0);
             file.nameless.store(nameless, Ordering::Release);
@@ -229,6 +238,7 @@ impl Inner {
                         head,
                         extents,
                         generation,
+                        asked,
                     }));
                 }
                 None => about = Some(answer),
@@ -289,6 +299,8 @@ impl Inner {
 
     /// Deals one changed extent and puts it on the servers, for the save to commit. The caller holds `file.saving`.
     pub(crate) async fn send(self: &Arc<Self>, file: &Arc<OpenFile>, number: u64) -> Result<()> {
+        let document = file.state.read().await.document;
+        let asked = self.asked_for(document).await?;
         let guard = Arc::clone(&file.state).read_owned().await;
         let Some(plain) = guard.buffers.get(&number).filter(|plain| plain.dirty) else {
             return Ok(());
@@ -302,6 +314,7 @@ impl Inner {
             number,
             scheme: self.options.scheme,
             generation: self.servers.generation(),
+            asked,
         };
         let servers = Arc::clone(&self.servers);
         let dealt = dealing::deal_off_task(plain.len(), move || match guard.buffers.get(&number) {

@@ -198,6 +198,7 @@ impl Inner {
             // Names are in it: secret from fewer than k servers whatever they can compute.
             scheme: Scheme::Shamir,
             generation,
+            asked: None,
         };
         let servers = Arc::clone(&self.servers);
         let len = segments.iter().map(|(_, secret)| secret.len()).sum();

@@ -278,6 +278,10 @@ impl Catalog for AsOf {
         self.inner.user_of(extent).await
     }
 
+    async fn documents_of(&self, extent: ExtentId) -> Outcome<Vec<FileId>> {
+        self.inner.documents_of(extent).await
+    }
+
     async fn unsettled(&self, limit: usize) -> Outcome<Vec<Version>> {
         self.inner.unsettled(limit).await
     }

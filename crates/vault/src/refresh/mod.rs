@@ -34,8 +34,9 @@
 //!
 //! A change of the threshold is a refresh, too: see `threshold`.
 //!
-//! Modules: `run` makes and switches, this one plans, begins and ends.
+//! Modules: `run` makes and switches, this one plans, begins and ends; `folders` deals as folders ask, between two refreshes.
 
+mod folders;
 mod run;
 mod threshold;
 
@@ -50,11 +51,12 @@ use warifu_core::ids::{ExtentId, Generation, Threshold};
 use warifu_core::ways::WaysNumber;
 
 use self::run::run;
-use self::threshold::Wanted;
 pub(crate) use self::threshold::first_generation;
+use self::threshold::{Candidate, Wanted};
 pub use self::threshold::{Seating, THRESHOLD, ThresholdChange};
 use crate::context::{Act, Context};
 use crate::error::{Result, ServerFault, VaultError};
+use crate::folders::Asked;
 use crate::repair::share::Run;
 use crate::seam::catalog::{CatalogError, Durability, ExtentRecord, IndexSet, Write};
 use crate::seam::clock::Timestamp;
@@ -162,6 +164,8 @@ pub struct GenerationStatus {
     pub change: Option<ThresholdChange>,
     /// Extents that a refresh still has to make anew; also those that were saved in an older generation, or by an older threshold, since it was over.
     pub left: u64,
+    /// Extents that are not dealt as their folders ask: of files that were there before, or were moved.
+    pub unlike: u64,
     /// Servers that hold, or may hold, shares or pieces of the vault key of older generations, and how many.
     pub holding: BTreeMap<String, Holding>,
 }
@@ -172,6 +176,7 @@ impl Default for GenerationStatus {
             generations: Generations::FIRST,
             change: None,
             left: 0,
+            unlike: 0,
             holding: BTreeMap::new(),
         }
     }
@@ -182,7 +187,13 @@ impl GenerationStatus {
     #[must_use]
     pub fn is_complete(&self) -> bool {
         let changed = self.change.is_none_or(|change| change.in_force);
-        changed && self.left == 0 && self.holding.is_empty()
+        changed && self.left == 0 && self.unlike == 0 && self.holding.is_empty()
+    }
+
+    /// Whether nothing is to be done but what folders ask.
+    #[must_use]
+    pub fn is_unlike_only(&self) -> bool {
+        self.unlike > 0 && self.left == 0 && self.holding.is_empty()
     }
 
     /// Whether everything had been made anew, and somebody has saved as before since: by an old copy of the vault file.
@@ -215,44 +226,17 @@ impl Vault {
     /// `thresholds` may want servers that are not there yet: they count as there.
     async fn plan_anew(&self, thresholds: Thresholds, anew: bool) -> Result<RefreshPlan> {
         let inner = &self.inner;
-        let generations = inner.catalog.generations().await?;
-        let absent = inner.absent(false, |_| true).await;
-        let target = thresholds.target();
-        let is_there = |index| absent.iter().all(|(gone, _)| *gone != index);
-        let there = target.indices().filter(|index| is_there(*index)).count();
+        inner.read_folders().await?;
+        let mut plan = inner.plan_of(thresholds).await?;
         let wanted = Wanted {
-            generation: generations.wanted,
-            threshold: target,
+            generation: plan.generations.wanted,
+            threshold: thresholds.target(),
         };
         let in_force = inner.is_in_force(thresholds).await?;
-        let left = generations.is_under_way() && !anew && in_force;
-        let resumes = left && inner.is_any_due(wanted).await?;
-        let mut plan = RefreshPlan {
-            generations,
-            thresholds,
-            resumes,
-            extents: 0,
-            joined: 0,
-            bytes: 0,
-            reads: 0,
-            possible: there >= inner.enough_to_refresh(target),
-            absent: absent.into_iter().map(|(_, fault)| fault).collect(),
-        };
-        let mut after = None;
-        while let Some(page) = inner.page(after).await? {
-            after = page.last().map(|record| record.extent);
-            for record in page {
-                if resumes && !wanted.is_due(&record) {
-                    continue;
-                }
-                let k = record.threshold.k();
-                let joined = record.scheme == Scheme::Compact || target.k() < k;
-                plan.extents += 1;
-                plan.joined += u64::from(joined);
-                plan.bytes += bytes_to_send(&record, target);
-                plan.reads += record.plan().object_len().saturating_mul(k.into());
-            }
-        }
+        let left = plan.generations.is_under_way() && !anew && in_force;
+        plan.resumes = left && inner.is_any_due(wanted).await?;
+        let mut asked = Asked::new(inner);
+        plan.count(&mut asked, wanted, !plan.resumes).await?;
         Ok(plan)
     }
 
@@ -312,7 +296,49 @@ impl Generations {
     }
 }
 
+impl RefreshPlan {
+    /// Counts what is to be made anew: `all`, or what is due.
+    async fn count(&mut self, asked: &mut Asked<'_>, wanted: Wanted, all: bool) -> Result<()> {
+        let mut after = None;
+        while let Some(page) = asked.inner().page(after).await? {
+            after = page.last().map(|record| record.extent);
+            for one in wanted.of(asked, page).await? {
+                if !all && !one.is_due(wanted) {
+                    continue;
+                }
+                let record = &one.record;
+                let k = record.threshold.k();
+                let joined = record.scheme == Scheme::Compact || one.threshold.k() < k;
+                self.extents += 1;
+                self.joined += u64::from(joined);
+                self.bytes += bytes_to_send(record, one.threshold);
+                self.reads += record.plan().object_len().saturating_mul(k.into());
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Inner {
+    /// A plan in which nothing is counted yet.
+    async fn plan_of(&self, thresholds: Thresholds) -> Result<RefreshPlan> {
+        let absent = self.absent(false, |_| true).await;
+        let target = thresholds.target();
+        let is_there = |index| absent.iter().all(|(gone, _)| *gone != index);
+        let there = target.indices().filter(|index| is_there(*index)).count();
+        Ok(RefreshPlan {
+            generations: self.catalog.generations().await?,
+            thresholds,
+            resumes: false,
+            extents: 0,
+            joined: 0,
+            bytes: 0,
+            reads: 0,
+            possible: there >= self.enough_to_refresh(target),
+            absent: absent.into_iter().map(|(_, fault)| fault).collect(),
+        })
+    }
+
     async fn page(&self, after: Option<ExtentId>) -> Result<Option<Vec<ExtentRecord>>> {
         let page = self.catalog.extents(after, PAGE).await?;
         Ok((!page.is_empty()).then_some(page))
@@ -327,6 +353,7 @@ impl Inner {
         stop: &(dyn Fn() -> bool + Send + Sync),
     ) -> Result<RefreshReport> {
         let mut report = RefreshReport::default();
+        self.read_folders().await?;
         self.refuse_other_threshold().await?;
         let target = self.servers.thresholds().target();
         let work = Run::new(self, options.limit);
@@ -378,21 +405,15 @@ impl Inner {
             report.note(self.remove_pieces(on, older).await);
         }
         let work = Arc::new(work);
-        let manner = run::Manner {
-            ctx,
-            at_once: options.at_once.max(1),
-            batch: options.batch.max(1),
-            progress,
-            stop,
-            wanted: Wanted {
-                generation: wanted,
-                threshold: target,
-            },
+        let wanted = Wanted {
+            generation: wanted,
+            threshold: target,
         };
+        let manner = run::Manner::new(ctx, options, (progress, stop), wanted);
         run(&work, manner, generation, &mut report).await?;
         self.refuse_other_threshold().await?;
         report.note(work.down());
-        if self.servers.thresholds().becoming.is_some() {
+        if self.servers.thresholds().becoming.is_some() || self.folders.ever_asked() {
             self.remove_behind(stop).await?;
             if !self.needs_older_pieces().await? {
                 report.note(self.remove_pieces(on, older).await);
@@ -422,7 +443,7 @@ impl Inner {
             Ok(changed) => Ok(changed.faults),
             Err(WaysError::Vault(error)) => Err(error),
             Err(WaysError::NoRandomness(error)) => Err(error.into()),
-            Err(WaysError::Overtaken { .. }) => Err(VaultError::Lapsed),
+            Err(WaysError::Overtaken { .. }) => Err(VaultError::Overtaken),
             Err(WaysError::TooFewServers {
                 needed,
                 got,
@@ -459,7 +480,7 @@ impl Inner {
                 Err(error) => return Err(error.into()),
             }
         }
-        Err(VaultError::Lapsed)
+        Err(VaultError::Overtaken)
     }
 
     async fn note_generations(
@@ -516,18 +537,28 @@ impl Inner {
                 Err(error) => return Err(error.into()),
             }
         }
-        Err(VaultError::Lapsed)
+        Err(VaultError::Overtaken)
     }
 
+    /// Whether something is due, but for what only its folder asks.
     async fn is_any_due(&self, wanted: Wanted) -> Result<bool> {
+        let mut asked = Asked::new(self);
         let mut after = None;
         while let Some(page) = self.page(after).await? {
             after = page.last().map(|record| record.extent);
-            if page.iter().any(|record| wanted.is_due(record)) {
+            let due = wanted.due(&mut asked, page).await?;
+            if due.iter().any(|one| !self.is_of_folder(one, wanted)) {
                 return Ok(true);
             }
         }
         Ok(false)
+    }
+
+    /// Whether what is due may be so because of what its folder asks, or asked, and is no part of a refresh that was begun.
+    fn is_of_folder(&self, due: &Candidate, wanted: Wanted) -> bool {
+        self.folders.ever_asked()
+            && self.servers.thresholds().becoming.is_none()
+            && due.record.generation >= wanted.generation
     }
 
     /// The greatest generation of which anything is known, in the catalogue or on a server. A server that does not tell what it has is
@@ -580,6 +611,7 @@ impl Inner {
     }
 
     pub(crate) async fn generation_status(&self) -> Result<GenerationStatus> {
+        self.read_folders().await?;
         let mut status = GenerationStatus {
             generations: self.catalog.generations().await?,
             ..GenerationStatus::default()
@@ -592,8 +624,9 @@ impl Inner {
             in_force: said == thresholds.once_changed(),
         });
         let wanted = status.generations.wanted;
-        let never = wanted == Generations::FIRST.wanted && said.is_none();
-        if never && status.change.is_none() {
+        let first = wanted == Generations::FIRST.wanted;
+        let asked_for = self.folders.ever_asked();
+        if first && said.is_none() && status.change.is_none() && !asked_for {
             return Ok(status);
         }
         let due = Wanted {
@@ -605,19 +638,26 @@ impl Inner {
         for intent in self.catalog.intents().await? {
             for (extent, generation) in intent.extents {
                 let is_waste = generation < wanted
-                    || (status.change.is_some() && self.is_behind(extent, generation).await?);
+                    || ((status.change.is_some() || asked_for)
+                        && self.is_behind(extent, generation).await?);
                 waste.extend(is_waste.then_some((extent, generation)));
             }
         }
+        let mut asked = Asked::new(self);
         let mut after = None;
         while let Some(page) = self.page(after).await? {
             after = page.last().map(|record| record.extent);
-            let older = page.iter().filter(|record| due.is_due(record));
-            status.left += older.count() as u64;
+            for one in due.due(&mut asked, page).await? {
+                let of_folder = self.is_of_folder(&one, due);
+                status.left += u64::from(!of_folder);
+                status.unlike += u64::from(of_folder);
+            }
         }
+        // Where it has ended, or never began, no server holds an older piece. With a change of the threshold, it is the end of that which counts.
+        let shown = (status.generations.ended.is_some() || first) && status.change.is_none();
         let mut parts: Vec<Vec<WaysNumber>> = Vec::new();
         for server in self.servers.all() {
-            let (held, ways) = self.held_by(server, &waste, wanted).await;
+            let (held, ways) = self.held_by(server, &waste, wanted, shown).await;
             parts.push(ways);
             if held.objects > 0 {
                 status.holding.insert(server.name().to_owned(), held);
@@ -635,19 +675,21 @@ impl Inner {
         Ok(status)
     }
 
-    /// What a server has of these, and of the pieces of the vault key older than `wanted`; and which numbers its parts of the ways in have.
+    /// What a server has of these, and of the pieces of the vault key older than `wanted`; and which numbers its parts of the ways in have. One that does not
+    /// answer counts as having a piece, unless it has `shown` that it has none.
     async fn held_by(
         &self,
         server: &Arc<crate::servers::Server>,
         waste: &[(ExtentId, Generation)],
         wanted: Generation,
+        shown: bool,
     ) -> (Holding, Vec<WaysNumber>) {
         let all = waste.len() as u64;
         let store = server.seat.store.as_ref();
         let names = server.try_ask(LAGS_AFTER, fixed_names(store));
         let Ok(names) = names.await else {
             let holding = Holding {
-                objects: all + 1,
+                objects: all + u64::from(!shown),
                 unknown: true,
             };
             return (holding, Vec::new());

@@ -1,6 +1,6 @@
 //! The batches of a refresh: made, put, switched, and what they replace removed.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,12 +10,13 @@ use futures_util::{StreamExt, stream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use warifu_core::format::{Round, Suite};
-use warifu_core::ids::{ExtentId, Generation};
+use warifu_core::ids::{ExtentId, Generation, Threshold};
 
 use super::threshold::Wanted;
-use super::{PASSES, RefreshProgress, RefreshReport, bytes_to_send};
+use super::{PASSES, RefreshOptions, RefreshProgress, RefreshReport, bytes_to_send};
 use crate::context::{Act, Context};
 use crate::error::{Result, ServerFault, task_lost};
+use crate::folders::Asked;
 use crate::repair::share::{Goal, Made, Run};
 use crate::seam::catalog::{CatalogError, Durability, ExtentRecord, IndexSet, SaveId, Write};
 use crate::seam::generations::Regenerated;
@@ -42,16 +43,37 @@ const RENEW_EVERY: Duration = Duration::from_secs(30);
 
 /// How a refresh goes about it.
 pub(super) struct Manner<'a> {
-    pub(super) ctx: &'a Context,
+    ctx: &'a Context,
     /// How many extents are worked on at a time.
-    pub(super) at_once: usize,
+    at_once: usize,
     /// How many extents a batch has, at most.
-    pub(super) batch: usize,
-    pub(super) progress: &'a (dyn Fn(RefreshProgress) + Send + Sync),
+    batch: usize,
+    progress: &'a (dyn Fn(RefreshProgress) + Send + Sync),
     /// Whether it is time to end.
-    pub(super) stop: &'a (dyn Fn() -> bool + Send + Sync),
+    stop: &'a (dyn Fn() -> bool + Send + Sync),
     /// What is not so is made anew.
-    pub(super) wanted: Wanted,
+    wanted: Wanted,
+}
+
+impl<'a> Manner<'a> {
+    pub(super) fn new(
+        ctx: &'a Context,
+        options: &RefreshOptions,
+        (progress, stop): (
+            &'a (dyn Fn(RefreshProgress) + Send + Sync),
+            &'a (dyn Fn() -> bool + Send + Sync),
+        ),
+        wanted: Wanted,
+    ) -> Self {
+        Self {
+            ctx,
+            at_once: options.at_once.max(1),
+            batch: options.batch.max(1),
+            progress,
+            stop,
+            wanted,
+        }
+    }
 }
 
 impl Manner<'_> {
@@ -119,12 +141,13 @@ pub(super) async fn run(
 
 async fn left(work: &Run, wanted: Wanted) -> Result<(u64, u64)> {
     let (mut extents, mut bytes) = (0, 0_u64);
+    let mut asked = Asked::new(&work.inner);
     let mut after: Option<ExtentId> = None;
     while let Some(page) = work.inner.page(after).await? {
         after = page.last().map(|record| record.extent);
-        for record in page.iter().filter(|record| wanted.is_due(record)) {
+        for one in wanted.due(&mut asked, page).await? {
             extents += 1;
-            bytes = bytes.saturating_add(bytes_to_send(record, wanted.threshold));
+            bytes = bytes.saturating_add(bytes_to_send(&one.record, one.threshold));
         }
     }
     Ok((extents, bytes))
@@ -155,7 +178,9 @@ async fn pass(
     report: &mut RefreshReport,
 ) -> Result<()> {
     let mut batches: JoinSet<Result<Done>> = JoinSet::new();
-    let (mut batch, mut bytes) = (Vec::new(), 0_u64);
+    let mut asked = Asked::new(&work.inner);
+    // One for each threshold, of which folders make few.
+    let mut gathered: BTreeMap<(u8, u8), Batch> = BTreeMap::new();
     let mut after: Option<ExtentId> = None;
     let mut ended = false;
     while !ended {
@@ -163,39 +188,105 @@ async fn pass(
         after = page.last().map(|record| record.extent);
         ended = page.is_empty() || manner.is_over(work).await?;
         let unsettled = unsettled(work).await?;
-        let mut page = page.into_iter().filter(|record| {
+        let page = if ended { Vec::new() } else { page };
+        for one in manner.wanted.due(&mut asked, page).await? {
             // What was saved by another threshold since this pass took its number is for the next one.
-            manner.wanted.is_due(record)
-                && record.generation < generation
-                && !unsettled.contains(&record.extent)
-        });
-        loop {
-            let record = if ended { None } else { page.next() };
-            let full = batch.len() >= manner.batch || bytes >= BATCH_BYTES;
-            if (full || ended) && !batch.is_empty() {
-                while batches.len() >= BATCHES {
-                    next_done(&mut batches, manner, at, report).await?;
-                }
-                let batch = std::mem::take(&mut batch);
-                let (work, ctx) = (Arc::clone(work), manner.ctx.clone());
-                let round = Round {
-                    generation,
-                    threshold: manner.wanted.threshold,
-                    suite: Suite::best(),
-                };
-                batches.spawn(make_batch(work, ctx, round, manner.at_once, batch));
-                bytes = 0;
-                ended |= (manner.stop)();
+            if one.record.generation >= generation || unsettled.contains(&one.record.extent) {
+                continue;
             }
-            let Some(record) = record else { break };
-            bytes = bytes.saturating_add(bytes_to_send(&record, manner.wanted.threshold));
-            batch.push(record);
+            let threshold = one.threshold;
+            let batch = gathered
+                .entry((threshold.k(), threshold.n()))
+                .or_insert_with(|| Batch::new(threshold));
+            batch.push(one.record);
+            if batch.is_full(manner) {
+                let batch = std::mem::replace(batch, Batch::new(threshold));
+                begin_batch(&mut batches, work, manner, generation, batch, at, report).await?;
+                ended = (manner.stop)();
+                if ended {
+                    break;
+                }
+            }
+        }
+        if ended {
+            for (_, batch) in std::mem::take(&mut gathered) {
+                begin_batch(&mut batches, work, manner, generation, batch, at, report).await?;
+            }
         }
     }
     while !batches.is_empty() {
         next_done(&mut batches, manner, at, report).await?;
     }
     Ok(())
+}
+
+/// Extents that are dealt by one threshold and switched together.
+struct Batch {
+    threshold: Threshold,
+    records: Vec<ExtentRecord>,
+    /// Bytes that are sent for them.
+    bytes: u64,
+}
+
+impl Batch {
+    const fn new(threshold: Threshold) -> Self {
+        Self {
+            threshold,
+            records: Vec::new(),
+            bytes: 0,
+        }
+    }
+
+    fn push(&mut self, record: ExtentRecord) {
+        self.bytes = self
+            .bytes
+            .saturating_add(bytes_to_send(&record, self.threshold));
+        self.records.push(record);
+    }
+
+    fn is_full(&self, manner: &Manner<'_>) -> bool {
+        self.records.len() >= manner.batch || self.bytes >= BATCH_BYTES
+    }
+}
+
+/// Begins to make a batch, as soon as few enough are under way.
+async fn begin_batch(
+    batches: &mut JoinSet<Result<Done>>,
+    work: &Arc<Run>,
+    manner: &Manner<'_>,
+    generation: Generation,
+    batch: Batch,
+    at: &mut RefreshProgress,
+    report: &mut RefreshReport,
+) -> Result<()> {
+    if batch.records.is_empty() {
+        return Ok(());
+    }
+    while batches.len() >= BATCHES {
+        next_done(batches, manner, at, report).await?;
+    }
+    let round = Round {
+        generation,
+        threshold: batch.threshold,
+        suite: Suite::best(),
+    };
+    let lot = Lot {
+        round,
+        of_vault: manner.wanted.threshold,
+        at_once: manner.at_once,
+        batch: batch.records,
+    };
+    batches.spawn(make_batch(Arc::clone(work), manner.ctx.clone(), lot));
+    Ok(())
+}
+
+/// A batch that is being made.
+struct Lot {
+    round: Round,
+    /// What the vault's threshold is to be.
+    of_vault: Threshold,
+    at_once: usize,
+    batch: Vec<ExtentRecord>,
 }
 
 async fn next_done(
@@ -218,13 +309,13 @@ async fn next_done(
     Ok(())
 }
 
-async fn make_batch(
-    work: Arc<Run>,
-    ctx: Context,
-    round: Round,
-    at_once: usize,
-    batch: Vec<ExtentRecord>,
-) -> Result<Done> {
+async fn make_batch(work: Arc<Run>, ctx: Context, lot: Lot) -> Result<Done> {
+    let Lot {
+        round,
+        of_vault,
+        at_once,
+        batch,
+    } = lot;
     let inner = &work.inner;
     let Round {
         generation,
@@ -269,11 +360,12 @@ async fn make_batch(
                 from: made.record.generation,
                 to: generation,
                 threshold,
+                of_vault,
                 owed: all.filter(|at| !stored.contains(*at)).collect(),
             });
         }
     }
-    if !inner.is_still_wanted(threshold).await? {
+    if !inner.is_still_wanted(of_vault).await? {
         // All that was put is of no use then, and goes.
         switch.clear();
     }

@@ -20,6 +20,7 @@ use warifu_core::ids::{ExtentId, Generation, Threshold};
 use super::{GenerationStatus, RefreshPlan, TRIES};
 use crate::context::Context;
 use crate::error::{Result, VaultError};
+use crate::folders::{Asked, FOLDERS};
 use crate::seam::catalog::{Catalog, ExtentRecord, IndexSet, Usage};
 use crate::servers::{Said, ServerSeat, Thresholds};
 use crate::vault::{Inner, Vault};
@@ -91,19 +92,53 @@ impl Seating {
     }
 }
 
-/// What has to be true of an extent's shares.
+/// What has to be true of all shares.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wanted {
     /// None is older.
     pub(super) generation: Generation,
-    /// All are dealt by this.
+    /// All are dealt by this, but for what folders ask.
     pub(super) threshold: Threshold,
 }
 
+/// An extent, and by which threshold it is to be dealt.
+#[derive(Clone, Debug)]
+pub(super) struct Candidate {
+    pub(super) record: ExtentRecord,
+    pub(super) threshold: Threshold,
+}
+
+impl Candidate {
+    /// Whether its shares have to be made anew.
+    pub(super) fn is_due(&self, wanted: Wanted) -> bool {
+        self.record.generation < wanted.generation || self.record.threshold != self.threshold
+    }
+}
+
 impl Wanted {
-    /// Whether shares have to be made anew.
-    pub(super) fn is_due(&self, record: &ExtentRecord) -> bool {
-        record.generation < self.generation || record.threshold != self.threshold
+    /// How these are to be dealt.
+    pub(super) async fn of(
+        self,
+        asked: &mut Asked<'_>,
+        page: Vec<ExtentRecord>,
+    ) -> Result<Vec<Candidate>> {
+        let mut found = Vec::with_capacity(page.len());
+        for record in page {
+            let threshold = asked.of(&record, self.threshold).await?;
+            found.push(Candidate { record, threshold });
+        }
+        Ok(found)
+    }
+
+    /// Those of which the shares have to be made anew.
+    pub(super) async fn due(
+        self,
+        asked: &mut Asked<'_>,
+        page: Vec<ExtentRecord>,
+    ) -> Result<Vec<Candidate>> {
+        let mut found = self.of(asked, page).await?;
+        found.retain(|candidate| candidate.is_due(self));
+        Ok(found)
     }
 }
 
@@ -124,13 +159,19 @@ pub(crate) async fn first_generation(
 }
 
 impl Inner {
-    /// Learns by which threshold shares are to be dealt, and in which generation.
+    /// Learns by which threshold shares are to be dealt, what folders ask, and in which generation.
     ///
     /// The threshold first, and no generation before it is in force: what would be dealt by the old one under the number of the change would be as new
     /// as what the change wants, and no one could tell afterwards that it has to go.
     pub(crate) async fn learn_generation(&self) -> Result<()> {
         let servers = &self.servers;
-        let said = self.threshold_said().await?;
+        let positions = self.catalog.positions().await?;
+        let at = |what| {
+            let mut all = positions.iter();
+            all.find(|(of, _)| of == what).map_or(0, |(_, at)| *at)
+        };
+        let said = Said::of(at(THRESHOLD));
+        self.learn_folders(at(FOLDERS)).await?;
         servers.learn_number(said.map_or(0, |said| said.threshold.n()));
         let thresholds = servers.thresholds();
         let is_so = match (thresholds.once_changed(), said) {
@@ -183,7 +224,7 @@ impl Inner {
     pub(super) async fn refuse_overtaken(&self, threshold: Threshold) -> Result<()> {
         match self.servers.thresholds().target() == threshold {
             true => self.refuse_other_threshold().await,
-            false => Err(VaultError::Lapsed),
+            false => Err(VaultError::Overtaken),
         }
     }
 
@@ -240,7 +281,7 @@ impl Inner {
                 return Ok(());
             }
         }
-        Err(VaultError::Lapsed)
+        Err(VaultError::Overtaken)
     }
 
     /// Removes what only intents know any more, because the catalogue names newer shares: those of before, and those of a run that was killed.
@@ -315,19 +356,16 @@ impl Vault {
         self.plan_anew(thresholds, false).await
     }
 
-    /// Whether the catalogue knows an extent of another threshold than this.
+    /// Whether the catalogue knows an extent of another threshold than this vault's, and what folders ask with it.
     ///
     /// # Errors
     /// Errors of the catalogue.
     pub async fn has_other_threshold(&self, threshold: Threshold) -> Result<bool> {
-        let mut after = None;
-        while let Some(page) = self.inner.page(after).await? {
-            after = page.last().map(|record| record.extent);
-            if page.iter().any(|record| record.threshold != threshold) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+        let any = Wanted {
+            generation: Generation(0),
+            threshold,
+        };
+        self.inner.is_any_due(any).await
     }
 
     /// How much the vault holds, as its catalogue has it.

@@ -551,6 +551,9 @@ pub trait Catalog: Past + Send + Sync + fmt::Debug {
         extent: ExtentId,
     ) -> Result<Option<(Option<NodeId>, FileId, VersionNo)>, CatalogError>;
 
+    /// All documents of which some version uses the extent, each once and ascending: beside the one for which it was dealt, those that go on with it.
+    async fn documents_of(&self, extent: ExtentId) -> Result<Vec<FileId>, CatalogError>;
+
     /// Up to `limit` versions not yet known to be on disk, layouts included, oldest first.
     async fn unsettled(&self, limit: usize) -> Result<Vec<Version>, CatalogError>;
 

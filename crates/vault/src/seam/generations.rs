@@ -43,6 +43,8 @@ pub struct Regenerated {
     pub to: Generation,
     /// Their threshold.
     pub threshold: Threshold,
+    /// That of the vault, as who dealt them knows it: a folder may ask for another one.
+    pub of_vault: Threshold,
     /// Those that are not on their servers.
     pub owed: IndexSet,
 }
@@ -52,6 +54,6 @@ impl Regenerated {
     /// its threshold has changed.
     #[must_use]
     pub fn is_wanted_at(&self, position: u64) -> bool {
-        Said::of(position).is_none_or(|said| said.threshold == self.threshold)
+        Said::of(position).is_none_or(|said| said.threshold == self.of_vault)
     }
 }

@@ -147,6 +147,8 @@ pub(crate) struct Inner {
     /// Removals of what saves left, under way.
     tidying: Mutex<JoinSet<()>>,
     pub(crate) journal: crate::journal::Journal,
+    /// What folders ask for.
+    pub(crate) folders: crate::folders::Folders,
     /// Which file goes on with whose document.
     pub(crate) succession: crate::succession::Succession,
     /// Held by whoever repairs, so that a process does it once at a time.
@@ -216,6 +218,7 @@ impl Vault {
             losses: Mutex::default(),
             tidying: Mutex::default(),
             journal: crate::journal::Journal::new(),
+            folders: crate::folders::Folders::default(),
             succession: crate::succession::Succession::default(),
             repairing: tokio::sync::Mutex::default(),
             session: OnceLock::new(),
@@ -226,6 +229,7 @@ impl Vault {
             leftover: Arc::default(),
             frozen: Mutex::default(),
         });
+        inner.read_folders().await?;
         inner.learn_generation().await?;
         tokio::spawn(servers::watch(Arc::downgrade(&inner.servers)));
         if !inner.options.read_only {

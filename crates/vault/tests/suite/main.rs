@@ -14,6 +14,7 @@ mod doubt;
 mod durability;
 mod faults_reading;
 mod faults_saving;
+mod folders;
 mod hedging;
 mod histories;
 mod journal_behind;

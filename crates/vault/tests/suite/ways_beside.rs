@@ -257,7 +257,7 @@ fn p3_a_first_way_beside_a_refresh_leaves_no_piece_of_the_key() {
                 match &refreshed {
                     Ok(_) if generations(&lab).await.ended.is_some() => before += 1,
                     Ok(_) => after += 1,
-                    Err(VaultError::Lapsed | VaultError::NotStored { .. }) => refused += 1,
+                    Err(VaultError::Overtaken | VaultError::NotStored { .. }) => refused += 1,
                     Err(error) => panic!("{when}: {error}"),
                 }
                 assert_no_pieces(&lab, &when).await;

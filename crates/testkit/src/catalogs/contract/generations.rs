@@ -63,6 +63,7 @@ fn made(extent: ExtentId, from: u32, to: u32) -> Regenerated {
         from: Generation(from),
         to: Generation(to),
         threshold: Threshold::new(3, 5).expect("3 of 5 is possible"),
+        of_vault: Threshold::new(3, 5).expect("3 of 5 is possible"),
         owed: [index(4)].into_iter().collect(),
     }
 }
@@ -210,4 +211,23 @@ async fn nothing_is_switched_to_another_threshold_than_is_said(lab: Lab) {
     assert_eq!(intent.extents, [(a, Generation(1))]);
     let extent = lab.catalog.extent(a).await.unwrap().unwrap();
     assert_eq!(extent.generation, Generation(3));
+    // What a folder asks for is another one than the vault's, and it is the vault's that counts.
+    let save = announce(&lab, vec![(a, Generation(4))]).await;
+    let asked = Threshold::new(4, 4).expect("4 of 4 is possible");
+    let switch = [Regenerated {
+        threshold: asked,
+        ..made(a, 3, 4)
+    }];
+    let intent = lab
+        .done(
+            lab.catalog
+                .regenerate(save, &switch, fresh(), LEASE, lab.write()),
+        )
+        .await;
+    assert_eq!(intent.extents, [(a, Generation(3))]);
+    let extent = lab.catalog.extent(a).await.unwrap().unwrap();
+    assert_eq!(
+        (extent.generation, extent.threshold),
+        (Generation(4), asked)
+    );
 }

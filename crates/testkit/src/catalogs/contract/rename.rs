@@ -354,6 +354,9 @@ async fn a_replaced_file_hands_over_its_document(lab: Lab) {
         lab.catalog.user_of(extent.extent).await.unwrap(),
         Some((Some(temp.node), target.document, VersionNo(3)))
     );
+    let mut both = [temp.document, target.document];
+    both.sort();
+    assert_eq!(lab.catalog.documents_of(extent.extent).await.unwrap(), both);
     let next = lab.save(temp.node, 4).await;
     assert_eq!(
         (next.document, next.version),

@@ -510,6 +510,11 @@ async fn layouts_grow_shrink_and_have_holes(lab: Lab) {
         Some((Some(made.node), made.document, VersionNo(9)))
     );
     assert_eq!(lab.catalog.user_of(fresh()).await.unwrap(), None);
+    for extent in [a, c, d] {
+        let documents = lab.catalog.documents_of(extent).await.unwrap();
+        assert_eq!(documents, [made.document]);
+    }
+    assert_eq!(lab.catalog.documents_of(fresh()).await.unwrap(), []);
     lab.done(lab.catalog.unlink(ROOT, &name("x"), false, lab.write()))
         .await;
     assert_eq!(
