@@ -331,7 +331,7 @@ fn p1_a_folder_asks_for_more_and_is_given_it() {
     let said = world.ok(change.clone());
     for part in [
         "/人事 and all below it: from 2 of 3 servers to 3 of 3",
-        "To be shared anew: 1 extents",
+        "one extent, with all versions",
         "what is saved from now on needs 3 servers",
         "The names of files stay as secret as the vault makes them",
         "with the same command and --yes",
@@ -342,9 +342,12 @@ fn p1_a_folder_asks_for_more_and_is_given_it() {
     assert_eq!(status["generations"]["unlike"], 0, "a plan changes nothing");
 
     let said = world.ok([&change[..], &["--yes"]].concat());
-    assert!(said.contains("/人事 has 3 of 3 servers now"), "{said}");
-    let said = world.ends(6, [&change[..], &["--yes"]].concat());
-    assert!(said.contains("has 3 of 3 servers already"), "{said}");
+    assert!(
+        said.contains("/人事 and all below it have 3 of 3 servers now"),
+        "{said}"
+    );
+    let said = world.ok([&change[..], &["--yes"]].concat());
+    assert!(said.contains("0 extents have new shares"), "{said}");
     let said = world.ok(["threshold", "office.toml"]);
     assert!(
         said.contains("/人事 and all below it: 3 of 3 servers"),
@@ -355,6 +358,20 @@ fn p1_a_folder_asks_for_more_and_is_given_it() {
     assert_eq!(json["folders"][0]["asks"]["may_be_stolen"], 2);
     world.away("b");
     assert_reads(&world);
+    let status = world.json(5, ["status", "--json", "office.toml"]);
+    let of_it = &status["folder_thresholds"][0];
+    assert_eq!(
+        (&of_it["files"], &of_it["spare"]),
+        (&1.into(), &(-1).into())
+    );
+    let out = world.run(["status", "office.toml"]);
+    let said = String::from_utf8(out.stdout).unwrap();
+    for part in [
+        "But for the folders below",
+        "3 of 3 servers: out of reach now",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
     let said = world.ends(5, ["get", "office.toml", "/人事/one", "none"]);
     assert!(said.contains("3"), "{said}");
     world.back("b");
@@ -383,7 +400,10 @@ fn p1_a_folder_asks_for_more_and_is_given_it() {
     world.ok(["status", "office.toml"]);
 
     let said = world.ok([&folder[..], &["--inherit", "--yes"]].concat());
-    assert!(said.contains("/人事 has 2 of 3 servers now"), "{said}");
+    assert!(
+        said.contains("/人事 and all below it have 2 of 3 servers now"),
+        "{said}"
+    );
     world.away("b");
     world.ok(["get", "office.toml", "/人事/two", "two"]);
     assert_eq!(world.read("two"), world.read("in/two"));
@@ -411,4 +431,15 @@ fn p1_a_folder_is_refused_what_its_vault_cannot_give() {
         said.contains("/a asks for 3 servers, and there would be 2"),
         "{said}"
     );
+    // One that was removed keeps nobody from anything; brought back, it asks for what it asked.
+    world.write("f", noise(5000));
+    world.ok(["put", "office.toml", "f", "/a/f"]);
+    world.ok(["rm", "-r", "office.toml", "/a"]);
+    let said = world.ok(["threshold", "office.toml", "-k", "2", "-n", "2"]);
+    assert!(said.contains("a folder that was removed"), "{said}");
+    world.ok(["trash", "restore", "office.toml", "/a/f"]);
+    let said = world.ok(["threshold", "office.toml", "--folder", "/a"]);
+    assert!(said.contains("needs 3 of 3 servers"), "{said}");
+    let status = world.json(0, ["status", "--json", "office.toml"]);
+    assert_eq!(status["generations"]["unlike"], 0);
 }

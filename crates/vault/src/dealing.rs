@@ -354,10 +354,14 @@ impl Unsafe {
 }
 
 /// Makes everything put so far safe from a power cut, on all servers at once. Those that have not answered when patience
-/// ends have not promised it. Where too few have, those that gave no answer are asked again for a while.
-pub(crate) async fn sync(servers: &Arc<Servers>, patience: Patience) -> Unsafe {
-    let threshold = servers.threshold();
+/// ends have not promised it. Where too few have, those that gave no answer are asked again for a while: `threshold` says how many are needed, of which.
+pub(crate) async fn sync(
+    servers: &Arc<Servers>,
+    threshold: Threshold,
+    patience: Patience,
+) -> Unsafe {
     let k = usize::from(threshold.k());
+    let counts = |server: &Server| server.index().get() <= threshold.n();
     let needed = servers.answering(threshold) < k;
     let mut result = Unsafe::default();
     let mut pending = JoinSet::new();
@@ -384,6 +388,7 @@ pub(crate) async fn sync(servers: &Arc<Servers>, patience: Patience) -> Unsafe {
     let mut again = Again::new();
     loop {
         if waiting.is_empty() {
+            silent.retain(|server: &Arc<Server>| counts(server));
             let could_do = safe < k && safe + silent.len() >= k;
             if !could_do || !again.pause().await {
                 break;
@@ -409,7 +414,7 @@ pub(crate) async fn sync(servers: &Arc<Servers>, patience: Patience) -> Unsafe {
         };
         waiting.retain(|other| other.server.index() != server.index());
         match answer {
-            Ok(()) => safe += 1,
+            Ok(()) => safe += usize::from(counts(&server)),
             Err(error) => {
                 if error.kind == StoreErrorKind::NoAnswer && begin.elapsed() < SILENCE {
                     silent.push(Arc::clone(&server));

@@ -8,10 +8,10 @@
 //! folder's k is at least the vault's, and its servers are the first n of the vault's.
 //!
 //! What a folder asks is an attribute of the root under a name that no drive lets through, like a [hold](crate::retain::LegalHold): sealed, in the journal, and rebuilt with everything
-//! else. Who has the vault open looks every half second at a position of the catalogue whether that has changed.
+//! else. Who has the vault open looks every half second at a position of the catalogue whether that has changed; who deals much anew looks after taking its number, so that it knows what
+//! was asked before any greater number was given out.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use warifu_core::format::ExtentKind;
@@ -20,7 +20,9 @@ use warifu_core::ids::{FileId, Threshold};
 use crate::context::{Act, Context};
 use crate::error::{Result, VaultError};
 use crate::node::{Name, NodeId, NodeKind};
+use crate::past;
 use crate::seam::catalog::{CatalogError, Durability, ExtentRecord, Write, XattrMode};
+use crate::seam::clock::Timestamp;
 use crate::seam::past::PastName;
 use crate::servers::Thresholds;
 use crate::vault::{Inner, Vault, lock};
@@ -91,30 +93,87 @@ fn rules_of(attributes: &[(Vec<u8>, Vec<u8>)]) -> Rules {
 
 /// What this process knows of what folders ask.
 #[derive(Debug, Default)]
-pub(crate) struct Folders {
-    rules: Mutex<Arc<Rules>>,
+pub(crate) struct Folders(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    rules: Arc<Rules>,
     /// How many changes of it were known when that was read.
-    seen: AtomicU64,
-    /// What was found out of folders since somebody looked last, for saves: no more than half a second old.
-    near: Mutex<HashMap<NodeId, Option<Threshold>>>,
+    seen: u64,
+    /// What was found out of folders since somebody looked last, for saves.
+    near: Near,
+    /// How often somebody has looked.
+    looks: u64,
+    /// How many readings have begun, and which of them this is.
+    begun: u64,
+    read: u64,
+}
+
+impl Known {
+    fn look(&mut self) {
+        self.near.clear();
+        self.looks += 1;
+    }
 }
 
 impl Folders {
     fn rules(&self) -> Arc<Rules> {
-        Arc::clone(&lock(&self.rules))
+        Arc::clone(&lock(&self.0).rules)
     }
 
     /// Whether some folder asks for something, or did.
     pub(crate) fn ever_asked(&self) -> bool {
-        self.seen.load(Ordering::Acquire) > 0 || !lock(&self.rules).is_empty()
+        let known = lock(&self.0);
+        known.seen > 0 || !known.rules.is_empty()
     }
 }
+
+/// What folders ask, or those above them, as far as it was found out.
+type Near = HashMap<NodeId, Option<Threshold>>;
+
+/// Where a document is, or was last: the folders of its names, and the one of the name that ended last.
+#[derive(Clone, Debug, Default)]
+struct Places {
+    living: Vec<NodeId>,
+    last: Option<(Timestamp, NodeId)>,
+}
+
+impl Places {
+    fn of(names: &[PastName]) -> Self {
+        let living = names.iter().filter(|name| name.until.is_none());
+        let ended = names
+            .iter()
+            .filter_map(|name| Some((name.until?.0, name.parent)));
+        Self {
+            living: living.map(|name| name.parent).collect(),
+            last: ended.max_by_key(|(until, _)| *until),
+        }
+    }
+
+    fn join(&mut self, other: Self) {
+        self.living.extend(other.living);
+        self.last = match (self.last, other.last) {
+            (Some(one), Some(two)) => Some(if two.0 > one.0 { two } else { one }),
+            (one, two) => one.or(two),
+        };
+    }
+
+    fn folders(&self) -> impl Iterator<Item = NodeId> + '_ {
+        let last = self.last.filter(|_| self.living.is_empty());
+        let last = last.map(|(_, folder)| folder);
+        self.living.iter().copied().chain(last)
+    }
+}
+
+/// Of how many documents it is remembered where they are: their extents come in no order.
+const REMEMBERED: usize = 16_384;
 
 /// What folders ask for, for somebody who goes through many extents. What is found out of a folder is remembered as long as this is.
 pub(crate) struct Asked<'a> {
     inner: &'a Inner,
     rules: Arc<Rules>,
-    near: HashMap<NodeId, Option<Threshold>>,
+    near: Near,
+    documents: HashMap<FileId, Places>,
 }
 
 impl<'a> Asked<'a> {
@@ -122,7 +181,8 @@ impl<'a> Asked<'a> {
         Self {
             inner,
             rules: inner.folders.rules(),
-            near: HashMap::new(),
+            near: Near::new(),
+            documents: HashMap::new(),
         }
     }
 
@@ -155,12 +215,12 @@ impl<'a> Asked<'a> {
     }
 
     async fn documents(&mut self, documents: &[FileId]) -> Result<Option<Threshold>> {
-        let mut names = Vec::new();
+        let mut places = Places::default();
         for document in documents {
-            names.extend(self.inner.catalog.names_of(*document).await?);
+            places.join(self.places(*document).await?);
         }
         let mut most: Option<Threshold> = None;
-        for folder in last_folders(&names) {
+        for folder in places.folders() {
             let asked = self.folder(folder).await?;
             most = match (most, asked) {
                 (Some(one), Some(other)) => Some(stricter(one, other)),
@@ -168,6 +228,18 @@ impl<'a> Asked<'a> {
             };
         }
         Ok(most)
+    }
+
+    async fn places(&mut self, document: FileId) -> Result<Places> {
+        if let Some(known) = self.documents.get(&document) {
+            return Ok(known.clone());
+        }
+        let places = Places::of(&self.inner.catalog.names_of(document).await?);
+        if self.documents.len() >= REMEMBERED {
+            self.documents.clear();
+        }
+        self.documents.insert(document, places.clone());
+        Ok(places)
     }
 
     /// What the nearest folder asks that asks for something: this one, or one above.
@@ -186,7 +258,7 @@ impl<'a> Asked<'a> {
             }
             passed.push(at);
             let names = self.inner.catalog.names_of_node(at).await?;
-            match last_folders(&names).next() {
+            match Places::of(&names).folders().next() {
                 Some(parent) => at = parent,
                 None => break None,
             }
@@ -194,22 +266,6 @@ impl<'a> Asked<'a> {
         self.near.extend(passed.into_iter().map(|at| (at, found)));
         Ok(found)
     }
-}
-
-/// The folders in which something is; where it is in none any more, the one in which it was last.
-fn last_folders(names: &[PastName]) -> impl Iterator<Item = NodeId> + '_ {
-    let gone = names.iter().all(|name| name.until.is_some());
-    let last = names
-        .iter()
-        .map(|name| name.until.map(|(until, _)| until))
-        .max();
-    names
-        .iter()
-        .filter(move |name| match gone {
-            true => Some(name.until.map(|(until, _)| until)) == last,
-            false => name.until.is_none(),
-        })
-        .map(|name| name.parent)
 }
 
 /// The one for which more servers are needed; where as many are, the one with fewer shares.
@@ -221,26 +277,51 @@ fn stricter(one: Threshold, other: Threshold) -> Threshold {
 impl Inner {
     /// Reads what folders ask.
     pub(crate) async fn read_folders(&self) -> Result<()> {
-        // The count first: what changes meanwhile is read again.
         let count = self.catalog.position(FOLDERS).await?;
         self.read_folders_at(count).await
     }
 
     /// Reads it where it has changed since; `count` is what the catalogue says.
     pub(crate) async fn learn_folders(&self, count: u64) -> Result<()> {
-        lock(&self.folders.near).clear();
-        match self.folders.seen.load(Ordering::Acquire) == count {
+        let is_known = {
+            let mut known = lock(&self.folders.0);
+            known.look();
+            known.seen == count
+        };
+        match is_known {
             true => Ok(()),
             false => self.read_folders_at(count).await,
         }
     }
 
+    /// The count comes first: what changes meanwhile is read again.
     async fn read_folders_at(&self, count: u64) -> Result<()> {
+        let reading = {
+            let mut known = lock(&self.folders.0);
+            known.begun += 1;
+            known.begun
+        };
         let rules = rules_of(&self.catalog.xattrs(NodeId::ROOT).await?);
-        *lock(&self.folders.rules) = Arc::new(rules);
-        lock(&self.folders.near).clear();
-        self.folders.seen.store(count, Ordering::Release);
+        let mut known = lock(&self.folders.0);
+        // Somebody who began later may have read newer ones meanwhile.
+        if reading > known.read {
+            (known.read, known.seen) = (reading, count);
+            known.rules = Arc::new(rules);
+        }
+        known.look();
         Ok(())
+    }
+
+    /// Tells whoever has the vault open that what folders ask may have changed, and reads it.
+    pub(crate) async fn tell_folders(&self) -> Result<()> {
+        for _ in 0..TRIES {
+            let count = self.catalog.position(FOLDERS).await?;
+            let next = count.saturating_add(1);
+            if self.catalog.advance(FOLDERS, count, next).await? {
+                return self.read_folders().await;
+            }
+        }
+        Err(CatalogError::Lapsed.into())
     }
 
     /// What the folders ask in which a document is: for somebody who saves it.
@@ -249,12 +330,16 @@ impl Inner {
         if asked.rules.is_empty() {
             return Ok(None);
         }
-        asked.near = lock(&self.folders.near).clone();
+        let looks = {
+            let known = lock(&self.folders.0);
+            asked.near = known.near.clone();
+            known.looks
+        };
         let found = asked.documents(&[document]).await?;
-        let (rules, near) = (asked.rules, asked.near);
-        // Not what was found by rules that do not count any more.
-        if Arc::ptr_eq(&rules, &lock(&self.folders.rules)) {
-            *lock(&self.folders.near) = near;
+        let mut known = lock(&self.folders.0);
+        // Not what was found out before somebody looked.
+        if known.looks == looks {
+            known.near = asked.near;
         }
         Ok(found)
     }
@@ -280,6 +365,15 @@ impl Vault {
         }
         found.sort_by_key(|folder| folder.node);
         Ok(found)
+    }
+
+    /// Where a folder is; empty for the root.
+    ///
+    /// # Errors
+    /// [`VaultError::Stale`] where it has no name any more; errors of the catalogue.
+    pub async fn folder_path(&self, folder: NodeId) -> Result<Vec<Name>> {
+        let path = self.inner.catalog.path(folder).await?;
+        path.ok_or(VaultError::Stale)
     }
 
     /// By which threshold what is saved in a folder is dealt, where the vault's is the one that it is to have.
@@ -344,31 +438,45 @@ impl Vault {
             durability: Durability::Now,
         };
         let name = attribute(folder);
-        match threshold {
+        let catalog = &inner.catalog;
+        let set = match threshold {
             Some(threshold) => {
                 let value = [threshold.k(), threshold.n()];
-                let set =
-                    inner
-                        .catalog
-                        .set_xattr(NodeId::ROOT, &name, &value, XattrMode::Set, write);
-                set.await?;
+                let set = catalog.set_xattr(NodeId::ROOT, &name, &value, XattrMode::Set, write);
+                set.await
             }
-            None => {
-                inner
-                    .catalog
-                    .remove_xattr(NodeId::ROOT, &name, write)
+            None => catalog.remove_xattr(NodeId::ROOT, &name, write).await,
+        };
+        // After the attribute: who sees the new count reads what it counts. Also where there was nothing to remove: who removed it may have been cut off here.
+        match &set {
+            Ok(()) | Err(CatalogError::NoXattr) => inner.tell_folders().await?,
+            Err(_) => {}
+        }
+        Ok(set?)
+    }
+
+    /// Has a folder that was made anew where one was removed ask for what that one asked. Returns whether one had.
+    ///
+    /// # Errors
+    /// Errors of the catalogue.
+    pub async fn bring_back_threshold(&self, ctx: &Context, path: &[Name]) -> Result<bool> {
+        let catalog = &self.inner.catalog;
+        let rules = rules_of(&catalog.xattrs(NodeId::ROOT).await?);
+        if rules.is_empty() {
+            return Ok(false);
+        }
+        let folder = self.resolve_names(path).await?.node;
+        let mut places = past::trash::Places::default();
+        for (node, threshold) in rules.iter().filter(|_| !rules.contains_key(&folder)) {
+            if catalog.path(*node).await?.is_none()
+                && self.last_place(*node, &mut places).await? == path
+            {
+                self.set_folder_threshold(ctx, folder, Some(*threshold))
                     .await?;
+                return Ok(true);
             }
         }
-        // After the attribute: who sees the new count reads what it counts.
-        for _ in 0..TRIES {
-            let count = inner.catalog.position(FOLDERS).await?;
-            let next = count.saturating_add(1);
-            if inner.catalog.advance(FOLDERS, count, next).await? {
-                return inner.read_folders().await;
-            }
-        }
-        Err(CatalogError::Lapsed.into())
+        Ok(false)
     }
 }
 

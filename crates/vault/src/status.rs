@@ -9,11 +9,13 @@ use warifu_core::ids::{ExtentId, FileId, ShareIndex, Threshold};
 
 use crate::context::Context;
 use crate::error::{Fault, Result};
+use crate::folders::FolderThreshold;
+use crate::node::{NodeId, NodeKind};
 use crate::refresh::GenerationStatus;
-use crate::seam::catalog::{ExtentRecord, IndexSet, Usage};
+use crate::seam::catalog::{CatalogError, ExtentRecord, IndexSet, Usage};
 use crate::seam::clock::Timestamp;
 use crate::seam::store::{Space, StoreError, StoreErrorKind};
-use crate::servers::{Server, Thresholds};
+use crate::servers::Server;
 use crate::vault::{Inner, Vault};
 
 pub use crate::servers::Breaker;
@@ -113,6 +115,17 @@ pub struct Weak {
     pub journal: Option<i32>,
 }
 
+/// A folder that asks for a threshold of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FolderStatus {
+    /// What it asks for.
+    pub folder: FolderThreshold,
+    /// How many files are in it and below it, without those of folders below it that ask for something themselves.
+    pub files: u64,
+    /// How many more servers may go before these cannot be read, where they are at full strength; negative when too few are there already.
+    pub spare: i32,
+}
+
 /// How the vault is.
 #[derive(Clone, Debug)]
 pub struct Status {
@@ -127,6 +140,8 @@ pub struct Status {
     pub usage: Usage,
     /// How many more servers may go before files at full strength cannot be read; negative when too few are there already.
     pub spare: i32,
+    /// The same of folders that ask for a threshold of their own.
+    pub folders: Vec<FolderStatus>,
     /// The files that are not at full strength.
     pub weak: Weak,
     /// What this process keeps in RAM.
@@ -198,7 +213,8 @@ impl Vault {
             scheme: inner.options.scheme,
             servers,
             usage: inner.catalog.usage().await?,
-            spare: spare_in(thresholds, &there),
+            spare: spare_in(thresholds.all(), &there),
+            folders: self.status_of_folders(&there).await?,
             weak,
             memory: self.memory_in_use(),
             undecided: inner.undecided,
@@ -329,7 +345,56 @@ struct Weakness {
     owed: IndexSet,
 }
 
+impl Vault {
+    /// Of folders that were removed, nothing can be asked any more.
+    async fn status_of_folders(&self, there: &IndexSet) -> Result<Vec<FolderStatus>> {
+        let folders = self.folder_thresholds().await?;
+        let asking: HashSet<NodeId> = folders.iter().map(|folder| folder.node).collect();
+        let thresholds = self.inner.servers.thresholds();
+        let mut found = Vec::with_capacity(folders.len());
+        for folder in folders.into_iter().filter(|folder| folder.path.is_some()) {
+            let of_both = thresholds.all().map(|vault| folder.under(vault));
+            found.push(FolderStatus {
+                files: self.inner.files_below(folder.node, &asking).await?,
+                spare: spare_in(of_both, there),
+                folder,
+            });
+        }
+        Ok(found)
+    }
+}
+
 impl Inner {
+    /// How many files are below a folder, but for those below others of these.
+    async fn files_below(&self, folder: NodeId, without: &HashSet<NodeId>) -> Result<u64> {
+        let (mut waiting, mut files) = (vec![folder], 0);
+        while let Some(dir) = waiting.pop() {
+            let mut after = None;
+            loop {
+                let listed = match self.catalog.list(dir, after, BATCH).await {
+                    Ok(listed) => listed,
+                    // Removed since its name was read.
+                    Err(CatalogError::NotFound { .. }) => break,
+                    Err(error) => return Err(error.into()),
+                };
+                after = listed.last().map(|entry| entry.cursor);
+                for entry in &listed {
+                    match entry.attr.kind {
+                        NodeKind::Dir if !without.contains(&entry.attr.node) => {
+                            waiting.push(entry.attr.node);
+                        }
+                        NodeKind::File => files += 1,
+                        _ => {}
+                    }
+                }
+                if listed.len() < BATCH {
+                    break;
+                }
+            }
+        }
+        Ok(files)
+    }
+
     /// Since when changes wait for the journal longer than they should.
     async fn journal_behind_since(&self) -> Result<Option<Timestamp>> {
         if let Some(since) = self.journal.behind_since() {
@@ -434,13 +499,13 @@ fn count(all: &[Weakness], what: impl Fn(&&Weakness) -> bool) -> u64 {
     all.iter().filter(what).count() as u64
 }
 
-/// How many of the servers that answer may go before files of the one or the other threshold cannot be read.
-fn spare_in(thresholds: Thresholds, there: &IndexSet) -> i32 {
+/// How many of the servers that answer may go before files of one of these thresholds cannot be read.
+fn spare_in(thresholds: impl Iterator<Item = Threshold>, there: &IndexSet) -> i32 {
     let spare = |threshold: Threshold| {
         let of_it = there.iter().filter(|index| index.get() <= threshold.n());
         i32::try_from(of_it.count()).unwrap_or(i32::MAX) - i32::from(threshold.k())
     };
-    thresholds.all().map(spare).min().unwrap_or(0)
+    thresholds.map(spare).min().unwrap_or(0)
 }
 
 /// How many of the servers that have their share of it, and answer, may go.

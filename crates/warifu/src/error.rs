@@ -97,7 +97,7 @@ pub enum Error {
     /// A folder asks for more servers than there would be.
     #[error("{folder} asks for {needed} servers, of {n}")]
     FolderNeedsMore {
-        /// The folder's path; empty for one that was removed.
+        /// The folder's path.
         folder: String,
         /// How many it asks for.
         needed: u8,

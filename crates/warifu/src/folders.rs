@@ -6,9 +6,9 @@
 use std::time::Duration;
 
 use warifu_core::ids::Threshold;
-use warifu_vault::FolderThreshold;
 use warifu_vault::node::{Name, NodeId};
 use warifu_vault::refresh::{RefreshOptions, RefreshPlan, RefreshProgress, RefreshReport};
+use warifu_vault::{FolderThreshold, VaultError};
 
 use crate::error::Error;
 use crate::open::Warifu;
@@ -25,6 +25,10 @@ pub struct FolderPlan {
     pub asks: Option<Threshold>,
     /// What it is to ask for.
     pub to_ask: Option<Threshold>,
+    /// Whether it asks for that already, and something is not dealt so yet: it is gone on with.
+    pub resumes: bool,
+    /// Folders below it that ask for something themselves, and go on with that.
+    pub below: Vec<FolderThreshold>,
     /// By what is dealt what is saved in it now.
     pub from: Threshold,
     /// By what it will be.
@@ -39,8 +43,7 @@ impl Warifu {
     /// What it would do to have a folder ask for a threshold, or, with `None`, for what the folder above it asks. Nothing is written.
     ///
     /// # Errors
-    /// [`Error::ThresholdUnderWay`] while that of the whole vault is being changed; [`Error::SameThreshold`] where the folder asks for this already and everything is
-    /// dealt so; errors of the catalogue.
+    /// [`Error::ThresholdUnderWay`] while that of the whole vault is being changed; errors of the catalogue.
     pub async fn plan_folder(
         &self,
         folder: NodeId,
@@ -57,11 +60,12 @@ impl Warifu {
         let from = vault.threshold_in(folder).await?;
         let refresh = vault.plan_folder_threshold(folder, to_ask).await?;
         let to = vault.threshold_once(folder, to_ask).await?;
-        if asks == to_ask && refresh.extents == 0 && vault.generation_status().await?.is_complete()
-        {
-            return Err(Error::SameThreshold(to));
-        }
+        let mut below = asked;
+        let path = vault.folder_path(folder).await?;
+        below.retain(|other| other.node != folder && is_below(other, &path));
         Ok(FolderPlan {
+            resumes: asks == to_ask && refresh.extents > 0,
+            below,
             folder,
             asks,
             to_ask,
@@ -85,11 +89,15 @@ impl Warifu {
         stop: &(dyn Fn() -> bool + Send + Sync),
     ) -> Result<RefreshReport, Error> {
         let (vault, me) = (self.vault(), self.context());
-        if plan.asks != plan.to_ask {
-            let set = vault.set_folder_threshold(me, plan.folder, plan.to_ask);
-            set.await?;
-            tokio::time::sleep(ALL_HAVE_LOOKED).await;
+        // Also where it asks for it already: who said so may have been cut off before anybody was told.
+        match vault
+            .set_folder_threshold(me, plan.folder, plan.to_ask)
+            .await
+        {
+            Err(VaultError::NoXattr) if plan.to_ask.is_none() => {}
+            set => set?,
         }
+        tokio::time::sleep(ALL_HAVE_LOOKED).await;
         Ok(vault
             .deal_as_folders_ask(me, options, progress, stop)
             .await?)
@@ -102,9 +110,10 @@ impl Warifu {
     pub(crate) async fn folders_under(&self, to: Threshold) -> Result<Vec<FolderThreshold>, Error> {
         let mut asked = self.vault().folder_thresholds().await?;
         for folder in &mut asked {
-            if folder.threshold.k() > to.n() {
+            // One that was removed gets what can be had.
+            if folder.path.is_some() && folder.threshold.k() > to.n() {
                 return Err(Error::FolderNeedsMore {
-                    folder: path_text(folder.path.as_deref()),
+                    folder: path_text(folder.path.as_deref().unwrap_or_default()),
                     needed: folder.threshold.k(),
                     n: to.n(),
                 });
@@ -115,8 +124,13 @@ impl Warifu {
     }
 }
 
-/// A folder's path for messages; empty for one that was removed.
-fn path_text(path: Option<&[Name]>) -> String {
-    let names = path.unwrap_or_default().iter();
+fn is_below(folder: &FolderThreshold, path: &[Name]) -> bool {
+    let there = folder.path.as_deref();
+    there.is_some_and(|there| there.starts_with(path))
+}
+
+/// A folder's path for messages.
+fn path_text(path: &[Name]) -> String {
+    let names = path.iter();
     names.map(|name| format!("/{}", name.display())).collect()
 }

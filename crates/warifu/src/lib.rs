@@ -102,12 +102,13 @@ pub use warifu_vault::retain::{
     ServerOutcome, Which,
 };
 pub use warifu_vault::seam::catalog::{AuditRow, CatalogError, RenameMode, Version};
+pub use warifu_vault::seam::generations::Generations;
 pub use warifu_vault::seam::locks::{Lock, LockKind, LockMode};
 pub use warifu_vault::seam::past::{End, PastName};
 pub use warifu_vault::seam::sessions::{Hold, Session, SessionId, SessionInfo};
 pub use warifu_vault::space::{AGES, Room, SpaceReport};
 pub use warifu_vault::status::{
-    Breaker, Condition, ServerState, ServerStatus, Status, Weak, WeakFile,
+    Breaker, Condition, FolderStatus, ServerState, ServerStatus, Status, Weak, WeakFile,
 };
 pub use warifu_vault::verify::{
     Check, CheckProgress, Checkpoint, Finding, ServerCount, Subject, Unreadable, VerifyOptions,

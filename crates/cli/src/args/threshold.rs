@@ -31,7 +31,7 @@ pub struct Threshold {
     #[arg(long, requires = "folder", conflicts_with_all = ["k", "n", "preset"])]
     pub inherit: bool,
     /// Share anew what is not shared as its folder asks, such as files that were moved.
-    #[arg(long, conflicts_with_all = ["k", "n", "preset", "server", "server_option", "folder"])]
+    #[arg(long, conflicts_with_all = ["k", "n", "preset", "server", "server_option", "folder", "inherit"])]
     pub folders: bool,
     /// Apply the plan, or go on with it.
     #[arg(long)]

@@ -7,7 +7,7 @@ use warifu::{
     FolderPlan, FolderThreshold, NodeId, NodeKind, RefreshOptions, RefreshReport, Threshold, Warifu,
 };
 
-use super::refresh::{JsonGenerations, generation_lines, left_next_of};
+use super::refresh::{JsonGenerations, generation_lines, left_next, left_next_of};
 use super::threshold::{JsonFault, JsonMeaning, duration, json_fault, meaning};
 use super::{Done, vault_path, with_vault_opened};
 use crate::args;
@@ -59,7 +59,7 @@ struct JsonFolderChange {
     generations: JsonGenerations,
 }
 
-fn path_of(folder: &FolderThreshold) -> Option<Vec<u8>> {
+pub(super) fn path_of(folder: &FolderThreshold) -> Option<Vec<u8>> {
     let mut path = Vec::new();
     for name in folder.path.as_ref()? {
         path.push(b'/');
@@ -70,16 +70,22 @@ fn path_of(folder: &FolderThreshold) -> Option<Vec<u8>> {
 
 /// A folder that asks for a threshold of its own, for people.
 pub(super) fn line(folder: &FolderThreshold) -> String {
-    let path = match path_of(folder) {
-        Some(path) => shown(&path),
-        None => say!("folder-removed"),
-    };
     let (asked, dealt) = (folder.threshold, folder.effective);
+    let Some(path) = path_of(folder) else {
+        return say!("folder-removed", k = dealt.k(), n = dealt.n());
+    };
     match asked == dealt {
-        true => say!("folder-asks", path = path, k = asked.k(), n = asked.n()),
+        true => say!(
+            "folder-asks",
+            path = shown(&path),
+            k = asked.k(),
+            n = asked.n(),
+            meaning = meaning(dealt)
+        ),
         false => say!(
             "folder-asks-in-vain",
-            path = path,
+            path = shown(&path),
+            meaning = meaning(dealt),
             k = asked.k(),
             n = asked.n(),
             to_k = dealt.k(),
@@ -88,17 +94,41 @@ pub(super) fn line(folder: &FolderThreshold) -> String {
     }
 }
 
+/// What does not go by something that is said of all, where there is anything such.
+pub(super) fn but_for(folders: &[FolderThreshold]) -> Vec<String> {
+    if folders.is_empty() {
+        return Vec::new();
+    }
+    let mut lines = vec![say!("folders-but-for")];
+    lines.extend(folders.iter().map(line));
+    lines
+}
+
 pub(super) async fn run(args: args::Threshold, wanted: Option<Threshold>) -> Done {
-    let changes = wanted.is_some() || args.inherit || args.folders;
-    let options = opening().without_upkeep().read_only(!(changes && args.yes));
+    let changes = wanted.is_some() || args.inherit;
+    let options = opening().without_upkeep().read_only(!args.yes);
     with_vault_opened(&args.vault.clone(), options, |warifu| async move {
+        if args.yes || changes {
+            refuse_beside_a_change(&warifu)?;
+        }
         match &args.folder {
             Some(path) if changes => of_folder(&warifu, path, wanted, &args).await,
-            Some(path) => show(&warifu, path, &args).await,
-            None => of_all(&warifu, &args).await,
+            Some(path) if !args.yes => show(&warifu, path, &args).await,
+            // To go on is to do what is left, wherever it is.
+            _ => of_all(&warifu, &args).await,
         }
     })
     .await
+}
+
+/// A change of the vault's threshold deals as folders ask, too, and comes first.
+fn refuse_beside_a_change(warifu: &Warifu) -> Result<(), Failure> {
+    match warifu.file().becoming {
+        Some(becoming) => Err(Failure::opening(warifu::Error::ThresholdUnderWay {
+            becoming,
+        })),
+        None => Ok(()),
+    }
 }
 
 async fn folder(warifu: &Warifu, path: &OsStr) -> Result<(NodeId, Vec<u8>), Failure> {
@@ -148,10 +178,16 @@ async fn show(warifu: &Warifu, path: &OsStr, args: &args::Threshold) -> Done {
         Some(asks) => lines.push(line(asks)),
         None => lines.push(say!("folder-inherits")),
     }
-    lines.push(say!(
-        "next",
-        next = say!("folder-choose-next", path = shown(&path))
-    ));
+    let status = status(warifu).await?;
+    if status.is_of_folders() {
+        lines.extend(generation_lines(&status, warifu));
+        lines.push(say!("next", next = left_next(&status, 0, false)));
+    } else {
+        lines.push(say!(
+            "next",
+            next = say!("folder-choose-next", path = shown(&path))
+        ));
+    }
     print(&format!("{}\n", lines.join("\n")))?;
     Ok(Exit::Ok)
 }
@@ -166,19 +202,7 @@ async fn of_folder(
     refuse(warifu, to_ask)?;
     let limit = args.limit.map(|mib| u64::from(mib) << 20);
     let plan = warifu.plan_folder(node, to_ask, limit).await;
-    let plan = plan.map_err(|error| match error {
-        warifu::Error::SameThreshold(threshold) => Failure::new(
-            Exit::Exists,
-            say!(
-                "folder-same",
-                path = shown(&path),
-                k = threshold.k(),
-                n = threshold.n()
-            ),
-            say!("folder-same-next"),
-        ),
-        other => Failure::opening(other),
-    })?;
+    let plan = plan.map_err(Failure::opening)?;
     if !args.json {
         show_plan(&plan, &path, args.yes)?;
     }
@@ -212,12 +236,17 @@ async fn of_folder(
             planned_extents: plan.refresh.extents,
             planned_bytes: plan.refresh.bytes,
             joined: plan.refresh.joined,
+            faults: match &done {
+                Some(done) => done.faults.iter().map(json_fault).collect(),
+                None => plan.refresh.absent.iter().map(json_fault).collect(),
+            },
             estimated_seconds: plan.estimate.map(|time| time.as_secs()),
             ..what_was_done(warifu, done.as_ref(), &status)
         })?;
     } else if let Some(done) = &done {
         let (k, n) = (plan.to.k(), plan.to.n());
-        let said = say!("folder-done", path = shown(&path), k = k, n = n);
+        let mut said = vec![say!("folder-done", path = shown(&path), k = k, n = n)];
+        said.extend(but_for(&plan.below));
         show_done(warifu, done, said)?;
     }
     Ok(done.as_ref().map_or(Exit::Ok, exit))
@@ -248,11 +277,17 @@ async fn of_all(warifu: &Warifu, args: &args::Threshold) -> Done {
     let before = status(warifu).await?;
     if !args.yes {
         if args.json {
-            json(&nothing_done(warifu, &before))?;
+            json(&JsonFolderChange {
+                planned_extents: before.unlike,
+                ..nothing_done(warifu, &before)
+            })?;
         } else {
-            let mut lines = vec![say!("folders-work", extents = before.unlike)];
-            if before.unlike > 0 {
-                lines.push(say!("next", next = say!("folders-next")));
+            let mut lines = Vec::new();
+            if before.is_complete() {
+                lines.push(say!("folders-done"));
+            } else {
+                lines.extend(generation_lines(&before, warifu));
+                lines.push(say!("next", next = left_next(&before, 0, false)));
             }
             print(&format!("{}\n", lines.join("\n")))?;
         }
@@ -275,7 +310,7 @@ async fn of_all(warifu: &Warifu, args: &args::Threshold) -> Done {
     if args.json {
         json(&what_was_done(warifu, Some(&done), &done.status))?;
     } else {
-        show_done(warifu, &done, say!("folders-done"))?;
+        show_done(warifu, &done, vec![say!("folders-done")])?;
     }
     Ok(exit(&done))
 }
@@ -324,14 +359,19 @@ fn what_was_done(
 
 fn show_plan(plan: &FolderPlan, path: &[u8], apply: bool) -> Result<(), Failure> {
     let (from, to) = (plan.from, plan.to);
-    let mut lines = vec![say!(
+    let mut lines = Vec::new();
+    if plan.resumes {
+        lines.push(say!("threshold-resumes"));
+    }
+    lines.push(say!(
         "folder-plan",
         path = shown(path),
         k = from.k(),
         n = from.n(),
         to_k = to.k(),
         to_n = to.n()
-    )];
+    ));
+    lines.extend(but_for(&plan.below));
     lines.push(say!(
         "folder-work",
         extents = plan.refresh.extents,
@@ -343,11 +383,18 @@ fn show_plan(plan: &FolderPlan, path: &[u8], apply: bool) -> Result<(), Failure>
             None => say!("threshold-time-unknown"),
         });
     }
-    lines.push(say!("threshold-before", meaning = meaning(from)));
-    lines.push(match to.k() > from.k() {
-        true => say!("folder-during-more", to_k = to.k(), k = from.k()),
-        false => say!("folder-during-fewer", to_k = to.k()),
-    });
+    if plan.resumes {
+        lines.push(say!("folder-during-still"));
+    } else {
+        lines.push(say!("threshold-before", meaning = meaning(from)));
+        lines.push(if to.k() > from.k() {
+            say!("folder-during-more", to_k = to.k(), k = from.k())
+        } else if to.k() < from.k() {
+            say!("folder-during-fewer", to_k = to.k())
+        } else {
+            say!("threshold-during-same", k = to.k())
+        });
+    }
     lines.push(say!("threshold-after", meaning = meaning(to)));
     if to.k() > from.k() {
         lines.push(say!("threshold-copied", k = from.k()));
@@ -368,7 +415,7 @@ fn show_plan(plan: &FolderPlan, path: &[u8], apply: bool) -> Result<(), Failure>
     Ok(print(&format!("{}\n", lines.join("\n")))?)
 }
 
-fn show_done(warifu: &Warifu, done: &RefreshReport, said: String) -> Result<(), Failure> {
+fn show_done(warifu: &Warifu, done: &RefreshReport, said: Vec<String>) -> Result<(), Failure> {
     let mut lines = vec![say!(
         "refresh-done",
         extents = done.extents,
@@ -380,7 +427,7 @@ fn show_done(warifu: &Warifu, done: &RefreshReport, said: String) -> Result<(), 
     let faults = done.faults.iter();
     lines.extend(faults.map(|fault| format!("  {}", server_fault(fault))));
     if done.status.is_complete() {
-        lines.push(said);
+        lines.extend(said);
     } else {
         lines.extend(generation_lines(&done.status, warifu));
         lines.push(say!("next", next = left_next_of(done)));

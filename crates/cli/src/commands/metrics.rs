@@ -9,6 +9,13 @@ use warifu::{Condition, Status};
 /// A metric: its name after `warifu_`, and what it counts.
 type Metric = (&'static str, &'static str);
 
+/// Of files at full strength, whatever their folders ask.
+fn least_spare(status: &Status) -> i32 {
+    let folders = status.folders.iter().filter(|folder| folder.files > 0);
+    let folders = folders.map(|folder| folder.spare);
+    folders.chain([status.spare]).min().unwrap_or(status.spare)
+}
+
 /// The metrics of a vault.
 pub fn text(vault: &str, status: &Status) -> String {
     let mut page = Page {
@@ -22,7 +29,7 @@ pub fn text(vault: &str, status: &Status) -> String {
     );
     page.one(
         ("spare_servers", "How many more servers may go before files at full strength cannot be read; negative when too few answer."),
-        status.spare,
+        least_spare(status),
     );
     page.one(("files", "Files that have a name."), usage.files);
     page.one(

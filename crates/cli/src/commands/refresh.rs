@@ -117,7 +117,9 @@ pub fn generation_lines(status: &GenerationStatus, warifu: &Warifu) -> Vec<Strin
     let generations = &status.generations;
     let number = generations.current.0;
     let mut lines = vec![match (generations.begun, generations.ended) {
-        (None, _) if number == 1 => say!("generation-first", number = number),
+        (None, _) if generations.wanted == warifu::Generations::FIRST.wanted => {
+            say!("generation-first", number = number)
+        }
         // After a rebuild.
         (None, _) => say!("generation-unknown", number = number),
         (Some(begun), None) => say!(
@@ -180,10 +182,13 @@ pub fn left_next(status: &GenerationStatus, unreadable: u64, silent: bool) -> St
     if unreadable > 0 {
         return say!("left-unreadable-next", command = command);
     }
-    if status.unlike > 0 && status.left == 0 {
-        return say!("folders-next");
-    }
     let silent = silent || status.holding.values().any(|held| held.unknown);
+    if status.is_of_folders() {
+        return match silent {
+            true => say!("folders-left-next"),
+            false => say!("folders-next"),
+        };
+    }
     if status.left == 0 && !silent && !status.holding.is_empty() {
         return say!("left-leased-next", command = command);
     }

@@ -5,9 +5,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 use warifu::ways::WaysStatus;
 use warifu::{
-    Breaker, Condition, Fault, Scheme, ServerState, ServerStatus, Status, Timestamp, Warifu,
+    Breaker, Condition, Fault, FolderStatus, Scheme, ServerState, ServerStatus, Status, Timestamp,
+    Warifu,
 };
 
+use super::folder::{self, JsonFolder};
 use super::open_files::open_files;
 use super::refresh::{JsonGenerations, generation_lines, left_next};
 use super::way::{self, JsonWays};
@@ -15,7 +17,7 @@ use super::{Done, metrics, with_vault};
 use crate::args;
 use crate::exit::Exit;
 use crate::failure::{Failure, fault};
-use crate::output::{fault_key, json, local_time, print, shown_text, size, utc_time};
+use crate::output::{fault_key, json, local_time, print, shown, shown_text, size, utc_time};
 use crate::words::{say, set_vault};
 
 // What the fields mean stands in JSON.md, and a test holds the two together.
@@ -26,6 +28,7 @@ struct JsonStatus {
     n: u8,
     scheme: &'static str,
     spare: i32,
+    folder_thresholds: Vec<JsonFolderStatus>,
     servers: Vec<JsonServer>,
     files: u64,
     folders: u64,
@@ -42,6 +45,14 @@ struct JsonStatus {
     /// Files that have fewer than k good shares within reach once one more server goes.
     lost_with_one_more: u64,
     problems: Vec<JsonProblem>,
+}
+
+#[derive(Serialize)]
+struct JsonFolderStatus {
+    #[serde(flatten)]
+    folder: JsonFolder,
+    files: u64,
+    spare: i32,
 }
 
 #[derive(Serialize)]
@@ -124,7 +135,9 @@ pub async fn status(args: args::Status) -> Done {
         } else {
             show(&warifu, &status, &ways, &problems)?;
         }
-        let out_of_reach = status.spare < 0 || status.weak.unreadable > 0;
+        let lost = |folder: &FolderStatus| folder.spare < 0 && folder.files > 0;
+        let folders = status.folders.iter().any(lost);
+        let out_of_reach = status.spare < 0 || folders || status.weak.unreadable > 0;
         Ok(match (out_of_reach, problems.is_empty()) {
             (true, _) => Exit::TooFew,
             (false, false) => Exit::Care,
@@ -183,7 +196,7 @@ pub fn problems(status: &Status) -> Vec<Problem<'_>> {
         problems.push(Problem {
             key: match status.generations.change {
                 Some(_) => "threshold-unfinished",
-                None if status.generations.is_unlike_only() => "folders-unlike",
+                None if status.generations.is_of_folders() => "folders-unlike",
                 None => "refresh-unfinished",
             },
             server: None,
@@ -229,7 +242,9 @@ fn lost_with_one_more(status: &Status) -> u64 {
     if status.spare <= 0 {
         status.usage.files
     } else {
-        (status.weak.at_risk + status.weak.unreadable).min(status.usage.files)
+        let folders = status.folders.iter().filter(|folder| folder.spare <= 0);
+        let in_folders: u64 = folders.map(|folder| folder.files).sum();
+        (in_folders + status.weak.at_risk + status.weak.unreadable).min(status.usage.files)
     }
 }
 
@@ -245,6 +260,11 @@ fn json_status(
         spare: file.spare,
         owed: file.owed.iter().map(|index| index.get()).collect(),
     });
+    let folders = status.folders.iter().map(|status| JsonFolderStatus {
+        folder: JsonFolder::of(&status.folder),
+        files: status.files,
+        spare: status.spare,
+    });
     let problems = problems.iter().map(|problem| JsonProblem {
         problem: problem.key,
         server: problem.server.map(|server| server.name.clone()),
@@ -255,6 +275,7 @@ fn json_status(
         n: status.threshold.n(),
         scheme: status.scheme.name(),
         spare: status.spare,
+        folder_thresholds: folders.collect(),
         servers: status.servers.iter().map(json_server).collect(),
         files: status.usage.files,
         folders: status.usage.dirs,
@@ -415,11 +436,17 @@ fn show(
     if let Some(since) = status.journal_behind_since {
         line(say!("status-journal-behind", time = local_time(since)));
     }
+    if !status.folders.is_empty() {
+        line(say!("status-but-for-folders"));
+    }
     line(match status.spare {
         ..0 => say!("status-unreadable", missing = status.spare.unsigned_abs()),
         0 => say!("status-no-spare"),
         spare => say!("status-spare", spare = spare),
     });
+    for folder in &status.folders {
+        line(folder_line(folder));
+    }
     // What holds for all files but some would be misread without a word about those.
     if status.spare > 0 && weak.at_risk > 0 {
         line(say!("status-at-risk", files = weak.at_risk));
@@ -447,6 +474,18 @@ fn show(
 }
 
 /// How many servers may go before something with owed shares is out of reach.
+/// A folder that asks for a threshold of its own, and how many servers it may lose.
+fn folder_line(status: &FolderStatus) -> String {
+    let dealt = status.folder.effective;
+    say!(
+        "status-folder",
+        path = shown(&folder::path_of(&status.folder).unwrap_or_default()),
+        k = dealt.k(),
+        n = dealt.n(),
+        spare = spare_words(status.spare)
+    )
+}
+
 fn spare_words(spare: i32) -> String {
     match spare {
         ..0 => say!("status-weak-unreadable"),

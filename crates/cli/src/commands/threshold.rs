@@ -220,7 +220,7 @@ async fn show(warifu: &Warifu, change: &Change) -> Done {
         n = now.n(),
         meaning = meaning(now)
     )];
-    lines.extend(folders.iter().map(folder::line));
+    lines.extend(folder::but_for(&folders));
     lines.push(say!("threshold-presets"));
     for preset in Preset::ALL {
         let threshold = preset.threshold().map_err(Failure::opening)?;
@@ -326,9 +326,7 @@ fn show_plan(plan: &ThresholdPlan, apply: bool) -> Result<(), Failure> {
     for server in &plan.removed {
         lines.push(say!("threshold-removed", server = shown_text(server)));
     }
-    for folder in &plan.folders {
-        lines.push(folder::line(folder));
-    }
+    lines.extend(folder::but_for(&plan.folders));
     lines.push(say!(
         "threshold-work",
         files = plan.files,
@@ -397,6 +395,7 @@ fn show_done(
     let (k, n) = (plan.to.k(), plan.to.n());
     if done.ended {
         lines.push(say!("threshold-done", k = k, n = n));
+        lines.extend(folder::but_for(&plan.folders));
     } else {
         lines.extend(generation_lines(&report.status, warifu));
         lines.push(say!("next", next = left_next_of(report)));

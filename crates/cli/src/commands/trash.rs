@@ -141,10 +141,14 @@ async fn bring_back(warifu: &Warifu, file: &Trashed) -> Result<(), Failure> {
     let Some((folder, name)) = path.split() else {
         return Ok(());
     };
+    let (vault, me) = (warifu.vault(), warifu.context());
     warifu.make_dirs(&folder, 0o755).await.about(&folder)?;
+    for depth in 1..=folder.names().len() {
+        let made = folder.names().get(..depth).unwrap_or_default();
+        vault.bring_back_threshold(me, made).await.about(&folder)?;
+    }
     let version = (file.document, file.version);
     let place = (folder.names(), name);
-    let (vault, me) = (warifu.vault(), warifu.context());
     let made = vault
         .restore_as(me, place, version, (file.mode, file.owner))
         .await;

@@ -27,17 +27,16 @@ impl Failure {
                 say!("same-threshold", k = threshold.k(), n = threshold.n()),
                 say!("same-threshold-next"),
             ),
-            warifu::Error::FolderNeedsMore { folder, needed, n } => {
-                let path = match folder.is_empty() {
-                    true => say!("folder-removed"),
-                    false => shown_text(folder),
-                };
-                Self::new(
-                    Exit::Usage,
-                    say!("folder-needs-more", path = path, needed = *needed, n = *n),
-                    say!("folder-needs-more-next"),
-                )
-            }
+            warifu::Error::FolderNeedsMore { folder, needed, n } => Self::new(
+                Exit::Usage,
+                say!(
+                    "folder-needs-more",
+                    path = shown_text(folder),
+                    needed = *needed,
+                    n = *n
+                ),
+                say!("folder-needs-more-next"),
+            ),
             warifu::Error::ThresholdUnderWay { becoming } => Self::new(
                 Exit::Exists,
                 say!("threshold-busy", k = becoming.k(), n = becoming.n()),

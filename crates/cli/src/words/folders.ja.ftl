@@ -1,28 +1,27 @@
 # フォルダごとのしきい値
-folder-asks = { "  " }{ $path } とその下すべて: { $n } 台のうち { $k } 台
-folder-asks-in-vain = { "  " }{ $path } とその下すべて: { $n } 台のうち { $k } 台の指定に対し、実際は { $to_n } 台のうち { $to_k } 台
-folder-removed = （削除されたフォルダ）
+folder-asks = { "  " }{ $path } とその下すべて: { $n } 台のうち { $k } 台。{ $meaning }
+folder-asks-in-vain = { "  " }{ $path } とその下すべて: 指定は { $n } 台のうち { $k } 台ですが、実際は { $to_n } 台のうち { $to_k } 台です。{ $meaning }
+folder-removed = { "  " }削除されたフォルダに残っているもの: { $n } 台のうち { $k } 台。
 folder-now = { $path }: ここに保存するものを読むには { $n } 台のうち { $k } 台が必要です。{ $meaning }
-folder-inherits = このフォルダ自身の指定はありません。上のフォルダ、最後は保管庫のしきい値に従います。
+folder-inherits = このフォルダに指定はありません。上のフォルダの指定に従い、どこにも指定がなければ保管庫のしきい値に従います。
 folder-choose-next = 変更の内容を見るには: { $warifu } threshold { $vault } --folder { $path } -k K -n N
 folder-is-root = ドライブ全体のしきい値は保管庫のしきい値です
 folder-is-root-next = 変えるには: { $warifu } threshold { $vault } -k K -n N
 folder-impossible = { $vault_n } 台のうち { $vault_k } 台の保管庫で、フォルダだけを { $n } 台のうち { $k } 台にはできません
-folder-impossible-next = 必要な台数は保管庫と同じかそれ以上、サーバの台数は保管庫にあるだけにしてください。
-folder-same = { $path } はすでに { $n } 台のうち { $k } 台で、すべてそのとおりになっています
-folder-same-next = 指定のあるフォルダを見るには: { $warifu } threshold { $vault }
-folder-needs-more = { $path } は { $needed } 台を必要としますが、サーバは { $n } 台になります
-folder-needs-more-next = 先にフォルダの指定を下げてください: { $warifu } threshold { $vault } --folder PATH -k K -n N --yes（または --inherit）
+folder-impossible-next = 必要な台数は保管庫と同じかそれ以上、サーバの台数は保管庫のサーバの台数以下にしてください。
+folder-needs-more = { $path } は { $needed } 台を必要としますが、変更後のサーバは { $n } 台です
+folder-needs-more-next = 先に、そのフォルダに必要な台数を減らしてください: { $warifu } threshold { $vault } --folder PATH -k K -n N --yes（または --inherit）
 folder-plan = { $path } とその下すべてを、{ $n } 台のうち { $k } 台から { $to_n } 台のうち { $to_k } 台にします。その間もファイルは使えます。
-folder-work = 分け直すもの: { $extents } 区画（すべての版を含む）。{ $size } を送ります。
-folder-during-more = その間: これから保存するものは { $to_k } 台が必要です。すでにあるものは、分け直して古い割符がすべてのサーバから消えるまで { $k } 台で読めます。
-folder-during-fewer = その間: 保存したものと分け直したものは { $to_k } 台で読めます。残りはこれまでどおりです。
-folder-names = ファイル名の秘密は保管庫のしきい値のままです。ファイルは今あるフォルダに従います。移動したものは、次の保存か更新（refresh）で分け直します。
-folder-done = { $path } は今、中のものすべてについて { $n } 台のうち { $k } 台です。前の割符はどのサーバにも残っていません。
-folders-work = { $extents ->
-    [0] すべてフォルダの指定どおりです。
-   *[other] { $extents } 区画がフォルダの指定どおりになっていません。
-}
-folders-done = すべてフォルダの指定どおりです。前の割符はどのサーバにも残っていません。
+folder-work = 分け直すもの（ほかに指定どおりになっていないものを含む）: { $extents } 区画（すべての版を含む）。{ $size } を送ります。
+folder-during-more = 変更中: これから保存するものを読むには { $to_k } 台が必要です。すでにあるものは、分け直しが済み、古い割符がすべてのサーバから消えるまで { $k } 台で読めます。
+folder-during-fewer = 変更中: 新しく保存したものと分け直したものは { $to_k } 台で読めます。まだ分け直していないものは変更前のままです。
+folder-names = ファイル名を守る強さは、保管庫のしきい値のままです。ファイルは、今入っているフォルダの指定に従います。移動したファイルは、次の更新（refresh）か --folders --yes で分け直します。移動の後に保存したものは、すぐに新しいフォルダの指定に従います。
+folder-done = { $path } とその下は、すべて { $n } 台のうち { $k } 台になりました。変更前の割符は、どのサーバにも残っていません。
+status-folder = { "  " }{ $path } とその下すべて、{ $n } 台のうち { $k } 台: { $spare }
+folders-done = すべてフォルダの指定どおりです。変更前の割符は、どのサーバにも残っていません。
 folders-next = フォルダの指定どおりに分け直すには: { $warifu } threshold { $vault } --folders --yes
-generation-unlike = { $extents } 区画がフォルダの指定どおりになっていません。前からあったか、移動されたファイルです。
+generation-unlike = { $extents } 区画がフォルダの指定どおりになっていません。指定の前に保存したか、後から移動したファイルのものです。
+folder-during-still = 終わるまで、一部は変更前のままで、変更前と同じ台数で読めます。
+folders-but-for = ただし、次のフォルダは、それぞれの指定に従います:
+folders-left-next = すべてのサーバが応答するようになったら、もう一度実行してください: { $warifu } threshold { $vault } --folders --yes
+status-but-for-folders = 次のフォルダを除き:

@@ -30,7 +30,8 @@ impl Inner {
         let fresh = file.state.read().await.fresh.get(&extent).map(whole_of);
         let mut whole = fresh.unwrap_or_else(|| self.likely(extent, len));
         let never_refreshed = self.servers.generation() == Generations::FIRST.current;
-        let mut fetched = if fresh.is_some() || never_refreshed {
+        let all_alike = never_refreshed && !self.folders.ever_asked();
+        let mut fetched = if fresh.is_some() || all_alike {
             joining::fetch(&self.servers, self.vault, whole).await
         } else {
             self.fetch_and_ask(&mut whole).await

@@ -24,6 +24,7 @@ use super::state::{Attempt, Doubt, FileState, OpenFile, Slot};
 use crate::context::Context;
 use crate::dealing::{self, Purpose, Put};
 use crate::error::{Result, ServerFault, VaultError};
+use crate::folders::dealt_by;
 use crate::node::{Attr, NodeId};
 use crate::seam::catalog::{About, Durability, Intent, SaveId};
 use crate::seam::clock::Timestamp;
@@ -150,7 +151,8 @@ impl Inner {
         .await;
         let puts = self.judge(file, puts).await?;
         let unsafe_on = if durability == Durability::Now && has_fresh {
-            dealing::sync(&self.servers, self.options.patience).await
+            let threshold = dealt_by(asked, self.servers.threshold());
+            dealing::sync(&self.servers, threshold, self.options.patience).await
         } else {
             dealing::Unsafe::default()
         };

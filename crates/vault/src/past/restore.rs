@@ -93,6 +93,7 @@ impl Vault {
                     Ok(_) | Err(CatalogError::Exists) => {}
                     Err(error) => return Err(error.into()),
                 }
+                self.bring_back_threshold(ctx, &step.path).await?;
             }
             Restoring::Back { from, node } => {
                 let (old, parent) = from.split_last().ok_or(VaultError::Loop)?;

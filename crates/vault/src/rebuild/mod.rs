@@ -360,7 +360,7 @@ struct Short {
 }
 
 /// Where the vault stands with its generations, as far as the servers tell. No number that was seen is given out again, and where
-/// something is older than the newest, a refresh is gone on with. When the last one was, nobody knows any more.
+/// something is older than the pieces of the vault key, a refresh is gone on with. When the last one was, nobody knows any more.
 fn generations_of(
     survey: &Survey,
     book: &Book,
@@ -377,10 +377,11 @@ fn generations_of(
         .values()
         .map(|record| record.generation)
         .chain(segments.map(|seen| seen.generation));
-    let is_older = needed.min().is_some_and(|oldest| oldest < newest);
+    // The pieces of the vault key have the number of the run that put them, and what is dealt between two refreshes a greater one.
+    let is_older = needed.min().is_some_and(|oldest| oldest < of_pieces);
     Generations {
         current: newest,
-        wanted: newest,
+        wanted: of_pieces,
         begun: is_older.then_some(now),
         ended: None,
     }

@@ -43,7 +43,8 @@ impl Vault {
     /// between batches whether it is time to end; dropped or killed at any point it can be gone on with, too.
     ///
     /// # Errors
-    /// As those of [`refresh`](Self::refresh), but for too few servers: what has too few stays as it is, and due.
+    /// As those of [`refresh`](Self::refresh), but for too few servers: what has too few stays as it is, and due. [`VaultError::Invalid`] while the vault's threshold is being changed: that deals as folders
+    /// ask, too.
     pub async fn deal_as_folders_ask(
         &self,
         ctx: &Context,
@@ -54,7 +55,11 @@ impl Vault {
         let inner = &self.inner;
         inner.writable()?;
         let _repairing = inner.repairing.lock().await;
-        inner.read_folders().await?;
+        if inner.servers.thresholds().becoming.is_some() {
+            return Err(VaultError::Invalid {
+                what: "the threshold of the whole vault is being changed, and that has not ended",
+            });
+        }
         inner.refuse_other_threshold().await?;
         let mut report = RefreshReport::default();
         let target = inner.servers.thresholds().target();
@@ -69,6 +74,8 @@ impl Vault {
         }
         let newest = inner.newest_generation(&work, &mut report).await?;
         let mine = inner.take_number(ctx, newest).await?;
+        // Whoever said what a folder asks may have been cut off before it was told.
+        inner.tell_folders().await?;
         inner.refuse_overtaken(target).await?;
         inner.servers.learn_generation(mine);
         let wanted = Wanted {

@@ -186,14 +186,21 @@ impl GenerationStatus {
     /// Whether the last refresh is over, everywhere, and with it a change of the threshold: nothing of before is left on any server.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        let changed = self.change.is_none_or(|change| change.in_force);
-        changed && self.left == 0 && self.unlike == 0 && self.holding.is_empty()
+        self.is_over() && self.unlike == 0
     }
 
-    /// Whether nothing is to be done but what folders ask.
+    /// The same but for what only folders ask, which is no part of a refresh: files are moved all the time.
     #[must_use]
-    pub fn is_unlike_only(&self) -> bool {
-        self.unlike > 0 && self.left == 0 && self.holding.is_empty()
+    pub fn is_over(&self) -> bool {
+        let changed = self.change.is_none_or(|change| change.in_force);
+        changed && self.left == 0 && self.holding.is_empty()
+    }
+
+    /// Whether what is to be done is only what folders ask: no refresh and no change of the vault's threshold is under way.
+    #[must_use]
+    pub fn is_of_folders(&self) -> bool {
+        let other = self.change.is_some() || self.generations.is_under_way();
+        !other && self.left == 0 && !self.is_complete()
     }
 
     /// Whether everything had been made anew, and somebody has saved as before since: by an old copy of the vault file.
@@ -353,7 +360,6 @@ impl Inner {
         stop: &(dyn Fn() -> bool + Send + Sync),
     ) -> Result<RefreshReport> {
         let mut report = RefreshReport::default();
-        self.read_folders().await?;
         self.refuse_other_threshold().await?;
         let target = self.servers.thresholds().target();
         let work = Run::new(self, options.limit);
@@ -375,6 +381,7 @@ impl Inner {
         }
         let since = self.catalog.generations().await?.wanted;
         let mine = self.take_number(ctx, newest).await?;
+        self.read_folders().await?;
         self.refuse_overtaken(target).await?;
         let renewed = self.renew_pieces(mine, takers).await?;
         if (renewed.stored.len() as usize) < needed {
@@ -554,6 +561,24 @@ impl Inner {
         Ok(false)
     }
 
+    /// Whether something has another threshold, and not because of what its folder asks.
+    async fn is_any_other(&self, wanted: Wanted) -> Result<bool> {
+        let mut asked = Asked::new(self);
+        let mut after = None;
+        while let Some(page) = self.page(after).await? {
+            after = page.last().map(|record| record.extent);
+            let found = wanted.of(&mut asked, page).await?;
+            let other = |one: &Candidate| one.record.threshold != one.threshold;
+            if found
+                .iter()
+                .any(|one| other(one) && !self.is_of_folder(one, wanted))
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Whether what is due may be so because of what its folder asks, or asked, and is no part of a refresh that was begun.
     fn is_of_folder(&self, due: &Candidate, wanted: Wanted) -> bool {
         self.folders.ever_asked()
@@ -588,7 +613,7 @@ impl Inner {
     pub(crate) async fn end_refresh(&self, ctx: &Context) -> Result<GenerationStatus> {
         let mut status = self.generation_status().await?;
         let before = status.generations;
-        if !before.is_under_way() || !status.is_complete() {
+        if !before.is_under_way() || !status.is_over() {
             return Ok(status);
         }
         // By what a vault file says that was left behind, nobody knows what is left, nor where.

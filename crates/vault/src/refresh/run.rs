@@ -120,6 +120,7 @@ pub(super) async fn run(
         if number > 0 {
             // What the pass before has put and not switched is to be removed under its number, now or by a later sweep.
             generation = inner.take_number(manner.ctx, generation).await?;
+            inner.read_folders().await?;
             if manner.is_over(work).await? {
                 return Ok(());
             }
@@ -209,6 +210,9 @@ async fn pass(
             }
         }
         if ended {
+            if (manner.stop)() {
+                gathered.clear();
+            }
             for (_, batch) in std::mem::take(&mut gathered) {
                 begin_batch(&mut batches, work, manner, generation, batch, at, report).await?;
             }

@@ -361,11 +361,11 @@ impl Vault {
     /// # Errors
     /// Errors of the catalogue.
     pub async fn has_other_threshold(&self, threshold: Threshold) -> Result<bool> {
-        let any = Wanted {
-            generation: Generation(0),
+        let other = Wanted {
+            generation: self.inner.catalog.generations().await?.wanted,
             threshold,
         };
-        self.inner.is_any_due(any).await
+        self.inner.is_any_other(other).await
     }
 
     /// How much the vault holds, as its catalogue has it.

@@ -204,7 +204,7 @@ impl Inner {
             // refresh from beginning when its time comes.
             let time_is_up = every.is_some_and(|every| generations.is_old(every, self.clock.now()));
             if !time_is_up && (status.left == 0 || !is_due) {
-                return Ok(status.is_complete());
+                return Ok(status.is_over());
             }
         }
         // A server that is away for a while keeps its old shares, and every file would be owed one: that is for a person to decide.
@@ -221,7 +221,7 @@ impl Inner {
             .new_generation(ctx, &options, &|_| (), &closing)
             .await?;
         tracing::info!(extents = report.extents, "shares have a new generation");
-        Ok(report.status.is_complete())
+        Ok(report.status.is_over())
     }
 
     /// Destroys what the rules let go. What a server did not confirm is swept like what unfinished saves left.

@@ -234,6 +234,7 @@ impl Vault {
         tokio::spawn(servers::watch(Arc::downgrade(&inner.servers)));
         if !inner.options.read_only {
             inner.recover().await?;
+            tokio::spawn(learning(Arc::downgrade(&inner)));
             tokio::spawn(housekeeping(Arc::downgrade(&inner)));
             tokio::spawn(upkeep(Arc::downgrade(&inner)));
         }
@@ -423,6 +424,23 @@ impl Inner {
     }
 }
 
+/// Learns how shares are to be dealt, as long as the vault lives. By itself, since whoever changes that counts on a look within a second, and other housekeeping may take
+/// longer.
+async fn learning(vault: Weak<Inner>) {
+    loop {
+        let Some(pause) = vault.upgrade().map(|inner| inner.options.settle_every) else {
+            return;
+        };
+        tokio::time::sleep(pause).await;
+        let Some(inner) = vault.upgrade().filter(|inner| !inner.is_closing()) else {
+            return;
+        };
+        if let Err(error) = inner.learn_generation().await {
+            tracing::debug!(error = %error.facts(), "the generation of shares could not be read");
+        }
+    }
+}
+
 /// What is done as long as the vault lives: settling, keeping leases, sweeping.
 async fn housekeeping(vault: Weak<Inner>) {
     const SWEEP_EVERY: Duration = Duration::from_secs(60);
@@ -447,9 +465,6 @@ async fn housekeeping(vault: Weak<Inner>) {
                 let _one = one;
                 saver.save_left_behind().await;
             });
-        }
-        if let Err(error) = inner.learn_generation().await {
-            tracing::debug!(error = %error.facts(), "the generation of shares could not be read");
         }
         if let Err(error) = inner.sync_all(Occasion::Tick).await {
             tracing::warn!(error = %error.facts(), "what was saved could not be made safe from a power cut yet; trying again");

@@ -105,7 +105,10 @@ impl Inner {
 
     /// Returns the versions that are not safe, and why.
     pub(crate) async fn settle(&self, versions: &[Unsettled]) -> (Vec<Unsettled>, Result<()>) {
-        let not_safe = dealing::sync(&self.servers, self.options.patience).await;
+        let not_safe = {
+            let servers = &self.servers;
+            dealing::sync(servers, servers.threshold(), self.options.patience).await
+        };
         let (mut safe, mut left, mut failure) = (Vec::new(), Vec::new(), Ok(()));
         for version in versions {
             match self.owe_all(version, &not_safe).await {
