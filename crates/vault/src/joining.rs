@@ -420,6 +420,8 @@ where
                 None => check(&share.server, &share.prefix),
             })
             .collect();
+        let shares = opened.iter().flatten();
+        let seats = shares.map(|share| share.header().threshold().n()).max();
         let (mut chosen, joined) =
             join_off_task(chosen, opened, wanted)
                 .await
@@ -432,8 +434,13 @@ where
                 chosen
                     .iter()
                     .for_each(|share| share.server.health.good_share());
-                // The others have it, so these should.
-                absent.iter().for_each(|server| note_absent(server));
+                // The others have it, so these should, unless it was dealt to fewer than were asked.
+                let expected =
+                    |server: &&Arc<Server>| seats.is_none_or(|n| server.index().get() <= n);
+                absent
+                    .iter()
+                    .filter(expected)
+                    .for_each(|server| note_absent(server));
                 let prefixes = chosen
                     .into_iter()
                     .map(|share| (share.server.index(), share.prefix));

@@ -34,9 +34,10 @@
 //!
 //! A change of the threshold is a refresh, too: see `threshold`.
 //!
-//! Modules: `run` makes and switches, this one plans, begins and ends; `folders` deals as folders ask, between two refreshes.
+//! Modules: `plan` says what would be done, `run` makes and switches, this one begins and ends; `folders` deals as folders ask, between two refreshes.
 
 mod folders;
+mod plan;
 mod run;
 mod threshold;
 
@@ -46,7 +47,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream;
-use warifu_core::format::{Plan, Scheme};
+use warifu_core::format::Plan;
 use warifu_core::ids::{ExtentId, Generation, Threshold};
 use warifu_core::ways::WaysNumber;
 
@@ -221,32 +222,6 @@ pub struct Holding {
 }
 
 impl Vault {
-    /// What a refresh would do, as the catalogue and the servers have it now; `anew` as in [`RefreshOptions`].
-    ///
-    /// # Errors
-    /// Errors of the catalogue. What servers say is in the plan.
-    pub async fn plan_refresh(&self, _ctx: &Context, anew: bool) -> Result<RefreshPlan> {
-        let thresholds = self.inner.servers.thresholds();
-        self.plan_anew(thresholds, anew).await
-    }
-
-    /// `thresholds` may want servers that are not there yet: they count as there.
-    async fn plan_anew(&self, thresholds: Thresholds, anew: bool) -> Result<RefreshPlan> {
-        let inner = &self.inner;
-        inner.read_folders().await?;
-        let mut plan = inner.plan_of(thresholds).await?;
-        let wanted = Wanted {
-            generation: plan.generations.wanted,
-            threshold: thresholds.target(),
-        };
-        let in_force = inner.is_in_force(thresholds).await?;
-        let left = plan.generations.is_under_way() && !anew && in_force;
-        plan.resumes = left && inner.is_any_due(wanted).await?;
-        let mut asked = Asked::new(inner);
-        plan.count(&mut asked, wanted, !plan.resumes).await?;
-        Ok(plan)
-    }
-
     /// Gives all extents and the pieces of the vault key a new generation, and the threshold that the vault is to have, or goes on where that was cut off. `stop` is asked
     /// between batches whether it is time to end; dropped or killed at any point it can be gone on with, too.
     ///
@@ -303,49 +278,7 @@ impl Generations {
     }
 }
 
-impl RefreshPlan {
-    /// Counts what is to be made anew: `all`, or what is due.
-    async fn count(&mut self, asked: &mut Asked<'_>, wanted: Wanted, all: bool) -> Result<()> {
-        let mut after = None;
-        while let Some(page) = asked.inner().page(after).await? {
-            after = page.last().map(|record| record.extent);
-            for one in wanted.of(asked, page).await? {
-                if !all && !one.is_due(wanted) {
-                    continue;
-                }
-                let record = &one.record;
-                let k = record.threshold.k();
-                let joined = record.scheme == Scheme::Compact || one.threshold.k() < k;
-                self.extents += 1;
-                self.joined += u64::from(joined);
-                self.bytes += bytes_to_send(record, one.threshold);
-                self.reads += record.plan().object_len().saturating_mul(k.into());
-            }
-        }
-        Ok(())
-    }
-}
-
 impl Inner {
-    /// A plan in which nothing is counted yet.
-    async fn plan_of(&self, thresholds: Thresholds) -> Result<RefreshPlan> {
-        let absent = self.absent(false, |_| true).await;
-        let target = thresholds.target();
-        let is_there = |index| absent.iter().all(|(gone, _)| *gone != index);
-        let there = target.indices().filter(|index| is_there(*index)).count();
-        Ok(RefreshPlan {
-            generations: self.catalog.generations().await?,
-            thresholds,
-            resumes: false,
-            extents: 0,
-            joined: 0,
-            bytes: 0,
-            reads: 0,
-            possible: there >= self.enough_to_refresh(target),
-            absent: absent.into_iter().map(|(_, fault)| fault).collect(),
-        })
-    }
-
     async fn page(&self, after: Option<ExtentId>) -> Result<Option<Vec<ExtentRecord>>> {
         let page = self.catalog.extents(after, PAGE).await?;
         Ok((!page.is_empty()).then_some(page))
