@@ -15,6 +15,7 @@ mod durability;
 mod faults_reading;
 mod faults_saving;
 mod folders;
+mod folders_beside;
 mod hedging;
 mod histories;
 mod journal_behind;
