@@ -11,7 +11,7 @@ use crate::servers::Thresholds;
 use crate::vault::{Inner, Vault};
 
 impl Vault {
-    /// What a refresh would do, as the catalogue and the servers have it now; `anew` as in [`RefreshOptions`].
+    /// What a refresh would do, as the catalogue and the servers have it now; `anew` as in [`RefreshOptions`](super::RefreshOptions).
     ///
     /// # Errors
     /// Errors of the catalogue. What servers say is in the plan.
