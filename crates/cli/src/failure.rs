@@ -63,7 +63,11 @@ impl Failure {
 
     /// Stopped by the user.
     pub fn interrupted() -> Self {
-        Self::new(Exit::Interrupted, say!("interrupted"), String::new())
+        Self::new(
+            Exit::Interrupted,
+            say!("interrupted"),
+            say!("interrupted-next"),
+        )
     }
 
     /// Something local could not be read or written.

@@ -1,6 +1,7 @@
 //! `threshold --folder`: how many servers are needed for what is in a folder.
 
 use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 
 use serde::Serialize;
 use warifu::{
@@ -13,7 +14,7 @@ use super::{Done, vault_path, with_vault_opened};
 use crate::args;
 use crate::exit::Exit;
 use crate::failure::{Failure, server_fault};
-use crate::output::{JsonName, Progress, json, print, shown, size};
+use crate::output::{JsonName, Progress, json, print, shell_word, shown, size};
 use crate::stop;
 use crate::unlocking::opening;
 use crate::words::say;
@@ -185,7 +186,10 @@ async fn show(warifu: &Warifu, path: &OsStr, args: &args::Threshold) -> Done {
     } else {
         lines.push(say!(
             "next",
-            next = say!("folder-choose-next", path = shown(&path))
+            next = say!(
+                "folder-choose-next",
+                path = shell_word(OsStr::from_bytes(&path))
+            )
         ));
     }
     print(&format!("{}\n", lines.join("\n")))?;

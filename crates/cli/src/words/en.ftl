@@ -22,6 +22,7 @@ exit-interrupted = stopped by the user
 usage = { $detail }
 usage-next = see { $warifu } --help.
 interrupted = stopped; nothing half-done is left.
+interrupted-next = to go on, give the same command again.
 
 # General
 the-vault = the vault

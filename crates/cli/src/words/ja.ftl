@@ -22,6 +22,7 @@ exit-interrupted = 利用者が中断した
 usage = コマンドの指定が正しくありません: { $detail }
 usage-next = { $warifu } --help で使い方を確認してください。
 interrupted = 中断しました。途中のものは残っていません。
+interrupted-next = 続けるには、同じコマンドをもう一度実行してください。
 
 # 共通
 the-vault = 保管庫

@@ -11,7 +11,6 @@ use crate::context::Context;
 use crate::error::{Result, VaultError};
 use crate::folders::Asked;
 use crate::node::NodeId;
-use crate::repair::share::Run;
 use crate::vault::Vault;
 
 impl Vault {
@@ -63,16 +62,7 @@ impl Vault {
         inner.refuse_other_threshold().await?;
         let mut report = RefreshReport::default();
         let target = inner.servers.thresholds().target();
-        let work = Run::new(inner, options.limit);
-        for (index, fault) in inner.absent(false, |_| true).await {
-            work.give_up_on(index, fault);
-        }
-        // What is not known to be on disk is left to the next pass: see `run`.
-        match inner.settle_now().await {
-            Ok(()) | Err(VaultError::NotStored { .. }) => {}
-            Err(error) => return Err(error),
-        }
-        let newest = inner.newest_generation(&work, &mut report).await?;
+        let (work, newest) = inner.begin_run(options, &mut report).await?;
         let mine = inner.take_number(ctx, newest).await?;
         // Whoever said what a folder asks may have been cut off before it was told.
         inner.tell_folders().await?;

@@ -284,6 +284,25 @@ impl Inner {
         Ok((!page.is_empty()).then_some(page))
     }
 
+    /// What every pass begins with: it does without the servers that are away, and knows the newest generation of which there are pieces.
+    async fn begin_run(
+        self: &Arc<Self>,
+        options: &RefreshOptions,
+        report: &mut RefreshReport,
+    ) -> Result<(Run, Generation)> {
+        let work = Run::new(self, options.limit);
+        for (index, fault) in self.absent(false, |_| true).await {
+            work.give_up_on(index, fault);
+        }
+        // What is not known to be on disk is left to the next pass: see `run`.
+        match self.settle_now().await {
+            Ok(()) | Err(VaultError::NotStored { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        let newest = self.newest_generation(&work, report).await?;
+        Ok((work, newest))
+    }
+
     /// The caller holds `repairing`.
     pub(crate) async fn new_generation(
         self: &Arc<Self>,
@@ -295,16 +314,7 @@ impl Inner {
         let mut report = RefreshReport::default();
         self.refuse_other_threshold().await?;
         let target = self.servers.thresholds().target();
-        let work = Run::new(self, options.limit);
-        for (index, fault) in self.absent(false, |_| true).await {
-            work.give_up_on(index, fault);
-        }
-        // What is not known to be on disk is left to the next pass: see `run`.
-        match self.settle_now().await {
-            Ok(()) | Err(VaultError::NotStored { .. }) => {}
-            Err(error) => return Err(error),
-        }
-        let newest = self.newest_generation(&work, &mut report).await?;
+        let (work, newest) = self.begin_run(options, &mut report).await?;
         let there = self.there(&work);
         let needed = self.enough_to_refresh(target);
         let takers = there.iter().filter(|index| index.get() <= target.n());

@@ -68,6 +68,26 @@ async fn p1_a_refresh_that_cannot_end_does_not_stand_for_the_next_one() {
     lab.assert_tidy("in the end").await;
 }
 
+/// Once a refresh has ended everywhere, a server that does not answer has nothing left that counts: it is suspected of nothing.
+#[tokio::test(start_paused = true)]
+async fn p1_after_a_refresh_that_ended_no_silent_server_is_suspected() {
+    let lab = Lab::new(2, 4).await;
+    let vault = few(&lab).await;
+    lab.faults[3].set(State::Gone);
+    let report = refresh(&vault).await;
+    assert!(!report.status.is_complete(), "{report:?}");
+    drop(vault);
+    lab.heal();
+    lab.let_leases_end();
+    let vault = lab.start().await;
+    let report = refresh(&vault).await;
+    assert!(report.status.is_complete(), "{report:?}");
+    lab.faults[2].set(State::Gone);
+    lab.faults[3].set(State::Gone);
+    let status = vault.generation_status().await.unwrap();
+    assert!(status.is_complete(), "{status:?}");
+}
+
 /// One that was cut off goes on, unless somebody wants it from the beginning.
 #[tokio::test(start_paused = true)]
 async fn a_refresh_is_begun_anew_where_somebody_says_so() {
@@ -281,6 +301,8 @@ async fn a_save_that_commits_meanwhile_is_not_overlooked() {
             rdev: 0,
             target: Vec::new(),
             document,
+            inherits: false,
+            unless: None,
         };
         let commit = Commit {
             save,
