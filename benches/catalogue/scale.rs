@@ -251,11 +251,11 @@ impl<'a> Measured<'a> {
         lap(3);
         let (from, to) = ((parent, &name), (parent, &new_name));
         catalog
-            .rename(from, to, RenameMode::Replace, false, write(Act::Rename))
+            .rename(from, to, RenameMode::Replace, &[], write(Act::Rename))
             .await?;
         lap(4);
         catalog
-            .unlink(parent, &new_name, false, write(Act::Remove))
+            .unlink(parent, &new_name, &[], write(Act::Remove))
             .await?;
         lap(5);
         let new = NewNode {
@@ -266,6 +266,8 @@ impl<'a> Measured<'a> {
             rdev: 0,
             target: Vec::new(),
             document: FileId::fresh()?,
+            inherits: true,
+            unless: None,
         };
         catalog
             .create(parent, &name, new, write(Act::Create))

@@ -54,6 +54,8 @@ fn file() -> Outcome<NewNode> {
         rdev: 0,
         target: Vec::new(),
         document,
+        inherits: false,
+        unless: None,
     })
 }
 
@@ -176,7 +178,7 @@ async fn main() -> Outcome<()> {
                     (root, &from),
                     (root, &to),
                     RenameMode::Replace,
-                    false,
+                    &[],
                     write(durability),
                 )
                 .await?;

@@ -289,12 +289,12 @@ impl Catalog for SqliteCatalog {
         &self,
         parent: NodeId,
         name: &Name,
-        keep: bool,
+        open: &[NodeId],
         write: Write,
     ) -> Result<Attr, CatalogError> {
-        let name = name.clone();
+        let (name, open) = (name.clone(), open.to_vec());
         self.write(write.durability, move |tx| {
-            names::unlink(tx, parent, &name, keep, &write)
+            names::unlink(tx, parent, &name, &open, &write)
         })
         .await
     }
@@ -312,12 +312,13 @@ impl Catalog for SqliteCatalog {
         from: (NodeId, &Name),
         to: (NodeId, &Name),
         mode: RenameMode,
-        keep: bool,
+        open: &[NodeId],
         write: Write,
     ) -> Result<Renamed, CatalogError> {
         let ((from, from_name), (to, to_name)) = ((from.0, from.1.clone()), (to.0, to.1.clone()));
+        let open = open.to_vec();
         self.write(write.durability, move |tx| {
-            rename::rename(tx, (from, &from_name), (to, &to_name), mode, keep, &write)
+            rename::rename(tx, (from, &from_name), (to, &to_name), mode, &open, &write)
         })
         .await
     }

@@ -11,7 +11,9 @@ use warifu_vault::seam::past::End;
 use crate::codec::{kind_code, sql};
 use crate::error::{Outcome, damaged, missing};
 use crate::writer::Tx;
-use crate::{audit, notices, past, read};
+use crate::{audit, notices, past, read, xattrs};
+
+const SET_GID: u32 = 0o2000;
 
 /// The tag under which an entry is found.
 pub(crate) fn tag(key: &CatalogKey, parent: NodeId, name: &Name) -> [u8; 16] {
@@ -211,9 +213,29 @@ pub(crate) fn create(
     new: &NewNode,
     write: &Write,
 ) -> Outcome<Attr> {
-    let attr = make(tx, parent, name, new, write.audit.at)?;
+    if let Some(unwanted) = new.unless
+        && xattrs::has(tx.view, parent, unwanted)?
+    {
+        return Err(CatalogError::Refused.into());
+    }
+    let mut new = new.clone();
+    if new.inherits {
+        inherit(&mut new, &folder(tx, parent)?);
+    }
+    let attr = make(tx, parent, name, &new, write.audit.at)?;
     audit::record(tx, &write.audit)?;
     Ok(attr)
+}
+
+/// A folder with the set-group-id bit hands its group, and to folders the bit, to what is made in it.
+fn inherit(new: &mut NewNode, folder: &Attr) {
+    if folder.mode & SET_GID == 0 {
+        return;
+    }
+    new.gid = folder.gid;
+    if new.kind == NodeKind::Dir {
+        new.mode |= SET_GID;
+    }
 }
 
 pub(crate) fn link(
@@ -253,7 +275,7 @@ pub(crate) fn unlink(
     tx: &Tx<'_>,
     parent: NodeId,
     name: &Name,
-    keep: bool,
+    open: &[NodeId],
     write: &Write,
 ) -> Outcome<Attr> {
     let tag = tag(tx.key(), parent, name);
@@ -264,6 +286,7 @@ pub(crate) fn unlink(
     let until = past::not_before(tx, (parent, &tag), write.audit.at)?;
     past::end(tx, parent, &tag, &attr, until, End::Removed)?;
     delete_entry(tx, parent, &tag, only_name(&attr))?;
+    let keep = open.contains(&attr.node);
     drop_name(tx, &mut attr, keep, write.audit.at)?;
     touch(tx, parent, write.audit.at, 0)?;
     audit::record(tx, &write.audit)?;

@@ -612,7 +612,8 @@ impl Past for SqliteCatalog {
                 let current = attr.version;
                 return Err(CatalogError::Conflict { current }.into());
             }
-            unlink(tx, parent, &name, keep, &write)
+            let open = keep.then_some(attr.node);
+            unlink(tx, parent, &name, open.as_slice(), &write)
         })
         .await
     }

@@ -23,7 +23,7 @@ pub(crate) fn rename(
     from: (NodeId, &Name),
     to: (NodeId, &Name),
     mode: RenameMode,
-    keep: bool,
+    open: &[NodeId],
     write: &Write,
 ) -> Outcome<Renamed> {
     let at = write.audit.at;
@@ -82,6 +82,7 @@ pub(crate) fn rename(
                 go_on_in(tx, &mut moved, (other.document, other.version), write)?;
             }
             point(tx, (to.0, &to_tag), moved.node, then, only_name(&other))?;
+            let keep = open.contains(&other.node);
             drop_name(tx, &mut other, keep, at)?;
             touch_both(
                 tx,

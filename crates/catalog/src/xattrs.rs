@@ -53,6 +53,15 @@ pub(crate) fn all(view: View<'_>, node: NodeId) -> Outcome<Vec<(Vec<u8>, Vec<u8>
     })
 }
 
+/// Whether a node has an attribute; false also where there is no such node.
+pub(crate) fn has(view: View<'_>, node: NodeId, name: &[u8]) -> Outcome<bool> {
+    let tag = tag(view.key, node, name);
+    let mut statement = view
+        .conn
+        .prepare_cached("SELECT 1 FROM xattr WHERE node = ?1 AND tag = ?2")?;
+    Ok(statement.exists(params![sql(node.0)?, tag])?)
+}
+
 pub(crate) fn one(view: View<'_>, node: NodeId, name: &[u8]) -> Outcome<Vec<u8>> {
     view.snapshot(|view| {
         let tag = tag(view.key, node, name);

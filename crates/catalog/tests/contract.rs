@@ -116,7 +116,7 @@ async fn p7_a_catalogue_of_schema_4_is_brought_up_to_date() {
             (ROOT, &from),
             (ROOT, &to),
             RenameMode::Replace,
-            false,
+            &[],
             write("moved", Durability::Now),
         )
         .await

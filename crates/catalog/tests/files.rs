@@ -220,7 +220,7 @@ async fn p10_damaged_rows_are_found() {
             (ROOT, &name("x")),
             (NodeId(4), &name("y")),
             warifu_vault::seam::catalog::RenameMode::Replace,
-            false,
+            &[],
             write("", Durability::Soon),
         )
         .await;
@@ -376,7 +376,7 @@ async fn p3_nothing_secret_lies_in_the_files() {
         .unlink(
             ROOT,
             &name(SECRETS[0]),
-            false,
+            &[],
             write(SECRETS[0], Durability::Now),
         )
         .await

@@ -192,6 +192,16 @@ pub(crate) struct Beginning {
     lists: Option<Lists>,
 }
 
+impl Beginning {
+    /// In a folder without a default list.
+    pub(crate) const fn plain((mode, umask): Modes) -> Self {
+        Self {
+            mode: mode & 0o7777 & !umask,
+            lists: None,
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Lists {
     mode: u32,
@@ -225,10 +235,7 @@ impl Drive {
             None
         };
         let Some(default) = default else {
-            return Ok(Beginning {
-                mode: mode & !umask,
-                lists: None,
-            });
+            return Ok(Beginning::plain((mode, umask)));
         };
         let access = default.inherited(mode);
         let mode = access.mode(mode);

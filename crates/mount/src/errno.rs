@@ -111,6 +111,7 @@ fn catalog_errno(error: &CatalogError) -> Errno {
         CatalogError::NoAnswer { .. }
         | CatalogError::Conflict { .. }
         | CatalogError::Lapsed
+        | CatalogError::Refused
         | CatalogError::Newer { .. }
         | CatalogError::Mounted { .. }
         | CatalogError::Damaged { .. }

@@ -12,7 +12,7 @@ use fuser::{Errno, FopenFlags, INodeNo, LockOwner};
 use warifu_vault::node::{Attr, AttrChange, Name, NodeId, NodeKind};
 use warifu_vault::{Access, Contents, Context, FileHandle, SecretBytes, VaultError};
 
-use crate::acl::Modes;
+use crate::acl::{Beginning, DEFAULT, Modes};
 use crate::attrs::{file_attr, has_set_id, ino, without_set_id};
 use crate::caller::Caller;
 use crate::drive::{Answer, Drive};
@@ -156,19 +156,12 @@ impl Drive {
         flags: i32,
     ) -> Answer<(Attr, Opened)> {
         let context = self.callers.act(caller).await;
-        let beginning = self
-            .beginning(&context, parent, NodeKind::File, mode)
-            .await?;
         let new = Access {
             truncate: false,
             ..access(flags)
         };
-        match self
-            .vault
-            .create_file(&context, parent, name, beginning.mode, new)
-            .await
-        {
-            Ok((attr, handle)) => {
+        match self.make_file(&context, (parent, name), mode, new).await? {
+            Ok(((attr, handle), beginning)) => {
                 let attr = match self.begin(&context, (parent, name), attr, beginning).await {
                     Ok(attr) => attr,
                     Err(refusal) => {
@@ -188,6 +181,38 @@ impl Drive {
             Err(VaultError::Exists) if flags & libc::O_EXCL == 0 => Err(Errno::ESTALE.into()),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Makes a file as its folder asks for, which seldom asks for anything: so it is made first, and the folder's list is read where that was
+    /// refused.
+    async fn make_file(
+        &self,
+        context: &Context,
+        (parent, name): (NodeId, &Name),
+        mode: Modes,
+        access: Access,
+    ) -> Answer<Result<((Attr, FileHandle), Beginning), VaultError>> {
+        if self.lists() {
+            let plain = Beginning::plain(mode);
+            let as_asked = (plain.mode, DEFAULT);
+            let vault = &self.vault;
+            match vault
+                .create_file_unless(context, parent, name, as_asked, access)
+                .await
+            {
+                Ok(Some(made)) => return Ok(Ok((made, plain))),
+                Ok(None) => {}
+                Err(error) => return Ok(Err(error)),
+            }
+        }
+        let beginning = self
+            .beginning(context, parent, NodeKind::File, mode)
+            .await?;
+        let made = self
+            .vault
+            .create_file(context, parent, name, beginning.mode, access)
+            .await;
+        Ok(made.map(|made| (made, beginning)))
     }
 
     fn keep(

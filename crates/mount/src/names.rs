@@ -38,7 +38,7 @@ impl Drive {
             return Ok(file.handle.attr().await?);
         }
         let context = self.callers.glance(caller).await;
-        Ok(self.vault.attr(&context, node).await?)
+        Ok(self.vault.attr_lately(&context, node).await?)
     }
 
     pub(crate) async fn set_attr(

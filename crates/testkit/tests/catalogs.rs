@@ -50,6 +50,8 @@ fn folder() -> NewNode {
         rdev: 0,
         target: vec![],
         document: FileId::NIL,
+        inherits: false,
+        unless: None,
     }
 }
 

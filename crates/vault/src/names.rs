@@ -1,6 +1,8 @@
 //! Names: looking up, making, removing, renaming. The catalogue does the work in one transaction each; what is here knows
 //! about open files.
 
+use std::sync::atomic::Ordering;
+
 use warifu_core::ids::{ExtentId, FileId};
 
 use crate::context::{Act, Context};
@@ -8,12 +10,13 @@ use crate::error::{Result, VaultError};
 use crate::file::handle::{Access, FileHandle, live};
 use crate::node::{Attr, AttrChange, Name, NodeId, NodeKind};
 use crate::seam::catalog::{
-    Cursor, Durability, Listed, NewNode, RenameMode, Renamed, Write, XattrMode,
+    CatalogError, Cursor, Durability, Listed, NewNode, RenameMode, Renamed, Write, XattrMode,
 };
 use crate::seam::clock::Timestamp;
 use crate::vault::{Inner, Vault};
 
-const SETGID: u32 = 0o2000;
+/// Up to so many open files are named to the catalogue when a name is taken away. Where more are open, it is asked first what the name stands for.
+const FEW_OPEN: usize = 64;
 
 impl Vault {
     /// A node's attributes, changes of open files included.
@@ -21,7 +24,25 @@ impl Vault {
     /// # Errors
     /// [`VaultError::Stale`] when the node is gone; errors of the catalogue.
     pub async fn attr(&self, _ctx: &Context, node: NodeId) -> Result<Attr> {
-        let attr = match self.inner.catalog.attr(node).await {
+        let found = self.inner.catalog.attr(node).await;
+        self.attr_of(node, found).await
+    }
+
+    /// A node's attributes as [`attr`](Self::attr) gives them, or as they were a moment ago: for a kernel, which believes them for longer than that.
+    ///
+    /// # Errors
+    /// As for [`attr`](Self::attr).
+    pub async fn attr_lately(&self, _ctx: &Context, node: NodeId) -> Result<Attr> {
+        let found = self.inner.catalog.attr_lately(node).await;
+        self.attr_of(node, found).await
+    }
+
+    async fn attr_of(
+        &self,
+        node: NodeId,
+        found: std::result::Result<Option<Attr>, CatalogError>,
+    ) -> Result<Attr> {
+        let attr = match found {
             Ok(attr) => attr.ok_or(VaultError::Stale)?,
             Err(error) => match self.inner.open_file(node) {
                 Some(file) => {
@@ -113,8 +134,42 @@ impl Vault {
         mode: u32,
         access: Access,
     ) -> Result<(Attr, FileHandle)> {
+        self.new_file(ctx, parent, name, (mode, None), access).await
+    }
+
+    /// Makes an empty file as [`create_file`](Self::create_file) does, unless its folder has an extended attribute: `None` then, and
+    /// nothing was made. In one request to the catalogue, so nobody can give the folder the attribute in between.
+    ///
+    /// # Errors
+    /// As for [`create_file`](Self::create_file).
+    pub async fn create_file_unless(
+        &self,
+        ctx: &Context,
+        parent: NodeId,
+        name: &Name,
+        (mode, unless): (u32, &'static [u8]),
+        access: Access,
+    ) -> Result<Option<(Attr, FileHandle)>> {
+        let mode = (mode, Some(unless));
+        match self.new_file(ctx, parent, name, mode, access).await {
+            Ok(made) => Ok(Some(made)),
+            Err(VaultError::Catalog(CatalogError::Refused)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn new_file(
+        &self,
+        ctx: &Context,
+        parent: NodeId,
+        name: &Name,
+        (mode, unless): (u32, Option<&'static [u8]>),
+        access: Access,
+    ) -> Result<(Attr, FileHandle)> {
+        let unnamed = self.inner.unnamed_so_far();
+        let kind = NodeKind::File;
         let attr = self
-            .make(ctx, parent, name, NodeKind::File, mode, 0, Vec::new())
+            .make(ctx, parent, name, kind, mode, 0, Vec::new(), unless)
             .await?;
         self.inner.file_came(ctx, parent, name, &attr).await;
         // The making has its line in the audit log; the opening is part of it.
@@ -122,9 +177,11 @@ impl Vault {
         handle.hold(ctx);
         handle.begin_empty(&attr).await;
         // Somebody else here may have removed it before it counted as open.
-        let still = self.inner.catalog.attr(attr.node).await?;
-        if still.is_none_or(|attr| attr.nlink == 0) {
-            handle.file().state.write().await.unlinked = true;
+        if unnamed.is_none() || unnamed != self.inner.unnamed_so_far() {
+            let still = self.inner.catalog.attr(attr.node).await?;
+            if still.is_none_or(|attr| attr.nlink == 0) {
+                handle.file().state.write().await.unlinked = true;
+            }
         }
         Ok((attr, handle))
     }
@@ -140,7 +197,7 @@ impl Vault {
         name: &Name,
         mode: u32,
     ) -> Result<Attr> {
-        self.make(ctx, parent, name, NodeKind::Dir, mode, 0, Vec::new())
+        self.make(ctx, parent, name, NodeKind::Dir, mode, 0, Vec::new(), None)
             .await
     }
 
@@ -163,7 +220,7 @@ impl Vault {
             });
         }
         let attr = self
-            .make(ctx, parent, name, kind, mode, rdev, Vec::new())
+            .make(ctx, parent, name, kind, mode, rdev, Vec::new(), None)
             .await?;
         self.inner.file_came(ctx, parent, name, &attr).await;
         Ok(attr)
@@ -193,6 +250,7 @@ impl Vault {
             0o777,
             0,
             target.to_vec(),
+            None,
         )
         .await
     }
@@ -207,22 +265,9 @@ impl Vault {
         mode: u32,
         rdev: u32,
         target: Vec<u8>,
+        unless: Option<&'static [u8]>,
     ) -> Result<Attr> {
         let write = self.write(ctx, Act::Create, Some(parent), name)?;
-        let folder = self
-            .inner
-            .catalog
-            .attr(parent)
-            .await?
-            .ok_or(VaultError::NotFound { what: "folder" })?;
-        // A folder with the set-group-id bit hands its group, and to folders the bit, to what is made in it.
-        let inherits = folder.mode & SETGID != 0;
-        let gid = if inherits { folder.gid } else { ctx.gid };
-        let mode = if inherits && kind == NodeKind::Dir {
-            mode | SETGID
-        } else {
-            mode
-        } & 0o7777;
         let document = if kind == NodeKind::File {
             FileId::fresh()?
         } else {
@@ -230,12 +275,14 @@ impl Vault {
         };
         let new = NewNode {
             kind,
-            mode,
+            mode: mode & 0o7777,
             uid: ctx.uid,
-            gid,
+            gid: ctx.gid,
             rdev,
             target,
             document,
+            inherits: true,
+            unless,
         };
         Ok(self.inner.catalog.create(parent, name, new, write).await?)
     }
@@ -273,16 +320,12 @@ impl Vault {
     /// [`VaultError::NotFound`], [`VaultError::IsDir`]; errors of the catalogue.
     pub async fn remove(&self, ctx: &Context, parent: NodeId, name: &Name) -> Result<()> {
         let write = self.write(ctx, Act::Remove, Some(parent), name)?;
-        let attr = self
-            .inner
-            .catalog
-            .lookup(parent, name)
-            .await?
-            .ok_or(VaultError::NotFound { what: "file" })?;
-        let keep = self.inner.open_file(attr.node).is_some();
-        let unnaming = self.inner.unnaming.read().await;
-        let gone = self.inner.catalog.unlink(parent, name, keep, write).await?;
-        self.inner.left_without_name(&gone, keep).await?;
+        let unnaming = self.inner.begin_unnaming().await;
+        let open = self.inner.open_of(parent, name).await?;
+        let catalog = &self.inner.catalog;
+        let gone = catalog.unlink(parent, name, &open, write).await?;
+        let kept = open.contains(&gone.node);
+        self.inner.left_without_name(&gone, kept).await?;
         drop(unnaming);
         self.inner.file_went(ctx, parent, name, &gone).await;
         Ok(())
@@ -297,9 +340,9 @@ impl Vault {
         what: (NodeId, Option<ExtentId>),
     ) -> Result<()> {
         let write = self.write(ctx, Act::Remove, Some(parent), name)?;
+        let unnaming = self.inner.begin_unnaming().await;
         let keep = self.inner.open_file(what.0).is_some();
         let catalog = &self.inner.catalog;
-        let unnaming = self.inner.unnaming.read().await;
         let gone = catalog.unlink_if(parent, name, what, keep, write).await?;
         self.inner.left_without_name(&gone, keep).await?;
         drop(unnaming);
@@ -330,22 +373,21 @@ impl Vault {
     ) -> Result<Renamed> {
         let mut write = self.write(ctx, Act::Rename, Some(from.0), from.1)?;
         write.audit.detail = format!("{} → {}", from.1.display(), to.1.display());
-        let replaced = self.inner.catalog.lookup(to.0, to.1).await?;
-        let keep = replaced
-            .as_ref()
-            .is_some_and(|attr| self.inner.open_file(attr.node).is_some());
         let leaves = self.inner.becomes_backup(from, to).await?;
-        let unnaming = self.inner.unnaming.read().await;
+        let unnaming = self.inner.begin_unnaming().await;
+        let open = self.inner.open_of(to.0, to.1).await?;
         let renamed = self
             .inner
             .catalog
-            .rename(from, to, mode, keep, write)
+            .rename(from, to, mode, &open, write)
             .await?;
         if let (Some(other), RenameMode::Replace) = (&renamed.other, mode) {
-            self.inner.left_without_name(other, keep).await?;
+            let kept = open.contains(&other.node);
+            self.inner.left_without_name(other, kept).await?;
         }
         drop(unnaming);
         self.inner.renumber(&renamed.moved).await;
+        self.inner.succession.change_places([from, to]);
         if mode != RenameMode::Exchange {
             let over = renamed.other.is_some();
             self.inner
@@ -483,6 +525,35 @@ impl Inner {
             Some(file) => live(attr, &*file.state.read().await, false),
             None => attr,
         }
+    }
+
+    /// To be held while a name is taken away, from before it is found out what is open until what was open has been told.
+    async fn begin_unnaming(&self) -> tokio::sync::RwLockReadGuard<'_, ()> {
+        let unnaming = self.unnaming.read().await;
+        self.unnamed.fetch_add(1, Ordering::SeqCst);
+        unnaming
+    }
+
+    /// How often the taking away of a name has begun here; `None` while one is not at its end. Where it is the same later, nobody has
+    /// taken a name away in between.
+    fn unnamed_so_far(&self) -> Option<u64> {
+        // In this order: who begins after the count was taken shows in the next one.
+        let begun = self.unnamed.load(Ordering::SeqCst);
+        self.unnaming.try_write().is_ok().then_some(begun)
+    }
+
+    /// The nodes that are to be kept when this name is taken away: those that are open here, or, where many are, what the name stands for
+    /// if it is among them.
+    async fn open_of(&self, parent: NodeId, name: &Name) -> Result<Vec<NodeId>> {
+        {
+            let registry = self.registry();
+            if registry.len() <= FEW_OPEN {
+                return Ok(registry.keys().copied().collect());
+            }
+        }
+        let there = self.catalog.lookup(parent, name).await?;
+        let open = there.filter(|attr| self.open_file(attr.node).is_some());
+        Ok(open.map(|attr| attr.node).into_iter().collect())
     }
 
     /// After a name was taken away: an open file that has none left is not saved any more, and forgotten at the last close.

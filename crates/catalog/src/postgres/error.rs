@@ -118,6 +118,7 @@ fn of_database(error: &DbError) -> CatalogError {
             detail: error.message().to_owned(),
         },
         "WF013" => CatalogError::SessionEnded,
+        "WF015" => CatalogError::Refused,
         "WF014" => match error.message().parse() {
             Ok(found) => CatalogError::Newer {
                 found,

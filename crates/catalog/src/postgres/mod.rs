@@ -14,6 +14,7 @@ mod audit;
 mod error;
 mod generations;
 mod journal;
+mod lately;
 mod listener;
 mod moving;
 mod notices;
@@ -141,6 +142,13 @@ impl fmt::Debug for PostgresCatalog {
 impl Catalog for PostgresCatalog {
     async fn attr(&self, node: NodeId) -> Result<Option<Attr>, CatalogError> {
         Ok(self.read_attr(node).await?)
+    }
+
+    async fn attr_lately(&self, node: NodeId) -> Result<Option<Attr>, CatalogError> {
+        match self.pool.lately.find(node) {
+            Some(attr) => Ok(Some(attr)),
+            None => Ok(self.read_attr(node).await?),
+        }
     }
 
     async fn lookup(&self, parent: NodeId, name: &Name) -> Result<Option<Attr>, CatalogError> {
@@ -283,10 +291,10 @@ impl Catalog for PostgresCatalog {
         &self,
         parent: NodeId,
         name: &Name,
-        keep: bool,
+        open: &[NodeId],
         write: Write,
     ) -> Result<Attr, CatalogError> {
-        Ok(self.do_unlink(parent, name, keep, &write).await?)
+        Ok(self.do_unlink(parent, name, open, &write).await?)
     }
 
     async fn rmdir(&self, parent: NodeId, name: &Name, write: Write) -> Result<(), CatalogError> {
@@ -298,10 +306,10 @@ impl Catalog for PostgresCatalog {
         from: (NodeId, &Name),
         to: (NodeId, &Name),
         mode: RenameMode,
-        keep: bool,
+        open: &[NodeId],
         write: Write,
     ) -> Result<Renamed, CatalogError> {
-        Ok(self.do_rename(from, to, mode, keep, &write).await?)
+        Ok(self.do_rename(from, to, mode, open, &write).await?)
     }
 
     async fn succeed(

@@ -138,6 +138,8 @@ impl PostgresCatalog {
                     missed: false,
                 });
             }
+            // At least one of them is another's.
+            self.pool.lately.forget();
             from = now;
         }
         let some = limit.clamp(1, from.rest.len());

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::future::{FutureExt as _, join, try_join_all};
+use futures_util::future::{FutureExt as _, OptionFuture, join3, try_join_all};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 use tokio_postgres::error::SqlState;
@@ -16,6 +16,7 @@ use warifu_vault::seam::catalog::CatalogError;
 use warifu_vault::seam::sessions::SessionId;
 
 use super::error::{chain_of, no_answer};
+use super::lately::Lately;
 use super::options::{Encryption, PostgresLogin};
 use super::schema::SCHEMA;
 use super::tls::{Encrypted, Tls};
@@ -80,6 +81,8 @@ pub(super) struct Pool {
     idle: Mutex<Vec<Connection>>,
     /// When waiting for the database was last in vain.
     in_vain: Mutex<Option<Instant>>,
+    /// What folders were like after the last change of their names.
+    pub(super) lately: Lately,
     /// Counts changes. It begins anywhere, so that programs which change little take their turn too.
     changes: AtomicU64,
 }
@@ -108,6 +111,7 @@ impl Pool {
             places: Semaphore::new(MOST),
             idle: Mutex::default(),
             in_vain: Mutex::default(),
+            lately: Lately::default(),
             changes: AtomicU64::new(u64::from(me.0[0])),
         }
     }
@@ -218,18 +222,9 @@ impl Pool {
         })
     }
 
-    async fn once(
-        &self,
-        sql: &'static str,
-        values: &[Value<'_>],
-        tells: bool,
-    ) -> Outcome<Vec<Row>> {
+    async fn once(&self, sql: &'static str, values: &[Value<'_>]) -> Outcome<Vec<Row>> {
         self.within(ANSWER, async {
-            let mut session = self.session().await?;
-            match tells {
-                true => session.query_and_tell(sql, values).await,
-                false => session.query(sql, values).await,
-            }
+            self.session().await?.query(sql, values).await
         })
         .await
     }
@@ -253,8 +248,8 @@ impl Pool {
 
     /// One statement that changes nothing: when the connection breaks, it is made once more on a new one.
     pub(super) async fn read(&self, sql: &'static str, values: &[Value<'_>]) -> Outcome<Vec<Row>> {
-        match self.once(sql, values, false).await {
-            Err(fail) if fail.fate == Fate::Broken => self.once(sql, values, false).await,
+        match self.once(sql, values).await {
+            Err(fail) if fail.fate == Fate::Broken => self.once(sql, values).await,
             other => other,
         }
     }
@@ -284,7 +279,7 @@ impl Pool {
     /// One statement that is a transaction of its own. It is made again where the database took it back, and not where the connection
     /// broke: it may have been done.
     pub(super) async fn write(&self, sql: &'static str, values: &[Value<'_>]) -> Outcome<Vec<Row>> {
-        self.again(sql, values, false).await
+        again(|| self.once(sql, values)).await
     }
 
     /// The same for a change that others are to hear of.
@@ -293,25 +288,25 @@ impl Pool {
         sql: &'static str,
         values: &[Value<'_>],
     ) -> Outcome<Vec<Row>> {
-        self.again(sql, values, true).await
+        self.lately.forget();
+        Ok(self.change_seeing(sql, values, None).await?.0)
     }
 
-    async fn again(
+    /// The same, and `see` behind it in the same round trip, whose answer is what the change has left. Without one where that failed: the change is
+    /// made all the same.
+    pub(super) async fn change_seeing(
         &self,
         sql: &'static str,
         values: &[Value<'_>],
-        tells: bool,
-    ) -> Outcome<Vec<Row>> {
-        let mut attempt = 0;
-        loop {
-            match self.once(sql, values, tells).await {
-                Err(fail) if fail.fate == Fate::TakenBack && attempt < ATTEMPTS => {
-                    attempt += 1;
-                    rest(attempt).await;
-                }
-                other => return other,
-            }
-        }
+        see: Option<Call<'_>>,
+    ) -> Outcome<(Vec<Row>, Vec<Row>)> {
+        again(|| {
+            self.within(ANSWER, async {
+                let mut session = self.session().await?;
+                session.query_and_tell(sql, values, see).await
+            })
+        })
+        .await
     }
 
     /// A transaction of several statements, made again where the database took it back. `work` has a session of its own, begun by
@@ -324,16 +319,7 @@ impl Pool {
     where
         F: Future<Output = Outcome<T>>,
     {
-        let mut attempt = 0;
-        loop {
-            match self.within(limit, work()).await {
-                Err(fail) if fail.fate == Fate::TakenBack && attempt < ATTEMPTS => {
-                    attempt += 1;
-                    rest(attempt).await;
-                }
-                other => return other,
-            }
-        }
+        again(|| self.within(limit, work())).await
     }
 
     /// A connection of one's own, in a transaction.
@@ -354,6 +340,23 @@ impl Pool {
 fn is_of_standby<T>(answer: &Result<T, tokio_postgres::Error>) -> bool {
     let code = answer.as_ref().err().and_then(tokio_postgres::Error::code);
     code == Some(&SqlState::READ_ONLY_SQL_TRANSACTION)
+}
+
+/// Makes again what the database took back.
+async fn again<T, F>(work: impl Fn() -> F) -> Outcome<T>
+where
+    F: Future<Output = Outcome<T>>,
+{
+    let mut attempt = 0;
+    loop {
+        match work().await {
+            Err(fail) if fail.fate == Fate::TakenBack && attempt < ATTEMPTS => {
+                attempt += 1;
+                rest(attempt).await;
+            }
+            other => return other,
+        }
+    }
 }
 
 /// So that those who were in each other's way are not so again.
@@ -406,17 +409,26 @@ impl Session<'_> {
         Ok(answer?)
     }
 
-    /// One statement, and behind it, in the same round trip, that something changed.
+    /// One statement, and behind it, in the same round trip, what is to be seen then and that something changed.
     async fn query_and_tell(
         &mut self,
         sql: &'static str,
         values: &[Value<'_>],
-    ) -> Outcome<Vec<Row>> {
+        see: Option<Call<'_>>,
+    ) -> Outcome<(Vec<Row>, Vec<Row>)> {
         let before = std::mem::replace(&mut self.unfinished, true);
         let (statement, tell) = (self.prepared(sql).await?, self.prepared(TELL).await?);
+        let look = match see {
+            Some((sql, values)) => Some((self.prepared(sql).await?, values)),
+            None => None,
+        };
         let changes = self.pool.changes.fetch_add(1, Ordering::Relaxed);
         let trims = changes.is_multiple_of(TRIM_EVERY);
         let Connection { client, wire, .. } = self.connection()?;
+        let seen: OptionFuture<_> = look
+            .as_ref()
+            .map(|(statement, values)| client.query(statement, values))
+            .into();
         let tell = async {
             // They are sent by being asked for; nobody waits for their answers.
             let _ = client.query(&tell, &[]).now_or_never();
@@ -425,10 +437,10 @@ impl Session<'_> {
                 let _ = client.batch_execute(TRIM).now_or_never();
             }
         };
-        let answer = join(client.query(&statement, values), tell);
-        let (answer, ()) = wire.drive(answer).await;
+        let answer = join3(client.query(&statement, values), seen, tell);
+        let (answer, seen, ()) = wire.drive(answer).await;
         self.unfinished = before || is_of_standby(&answer);
-        Ok(answer?)
+        Ok((answer?, seen.and_then(Result::ok).unwrap_or_default()))
     }
 
     /// Several statements at once: one round trip once they are prepared. They are done in this order.

@@ -12,7 +12,7 @@ use crate::error::{Fail, Outcome, damaged, missing};
 use crate::schema::{WITNESS, WITNESS_ROW};
 
 /// The newest schema in PostgreSQL that this warifu knows. It counts for itself: SQLite's has another history.
-pub(super) const SCHEMA: i64 = 5;
+pub(super) const SCHEMA: i64 = 6;
 
 /// The first schema that has sessions.
 const SESSIONS: usize = 2;
@@ -20,7 +20,7 @@ const SESSIONS: usize = 2;
 /// The first schema that has names in time.
 const PAST: usize = 3;
 
-/// Tables of each schema, from 1 on: what it has more than the one before.
+/// Tables of each schema, from 1 on: what it has more than the one before, or no longer has.
 const TABLES: [&str; SCHEMA as usize] = [
     concat!(
         include_str!("sql/tables.sql"),
@@ -30,6 +30,7 @@ const TABLES: [&str; SCHEMA as usize] = [
     include_str!("sql/past_tables.sql"),
     include_str!("sql/generation.sql"),
     include_str!("sql/guarded.sql"),
+    include_str!("sql/round_trips.sql"),
 ];
 
 /// The functions as they are in the newest schema. Each replaces the one of its name.

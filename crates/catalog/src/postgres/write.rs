@@ -16,6 +16,12 @@ use crate::error::{Outcome, damaged};
 use crate::names::{entry_row, tag};
 use crate::xattrs;
 
+const FOLDERS: &str = concat!(
+    "SELECT ",
+    node_columns!(),
+    " FROM node n WHERE n.id = ANY ($1)"
+);
+
 /// A line of the audit log as the database gets it.
 pub(super) struct Line {
     /// What it is sealed under: fresh.
@@ -50,6 +56,25 @@ impl PostgresCatalog {
             .seal(Field::Name, &entry_row(parent, tag), name.as_bytes())?)
     }
 
+    /// A change of names in these folders. Their attributes come with the answer.
+    async fn change_in(
+        &self,
+        folders: &[NodeId],
+        text: &'static str,
+        values: &[Value<'_>],
+    ) -> Outcome<Vec<Row>> {
+        let begun = self.pool.lately.begin();
+        let folders = keys(folders);
+        let (found, seen) = self
+            .pool
+            .change_seeing(text, values, Some((FOLDERS, &[&folders])))
+            .await?;
+        // What makes no sense is left to whoever asks for it.
+        let seen = seen.iter().filter_map(|row| rows::attr(row, 0).ok());
+        self.pool.lately.end(begun, seen.collect());
+        Ok(found)
+    }
+
     pub(super) async fn do_create(
         &self,
         parent: NodeId,
@@ -65,9 +90,10 @@ impl PostgresCatalog {
         let text = concat!(
             "SELECT ",
             node_columns!(),
-            " FROM create_node($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) n"
+            " FROM create_node($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) n"
         );
-        let values: [Value<'_>; 14] = [
+        let unless = new.unless.map(|name| xattrs::tag(&self.key, parent, name));
+        let values: [Value<'_>; 16] = [
             &key(parent.0),
             &tag.as_slice(),
             &sealed,
@@ -78,14 +104,17 @@ impl PostgresCatalog {
             &i64::from(new.rdev),
             &sql(size)?,
             &document_bytes(&new.document),
+            &new.inherits,
+            &unless.as_ref().map(<[u8; 16]>::as_slice),
             &at.secs,
             &i64::from(at.nanos),
             &line.id.as_slice(),
             &line.sealed,
         ];
         if !is_link {
-            return rows::attr(only(&self.pool.change(text, &values).await?)?, 0);
+            return rows::attr(only(&self.change_in(&[parent], text, &values).await?)?, 0);
         }
+        self.pool.lately.forget();
         // A target is sealed for its node, whose number the database gives.
         self.pool
             .transaction(ANSWER, || async {
@@ -135,16 +164,17 @@ impl PostgresCatalog {
             &line.id.as_slice(),
             &line.sealed,
         ];
-        rows::attr(only(&self.pool.change(text, &values).await?)?, 0)
+        rows::attr(only(&self.change_in(&[parent], text, &values).await?)?, 0)
     }
 
     pub(super) async fn do_unlink(
         &self,
         parent: NodeId,
         name: &Name,
-        keep: bool,
+        open: &[NodeId],
         write: &Write,
     ) -> Outcome<Attr> {
+        let open = keys(open);
         let (at, line) = (write.audit.at, self.line(&write.audit)?);
         let tag = tag(&self.key, parent, name);
         let text = concat!(
@@ -155,13 +185,13 @@ impl PostgresCatalog {
         let values: [Value<'_>; 7] = [
             &key(parent.0),
             &tag.as_slice(),
-            &keep,
+            &open,
             &at.secs,
             &i64::from(at.nanos),
             &line.id.as_slice(),
             &line.sealed,
         ];
-        rows::attr(only(&self.pool.change(text, &values).await?)?, 0)
+        rows::attr(only(&self.change_in(&[parent], text, &values).await?)?, 0)
     }
 
     pub(super) async fn do_rmdir(&self, parent: NodeId, name: &Name, write: &Write) -> Outcome<()> {
@@ -176,7 +206,7 @@ impl PostgresCatalog {
             &line.sealed,
         ];
         let text = "SELECT remove_folder($1, $2, $3, $4, $5, $6)";
-        self.pool.change(text, &values).await.map(drop)
+        self.change_in(&[parent], text, &values).await.map(drop)
     }
 
     pub(super) async fn do_rename(
@@ -184,9 +214,10 @@ impl PostgresCatalog {
         from: (NodeId, &Name),
         to: (NodeId, &Name),
         mode: RenameMode,
-        keep: bool,
+        open: &[NodeId],
         write: &Write,
     ) -> Outcome<Renamed> {
+        let open = keys(open);
         let (at, line) = (write.audit.at, self.line(&write.audit)?);
         let from_tag = tag(&self.key, from.0, from.1);
         let to_tag = tag(&self.key, to.0, to.1);
@@ -211,14 +242,14 @@ impl PostgresCatalog {
             &to_tag.as_slice(),
             &sealed,
             &mode,
-            &keep,
+            &open,
             &at.secs,
             &i64::from(at.nanos),
             &author,
             &line.id.as_slice(),
             &line.sealed,
         ];
-        let found = self.pool.change(text, &values).await?;
+        let found = self.change_in(&[from.0, to.0], text, &values).await?;
         Ok(Renamed {
             moved: rows::attr(only(&found)?, 0)?,
             other: found.get(1).map(|row| rows::attr(row, 0)).transpose()?,
@@ -363,6 +394,11 @@ impl PostgresCatalog {
             .await
             .map(drop)
     }
+}
+
+/// Numbers of nodes, for an array.
+fn keys(nodes: &[NodeId]) -> Vec<i64> {
+    nodes.iter().map(|node| key(node.0)).collect()
 }
 
 /// The chain value in a column.

@@ -74,6 +74,8 @@ pub fn new_node(kind: NodeKind) -> NewNode {
         rdev: 0,
         target: Vec::new(),
         document,
+        inherits: false,
+        unless: None,
     }
 }
 

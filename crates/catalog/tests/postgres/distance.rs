@@ -7,6 +7,7 @@ use warifu_testkit::clock::ManualClock;
 use warifu_testkit::proxy::Proxy;
 use warifu_testkit::servers::{SharedPostgres, fresh_schema};
 use warifu_vault::node::NodeId;
+use warifu_vault::seam::catalog::RenameMode;
 use warifu_vault::{Access, Context, Vault};
 
 use crate::common::name;
@@ -122,5 +123,46 @@ async fn an_open_waits_for_one_round_trip_and_a_save_for_two() {
     let joined = costs(&vault, &ctx, &proxy).await;
     let seen = [&joined.open, &joined.save, &joined.empty];
     assert_eq!(seen.map(Cost::waited), [1, 2, 2], "{seen:?}");
+    assert!(vault.shutdown(&ctx).await.is_empty());
+}
+
+/// Nothing is asked before or after it: whether what goes is open here is known here, and what a folder hands to a new file is decided where that is made.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_is_made_renamed_and_removed_in_one_round_trip_each() {
+    const ROOT: NodeId = NodeId::ROOT;
+    let Some(server) = SharedPostgres::take() else {
+        return;
+    };
+    let ctx = context("here");
+    let (proxy, vault) = far_away(&server, &fresh_schema()).await;
+    let [one, two, three] = ["one", "two", "open"].map(name);
+    let made = vault.create_file(&ctx, ROOT, &three, 0o600, Access::READ_WRITE);
+    let (_, open) = made.await.unwrap();
+    let [mut make, mut make_unless, mut over, mut remove, mut look] =
+        std::array::from_fn(|_| Cost::new());
+    proxy.set_delay(AWAY / 2);
+    for _ in 0..ROUNDS {
+        let work = vault.create_file(&ctx, ROOT, &one, 0o600, Access::READ_WRITE);
+        let (_, handle) = make.of(&proxy, work).await.unwrap();
+        handle.release(&ctx).await.unwrap();
+        let mode = (0o600, &b"user.unwanted"[..]);
+        let work = vault.create_file_unless(&ctx, ROOT, &two, mode, Access::READ_WRITE);
+        let made = make_unless.of(&proxy, work).await.unwrap();
+        let (_, handle) = made.expect("the folder has no such attribute");
+        handle.release(&ctx).await.unwrap();
+        let work = vault.rename(&ctx, (ROOT, &one), (ROOT, &two), RenameMode::Replace);
+        over.of(&proxy, work).await.unwrap();
+        let work = vault.remove(&ctx, ROOT, &two);
+        remove.of(&proxy, work).await.unwrap();
+        // What the folder is like now came with the answer.
+        let work = vault.attr_lately(&ctx, ROOT);
+        let folder = look.of(&proxy, work).await.unwrap();
+        assert_eq!(folder, vault.attr(&ctx, ROOT).await.unwrap());
+    }
+    proxy.set_delay(Duration::ZERO);
+    let seen = [&make, &make_unless, &over, &remove, &look];
+    assert_eq!(seen.map(|cost| cost.turns), [1, 1, 1, 1, 0], "{seen:?}");
+    assert_eq!(seen.map(Cost::waited), [1, 1, 1, 1, 0], "{seen:?}");
+    open.release(&ctx).await.unwrap();
     assert!(vault.shutdown(&ctx).await.is_empty());
 }

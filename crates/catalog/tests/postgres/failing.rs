@@ -11,12 +11,12 @@ use warifu_testkit::servers::{
     Certificates, Postgres, PostgresOptions, SharedPostgres, fresh_schema,
 };
 use warifu_vault::node::NodeId;
-use warifu_vault::seam::catalog::{Catalog, CatalogError, Durability, Intent};
+use warifu_vault::seam::catalog::{Catalog, CatalogError, Durability, Intent, RenameMode};
 use warifu_vault::seam::generations::Generations;
 use warifu_vault::seam::past::Past as _;
 use warifu_vault::seam::sessions::SessionInfo;
 
-use crate::common::{key, make, name};
+use crate::common::{key, make, name, write};
 use crate::past::WITHOUT_PAST;
 use crate::{login, new_catalog};
 
@@ -42,7 +42,7 @@ async fn p10_what_is_no_catalogue_of_ours_is_refused() {
     let newer = open(&url, 1).await.unwrap_err();
     let expected = CatalogError::Newer {
         found: 99,
-        known: 5,
+        known: 6,
     };
     assert_eq!(newer.to_string(), expected.to_string());
     drop(catalog);
@@ -186,6 +186,41 @@ async fn p7_a_catalogue_of_schema_3_is_brought_up_to_date() {
         let found = catalog.lookup(NodeId::ROOT, &name("x")).await.unwrap();
         assert!(found.is_some());
     }
+}
+
+/// What schema 5 had of functions that take other parameters now.
+const SCHEMA_5: &str = "DROP FUNCTION create_node, unlink_name, rename_node;
+    CREATE FUNCTION create_node(BIGINT, BYTEA, BYTEA, BIGINT, BIGINT, BIGINT, BIGINT, BIGINT, BIGINT, BYTEA, BIGINT, BIGINT, BYTEA, BYTEA)
+      RETURNS node LANGUAGE sql AS 'SELECT NULL::node';
+    CREATE FUNCTION unlink_name(BIGINT, BYTEA, BOOLEAN, BIGINT, BIGINT, BYTEA, BYTEA) RETURNS node LANGUAGE sql AS 'SELECT NULL::node';
+    CREATE FUNCTION rename_node(BIGINT, BYTEA, BIGINT, BYTEA, BYTEA, BIGINT, BOOLEAN, BIGINT, BIGINT, BYTEA, BYTEA, BYTEA)
+      RETURNS SETOF node LANGUAGE sql AS 'SELECT NULL::node';
+    UPDATE vault SET schema = 5";
+
+/// None of them is there twice under one name, of which the database would not know which one is meant.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_catalogue_of_schema_5_is_brought_up_to_date() {
+    let Some(server) = SharedPostgres::take() else {
+        return;
+    };
+    let (url, catalog) = new_catalog(&server).await;
+    make(&catalog, "a", Durability::Now).await.unwrap();
+    drop(catalog);
+    command(&server, &url, SCHEMA_5).await;
+    let catalog = PostgresCatalog::open(login(&url), key(1)).await.unwrap();
+    make(&catalog, "b", Durability::Now).await.unwrap();
+    let (a, b) = (name("a"), name("b"));
+    let soon = || write("", Durability::Soon);
+    let renamed = catalog.rename(
+        (NodeId::ROOT, &a),
+        (NodeId::ROOT, &b),
+        RenameMode::Replace,
+        &[],
+        soon(),
+    );
+    assert!(renamed.await.unwrap().other.is_some());
+    catalog.unlink(NodeId::ROOT, &b, &[], soon()).await.unwrap();
+    assert!(catalog.lookup(NodeId::ROOT, &b).await.unwrap().is_none());
 }
 
 #[tokio::test]

@@ -96,7 +96,7 @@ async fn moves_of_folders_never_make_a_circle() {
                         (NodeId::ROOT, &from),
                         (to, &from),
                         RenameMode::Replace,
-                        false,
+                        &[],
                         write("", Durability::Soon),
                     )
                     .await
@@ -185,14 +185,14 @@ async fn warm_calls_take_one_round_trip() {
                 (NodeId::ROOT, &from),
                 (NodeId::ROOT, &to),
                 RenameMode::Replace,
-                false,
+                &[],
                 write("", Durability::Soon),
             )
             .await
             .unwrap();
         count(&mut at);
         catalog
-            .unlink(NodeId::ROOT, &to, false, write("", Durability::Soon))
+            .unlink(NodeId::ROOT, &to, &[], write("", Durability::Soon))
             .await
             .unwrap();
         count(&mut at);

@@ -48,7 +48,7 @@ async fn p7_a_catalogue_of_schema_2_is_brought_up_to_date() {
             (ROOT, &from),
             (ROOT, &to),
             RenameMode::Replace,
-            false,
+            &[],
             write("moved", Durability::Now),
         )
         .await
@@ -79,10 +79,10 @@ async fn intervals_of_one_name_never_overlap_whoever_changes_it() {
                 let _ = make(&other, "a", Durability::Soon).await;
                 let done = if turn % 2 == 0 {
                     let to = (ROOT, &b);
-                    let moved = other.rename((ROOT, &a), to, RenameMode::Replace, false, write);
+                    let moved = other.rename((ROOT, &a), to, RenameMode::Replace, &[], write);
                     moved.await.map(drop)
                 } else {
-                    other.unlink(ROOT, &a, false, write).await.map(drop)
+                    other.unlink(ROOT, &a, &[], write).await.map(drop)
                 };
                 drop(done);
             }

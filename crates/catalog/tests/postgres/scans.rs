@@ -126,7 +126,7 @@ async fn a_day(catalog: &PostgresCatalog, text: &str) {
     ];
     for ((from, old), (to, new)) in &moves {
         let mode = RenameMode::Replace;
-        let renamed = catalog.rename((*from, old), (*to, new), mode, false, soon(""));
+        let renamed = catalog.rename((*from, old), (*to, new), mode, &[], soon(""));
         renamed.await.unwrap();
     }
     sessions.renew_session(LEASE).await.unwrap();
@@ -137,7 +137,7 @@ async fn a_day(catalog: &PostgresCatalog, text: &str) {
     catalog.unsettled(10).await.unwrap();
     catalog.owed(None, 10).await.unwrap();
     catalog.changes(100).await.unwrap();
-    let gone = catalog.unlink(NodeId::ROOT, &file, false, soon(""));
+    let gone = catalog.unlink(NodeId::ROOT, &file, &[], soon(""));
     gone.await.unwrap();
     let gone = catalog.rmdir(NodeId::ROOT, &folder, soon(""));
     gone.await.unwrap();

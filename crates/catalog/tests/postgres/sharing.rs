@@ -212,10 +212,7 @@ async fn each_change_wakes_those_who_listen() {
     woken("symlink").await;
     catalog.link(node, ROOT, &name("b"), soon()).await.unwrap();
     woken("link").await;
-    catalog
-        .unlink(ROOT, &name("b"), false, soon())
-        .await
-        .unwrap();
+    catalog.unlink(ROOT, &name("b"), &[], soon()).await.unwrap();
     woken("unlink").await;
     catalog
         .create(ROOT, &name("d"), new_node(NodeKind::Dir), soon())
@@ -226,13 +223,7 @@ async fn each_change_wakes_those_who_listen() {
     woken("rmdir").await;
     let (from, to) = (name("a"), name("c"));
     catalog
-        .rename(
-            (ROOT, &from),
-            (ROOT, &to),
-            RenameMode::Replace,
-            false,
-            soon(),
-        )
+        .rename((ROOT, &from), (ROOT, &to), RenameMode::Replace, &[], soon())
         .await
         .unwrap();
     woken("rename").await;

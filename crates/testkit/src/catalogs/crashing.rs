@@ -424,10 +424,10 @@ impl Catalog for CrashingCatalog {
         &self,
         parent: NodeId,
         name: &Name,
-        keep: bool,
+        open: &[NodeId],
         write: Write,
     ) -> Result<Attr, CatalogError> {
-        self.write(self.inner.unlink(parent, name, keep, write))
+        self.write(self.inner.unlink(parent, name, open, write))
             .await
     }
 
@@ -440,10 +440,10 @@ impl Catalog for CrashingCatalog {
         from: (NodeId, &Name),
         to: (NodeId, &Name),
         mode: RenameMode,
-        keep: bool,
+        open: &[NodeId],
         write: Write,
     ) -> Result<Renamed, CatalogError> {
-        self.write(self.inner.rename(from, to, mode, keep, write))
+        self.write(self.inner.rename(from, to, mode, open, write))
             .await
     }
 

@@ -338,11 +338,11 @@ impl Catalog for MemoryCatalog {
         &self,
         parent: NodeId,
         name: &Name,
-        keep: bool,
+        open: &[NodeId],
         write: Write,
     ) -> Result<Attr, CatalogError> {
         self.write(write.durability, |state| {
-            state.unlink(parent, name, keep, &write)
+            state.unlink(parent, name, open, &write)
         })
     }
 
@@ -355,11 +355,11 @@ impl Catalog for MemoryCatalog {
         from: (NodeId, &Name),
         to: (NodeId, &Name),
         mode: RenameMode,
-        keep: bool,
+        open: &[NodeId],
         write: Write,
     ) -> Result<Renamed, CatalogError> {
         self.write(write.durability, |state| {
-            state.rename(from, to, mode, keep, &write)
+            state.rename(from, to, mode, open, &write)
         })
     }
 

@@ -217,6 +217,8 @@ impl Dice<'_> {
             rdev: 0,
             target: vec![b't'; self.roll("target", 20) as usize],
             document,
+            inherits: false,
+            unless: None,
         }
     }
 }
@@ -227,7 +229,11 @@ async fn act(catalog: &dyn Catalog, dice: Dice<'_>) -> String {
     let node = dice.node("node");
     let (other_parent, other_name) = (dice.dir("other parent"), dice.name("other name"));
     let write = dice.write();
-    let keep = dice.roll("keep", 2) == 0;
+    // All that there can be, or none.
+    let open: Vec<NodeId> = match dice.roll("keep", 2) {
+        0 => (1..1000).map(NodeId).collect(),
+        _ => Vec::new(),
+    };
     match if dice.step == 0 {
         0
     } else {
@@ -247,7 +253,7 @@ async fn act(catalog: &dyn Catalog, dice: Dice<'_>) -> String {
         4 => format!("link {:?}", catalog.link(node, parent, &name, write).await),
         5 | 6 => format!(
             "unlink {:?}",
-            catalog.unlink(parent, &name, keep, write).await
+            catalog.unlink(parent, &name, &open, write).await
         ),
         7 => format!("rmdir {:?}", catalog.rmdir(parent, &name, write).await),
         8..=12 => {
@@ -264,7 +270,7 @@ async fn act(catalog: &dyn Catalog, dice: Dice<'_>) -> String {
                         (parent, &name),
                         (other_parent, &other_name),
                         mode,
-                        keep,
+                        &open,
                         write
                     )
                     .await

@@ -60,6 +60,8 @@ impl Inner {
             rdev: 0,
             target: Vec::new(),
             document,
+            inherits: false,
+            unless: None,
         };
         if let Some(doubt) = file.doubt.lock().await.as_mut() {
             doubt.copy = true;

@@ -310,7 +310,7 @@ impl Catalog for AsOf {
         refused()
     }
 
-    async fn unlink(&self, _: NodeId, _: &Name, _: bool, _: Write) -> Outcome<Attr> {
+    async fn unlink(&self, _: NodeId, _: &Name, _: &[NodeId], _: Write) -> Outcome<Attr> {
         refused()
     }
 
@@ -323,7 +323,7 @@ impl Catalog for AsOf {
         _: (NodeId, &Name),
         _: (NodeId, &Name),
         _: RenameMode,
-        _: bool,
+        _: &[NodeId],
         _: Write,
     ) -> Outcome<Renamed> {
         refused()

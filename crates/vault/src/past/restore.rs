@@ -283,5 +283,7 @@ fn new_node(kind: NodeKind, mode: u32, (uid, gid): (u32, u32)) -> NewNode {
         rdev: 0,
         target: Vec::new(),
         document: FileId::NIL,
+        inherits: false,
+        unless: None,
     }
 }

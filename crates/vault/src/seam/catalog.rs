@@ -195,6 +195,10 @@ pub struct NewNode {
     pub target: Vec<u8>,
     /// The document of a file: fresh. [`FileId::NIL`] for the others.
     pub document: FileId,
+    /// It takes after its folder: where that has the set-group-id bit, the node gets its group, and a folder the bit.
+    pub inherits: bool,
+    /// It is not made where its folder has this extended attribute ([`CatalogError::Refused`]).
+    pub unless: Option<&'static [u8]>,
 }
 
 /// An entry of a folder.
@@ -400,6 +404,9 @@ pub enum CatalogError {
     /// There is no such extended attribute. (One that must be new and is not: [`Exists`](Self::Exists).)
     #[error("there is no such extended attribute")]
     NoXattr,
+    /// The folder has the extended attribute that it must not have for this ([`NewNode::unless`]).
+    #[error("the folder has an extended attribute that rules this out")]
+    Refused,
     /// No answer from the catalogue: unreachable, locked too long, timed out.
     #[error("the catalogue did not answer: {detail}")]
     NoAnswer {
@@ -455,6 +462,11 @@ pub trait Catalog: Past + Send + Sync + fmt::Debug {
 
     /// A node's attributes. Nodes without a name exist until they are forgotten.
     async fn attr(&self, node: NodeId) -> Result<Option<Attr>, CatalogError>;
+
+    /// The same, or as it was a moment ago: for whoever believes an answer for longer than that anyway.
+    async fn attr_lately(&self, node: NodeId) -> Result<Option<Attr>, CatalogError> {
+        self.attr(node).await
+    }
 
     /// What a name in a folder stands for. `NotFound` when there is no such folder, `NotDir` when it is none.
     async fn lookup(&self, parent: NodeId, name: &Name) -> Result<Option<Attr>, CatalogError>;
@@ -571,7 +583,7 @@ pub trait Catalog: Past + Send + Sync + fmt::Debug {
 
     // Names
 
-    /// Makes a node under a free name. [`CatalogError::Exists`] when it is taken.
+    /// Makes a node under a free name. [`CatalogError::Exists`] when it is taken, [`CatalogError::Refused`] when it may not be made there.
     async fn create(
         &self,
         parent: NodeId,
@@ -589,19 +601,19 @@ pub trait Catalog: Past + Send + Sync + fmt::Debug {
         write: Write,
     ) -> Result<Attr, CatalogError>;
 
-    /// Takes a name away from a node that is no folder. A node left without a name is forgotten unless `keep` (somebody has it open).
+    /// Takes a name away from a node that is no folder. A node left without a name is forgotten unless it is among `open`.
     async fn unlink(
         &self,
         parent: NodeId,
         name: &Name,
-        keep: bool,
+        open: &[NodeId],
         write: Write,
     ) -> Result<Attr, CatalogError>;
 
     /// Removes an empty folder.
     async fn rmdir(&self, parent: NodeId, name: &Name, write: Write) -> Result<(), CatalogError>;
 
-    /// Changes a name. A node that is replaced and left without a name is forgotten unless `keep`.
+    /// Changes a name. A node that is replaced and left without a name is forgotten unless it is among `open`.
     ///
     /// When a file replaces a file that has versions and no other name, it takes over the document of the replaced one:
     /// its own current version becomes that document's next one, so that history survives the way office programs
@@ -611,7 +623,7 @@ pub trait Catalog: Past + Send + Sync + fmt::Debug {
         from: (NodeId, &Name),
         to: (NodeId, &Name),
         mode: RenameMode,
-        keep: bool,
+        open: &[NodeId],
         write: Write,
     ) -> Result<Renamed, CatalogError>;
 

@@ -159,6 +159,8 @@ pub(crate) struct Inner {
     pub(crate) silence: Mutex<Silence>,
     /// Shared by those who take names away, until the open file knows that it has none left.
     pub(crate) unnaming: tokio::sync::RwLock<()>,
+    /// How often that has begun.
+    pub(crate) unnamed: AtomicU64,
     pub(crate) gone_here: GoneHere,
     /// Held by whoever saves what was closed while the catalogue was silent.
     leftover: Arc<tokio::sync::Mutex<()>>,
@@ -225,6 +227,7 @@ impl Vault {
             left: AtomicBool::new(false),
             silence: Mutex::default(),
             unnaming: tokio::sync::RwLock::default(),
+            unnamed: AtomicU64::default(),
             gone_here: GoneHere::default(),
             leftover: Arc::default(),
             frozen: Mutex::default(),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use warifu_vault::node::NodeId;
+use warifu_vault::seam::catalog::{Catalog, RenameMode};
 use warifu_vault::status::Memory;
 use warifu_vault::{Access, FileHandle, Vault, VaultError};
 
@@ -290,5 +291,90 @@ async fn readers_of_a_file_that_is_saved_see_one_moment_of_each_extent() {
         reader.await.unwrap();
     }
     handle.release(&ctx()).await.unwrap();
+    assert_closed(&vault).await;
+}
+
+/// Few open files are named to the catalogue when a name goes; of many it is asked.
+#[tokio::test]
+async fn a_file_that_is_open_outlives_its_name_however_many_are_open() {
+    for many in [1, 100] {
+        let lab = Lab::new(2, 3).await;
+        let vault = lab.start().await;
+        for number in 0..many {
+            put(&vault, &format!("f{number}"), &noise(number, 500))
+                .await
+                .unwrap();
+        }
+        put(&vault, "closed", b"1").await.unwrap();
+        put(&vault, "other", b"2").await.unwrap();
+        let mut handles = Vec::new();
+        for number in 0..many {
+            handles.push(open(&vault, &format!("f{number}")).await.unwrap());
+        }
+        let root = NodeId::ROOT;
+        let first = name("f0");
+        if many == 1 {
+            vault.remove(&ctx(), root, &first).await.unwrap();
+        } else {
+            let other = name("other");
+            vault
+                .rename(&ctx(), (root, &other), (root, &first), RenameMode::Replace)
+                .await
+                .unwrap();
+        }
+        let closed = vault.lookup(&ctx(), root, &name("closed")).await.unwrap();
+        vault.remove(&ctx(), root, &name("closed")).await.unwrap();
+        assert_eq!(lab.memory.attr(closed.node).await.unwrap(), None);
+        let first = handles.swap_remove(0);
+        let kept = lab.memory.attr(first.node()).await.unwrap();
+        assert_eq!(kept.map(|attr| attr.nlink), Some(0), "{many}");
+        same(
+            &read_all(&first).await.unwrap(),
+            &noise(0, 500),
+            "what was open",
+        );
+        first.release(&ctx()).await.unwrap();
+        assert_eq!(lab.memory.attr(first.node()).await.unwrap(), None);
+        for handle in handles {
+            handle.release(&ctx()).await.unwrap();
+        }
+    }
+}
+
+/// A file may be removed before the one who made it counts as having it open.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_file_that_is_removed_while_it_is_made_leaves_nothing() {
+    let lab = Lab::new(2, 3).await;
+    let vault = lab.start().await;
+    let root = NodeId::ROOT;
+    let removing = {
+        let vault = vault.clone();
+        tokio::spawn(async move {
+            loop {
+                match vault.remove(&ctx(), root, &name("x")).await {
+                    Ok(()) | Err(VaultError::NotFound { .. }) => tokio::task::yield_now().await,
+                    Err(error) => panic!("{error:?}"),
+                }
+            }
+        })
+    };
+    for _ in 0..400 {
+        let (_, handle) = vault
+            .create_file(&ctx(), root, &name("x"), 0o600, Access::READ_WRITE)
+            .await
+            .unwrap();
+        handle.write(&ctx(), 0, b"written").await.unwrap();
+        handle.flush(&ctx()).await.unwrap();
+        handle.release(&ctx()).await.unwrap();
+        // So that the name is free.
+        while vault.lookup(&ctx(), root, &name("x")).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    }
+    removing.abort();
+    let _ = removing.await;
+    assert!(names(&vault).await.is_empty());
+    let nameless = lab.memory.forget_nameless().await.unwrap();
+    assert_eq!(nameless, 0, "no file without a name is left");
     assert_closed(&vault).await;
 }

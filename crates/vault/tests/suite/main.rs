@@ -50,6 +50,7 @@ mod retain_edges;
 mod secrecy;
 mod sessions;
 mod silence;
+mod succession;
 mod threshold;
 mod threshold_beside;
 mod threshold_cut_off;

@@ -84,12 +84,25 @@ BEGIN
   RETURN r;
 END $$;
 
+-- What inherits gets the group of a folder with the set-group-id bit, and a folder the bit too. `p_unless` is the tag of an extended attribute
+-- that the folder must not have.
 CREATE OR REPLACE FUNCTION create_node(p_parent BIGINT, p_tag BYTEA, p_name BYTEA, p_kind BIGINT, p_mode BIGINT, p_uid BIGINT, p_gid BIGINT,
-  p_rdev BIGINT, p_size BIGINT, p_document BYTEA, p_at BIGINT, p_ns BIGINT, p_line BYTEA, p_audit BYTEA) RETURNS node
-LANGUAGE plpgsql AS $$
-DECLARE r node;
+  p_rdev BIGINT, p_size BIGINT, p_document BYTEA, p_inherits BOOLEAN, p_unless BYTEA, p_at BIGINT, p_ns BIGINT, p_line BYTEA, p_audit BYTEA)
+RETURNS node LANGUAGE plpgsql AS $$
+DECLARE r node; v_mode BIGINT := p_mode; v_gid BIGINT := p_gid; v_folder_mode BIGINT; v_folder_gid BIGINT;
 BEGIN
-  r := make_node(p_parent, p_tag, p_name, p_kind, p_mode, p_uid, p_gid, p_rdev, p_size, p_document, p_at, p_ns);
+  PERFORM lock_folder(p_parent);
+  IF p_unless IS NOT NULL AND EXISTS (SELECT 1 FROM xattr WHERE node = p_parent AND tag = p_unless) THEN
+    RAISE EXCEPTION 'an attribute' USING ERRCODE = 'WF015';
+  END IF;
+  IF p_inherits THEN
+    SELECT mode, gid INTO v_folder_mode, v_folder_gid FROM node WHERE id = p_parent;
+    IF v_folder_mode & 1024 <> 0 THEN
+      v_gid := v_folder_gid;
+      IF p_kind = 2 THEN v_mode := v_mode | 1024; END IF;
+    END IF;
+  END IF;
+  r := make_node(p_parent, p_tag, p_name, p_kind, v_mode, p_uid, v_gid, p_rdev, p_size, p_document, p_at, p_ns);
   PERFORM line(p_line, p_audit);
   RETURN r;
 END $$;
@@ -118,7 +131,8 @@ BEGIN
   RETURN r;
 END $$;
 
-CREATE OR REPLACE FUNCTION unlink_name(p_parent BIGINT, p_tag BYTEA, p_keep BOOLEAN, p_at BIGINT, p_ns BIGINT,
+-- `p_open`: which nodes are kept when they are left without a name.
+CREATE OR REPLACE FUNCTION unlink_name(p_parent BIGINT, p_tag BYTEA, p_open BIGINT[], p_at BIGINT, p_ns BIGINT,
   p_line BYTEA, p_audit BYTEA) RETURNS node LANGUAGE plpgsql AS $$
 DECLARE r node;
 BEGIN
@@ -126,7 +140,7 @@ BEGIN
   r := lock_named(p_parent, p_tag);
   IF r.kind = 2 THEN RAISE EXCEPTION 'a folder' USING ERRCODE = 'WF005'; END IF;
   PERFORM remove_name(p_parent, p_tag, r, p_at, p_ns);
-  r := drop_name(r, p_keep, p_at, p_ns);
+  r := drop_name(r, r.id = ANY (p_open), p_at, p_ns);
   PERFORM touch(p_parent, p_at, p_ns, 0);
   PERFORM line(p_line, p_audit);
   RETURN r;
@@ -210,7 +224,7 @@ END $$;
 -- Returns the node that was moved, and then the one that was replaced or changed places, where there is one. `p_mode`: 0 replace,
 -- 1 refuse, 2 exchange.
 CREATE OR REPLACE FUNCTION rename_node(p_from BIGINT, p_from_tag BYTEA, p_to BIGINT, p_to_tag BYTEA, p_to_name BYTEA, p_mode BIGINT,
-  p_keep BOOLEAN, p_at BIGINT, p_ns BIGINT, p_author BYTEA, p_line BYTEA, p_audit BYTEA) RETURNS SETOF node LANGUAGE plpgsql AS $$
+  p_open BIGINT[], p_at BIGINT, p_ns BIGINT, p_author BYTEA, p_line BYTEA, p_audit BYTEA) RETURNS SETOF node LANGUAGE plpgsql AS $$
 DECLARE m node; o node; v_moved BIGINT; v_other BIGINT; v_m BIGINT; v_o BIGINT; v_held BOOLEAN := FALSE; v_goes_on BOOLEAN;
   t BIGINT; t_ns BIGINT;
 BEGIN
@@ -260,7 +274,7 @@ BEGIN
     DELETE FROM entry WHERE parent = p_from AND tag = p_from_tag;
     IF v_goes_on THEN m := go_on_in(m, o.document, o.version, p_at, p_ns, p_author); END IF;
     UPDATE entry SET node = m.id, since = t, since_ns = t_ns WHERE parent = p_to AND tag = p_to_tag;
-    o := drop_name(o, p_keep, p_at, p_ns);
+    o := drop_name(o, o.id = ANY (p_open), p_at, p_ns);
     PERFORM touch_both(p_from, -v_m, p_to, v_m - v_o, p_at, p_ns);
   ELSE
     DELETE FROM entry WHERE parent = p_from AND tag = p_from_tag;

@@ -141,7 +141,7 @@ BEGIN
   PERFORM lock_folder(p_parent);
   r := lock_named(p_parent, p_tag);
   IF r.id <> p_node OR r.head IS DISTINCT FROM p_head THEN RAISE EXCEPTION '%', r.version USING ERRCODE = 'WF008'; END IF;
-  RETURN unlink_name(p_parent, p_tag, p_keep, p_at, p_ns, p_line, p_audit);
+  RETURN unlink_name(p_parent, p_tag, CASE WHEN p_keep THEN ARRAY[p_node] ELSE ARRAY[]::BIGINT[] END, p_at, p_ns, p_line, p_audit);
 END $$;
 
 -- Moves a position on, from where the caller found it.

@@ -124,8 +124,11 @@ async fn names_and_removed_files_are_forgotten(lab: Lab) {
     for document in [document, kept.document] {
         settle(&lab, document, 1).await;
     }
-    lab.done(lab.catalog.unlink(ROOT, &name("a"), true, lab.write()))
-        .await;
+    lab.done(
+        lab.catalog
+            .unlink(ROOT, &name("a"), &[attr.node], lab.write()),
+    )
+    .await;
     lab.rename((ROOT, "b"), (ROOT, "c"), RenameMode::Replace, false)
         .await
         .expect("it is moved");
@@ -183,7 +186,7 @@ async fn what_went_on_elsewhere_keeps_what_it_shares(lab: Lab) {
         let version = version.unwrap().expect("it is there");
         assert_eq!((version.layout, version.head), (vec![Some(one)], attr.head));
     }
-    lab.done(lab.catalog.unlink(ROOT, &name("a"), false, lab.write()))
+    lab.done(lab.catalog.unlink(ROOT, &name("a"), &[], lab.write()))
         .await;
     let what = forget(&[(document, 3)], &[]);
     let gone = lab
@@ -191,7 +194,7 @@ async fn what_went_on_elsewhere_keeps_what_it_shares(lab: Lab) {
         .await;
     assert_eq!(gone.versions.len(), 1);
     assert_eq!(gone.extents, [], "the copy has them");
-    lab.done(lab.catalog.unlink(ROOT, &name("copy"), false, lab.write()))
+    lab.done(lab.catalog.unlink(ROOT, &name("copy"), &[], lab.write()))
         .await;
     let what = forget(&[(copy.document, 1)], &[]);
     let gone = lab

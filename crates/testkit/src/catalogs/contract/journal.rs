@@ -238,11 +238,8 @@ async fn furnish(lab: &Lab) {
     .await;
     let gone = lab.make(offices, "gone", file()).await.node;
     lab.save(gone, 3).await;
-    lab.done(
-        lab.catalog
-            .unlink(offices, &name("gone"), false, lab.write()),
-    )
-    .await;
+    lab.done(lab.catalog.unlink(offices, &name("gone"), &[], lab.write()))
+        .await;
     lab.make(offices, "old", symlink(b"before")).await;
     let moved = lab.rename(
         (offices, "old"),

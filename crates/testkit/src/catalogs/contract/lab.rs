@@ -62,6 +62,8 @@ pub(super) fn file() -> NewNode {
         rdev: 0,
         target: Vec::new(),
         document: FileId::fresh().expect("there is randomness"),
+        inherits: false,
+        unless: None,
     }
 }
 
@@ -219,12 +221,16 @@ impl Lab {
         keep: bool,
     ) -> Result<Renamed, CatalogError> {
         let (from_name, to_name) = (name(from.1), name(to.1));
+        let open = match keep {
+            true => self.at(to.0, to.1).await,
+            false => None,
+        };
         self.catalog
             .rename(
                 (from.0, &from_name),
                 (to.0, &to_name),
                 mode,
-                keep,
+                open.as_slice(),
                 self.write(),
             )
             .await

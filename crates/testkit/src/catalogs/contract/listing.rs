@@ -71,7 +71,7 @@ async fn what_stays_is_listed_once(lab: Lab) {
                 lab.done(lab.catalog.unlink(
                     folder,
                     &name(&format!("goes {number}")),
-                    false,
+                    &[],
                     lab.write(),
                 ))
                 .await;

@@ -6,6 +6,7 @@ mod journal;
 mod lab;
 mod listing;
 mod log;
+mod making;
 mod opening;
 mod past;
 mod reinstate;
@@ -25,6 +26,7 @@ pub use sessions::{Pair, sessions};
 pub async fn catalog(make: impl Fn() -> Subject) {
     let fresh = || Lab::new(make());
     tree::run(&fresh).await;
+    making::run(&fresh).await;
     rename::run(&fresh).await;
     succession::run(&fresh).await;
     saves::run(&fresh).await;

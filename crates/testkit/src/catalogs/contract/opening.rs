@@ -90,7 +90,7 @@ async fn about_is_attributes_path_and_xattrs(lab: Lab) {
         assert_eq!(Some(about.path), lab.catalog.path(of).await.unwrap());
         assert_eq!(about.xattrs, lab.catalog.xattrs(of).await.unwrap());
     }
-    lab.done(lab.catalog.unlink(folder, &name("a"), true, lab.write()))
+    lab.done(lab.catalog.unlink(folder, &name("a"), &[node], lab.write()))
         .await;
     let about = lab.catalog.about(node).await.unwrap().unwrap();
     assert_eq!((about.path.len(), about.xattrs.len()), (0, 2), "{about:?}");

@@ -67,7 +67,7 @@ async fn names_are_as_they_were_at_each_time(lab: Lab) {
             }
             _ => {
                 let gone = name(text);
-                lab.done(lab.catalog.unlink(folder, &gone, false, lab.write()))
+                lab.done(lab.catalog.unlink(folder, &gone, &[], lab.write()))
                     .await;
             }
         }
@@ -133,7 +133,7 @@ async fn each_way_to_end_a_name_leaves_it(lab: Lab) {
     lab.done(lab.catalog.link(a.node, ROOT, &name("d"), lab.write()))
         .await;
     let linked = lab.now();
-    lab.done(lab.catalog.unlink(ROOT, &name("c"), false, lab.write()))
+    lab.done(lab.catalog.unlink(ROOT, &name("c"), &[], lab.write()))
         .await;
     let removed = lab.now();
     let folder = lab.make(ROOT, "e", dir()).await.node;
@@ -337,12 +337,12 @@ async fn a_clock_that_goes_back_leaves_every_name_in_order(lab: Lab) {
     let a = name("a");
     let made = lab.catalog.create(ROOT, &a, file(), at(ahead));
     let first = lab.done(made).await.node;
-    lab.done(lab.catalog.unlink(ROOT, &a, false, at(60))).await;
+    lab.done(lab.catalog.unlink(ROOT, &a, &[], at(60))).await;
     let made = lab.catalog.create(ROOT, &a, file(), at(120));
     let second = lab.done(made).await.node;
     let b = name("b");
     lab.catalog
-        .rename((ROOT, &a), (ROOT, &b), RenameMode::Replace, false, at(180))
+        .rename((ROOT, &a), (ROOT, &b), RenameMode::Replace, &[], at(180))
         .await
         .expect("it is moved");
     lab.done(lab.catalog.link(second, ROOT, &a, at(240))).await;
@@ -372,7 +372,7 @@ async fn a_clock_that_goes_back_leaves_every_name_in_order(lab: Lab) {
         .expect("it is there");
     assert_eq!(moved.since, until, "one moment for both names");
     // When the right clock has come so far, all goes on as usual.
-    lab.done(lab.catalog.unlink(ROOT, &a, false, at(ahead + 60)))
+    lab.done(lab.catalog.unlink(ROOT, &a, &[], at(ahead + 60)))
         .await;
     let last = lab
         .catalog
@@ -442,7 +442,7 @@ async fn names_of_a_document_are_found_through_renames(lab: Lab) {
     let texts: Vec<_> = names.iter().map(|name| name.name.display()).collect();
     assert_eq!(texts, ["a", "b", "c"]);
     assert_eq!(names[1].parent, folder);
-    lab.done(lab.catalog.unlink(ROOT, &name("c"), false, lab.write()))
+    lab.done(lab.catalog.unlink(ROOT, &name("c"), &[], lab.write()))
         .await;
     let names = lab.catalog.names_of(attr.document).await.unwrap();
     assert_eq!(names.len(), 3);

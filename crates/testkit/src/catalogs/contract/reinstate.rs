@@ -74,7 +74,7 @@ async fn a_removed_file_comes_back_with_its_history(lab: Lab) {
     lab.save(attr.node, 10).await;
     lab.save(attr.node, 20).await;
     let document = attr.document;
-    lab.done(lab.catalog.unlink(ROOT, &name("a"), false, lab.write()))
+    lab.done(lab.catalog.unlink(ROOT, &name("a"), &[], lab.write()))
         .await;
     let to = |text: &str, document| Reinstate::New(ROOT, name(text), new_file(document));
     let newest = (document, VersionNo(2));
@@ -108,7 +108,7 @@ async fn a_removed_file_comes_back_with_its_history(lab: Lab) {
         (own, VersionNo(1), 10)
     );
     // An older version than the newest is a new one.
-    lab.done(lab.catalog.unlink(ROOT, &name("a"), false, lab.write()))
+    lab.done(lab.catalog.unlink(ROOT, &name("a"), &[], lab.write()))
         .await;
     let older = lab
         .done(lab.catalog.reinstate(to("a", document), first, lab.write()))

@@ -515,7 +515,7 @@ async fn layouts_grow_shrink_and_have_holes(lab: Lab) {
         assert_eq!(documents, [made.document]);
     }
     assert_eq!(lab.catalog.documents_of(fresh()).await.unwrap(), []);
-    lab.done(lab.catalog.unlink(ROOT, &name("x"), false, lab.write()))
+    lab.done(lab.catalog.unlink(ROOT, &name("x"), &[], lab.write()))
         .await;
     assert_eq!(
         lab.catalog.user_of(d).await.unwrap(),

@@ -136,7 +136,7 @@ async fn each_change_is_told(two: Two) {
         .await;
     let told = [entry(folder, "b", None), Node(folder), Node(a)];
     heard(two.there(), &mut at, &told, "link").await;
-    lab.done(lab.catalog.unlink(folder, &name("b"), false, lab.write()))
+    lab.done(lab.catalog.unlink(folder, &name("b"), &[], lab.write()))
         .await;
     heard(two.there(), &mut at, &told, "a name of two").await;
 
@@ -177,8 +177,11 @@ async fn each_change_is_told(two: Two) {
     let kept = lab.make(ROOT, "kept", file()).await.node;
     let told = [entry(ROOT, "kept", None), Node(ROOT)];
     heard(two.there(), &mut at, &told, "create").await;
-    lab.done(lab.catalog.unlink(ROOT, &name("kept"), true, lab.write()))
-        .await;
+    lab.done(
+        lab.catalog
+            .unlink(ROOT, &name("kept"), &[kept], lab.write()),
+    )
+    .await;
     let told = [entry(ROOT, "kept", Some(kept)), Node(ROOT), Node(kept)];
     heard(two.there(), &mut at, &told, "unlink of an open file").await;
     lab.done(lab.catalog.rmdir(ROOT, &name("folder"), lab.write()))
@@ -192,7 +195,7 @@ async fn each_change_is_told(two: Two) {
     heard(two.there(), &mut at, &[], "refused").await;
     heard(two.here(), &mut mine, &[], "one's own").await;
     two.there
-        .unlink(ROOT, &name("old"), false, lab.write())
+        .unlink(ROOT, &name("old"), &[], lab.write())
         .await
         .expect("the file is removed");
     let told = [entry(ROOT, "old", Some(old)), Node(ROOT)];

@@ -28,7 +28,7 @@ async fn of_a_file_that_is_gone(lab: Lab) {
     lab.save(old.node, 1).await;
     lab.save(old.node, 2).await;
     let name = super::lab::name("doc");
-    lab.done(lab.catalog.unlink(ROOT, &name, false, lab.write()))
+    lab.done(lab.catalog.unlink(ROOT, &name, &[], lab.write()))
         .await;
     let new = lab.make(ROOT, "doc", file()).await;
     let saved = lab.save(new.node, 3).await;

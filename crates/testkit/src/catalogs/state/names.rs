@@ -151,8 +151,21 @@ impl State {
         new: &NewNode,
         write: &Write,
     ) -> Outcome<Attr> {
+        let folder = self.folder(parent)?;
+        if let Some(unwanted) = new.unless
+            && folder.xattrs.contains_key(unwanted)
+        {
+            return Err(CatalogError::Refused);
+        }
+        let mut new = new.clone();
+        if new.inherits && folder.attr.mode & 0o2000 != 0 {
+            new.gid = folder.attr.gid;
+            if new.kind == NodeKind::Dir {
+                new.mode |= 0o2000;
+            }
+        }
         self.free(parent, name)?;
-        let attr = self.make(parent, name, new, write.audit.at);
+        let attr = self.make(parent, name, &new, write.audit.at);
         self.record(&write.audit);
         Ok(attr)
     }
@@ -186,7 +199,7 @@ impl State {
         &mut self,
         parent: NodeId,
         name: &Name,
-        keep: bool,
+        open: &[NodeId],
         write: &Write,
     ) -> Outcome<Attr> {
         let attr = self.named(parent, name)?;
@@ -197,7 +210,7 @@ impl State {
         let then = self.not_before(parent, place(parent, name), at);
         self.leave((parent, name), at, then, End::Removed);
         self.record(&write.audit);
-        Ok(self.drop_name(attr.node, keep, write.audit.at))
+        Ok(self.drop_name(attr.node, open.contains(&attr.node), write.audit.at))
     }
 
     pub(in crate::catalogs) fn rmdir(
@@ -239,7 +252,7 @@ impl State {
         (from, from_name): (NodeId, &Name),
         (to, to_name): (NodeId, &Name),
         mode: RenameMode,
-        keep: bool,
+        open: &[NodeId],
         write: &Write,
     ) -> Outcome<Renamed> {
         let at = write.audit.at;
@@ -299,7 +312,7 @@ impl State {
                 if goes_on {
                     self.go_on_in(&moved, (other.document, other.version), write);
                 }
-                Some(self.drop_name(other.node, keep, at))
+                Some(self.drop_name(other.node, open.contains(&other.node), at))
             }
         };
         self.enter((to, to_name), moved.node, at, then);

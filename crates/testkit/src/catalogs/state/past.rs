@@ -255,7 +255,8 @@ impl State {
             let current = attr.version;
             return Err(CatalogError::Conflict { current });
         }
-        self.unlink(parent, name, keep, write)
+        let open = keep.then_some(attr.node);
+        self.unlink(parent, name, open.as_slice(), write)
     }
 
     pub(in crate::catalogs) fn forget_versions(
