@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use warifu_tests::office::{Office, files_in, identical, scratch};
-use warifu_tests::servers::{Server, copy};
-use warifu_tests::{must, noise, run, said, shared, tree, wait_until};
+use warifu_tests::servers::{Folder, NetworkMount, Server, copy};
+use warifu_tests::{can_mount, must, noise, run, said, shared, tree, wait_until};
 
 /// `cp -a`, in the middle of which servers are killed one after the other. No error may reach the user.
 fn copy_while(from: &Path, to: &Path, servers: &mut [Box<dyn Server>], killed: &[usize]) {
@@ -96,6 +96,39 @@ fn p4_any_two_of_five_real_servers_die_during_a_copy_in_and_a_copy_out() {
         let within = office.rig.drive.join(format!("{}-{}", pair[0], pair[1]));
         identical(&corpus, &within, "at the end");
     }
+    office.rig.unmount_cleanly();
+}
+
+/// What was written just before was not known to be on disk yet, and never will be through what was open then.
+#[test]
+fn p4_a_network_mount_that_is_cut_off_in_the_middle_of_saves_is_caught_up_once_it_is_back() {
+    if !can_mount() {
+        return;
+    }
+    let dir = scratch("warifu-network-");
+    let Some(mount) = NetworkMount::new(&dir.path().join("network-3")) else {
+        return;
+    };
+    let servers: Vec<Box<dyn Server>> = vec![
+        Box::new(Folder::new(dir.path().join("folder-1"))),
+        Box::new(Folder::new(dir.path().join("folder-2"))),
+        Box::new(mount),
+    ];
+    let mut office = Office::on(2, servers, dir);
+    office.rig.mount();
+    for round in 0..2 {
+        for number in 0..10 {
+            let path = office.drive().join(format!("{round}-{number}"));
+            fs::write(path, noise(5_000, number)).unwrap();
+            if number == 6 {
+                office.servers[2].kill();
+            }
+        }
+        office.servers[2].start();
+        office.catch_up();
+    }
+    let (code, report) = office.verify(&[]);
+    assert_eq!(code, Some(0), "{report}");
     office.rig.unmount_cleanly();
 }
 

@@ -69,7 +69,7 @@ impl Use<'_> {
             self.saved[usize::try_from(file).unwrap()].store(number, Ordering::SeqCst);
             self.saves.fetch_add(1, Ordering::Relaxed);
             number += 1;
-            std::thread::sleep(Duration::from_millis(5));
+            std::thread::sleep(Duration::from_millis(20));
         }
     }
 

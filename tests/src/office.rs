@@ -104,7 +104,7 @@ impl Office {
             }
             done
         });
-        assert!(caught_up, "shares are still owed");
+        assert!(caught_up, "shares are still owed: {:#}", self.status());
     }
 
     /// `warifu verify --deep --json` and what else is asked of it: its exit code and what it found.

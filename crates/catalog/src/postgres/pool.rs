@@ -288,7 +288,7 @@ impl Pool {
         sql: &'static str,
         values: &[Value<'_>],
     ) -> Outcome<Vec<Row>> {
-        self.lately.forget();
+        let _changing = self.lately.begin();
         Ok(self.change_seeing(sql, values, None).await?.0)
     }
 

@@ -63,7 +63,7 @@ impl PostgresCatalog {
         text: &'static str,
         values: &[Value<'_>],
     ) -> Outcome<Vec<Row>> {
-        let begun = self.pool.lately.begin();
+        let mut changing = self.pool.lately.begin();
         let folders = keys(folders);
         let (found, seen) = self
             .pool
@@ -71,7 +71,7 @@ impl PostgresCatalog {
             .await?;
         // What makes no sense is left to whoever asks for it.
         let seen = seen.iter().filter_map(|row| rows::attr(row, 0).ok());
-        self.pool.lately.end(begun, seen.collect());
+        changing.tell(seen.collect());
         Ok(found)
     }
 
@@ -114,7 +114,7 @@ impl PostgresCatalog {
         if !is_link {
             return rows::attr(only(&self.change_in(&[parent], text, &values).await?)?, 0);
         }
-        self.pool.lately.forget();
+        let _changing = self.pool.lately.begin();
         // A target is sealed for its node, whose number the database gives.
         self.pool
             .transaction(ANSWER, || async {

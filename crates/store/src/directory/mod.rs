@@ -305,6 +305,13 @@ impl Shared {
             );
             return Err(StoreError::new(StoreErrorKind::Failed, detail));
         }
+        // What may not be on disk is there all the same, and whoever repairs it would take it for good.
+        if self.unsynced.is_doubtful(name)
+            && let Err(error) = read::delete(root, name)
+            && error.kind != StoreErrorKind::NotFound
+        {
+            return Err(error);
+        }
         let durable = durability == Durability::Now;
         let file = put::write_new(root, &Place::of(name), object, durable)?;
         if durable {
@@ -502,5 +509,39 @@ impl ShareStore for DirectoryStore {
             })
         })
         .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As after a mount was cut off between an object and its sync: it is there, and no sync says that it is safe.
+    #[tokio::test]
+    async fn p4_what_may_not_be_on_disk_is_written_anew_and_then_trusted() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store");
+        let store = DirectoryStore::create(path, Options::default()).await;
+        let store = store.unwrap();
+        let name = ObjectKey::parse(&"a7".repeat(32)).unwrap();
+        let object = Bytes::from_static(b"the same share each time");
+        let put = || store.put_new(&name, object.clone(), Durability::Soon);
+        put().await.unwrap();
+        store.sync().await.unwrap();
+        assert_eq!(
+            put().await.unwrap_err().kind,
+            StoreErrorKind::AlreadyExists,
+            "what is safe stays as it is"
+        );
+        // Pipes cannot be synced.
+        let (_, writer) = std::io::pipe().unwrap();
+        let root = store.shared.held().unwrap();
+        store.shared.unsynced.add(&name, &root, Some(writer.into()));
+        assert_eq!(store.sync().await.unwrap_err().kind, StoreErrorKind::Failed);
+        assert!(store.sync().await.is_err(), "nothing has changed since");
+        put().await.unwrap();
+        store.sync().await.unwrap();
+        assert_eq!(store.get(&name, None).await.unwrap(), object);
+        assert!(put().await.is_err());
     }
 }

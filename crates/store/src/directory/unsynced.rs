@@ -89,6 +89,11 @@ impl Unsynced {
         inner.doubtful.remove(name);
     }
 
+    /// Whether it may not be on disk although it is there.
+    pub(super) fn is_doubtful(&self, name: &ObjectKey) -> bool {
+        self.lock().doubtful.contains_key(name)
+    }
+
     /// Marks the present: what a sync that begins now has to cover.
     pub(super) fn now(&self) -> u64 {
         self.lock().next
@@ -160,8 +165,9 @@ fn verdict(inner: &Inner) -> Result<(), StoreError> {
         return Ok(());
     };
     let others = inner.doubtful.len().saturating_sub(1);
+    // That a mount was cut off when they were to be put on disk does not say that it is so still.
     let kind = match kind {
-        StoreErrorKind::Full | StoreErrorKind::Denied | StoreErrorKind::NoAnswer => *kind,
+        StoreErrorKind::Full | StoreErrorKind::Denied => *kind,
         _ => StoreErrorKind::Failed,
     };
     let detail = if others == 0 {
