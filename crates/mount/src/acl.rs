@@ -3,6 +3,9 @@
 //! The kernel asks for a list as the extended attribute that it is and judges by it. Left to us is what ties lists and modes
 //! together: setting the one changes the other, and what is made in a folder with a default list begins with it.
 
+use std::collections::HashSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use fuser::Errno;
 use warifu_vault::node::{Attr, AttrChange, Name, NodeId, NodeKind};
 use warifu_vault::seam::catalog::XattrMode;
@@ -184,6 +187,35 @@ const fn three(mode: u32) -> u16 {
 /// The mode that the maker of something new asks for, and the bits of it that the maker masks.
 pub(crate) type Modes = (u32, u32);
 
+/// Folders that had a default list when a file was last made in them: a hint, with which a file costs one request less in them.
+#[derive(Debug, Default)]
+pub(crate) struct Listed(Mutex<HashSet<NodeId>>);
+
+/// So many are remembered, and then none of them.
+const MOST_LISTED: usize = 4096;
+
+impl Listed {
+    fn folders(&self) -> MutexGuard<'_, HashSet<NodeId>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn has(&self, folder: NodeId) -> bool {
+        self.folders().contains(&folder)
+    }
+
+    pub(crate) fn note(&self, folder: NodeId, has_list: bool) {
+        let mut folders = self.folders();
+        if !has_list {
+            folders.remove(&folder);
+            return;
+        }
+        if folders.len() >= MOST_LISTED {
+            folders.clear();
+        }
+        folders.insert(folder);
+    }
+}
+
 /// What something new begins with.
 #[derive(Debug)]
 pub(crate) struct Beginning {
@@ -199,6 +231,11 @@ impl Beginning {
             mode: mode & 0o7777 & !umask,
             lists: None,
         }
+    }
+
+    /// Whether lists follow.
+    pub(crate) const fn has_lists(&self) -> bool {
+        self.lists.is_some()
     }
 }
 

@@ -184,7 +184,7 @@ impl Drive {
     }
 
     /// Makes a file as its folder asks for, which seldom asks for anything: so it is made first, and the folder's list is read where that was
-    /// refused.
+    /// refused, or was refused before.
     async fn make_file(
         &self,
         context: &Context,
@@ -192,7 +192,7 @@ impl Drive {
         mode: Modes,
         access: Access,
     ) -> Answer<Result<((Attr, FileHandle), Beginning), VaultError>> {
-        if self.lists() {
+        if self.lists() && !self.listed.has(parent) {
             let plain = Beginning::plain(mode);
             let as_asked = (plain.mode, DEFAULT);
             let vault = &self.vault;
@@ -201,13 +201,14 @@ impl Drive {
                 .await
             {
                 Ok(Some(made)) => return Ok(Ok((made, plain))),
-                Ok(None) => {}
+                Ok(None) => self.listed.note(parent, true),
                 Err(error) => return Ok(Err(error)),
             }
         }
         let beginning = self
             .beginning(context, parent, NodeKind::File, mode)
             .await?;
+        self.listed.note(parent, beginning.has_lists());
         let made = self
             .vault
             .create_file(context, parent, name, beginning.mode, access)

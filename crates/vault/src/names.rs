@@ -176,7 +176,8 @@ impl Vault {
         let mut handle = self.inner.handle(attr.node, access);
         handle.hold(ctx);
         handle.begin_empty(&attr).await;
-        // Somebody else here may have removed it before it counted as open.
+        // Somebody else here may have removed it before it counted as open, unless nobody here took any name away since before it was made: whoever
+        // does from now on finds it open. What another machine removes meanwhile is saved as a copy.
         if unnamed.is_none() || unnamed != self.inner.unnamed_so_far() {
             let still = self.inner.catalog.attr(attr.node).await?;
             if still.is_none_or(|attr| attr.nlink == 0) {
@@ -387,7 +388,6 @@ impl Vault {
         }
         drop(unnaming);
         self.inner.renumber(&renamed.moved).await;
-        self.inner.succession.change_places([from, to]);
         if mode != RenameMode::Exchange {
             let over = renamed.other.is_some();
             self.inner

@@ -47,8 +47,6 @@ struct Notes {
     free: Recent<Place, FileId>,
     /// Files that were moved away, from where, and whose document they had then.
     moved: Recent<NodeId, (Place, FileId)>,
-    /// Places to which a file came that has something saved.
-    came: Recent<Place, NodeId>,
     /// New files that will go on with a document as soon as they have something saved, however long that takes.
     heirs: Recent<NodeId, FileId>,
 }
@@ -138,9 +136,6 @@ impl Succession {
         let mut notes = lock(&self.0);
         // The place that it was to go on in is another's now.
         let left = notes.heirs.take_any(&file.node);
-        if file.version.0 > 0 {
-            notes.came.note(to.clone(), file.node, now);
-        }
         let document = notes.free.take(&to, now);
         match left.or(leaves) {
             Some(document) => notes.free.note(from, document, now),
@@ -170,19 +165,6 @@ impl Succession {
                 None
             }
         }
-    }
-
-    /// Another thing is at these places now, or nothing.
-    pub(crate) fn change_places(&self, places: [(NodeId, &Name); 2]) {
-        let mut notes = lock(&self.0);
-        for (parent, name) in places {
-            notes.came.take_any(&(parent, name.clone()));
-        }
-    }
-
-    /// The file that has come to a place, where that is known here and it has something saved.
-    fn came(&self, place: &Place, now: Timestamp) -> Option<NodeId> {
-        lock(&self.0).came.take(place, now)
     }
 
     /// Where the file of a document was is free, and nobody is there yet.
@@ -262,7 +244,6 @@ impl Inner {
 
     /// After a file has lost a name.
     pub(crate) async fn file_went(&self, ctx: &Context, parent: NodeId, name: &Name, file: &Attr) {
-        self.succession.change_places([(parent, name); 2]);
         // With another name it is still there.
         if file.kind != NodeKind::File || file.nlink > 0 || is_lock(name) {
             return;
@@ -271,11 +252,6 @@ impl Inner {
         let Some(place) = self.succession.removed((parent, name.clone()), file, now) else {
             return;
         };
-        // Most programs put the new one there before they remove the old one.
-        if let Some(there) = self.succession.came(&place, now) {
-            self.go_on_with(ctx, there, file.document).await;
-            return;
-        }
         match self.catalog.lookup(place.0, &place.1).await {
             Ok(Some(there)) => {
                 if let Some(document) = self.succession.found(&there, file.document, now) {

@@ -99,6 +99,8 @@ fn place_of(row: &Row) -> Outcome<Place> {
 impl PostgresCatalog {
     /// What is committed from now on is new here.
     pub(super) async fn place_now(&self) -> Outcome<u64> {
+        // Whoever begins anew has heard of nothing before.
+        self.pool.lately.forget();
         let here = self.pool.read(HERE, &[]).await?;
         Ok(self.places.add(place_of(only(&here)?)?))
     }
@@ -124,6 +126,7 @@ impl PostgresCatalog {
             let first = only(&rows)?;
             let mut now = place_of(first)?;
             if first.try_get(3)? || rows.len() > MOST as usize {
+                self.pool.lately.forget();
                 return Ok(missed(self.places.add(now)));
             }
             for row in &rows {

@@ -305,12 +305,9 @@ impl Shared {
             );
             return Err(StoreError::new(StoreErrorKind::Failed, detail));
         }
-        // What may not be on disk is there all the same, and whoever repairs it would take it for good.
-        if self.unsynced.is_doubtful(name)
-            && let Err(error) = read::delete(root, name)
-            && error.kind != StoreErrorKind::NotFound
-        {
-            return Err(error);
+        // What may not be on disk is there all the same, and whoever repairs it finds it good and leaves it.
+        if self.unsynced.is_doubtful(name) && put::write_again(root, &Place::of(name))? {
+            self.unsynced.clear_doubt(name);
         }
         let durable = durability == Durability::Now;
         let file = put::write_new(root, &Place::of(name), object, durable)?;
@@ -516,32 +513,46 @@ impl ShareStore for DirectoryStore {
 mod tests {
     use super::*;
 
-    /// As after a mount was cut off between an object and its sync: it is there, and no sync says that it is safe.
+    /// As after a mount was cut off between an object and its sync: it is there, and no sync says that it is safe. Whoever repairs it puts it, finds it
+    /// good, and asks for a sync.
     #[tokio::test]
-    async fn p4_what_may_not_be_on_disk_is_written_anew_and_then_trusted() {
+    async fn p4_what_may_not_be_on_disk_is_written_once_more_and_then_trusted() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("store");
-        let store = DirectoryStore::create(path, Options::default()).await;
+        let store = DirectoryStore::create(path.clone(), Options::default()).await;
         let store = store.unwrap();
         let name = ObjectKey::parse(&"a7".repeat(32)).unwrap();
-        let object = Bytes::from_static(b"the same share each time");
+        let place = path.join(Place::of(&name).path);
+        let object = Bytes::from_static(b"a share");
         let put = || store.put_new(&name, object.clone(), Durability::Soon);
         put().await.unwrap();
         store.sync().await.unwrap();
-        assert_eq!(
-            put().await.unwrap_err().kind,
-            StoreErrorKind::AlreadyExists,
-            "what is safe stays as it is"
-        );
-        // Pipes cannot be synced.
-        let (_, writer) = std::io::pipe().unwrap();
-        let root = store.shared.held().unwrap();
-        store.shared.unsynced.add(&name, &root, Some(writer.into()));
+        let doubt = || {
+            // Pipes cannot be synced.
+            let (_, writer) = std::io::pipe().unwrap();
+            let root = store.shared.held().unwrap();
+            store.shared.unsynced.add(&name, &root, Some(writer.into()));
+        };
+        doubt();
         assert_eq!(store.sync().await.unwrap_err().kind, StoreErrorKind::Failed);
         assert!(store.sync().await.is_err(), "nothing has changed since");
+        let file = || std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(&place).unwrap());
+        let before = file();
+        // Another sealing of the same share has other bytes.
+        let other = store.put_new(&name, Bytes::from_static(b"another"), Durability::Soon);
+        assert_eq!(other.await.unwrap_err().kind, StoreErrorKind::AlreadyExists);
+        assert_ne!(file(), before, "it was written once more");
+        assert_eq!(store.get(&name, None).await.unwrap(), object);
+        store.sync().await.unwrap();
+        let safe = file();
+        put().await.unwrap_err();
+        assert_eq!(file(), safe, "what is safe stays as it is");
+        // What is gone is put as any other.
+        doubt();
+        store.sync().await.unwrap_err();
+        std::fs::remove_file(&place).unwrap();
         put().await.unwrap();
         store.sync().await.unwrap();
-        assert_eq!(store.get(&name, None).await.unwrap(), object);
-        assert!(put().await.is_err());
+        assert_eq!(std::fs::read_dir(path.join("tmp")).unwrap().count(), 0);
     }
 }

@@ -1,11 +1,13 @@
 //! Writing an object: whole or not at all, and never over another.
 
+use std::io::Read as _;
 use std::os::fd::OwnedFd;
 
 use rustix::fs::{Advice, AtFlags, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 use warifu_vault::seam::store::{StoreError, StoreErrorKind};
 
+use super::MAX_OBJECT;
 use super::errno::failed;
 use super::root::{READ_FILE, Root};
 use crate::layout::{Place, TMP, random_hex};
@@ -131,6 +133,40 @@ pub(super) fn write_new(
         })?;
     }
     Ok(file)
+}
+
+/// Writes an object that is there, and may not be on disk, once more as it is, and puts it there; false where there is none. Under its name is one at every
+/// moment, of the same bytes: so nobody is harmed who has found it good, or does the same at the same time.
+pub(super) fn write_again(root: &Root, place: &Place) -> Result<bool, StoreError> {
+    let cannot = |errno| cannot_write(root, place, errno);
+    let there = match rustix::fs::openat(&root.dir, &place.path, READ_FILE, Mode::empty()) {
+        Ok(there) => there,
+        Err(Errno::NOENT | Errno::LOOP) => return Ok(false),
+        Err(errno) => return Err(cannot(errno)),
+    };
+    let stat = rustix::fs::fstat(&there).map_err(cannot)?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile
+        || u64::try_from(stat.st_size).is_ok_and(|size| size > MAX_OBJECT as u64)
+    {
+        return Ok(false);
+    }
+    let mut bytes = Vec::new();
+    let read = std::fs::File::from(there)
+        .take(MAX_OBJECT as u64)
+        .read_to_end(&mut bytes);
+    read.map_err(|error| cannot(Errno::from_io_error(&error).unwrap_or(Errno::IO)))?;
+    let (mut temp, file) = Temp::create(root)?;
+    fill(&file, &bytes, true).map_err(cannot)?;
+    // Somebody may have put a better one in its place meanwhile.
+    match rustix::fs::statat(&root.dir, &place.path, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(now) if (now.st_dev, now.st_ino) == (stat.st_dev, stat.st_ino) => {}
+        Ok(_) | Err(Errno::NOENT) => return Ok(false),
+        Err(errno) => return Err(cannot(errno)),
+    }
+    rustix::fs::renameat(&root.dir, &temp.path, &root.dir, &place.path).map_err(cannot)?;
+    temp.armed = false;
+    root.sync_folder_of(place).map_err(cannot)?;
+    Ok(true)
 }
 
 /// Puts an object that is there already, and its name, on disk. What is no file is no object of anybody's.

@@ -94,6 +94,11 @@ impl Unsynced {
         self.lock().doubtful.contains_key(name)
     }
 
+    /// It was put on disk otherwise.
+    pub(super) fn clear_doubt(&self, name: &ObjectKey) {
+        self.lock().doubtful.remove(name);
+    }
+
     /// Marks the present: what a sync that begins now has to cover.
     pub(super) fn now(&self) -> u64 {
         self.lock().next
@@ -103,7 +108,7 @@ impl Unsynced {
     pub(super) fn settled(&self, ticket: u64) -> Option<Result<(), StoreError>> {
         let inner = self.lock();
         let waiting = inner.written.values().any(|object| object.ticket < ticket);
-        (!waiting || inner.done_below >= ticket).then(|| verdict(&inner))
+        (!waiting || inner.done_below >= ticket).then(|| verdict(&inner, false))
     }
 
     /// Puts everything written so far on disk. Blocks; one at a time.
@@ -155,19 +160,20 @@ impl Unsynced {
             }
         }
         inner.done_below = inner.done_below.max(upto);
-        verdict(&inner)
+        verdict(&inner, !failures.is_empty())
     }
 }
 
-/// What a sync has to say: nothing, or the objects of which nobody knows whether they are on disk.
-fn verdict(inner: &Inner) -> Result<(), StoreError> {
+/// What a sync has to say: nothing, or the objects of which nobody knows whether they are on disk. That a mount was cut off when an earlier sync
+/// was to put them there does not say that it still is.
+fn verdict(inner: &Inner, just_now: bool) -> Result<(), StoreError> {
     let Some((kind, detail)) = inner.doubtful.values().next() else {
         return Ok(());
     };
     let others = inner.doubtful.len().saturating_sub(1);
-    // That a mount was cut off when they were to be put on disk does not say that it is so still.
     let kind = match kind {
         StoreErrorKind::Full | StoreErrorKind::Denied => *kind,
+        StoreErrorKind::NoAnswer if just_now => *kind,
         _ => StoreErrorKind::Failed,
     };
     let detail = if others == 0 {
