@@ -189,12 +189,12 @@ pub(crate) type Modes = (u32, u32);
 
 /// Folders that had a default list when a file was last made in them: a hint, with which a file costs one request less in them.
 #[derive(Debug, Default)]
-pub(crate) struct Listed(Mutex<HashSet<NodeId>>);
+pub(crate) struct WithLists(Mutex<HashSet<NodeId>>);
 
 /// So many are remembered, and then none of them.
-const MOST_LISTED: usize = 4096;
+const MOST_WITH_LISTS: usize = 4096;
 
-impl Listed {
+impl WithLists {
     fn folders(&self) -> MutexGuard<'_, HashSet<NodeId>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -209,7 +209,7 @@ impl Listed {
             folders.remove(&folder);
             return;
         }
-        if folders.len() >= MOST_LISTED {
+        if folders.len() >= MOST_WITH_LISTS {
             folders.clear();
         }
         folders.insert(folder);

@@ -13,7 +13,7 @@ use std::time::Instant;
 use fuser::Notifier;
 use warifu_vault::Vault;
 
-use crate::acl::Listed;
+use crate::acl::WithLists;
 use crate::caller::Callers;
 use crate::coherence::Told;
 use crate::locks::Waiting;
@@ -32,7 +32,7 @@ pub(crate) struct Drive {
     /// Whether the kernel enforces access control lists. Decided with it, too.
     pub(crate) lists: AtomicBool,
     /// Which folders have default lists, as far as that was seen.
-    pub(crate) listed: Listed,
+    pub(crate) with_lists: WithLists,
     /// Counts changes made through the drive, so that what was listed ahead of time is known to be old.
     changes: AtomicU64,
     /// The way to tell the kernel to forget pages. Holds the connection open, so it goes when the drive goes.
@@ -53,7 +53,7 @@ impl Drive {
             open: Open::default(),
             direct: AtomicBool::new(false),
             lists: AtomicBool::new(false),
-            listed: Listed::default(),
+            with_lists: WithLists::default(),
             changes: AtomicU64::new(0),
             notifier: Mutex::new(None),
             told: Told::default(),

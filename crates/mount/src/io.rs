@@ -192,7 +192,7 @@ impl Drive {
         mode: Modes,
         access: Access,
     ) -> Answer<Result<((Attr, FileHandle), Beginning), VaultError>> {
-        if self.lists() && !self.listed.has(parent) {
+        if self.lists() && !self.with_lists.has(parent) {
             let plain = Beginning::plain(mode);
             let as_asked = (plain.mode, DEFAULT);
             let vault = &self.vault;
@@ -201,14 +201,14 @@ impl Drive {
                 .await
             {
                 Ok(Some(made)) => return Ok(Ok((made, plain))),
-                Ok(None) => self.listed.note(parent, true),
+                Ok(None) => self.with_lists.note(parent, true),
                 Err(error) => return Ok(Err(error)),
             }
         }
         let beginning = self
             .beginning(context, parent, NodeKind::File, mode)
             .await?;
-        self.listed.note(parent, beginning.has_lists());
+        self.with_lists.note(parent, beginning.has_lists());
         let made = self
             .vault
             .create_file(context, parent, name, beginning.mode, access)

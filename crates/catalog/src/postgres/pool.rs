@@ -293,7 +293,7 @@ impl Pool {
     }
 
     /// The same, and `see` behind it in the same round trip, whose answer is what the change has left. Without one where that failed: the change is
-    /// made all the same.
+    /// made all the same. The caller has begun it in `lately`.
     pub(super) async fn change_seeing(
         &self,
         sql: &'static str,
