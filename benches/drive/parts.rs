@@ -88,6 +88,38 @@ fn read_two(paths: [&Path; 2], size: usize) -> Outcome<()> {
     Ok(())
 }
 
+/// Writes `len` bytes into three new files and puts them on disk, at the same time, as three servers on one disk are written.
+fn write_three(place: &Place, block: &[u8], len: usize) -> Outcome<()> {
+    let write = |path: &Path| -> std::io::Result<()> {
+        let mut file = File::create(path)?;
+        let mut left = len;
+        while left > 0 {
+            let part = block.get(..left).unwrap_or(block);
+            file.write_all(part)?;
+            left -= part.len();
+        }
+        file.sync_all()
+    };
+    let paths = [1, 2, 3].map(|n| place.dir.join(format!("yardstick-{n}")));
+    let done = std::thread::scope(|scope| {
+        paths
+            .each_ref()
+            .map(|path| scope.spawn(move || write(path)))
+            .map(std::thread::ScopedJoinHandle::join)
+    });
+    for done in done {
+        done.map_err(|_| "a writer panicked")??;
+    }
+    Ok(())
+}
+
+fn remove_three(place: &Place) -> Outcome<()> {
+    for n in 1..=3 {
+        fs::remove_file(place.dir.join(format!("yardstick-{n}")))?;
+    }
+    Ok(())
+}
+
 pub(crate) fn documents(times: &mut Times, place: &Place, round: usize) -> Outcome<()> {
     for (number, (label, size)) in DOCUMENTS.iter().enumerate() {
         let row = |letter, what| format!("1{number}{letter} {what}, {label}");
@@ -108,6 +140,15 @@ pub(crate) fn documents(times: &mut Times, place: &Place, round: usize) -> Outco
             times.measure(&word, place.name, || save_like_word(path, &contents))?;
         }
         if is_the_disk(place) {
+            let three = row(
+                'y',
+                "yardstick: three such files written at the same time, with fsync",
+            );
+            let contents = noise(*size, round as u64);
+            for _ in 0..EACH {
+                times.measure(&three, place.name, || write_three(place, &contents, *size))?;
+                remove_three(place)?;
+            }
             drop_caches()?;
             let two = row('z', "yardstick: two such files read at the same time");
             for pair in paths.as_chunks::<2>().0 {
@@ -135,6 +176,11 @@ pub(crate) fn large(times: &mut Times, place: &Place) -> Outcome<()> {
         }
         Ok(file.sync_all()?)
     })?;
+    if is_the_disk(place) {
+        let three = "2aa yardstick: three such files written at the same time, and fsync";
+        times.measure(three, place.name, || write_three(place, &block, LARGE))?;
+        remove_three(place)?;
+    }
     let mut buffer = vec![0; BLOCK];
     for row in [
         "2b read 256 MiB in order",

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use warifu_core::ids::{ExtentId, FileId, Generation, VersionNo};
 use warifu_core::keys::CatalogKey;
 use warifu_vault::context::AuditEntry;
-use warifu_vault::node::{Attr, AttrChange, Name, NodeId};
+use warifu_vault::node::{Attr, AttrChange, Name, NodeId, NodeKind};
 use warifu_vault::seam::catalog::{
     AuditRow, Catalog, CatalogError, Commit, Cursor, Durability, ExtentRecord, IndexSet, Intent,
     Listed, NewNode, OwedChange, RenameMode, Renamed, SaveId, Usage, Version, Write, XattrMode,
@@ -191,7 +191,23 @@ impl Catalog for SqliteCatalog {
     }
 
     async fn current(&self, node: NodeId) -> Result<(Attr, Option<Version>), CatalogError> {
-        self.look(|view| read::current(view, node))
+        self.look(|view| view.snapshot(|view| read::current(view, node)))
+    }
+
+    async fn open(
+        &self,
+        node: NodeId,
+        entry: AuditEntry,
+        durability: Durability,
+    ) -> Result<(Attr, Option<Version>), CatalogError> {
+        self.write(durability, move |tx| {
+            let (attr, version) = read::current(tx.view, node)?;
+            if attr.kind == NodeKind::File {
+                audit::record(tx, &entry.of_version(attr.version))?;
+            }
+            Ok((attr, version))
+        })
+        .await
     }
 
     async fn version(

@@ -1,5 +1,7 @@
 //! What the journal asks of the catalogue: rows that changed, all rows page by page, and how far it has come.
 
+use std::collections::HashSet;
+
 use rusqlite::{OptionalExtension, Row as SqlRow, params};
 use warifu_core::ids::{ExtentId, FileId, Generation, VersionNo};
 use warifu_vault::node::NodeId;
@@ -60,19 +62,31 @@ pub(crate) fn changes(view: View<'_>, limit: i64) -> Outcome<Changes> {
             .conn
             .prepare_cached("SELECT seq, kind, a, b, c FROM changed ORDER BY seq LIMIT ?1")?;
         let mut found = marks.query(params![limit])?;
-        let (mut rows, mut mark) = (Vec::new(), Mark::default());
+        let (mut keys, mut mark) = (Vec::new(), Mark::default());
         while let Some(row) = found.next()? {
             mark = Mark(number(row, 0)?);
-            let key = key_of(row)?;
-            rows.push((key, one(view, key)?));
+            keys.push(key_of(row)?);
         }
+        let marks = keys.len();
+        // A row that changed more than once is told as it is now, in the place of its last change.
+        let mut told = HashSet::with_capacity(marks);
+        let mut last: Vec<RowKey> = keys
+            .into_iter()
+            .rev()
+            .filter(|key| told.insert(*key))
+            .collect();
+        last.reverse();
+        let rows = last
+            .into_iter()
+            .map(|key| Ok((key, one(view, key)?)))
+            .collect::<Outcome<Vec<_>>>()?;
         let audit = audit::list(view, unsigned(audited)?, limit)?;
         let full = |len: usize| i64::try_from(len).is_ok_and(|len| len >= limit);
         Ok(Changes {
             next: unsigned(next)?,
             tip: tip.map(ExtentId::from_bytes),
             mark,
-            more: full(rows.len()) || full(audit.len()),
+            more: full(marks) || full(audit.len()),
             rows,
             audit,
         })

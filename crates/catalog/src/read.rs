@@ -197,20 +197,19 @@ pub(crate) fn read_link(view: View<'_>, node: NodeId) -> Outcome<Vec<u8>> {
     Ok(opened.expose().to_vec())
 }
 
+/// A node and its current version. Within a transaction or a snapshot, since it takes several statements.
 pub(crate) fn current(view: View<'_>, node: NodeId) -> Outcome<(Attr, Option<Version>)> {
-    view.snapshot(|view| {
-        let attr = attr(view, node)?.ok_or_else(|| missing("node"))?;
-        if attr.version.0 == 0 {
-            return Ok((attr, None));
-        }
-        match version(view, attr.document, attr.version)? {
-            Some(version) => Ok((attr, Some(version))),
-            None => Err(damaged(format!(
-                "version {} of node {node} has no row",
-                attr.version
-            ))),
-        }
-    })
+    let attr = attr(view, node)?.ok_or_else(|| missing("node"))?;
+    if attr.version.0 == 0 {
+        return Ok((attr, None));
+    }
+    match version(view, attr.document, attr.version)? {
+        Some(version) => Ok((attr, Some(version))),
+        None => Err(damaged(format!(
+            "version {} of node {node} has no row",
+            attr.version
+        ))),
+    }
 }
 
 /// One version with its layout. Within a transaction or a snapshot, since it takes two statements.

@@ -15,7 +15,7 @@ use crate::error::{Fail, Outcome, damaged};
 use crate::sessions;
 
 /// The newest schema that this warifu knows.
-pub(crate) const SCHEMA: u32 = 6;
+pub(crate) const SCHEMA: u32 = 7;
 
 /// What a right key opens.
 pub(crate) const WITNESS: &[u8] = b"the key of this catalogue";
@@ -82,12 +82,12 @@ CREATE TABLE audit (seq BIGINT PRIMARY KEY, sealed BLOB NOT NULL, chain BLOB NOT
 
 /// What schema 2 has more than schema 1: how far the journal has come, and which rows it does not have yet.
 ///
-/// `changed` has one row for each row that changed, under the number of its last change; which columns tell the row apart
-/// depends on the kind. `whole` is 0 where the journal's segments do not tell everything.
+/// `changed` has a row for each change, in their order; which columns tell the changed row apart depends on the kind. Until schema 7 it
+/// had one for each row, found by an index: nearly half of the pages that making a small file wrote were the index's and those of marks
+/// that moved. Whoever reads them leaves out what comes twice. `whole` is 0 where the journal's segments do not tell everything.
 const JOURNAL_TABLES: &str = "
 CREATE TABLE journal (id BIGINT PRIMARY KEY, next BIGINT NOT NULL, audited BIGINT NOT NULL, archived BIGINT NOT NULL, whole BIGINT NOT NULL);
 CREATE TABLE changed (seq INTEGER PRIMARY KEY AUTOINCREMENT, kind BIGINT NOT NULL, a BLOB NOT NULL, b BLOB NOT NULL, c BLOB NOT NULL);
-CREATE UNIQUE INDEX changed_row ON changed (kind, a, b, c);
 CREATE INDEX extent_journal ON extent (number, version, len) WHERE kind = 3;
 ";
 
@@ -146,17 +146,12 @@ const EXTENT_CHANGES: &str =
 /// shares of an extent are owed is no change of it: a rebuild finds that out from what is on the servers, and each late answer
 /// and each repair would call for a segment.
 pub(crate) fn triggers() -> String {
-    triggers_of(|_| true)
-}
-
-fn triggers_of(wanted: impl Fn(&str) -> bool) -> String {
     let mut text = String::new();
-    for (table, kind, columns) in JOURNALLED.into_iter().filter(|(table, ..)| wanted(table)) {
+    for (table, kind, columns) in JOURNALLED {
         for (event, row) in [("INSERT", "NEW"), ("UPDATE", "NEW"), ("DELETE", "OLD")] {
             let [a, b, c] = columns.map(|column| match column {
                 "" => "0".to_owned(),
-                // Without the plus the engine would convert the other side first, and could not use the index.
-                column => format!("+{row}.{column}"),
+                column => format!("{row}.{column}"),
             });
             let unless = match table {
                 "extent" => format!("WHEN {row}.kind <> 3 "),
@@ -168,7 +163,6 @@ fn triggers_of(wanted: impl Fn(&str) -> bool) -> String {
             };
             text += &format!(
                 "CREATE TRIGGER {table}_{} AFTER {event}{of} ON {table} {unless}BEGIN
-                   DELETE FROM changed WHERE kind = {kind} AND a = {a} AND b = {b} AND c = {c};
                    INSERT INTO changed (kind, a, b, c) VALUES ({kind}, {a}, {b}, {c});
                  END;\n",
                 event.to_ascii_lowercase()
@@ -178,12 +172,12 @@ fn triggers_of(wanted: impl Fn(&str) -> bool) -> String {
     text
 }
 
-/// Takes the triggers away.
+/// Takes the triggers away, those that are there.
 pub(crate) fn no_triggers() -> String {
     let mut text = String::new();
     for (table, ..) in JOURNALLED {
         for event in ["insert", "update", "delete"] {
-            text += &format!("DROP TRIGGER {table}_{event};\n");
+            text += &format!("DROP TRIGGER IF EXISTS {table}_{event};\n");
         }
     }
     text
@@ -234,7 +228,6 @@ pub(crate) fn upgrade(conn: &Connection, key: &CatalogKey) -> Outcome<()> {
     }
     if found == 1 {
         tx.execute_batch(JOURNAL_TABLES)?;
-        tx.execute_batch(&triggers_of(|table| table != "past"))?;
         tx.execute(
             "INSERT INTO journal (id, next, audited, archived, whole) VALUES (1, 1, 0, 0, 0)",
             [],
@@ -248,7 +241,6 @@ pub(crate) fn upgrade(conn: &Connection, key: &CatalogKey) -> Outcome<()> {
     }
     if found < 5 {
         tx.execute_batch(PAST)?;
-        tx.execute_batch(&triggers_of(|table| table == "past"))?;
         // Whatever ended before left nothing.
         tx.execute(
             "INSERT INTO position (what, at) VALUES (?1, CAST(strftime('%s', 'now') AS INTEGER) + 1)",
@@ -257,6 +249,11 @@ pub(crate) fn upgrade(conn: &Connection, key: &CatalogKey) -> Outcome<()> {
     }
     if found < 6 {
         tx.execute_batch(GENERATIONS)?;
+    }
+    if found < 7 {
+        tx.execute_batch(&no_triggers())?;
+        tx.execute_batch("DROP INDEX IF EXISTS changed_row")?;
+        tx.execute_batch(&triggers())?;
     }
     if found < SCHEMA {
         tx.execute("UPDATE vault SET schema = ?1 WHERE id = 1", [SCHEMA])?;

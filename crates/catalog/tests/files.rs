@@ -97,11 +97,11 @@ async fn a_newer_catalogue_is_refused_and_left_alone() {
     let (dir, catalog) = new_catalog();
     drop(catalog);
     let path = dir.path().join("catalog.db");
-    damage(&path, "UPDATE vault SET schema = 7");
+    damage(&path, "UPDATE vault SET schema = 8");
     let before = std::fs::read(&path).unwrap();
     assert!(matches!(
         SqliteCatalog::open(&path, key(1)),
-        Err(CatalogError::Newer { found: 7, known: 6 })
+        Err(CatalogError::Newer { found: 8, known: 7 })
     ));
     assert_eq!(std::fs::read(&path).unwrap(), before);
 }

@@ -4,13 +4,14 @@ mod common;
 
 use std::time::Duration;
 
-use common::{key, make, name, new_catalog};
+use common::{key, make, name, new_catalog, write};
 use rusqlite::Connection;
 use warifu_catalog::SqliteCatalog;
 use warifu_core::head::Timestamp;
-use warifu_vault::node::NodeId;
+use warifu_vault::node::{AttrChange, NodeId};
 use warifu_vault::seam::catalog::{Catalog, CatalogError, Durability};
 use warifu_vault::seam::generations::Generations;
+use warifu_vault::seam::journal::{Row, RowKey};
 use warifu_vault::seam::sessions::SessionInfo;
 
 const ROOT: NodeId = NodeId::ROOT;
@@ -177,4 +178,47 @@ async fn p7_a_catalogue_of_schema_5_is_brought_up_to_date() {
         assert_eq!(catalog.generations().await.unwrap(), Generations::FIRST);
         assert!(catalog.lookup(ROOT, &name("x")).await.unwrap().is_some());
     }
+}
+
+/// A catalogue from before each change had a mark of its own has one for each row, and an index that would allow no more. What is marked stays so.
+#[tokio::test]
+async fn p7_a_catalogue_of_schema_6_is_brought_up_to_date() {
+    let (dir, catalog) = new_catalog();
+    let node = make(&catalog, "x", Durability::Now).await.unwrap();
+    drop(catalog);
+    let path = dir.path().join("catalog.db");
+    let conn = Connection::open(&path).unwrap();
+    conn.execute_batch(
+        "DELETE FROM changed WHERE seq NOT IN (SELECT max(seq) FROM changed GROUP BY kind, a, b, c);
+         CREATE UNIQUE INDEX changed_row ON changed (kind, a, b, c);
+         UPDATE vault SET schema = 6",
+    )
+    .unwrap();
+    drop(conn);
+    let catalog = SqliteCatalog::open(&path, key(1)).unwrap();
+    let waiting = catalog.journal().await.unwrap().waiting;
+    assert_eq!(waiting, 3, "the node, its name, its folder");
+    for mode in [0o600, 0o640] {
+        let change = AttrChange {
+            mode: Some(mode),
+            ..AttrChange::default()
+        };
+        catalog
+            .set_attr(node, &change, write("mode", Durability::Now))
+            .await
+            .unwrap();
+    }
+    assert_eq!(catalog.journal().await.unwrap().waiting, waiting + 2);
+    let told = catalog.changes(100).await.unwrap();
+    let keys: Vec<RowKey> = told.rows.iter().map(|(key, _)| *key).collect();
+    assert_eq!(keys.len(), 3, "each row once: {keys:?}");
+    assert_eq!(
+        keys.last(),
+        Some(&RowKey::Node(node)),
+        "after what changed before it"
+    );
+    assert!(
+        matches!(&told.rows.last(), Some((_, Some(Row::Node(attr)))) if attr.mode == 0o640),
+        "and as it is now"
+    );
 }
