@@ -1,6 +1,6 @@
 //! What the journal asks of the catalogue: rows that changed, all rows page by page, and how far it has come.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use rusqlite::{OptionalExtension, Row as SqlRow, params};
 use warifu_core::ids::{ExtentId, FileId, Generation, VersionNo};
@@ -46,6 +46,9 @@ pub(crate) fn state(view: View<'_>) -> Outcome<JournalState> {
     })
 }
 
+/// So many marks are looked at for each row that is told at once: making a file and saving it changes some rows three times.
+const MARKS_A_ROW: i64 = 4;
+
 pub(crate) fn changes(view: View<'_>, limit: i64) -> Outcome<Changes> {
     view.snapshot(|view| {
         let (next, audited, tip) = view
@@ -61,32 +64,32 @@ pub(crate) fn changes(view: View<'_>, limit: i64) -> Outcome<Changes> {
         let mut marks = view
             .conn
             .prepare_cached("SELECT seq, kind, a, b, c FROM changed ORDER BY seq LIMIT ?1")?;
-        let mut found = marks.query(params![limit])?;
-        let (mut keys, mut mark) = (Vec::new(), Mark::default());
-        while let Some(row) = found.next()? {
-            mark = Mark(number(row, 0)?);
-            keys.push(key_of(row)?);
-        }
-        let marks = keys.len();
+        let looked_at = limit.saturating_mul(MARKS_A_ROW);
+        let mut found = marks.query(params![looked_at])?;
+        let full = |len: usize, of: i64| i64::try_from(len).is_ok_and(|len| len >= of);
         // A row that changed more than once is told as it is now, in the place of its last change.
-        let mut told = HashSet::with_capacity(marks);
-        let mut last: Vec<RowKey> = keys
+        let (mut last, mut read, mut mark) = (HashMap::new(), 0, Mark::default());
+        while !full(last.len(), limit)
+            && let Some(row) = found.next()?
+        {
+            mark = Mark(number(row, 0)?);
+            last.insert(key_of(row)?, read);
+            read += 1;
+        }
+        let more = full(last.len(), limit) || full(read, looked_at);
+        let mut order: Vec<(usize, RowKey)> =
+            last.into_iter().map(|(key, place)| (place, key)).collect();
+        order.sort_unstable_by_key(|(place, _)| *place);
+        let rows = order
             .into_iter()
-            .rev()
-            .filter(|key| told.insert(*key))
-            .collect();
-        last.reverse();
-        let rows = last
-            .into_iter()
-            .map(|key| Ok((key, one(view, key)?)))
+            .map(|(_, key)| Ok((key, one(view, key)?)))
             .collect::<Outcome<Vec<_>>>()?;
         let audit = audit::list(view, unsigned(audited)?, limit)?;
-        let full = |len: usize| i64::try_from(len).is_ok_and(|len| len >= limit);
         Ok(Changes {
             next: unsigned(next)?,
             tip: tip.map(ExtentId::from_bytes),
             mark,
-            more: full(marks) || full(audit.len()),
+            more: more || full(audit.len(), limit),
             rows,
             audit,
         })
