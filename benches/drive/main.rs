@@ -40,8 +40,8 @@ fn drop_caches() -> Outcome<()> {
 }
 
 /// Puts what is made in `dir` into block groups of their own, as far apart as different servers would be. ext4 looks, for each new file, at all inodes
-/// of the folder's group that were freed within a minute: who makes files would pay for what a peer has just removed. Other file systems
-/// know no such flag, and need none.
+/// of the folder's group that were freed within a minute: who makes files would pay for what a peer has just removed. Where
+/// there is no such flag nothing happens.
 fn spread(dir: &std::path::Path) {
     let _ = places::run("chattr", &["+T", places::text(dir)]);
 }
