@@ -18,6 +18,9 @@ use crate::versions::{self, version_columns};
 use crate::writer::Tx;
 use crate::{audit, past, read, saves, xattrs};
 
+/// So many marks are looked at for each row that is told at once: making a file and saving it changes some rows three times.
+const MARKS_A_ROW: i64 = 4;
+
 pub(crate) fn state(view: View<'_>) -> Outcome<JournalState> {
     let mut statement = view.conn.prepare_cached(
         "SELECT next, audited, archived, whole, (SELECT count(*) FROM changed), tip, undecided FROM journal WHERE id = 1",
@@ -45,9 +48,6 @@ pub(crate) fn state(view: View<'_>) -> Outcome<JournalState> {
         checkpoints: of(SegmentClass::Checkpoint)?,
     })
 }
-
-/// So many marks are looked at for each row that is told at once: making a file and saving it changes some rows three times.
-const MARKS_A_ROW: i64 = 4;
 
 pub(crate) fn changes(view: View<'_>, limit: i64) -> Outcome<Changes> {
     view.snapshot(|view| {

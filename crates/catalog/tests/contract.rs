@@ -9,10 +9,11 @@ use common::{key, make, name, new_catalog, write};
 use rusqlite::Connection;
 use warifu_catalog::{SqliteCatalog, chain_after};
 use warifu_core::head::Timestamp;
+use warifu_core::ids::ExtentId;
 use warifu_testkit::catalogs::contract::{self, Pair, Subject};
 use warifu_testkit::catalogs::{MemoryCatalog, model};
 use warifu_testkit::world::World;
-use warifu_vault::node::NodeId;
+use warifu_vault::node::{AttrChange, NodeId};
 use warifu_vault::seam::catalog::{Catalog, Durability, RenameMode};
 use warifu_vault::seam::journal::RowKey;
 use warifu_vault::seam::past::{KNOWN_SINCE, Past};
@@ -131,4 +132,38 @@ async fn p7_a_catalogue_of_schema_4_is_brought_up_to_date() {
         told.iter()
             .any(|(key, _)| *key == RowKey::Past(ended[0].id))
     );
+}
+
+/// Marks of one row take no other row's place in a segment, and what is not told yet is told the next time.
+#[tokio::test]
+async fn p7_a_row_that_changed_often_leaves_room_for_others() {
+    let (_dir, catalog) = new_catalog();
+    let mut replay = contract::Replay::default();
+    let often = make(&catalog, "often", Durability::Soon).await.unwrap();
+    while replay.take(&catalog, 1000, true, fresh()).await {}
+    for mode in [0o600, 0o640, 0o660] {
+        let change = AttrChange {
+            mode: Some(mode),
+            ..AttrChange::default()
+        };
+        let write = write("mode", Durability::Soon);
+        catalog.set_attr(often, &change, write).await.unwrap();
+    }
+    let other = make(&catalog, "other", Durability::Soon).await.unwrap();
+    let mut told = Vec::new();
+    for _ in 0..2 {
+        let rows = catalog.changes(2).await.unwrap().rows;
+        assert_eq!(rows.len(), 2, "{rows:?}");
+        told.extend(rows.into_iter().map(|(key, _)| key));
+        assert!(replay.take(&catalog, 2, true, fresh()).await);
+    }
+    assert_eq!(told.first(), Some(&RowKey::Node(often)));
+    for node in [other, ROOT] {
+        assert!(told.contains(&RowKey::Node(node)), "{told:?}");
+    }
+    assert_eq!(catalog.journal().await.unwrap().waiting, 0);
+}
+
+fn fresh() -> ExtentId {
+    ExtentId::fresh().unwrap()
 }

@@ -204,7 +204,7 @@ pub struct JournalState {
     /// Whether the segments that are kept tell everything up to the last one. A catalogue that was made before there was a
     /// journal, or that was rebuilt, needs a checkpoint first.
     pub whole: bool,
-    /// Changes since: of rows, each counted once or as often as it changed.
+    /// Changes since. A row that changed several times counts once or each time, as the engine keeps it.
     pub waiting: u64,
     /// Bytes in segments of changes.
     pub changes: u64,
